@@ -1,0 +1,110 @@
+"""Who is trained on what: splits of the data, draws of the training rows, and the seeds behind both.
+
+Every random choice has a generator of its own, seeded from what it is for and never from the arm, so that replica r
+of every arm sees the same rows in the same order from the same initial weights, and arms compare in pairs.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+SPLITS = ("train", "validation", "test")
+DRAWS = ("disjoint", "subsample", "bootstrap", "seed_only")
+
+
+def generator(seed: int, purpose: str, *keys: int | str) -> np.random.Generator:
+    """A generator that depends on (seed, purpose, keys) and on nothing else.
+
+    >>> a, b = generator(1, "order", 3, 7), generator(1, "order", 3, 7)
+    >>> bool((a.permutation(9) == b.permutation(9)).all())
+    True
+    """
+    words = [zlib.crc32(key.encode()) if isinstance(key, str) else int(key) for key in (purpose, *keys)]
+    return np.random.default_rng([int(seed), *words])
+
+
+def split_rows(labels: np.ndarray, sizes: Mapping[str, int], *, seed: int) -> dict[str, np.ndarray]:
+    """Disjoint, near-stratified blocks of rows: the named sizes, and "student" for all rows that remain.
+
+    Each class is shuffled and spread evenly over one order of all rows; the blocks are consecutive pieces of that
+    order, so a block of n rows holds every class within one or two of its proportional count.
+
+    Args:
+        labels: (N,) class of each row.
+        sizes: Rows per block, in order, such as {"test": 497, "validation": 200, "reserved": 300}.
+        seed: Of the study.
+
+    Returns:
+        Sorted row numbers per block, "student" last.
+
+    Raises:
+        ValueError: A size is negative, or no row remains.
+    """
+    total = sum(sizes.values())
+    if min(sizes.values(), default=0) < 0 or total >= len(labels):
+        asked = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise ValueError(f"cannot take {asked} out of {len(labels)} rows and leave any for the students")
+    rng = generator(seed, "split")
+    key = np.empty(len(labels))
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        key[rows] = (rng.permutation(len(rows)) + rng.random(len(rows))) / len(rows)
+    order = np.argsort(key, kind="stable")
+    blocks: dict[str, np.ndarray] = {}
+    start = 0
+    for name, size in [*sizes.items(), ("student", len(labels) - total)]:
+        blocks[name] = np.sort(order[start : start + size])
+        start += size
+    return blocks
+
+
+def draw_members(
+    kind: str, pool: np.ndarray, rows: int | None, *, replicas: Sequence[int], seed: int, total: int | None = None
+) -> np.ndarray:
+    """How often each pool row is in each replica's training draw.
+
+    Args:
+        kind: "disjoint": replica r takes the r-th of `total` equal parts of one shuffled pool. "subsample": `rows` of
+            the pool without replacement. "bootstrap": as many draws with replacement as the pool has rows (or `rows`);
+            multiplicities are used as loss weights. "seed_only": the whole pool for every replica.
+        pool: (P,) sample ids.
+        rows: Rows per draw; needed for "subsample", at most the part size for "disjoint".
+        replicas: Replica numbers.
+        seed: Of the study.
+        total: For "disjoint", how many parts there are; default the number of replicas.
+
+    Returns:
+        int (R, P) multiplicities; 0 is not in the draw.
+
+    Raises:
+        ValueError: An unknown kind, or more rows than the pool can give.
+    """
+    size = len(pool)
+    out = np.zeros((len(replicas), size), dtype=np.int64)
+    if kind == "seed_only":
+        out[:] = 1
+    elif kind == "disjoint":
+        parts = total or len(replicas)
+        part = rows or size // parts
+        if part * parts > size or part == 0:
+            raise ValueError(
+                f"draw 'disjoint': {parts} replicas of {part or 'at least 1'} rows need more than {size} rows"
+            )
+        order = generator(seed, "draw").permutation(size)
+        for i, r in enumerate(replicas):
+            slot = r % parts
+            out[i, order[slot * part : (slot + 1) * part]] = 1
+    elif kind == "subsample":
+        if not rows or rows > size:
+            raise ValueError(f"draw 'subsample': rows must be between 1 and the pool's {size}, not {rows}")
+        for i, r in enumerate(replicas):
+            out[i, generator(seed, "draw", r).choice(size, size=rows, replace=False)] = 1
+    elif kind == "bootstrap":
+        for i, r in enumerate(replicas):
+            out[i] = np.bincount(generator(seed, "draw", r).integers(0, size, size=rows or size), minlength=size)
+    else:
+        raise ValueError(f"unknown draw {kind!r}; allowed: {', '.join(DRAWS)}")
+    return out

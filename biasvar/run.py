@@ -1,0 +1,115 @@
+"""python -m biasvar.run STUDY.yaml: train what a study file describes, and leave a run directory."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from biasvar.errors import BiasvarError
+
+if TYPE_CHECKING:
+    from biasvar.study import Study
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status: 0 done, 2 bad input, 130 interrupted."""
+    parser = argparse.ArgumentParser(
+        prog="python -m biasvar.run",
+        description="Train the arms of a study and record every sample's bias and variance terms. A run that was "
+        "interrupted goes on where it stopped; a run that is complete is left as it is.",
+        epilog="Then: python -m biasvar.report RUN",
+    )
+    parser.add_argument("study", metavar="STUDY.yaml", help="study file, such as experiments/digits.yaml")
+    parser.add_argument("--out", metavar="DIR", help="run directory (default: runs/NAME, NAME being the study's)")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
+        help="override a key of the study, such as arms.kd.temperature=3; may be repeated; needs its own --out",
+    )  # fmt: skip
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: cuda where there is one)")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N",
+        help="processes that train side by side (default: the CPU cores, at most 4; 1 on a GPU); changes no number",
+    )  # fmt: skip
+    parser.add_argument(
+        "--dry-run", action="store_true", help="validate the study, print what would run, write nothing"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        from biasvar.study import load_study
+
+        study = load_study(options.study, overrides=options.overrides)
+        directory = Path(options.out) if options.out else Path("runs") / study.name
+        if options.dry_run:
+            print(describe(study, directory))
+            return 0
+        if options.jobs is not None and options.jobs < 1:
+            raise ValueError(f"--jobs must be at least 1, not {options.jobs}")
+        return _run(study, directory, options.device, options.jobs)
+    except (BiasvarError, OSError, ValueError) as error:
+        print(f"biasvar: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+def _run(study: Study, directory: Path, device_name: str | None, jobs: int | None) -> int:
+    import torch
+
+    from biasvar.training.execute import default_device, run_study
+
+    try:
+        device = torch.device(device_name) if device_name else default_device()
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        print(f"biasvar: error: --device {device_name}: not usable here ({reason})", file=sys.stderr)
+        return 2
+    try:
+        if jobs is None:
+            jobs = min(4, len(os.sched_getaffinity(0))) if device.type == "cpu" else 1
+        run = run_study(study, directory, device=device, jobs=jobs)
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; {directory} is whole so far, the same command goes on from here", file=sys.stderr)
+        return 130
+    failed = {name: run.arm(name)["failed_replicas"] for name in run.arms if run.arm(name).get("failed_replicas")}
+    for name, replicas in failed.items():
+        shown = ", ".join(f"replica {item['replica']} {item['reason']}" for item in replicas)
+        print(f"biasvar: warning: arm {name}: {shown}; its claims will be undecided", file=sys.stderr)
+    seconds = sum(run.arm(name).get("seconds", 0.0) for name in run.arms)
+    print(f"{directory}: {len(run.arms)} arms of {study.replicas} replicas, {seconds:.0f} s of training")
+    return 0
+
+
+def describe(study: Study, directory: Path) -> str:
+    """What a run of the study would do, as plain text."""
+    rate = study.learning_rate
+    grid = ", ".join(f"{value:g}" for value in rate.grid)
+    chosen = f"from {grid} on the validation split, for {', '.join(rate.families)}"
+    rates = f"{rate.value:g} for all" if rate.value is not None else chosen
+    lines = [
+        f"study {study.name} ({study.hash}) into {directory}",
+        f"data {study.data.name}; {study.replicas} replicas, draw {study.draw.kind}, {study.schedule.epochs} epochs, "
+        f"{study.backend} on {study.threads} thread{'s' if study.threads > 1 else ''}",
+        f"learning rate: {rates}",
+        f"{len(study.teachers)} teachers: " + ", ".join(f"{name} ({t.regime})" for name, t in study.teachers.items()),
+        f"{len(study.arms)} arms, in this order:",
+    ]
+    for name in study.order():
+        arm = study.arms[name]
+        facts: list[str] = [arm.loss]
+        if arm.temperature is not None:
+            facts += [f"teacher {arm.teacher}", f"temperature {arm.temperature:g}", f"alpha {arm.alpha:g}"]
+        facts += [
+            f"{key} {value}" for key, value in (("smoothing", arm.smoothing), ("keep", arm.keep)) if value is not None
+        ]
+        facts += ["shuffled weights"] if arm.shuffle else []
+        facts += [f"weights from {arm.weights_from}"] if arm.weights_from else []
+        facts += [f"alpha scaled by {arm.alpha_from}"] if arm.alpha_from else []
+        lines.append(f"  {name}: {', '.join(facts)}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Training on PyTorch: models, losses, replicas that train together, the recorder, and the loop that ties them."""

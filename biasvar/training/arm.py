@@ -1,0 +1,242 @@
+"""One arm of a study: its objective, its trainings, and what they leave on disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import safetensors.torch
+import torch
+
+from biasvar.records import RunWriter, open_run, write_bytes
+from biasvar.records.schema import weights_path
+from biasvar.training.evaluate import evaluation_metrics, failures, group_means
+from biasvar.training.loop import Batch, predict, train
+from biasvar.training.objectives import Objective, make_loss
+from biasvar.training.recorder import Recorder
+from biasvar.training.replicas import Replicas, groups_of
+from biasvar.training.workbench import Workbench
+
+JACKKNIFE_GROUPS = 16
+
+
+@dataclass(frozen=True)
+class ArmRun:
+    """Where an arm is written, what it is trained on, and at which learning rate."""
+
+    writer: RunWriter
+    bench: Workbench
+    name: str
+    rate: float
+
+
+def tune_once(bench: Workbench, name: str, rate: float, replicas: Sequence[int]) -> dict[str, Any]:
+    """Validation accuracy and loss of an arm at one learning rate, on replicas of their own; nothing is written."""
+    schedule = bench.study.schedule
+    net = bench.students(replicas)
+    train(
+        net, bench.rows(replicas), _objective(bench, name, replicas), bench.features, bench.labels,
+        epochs=schedule.epochs, batch_size=schedule.batch_size, rate=rate, decay=schedule.decay,
+        seed=bench.study.seed, arm=name,
+    )  # fmt: skip
+    ids = bench.blocks["validation"]
+    logits = predict(net, bench.features, torch.as_tensor(ids, device=bench.device)).cpu().numpy()
+    numbers = evaluation_metrics(logits, bench.dataset.labels[ids])
+    return {"replica": list(replicas), "accuracy": numbers["accuracy"], "nll": numbers["nll"]}
+
+
+def train_arm(run: ArmRun) -> list[dict[str, Any]]:
+    """Train all replicas of an arm, or what is left of them; returns the replicas that failed, with the reason."""
+    failed = []
+    for number, replicas in enumerate(groups_of(run.bench.study.backend, range(run.bench.study.replicas))):
+        failed += _Group(run, number, replicas).train()
+    shutil.rmtree(_checkpoints(run), ignore_errors=True)
+    return failed
+
+
+def _checkpoints(run: ArmRun) -> Path:
+    return run.writer.directory / "checkpoints" / f"arm={run.name}"
+
+
+def _objective(bench: Workbench, name: str, replicas: Sequence[int]) -> Objective:
+    """The arm's loss with everything it needs for these replicas."""
+    arm = bench.study.arms[name]
+    teacher_name = arm.teacher or bench.study.reference_teacher
+    teacher = bench.teacher(teacher_name) if teacher_name else None
+    if teacher is not None and teacher.ndim == 3:
+        # Replicas that only choose a learning rate have no teacher of their own: they borrow one, in turn.
+        teacher = teacher[torch.as_tensor([r % len(teacher) for r in replicas], device=bench.device)]
+    recorded = scale = None
+    if arm.weights_from:
+        frame = open_run(bench.directory).weights(arm.weights_from, by="replica")
+        table = np.ones((bench.study.replicas, len(bench.labels)), dtype=np.float32)
+        table[frame["replica"], frame["sample_id"]] = frame["weight"]
+        recorded = torch.as_tensor(table[list(replicas)], device=bench.device)
+    if arm.alpha_from:
+        metrics = open_run(bench.directory).metrics.query("arm == @arm.alpha_from and view == 'augmented'")
+        means = metrics.pivot(index="replica", columns="epoch", values="loss_weight").loc[list(replicas)]
+        scale = torch.as_tensor(np.array(means, dtype=np.float32), device=bench.device)
+    return Objective(make_loss(arm), teacher, recorded, scale, arm.shuffle)
+
+
+class _Group:
+    """The replicas of an arm that train together, from their first epoch, or their checkpoint, to their files."""
+
+    def __init__(self, run: ArmRun, number: int, replicas: list[int]) -> None:
+        self.run, self.bench, self.number, self.replicas = run, run.bench, number, replicas
+        self.study, self.writer = run.bench.study, run.writer
+        arm = self.study.arms[run.name]
+        assert arm.record is not None  # written out when the study was resolved
+        self.epochs = self.study.schedule.epochs
+        self.record_epochs = arm.record.selected(self.epochs)
+        self.temperature = arm.temperature or self.study.reference_temperature
+        self.teacher_name = arm.teacher or self.study.reference_teacher
+        self.checkpoint = _checkpoints(run) / f"group={number:03d}.safetensors"
+        self.rows = run.bench.rows(replicas)
+        self.objective = _objective(run.bench, run.name, replicas)
+        self.metrics: list[pd.DataFrame] = []
+
+    def train(self) -> list[dict[str, Any]]:
+        net = self.bench.students(self.replicas)
+        start = self._resume(net)
+        recorder = self._recorder("train", "augmented")
+        schedule = self.study.schedule
+
+        weights: list[torch.Tensor] = []
+
+        def on_batch(epoch: int, batch: Batch) -> None:
+            if batch.weights is not None:
+                weights.append(batch.weights)
+            if epoch in self.record_epochs:
+                recorder.update(
+                    batch.ids, batch.logits, batch.labels, batch.teacher_logits, loss_weight=batch.weights,
+                    member=None if batch.counts is None else batch.counts > 0,
+                )  # fmt: skip
+
+        def on_epoch(epoch: int, rate: float) -> None:
+            if epoch in self.record_epochs:
+                recorder.epoch = epoch
+                self._note("train", "augmented", epoch, recorder.end_epoch(), rate)
+            elif weights:  # the mean weight is known at every epoch, for arms that take it over
+                means = torch.cat(weights, dim=1).double().mean(1).cpu().numpy()
+                numbers = {"replica": np.array(self.replicas), "n": np.full(len(means), self.rows.ids.shape[1])}
+                self._note("train", "augmented", epoch, {**numbers, "loss_weight": means}, rate)
+            weights.clear()
+            if epoch % self.study.evaluate_every == 0 or epoch in (1, self.epochs):
+                self._evaluate(net, epoch, rate)
+            if epoch % self.study.checkpoint_every == 0 and epoch < self.epochs:
+                self._save(net, epoch)
+
+        train(
+            net, self.rows, self.objective, self.bench.features, self.bench.labels, epochs=self.epochs,
+            batch_size=schedule.batch_size, rate=self.run.rate, decay=schedule.decay, seed=self.study.seed,
+            arm=self.run.name, start=start, on_batch=on_batch, on_epoch=on_epoch,
+        )  # fmt: skip
+        self.writer.metrics(self.run.name, self.number, pd.concat(self.metrics, ignore_index=True))
+        return self._finish(net)
+
+    def _recorder(self, split: str, view: str) -> Recorder:
+        return Recorder(
+            self.writer, num_samples=len(self.bench.labels), num_classes=self.bench.dataset.num_classes,
+            temperature=self.temperature, arm=self.run.name, replica=self.replicas, split=split, view=view,
+            group=self.number, reference_teacher=self.teacher_name, replace=True, drop_not_finite=True,
+        )  # fmt: skip
+
+    def _note(self, split: str, view: str, epoch: int, numbers: dict[str, np.ndarray], rate: float) -> None:
+        frame = pd.DataFrame(numbers)
+        self.metrics.append(frame.assign(arm=self.run.name, epoch=epoch, split=split, view=view, learning_rate=rate))
+
+    def _ids(self, split: str) -> np.ndarray:
+        return self.bench.blocks[split] if split != "train" else self.bench.train_ids
+
+    def _evaluate(self, net: Replicas, epoch: int, rate: float) -> None:
+        """The clean pass: metrics on held-out rows, and at the end the record of all rows."""
+        last = epoch == self.epochs
+        for split in ("validation", "test", *(("train",) if last else ())):
+            ids = self._ids(split)
+            logits = self._logits(net, ids)
+            labels = self.bench.dataset.labels[ids]
+            numbers = evaluation_metrics(logits.cpu().numpy(), labels)
+            if last:
+                recorder = self._recorder(split, "clean")
+                recorder.epoch = epoch
+                together = torch.as_tensor(ids, device=self.bench.device).expand(len(self.replicas), -1)
+                member = np.isin(ids, self.bench.blocks["student"])[None] & self._members(ids)
+                recorder.update(
+                    together, logits, self.bench.labels[together], self.objective.teacher_logits(together),
+                    member=torch.as_tensor(member, device=self.bench.device),
+                )  # fmt: skip
+                summary = recorder.end_epoch()
+                numbers = {**summary, "ece": numbers["ece"][np.isin(self.replicas, summary["replica"])]}
+            else:
+                numbers = {"replica": np.array(self.replicas), "n": np.full(len(self.replicas), len(ids)), **numbers}
+            self._note(split, "clean", epoch, numbers, rate)
+
+    def _logits(self, net: Replicas, ids: np.ndarray) -> torch.Tensor:
+        return predict(net, self.bench.features, torch.as_tensor(ids, device=self.bench.device))
+
+    def _members(self, ids: np.ndarray) -> np.ndarray:
+        """bool (R, n): whether the sample is in the replica's draw."""
+        pool = self.bench.blocks["student"]
+        out = np.zeros((len(self.replicas), len(self.bench.labels)), dtype=bool)
+        out[:, pool] = self.bench.draw(self.replicas) > 0
+        return out[:, ids]
+
+    def _finish(self, net: Replicas) -> list[dict[str, Any]]:
+        """Predictions of the last epoch and final weights."""
+        groups = min(JACKKNIFE_GROUPS, self.study.replicas)
+        jackknife = np.array([r % groups for r in self.replicas])
+        numbers, index = np.unique(jackknife, return_inverse=True)
+        for split in ("validation", "test", "train"):
+            ids = self._ids(split)
+            logits = self._logits(net, ids).cpu().numpy()
+            finite = np.broadcast_to(np.isfinite(logits).all((1, 2))[:, None], logits.shape[:2])
+            if split == "train":
+                inside = self._members(ids)
+                uses = {"member": finite & inside, "nonmember": finite & ~inside}
+            else:
+                uses = {"all": finite}
+            for membership, use in uses.items():
+                counts, means = group_means(logits, use, index, len(numbers))
+                self.writer.predictions(
+                    self.run.name, split, membership, self.epochs, self.number, ids, counts, means, groups=numbers
+                )
+            if split == "validation":
+                accuracy = evaluation_metrics(logits, self.bench.dataset.labels[ids])["accuracy"]
+                reasons = failures(accuracy, finite[:, 0], len(ids), self.bench.dataset.num_classes)
+        self._write_weights(net)
+        return [{"replica": r, "reason": reason} for r, reason in zip(self.replicas, reasons, strict=True) if reason]
+
+    def _write_weights(self, net: Replicas) -> None:
+        stacked = {name: value.cpu() for name, value in net.parameters().items()}
+        flat = {
+            f"{r}.{name}": value[i].contiguous() for name, value in stacked.items() for i, r in enumerate(self.replicas)
+        }
+        path = weights_path(self.writer.directory, self.run.name, self.number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, safetensors.torch.save(flat))
+
+    def _save(self, net: Replicas, epoch: int) -> None:
+        """Metrics first, then the checkpoint that vouches for them."""
+        self.writer.metrics(self.run.name, self.number, pd.concat(self.metrics, ignore_index=True))
+        state = {name: value.detach().cpu().contiguous() for name, value in net.state().items()}
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(self.checkpoint, safetensors.torch.save(state, metadata={"epoch": str(epoch)}))
+
+    def _resume(self, net: Replicas) -> int:
+        """Load the checkpoint, if there is one; returns the last epoch that need not be trained again."""
+        if not self.checkpoint.exists():
+            return 0
+        with safetensors.safe_open(os.fspath(self.checkpoint), framework="pt") as file:
+            epoch = int(file.metadata()["epoch"])
+            net.load_state({name: file.get_tensor(name).to(self.bench.device) for name in file.keys()})  # noqa: SIM118
+        metrics = open_run(self.writer.directory).metrics
+        mine = metrics.query("arm == @self.run.name and replica in @self.replicas and epoch <= @epoch")
+        self.metrics = [mine.reset_index(drop=True)]
+        return epoch

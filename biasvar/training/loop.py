@@ -1,0 +1,138 @@
+"""The training loop: every student and every teacher is trained by these lines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from biasvar.data.draws import generator
+from biasvar.training.objectives import Objective
+from biasvar.training.replicas import Replicas
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which rows each replica of a group visits, and how they count.
+
+    Attributes:
+        ids: int (R, n) sample ids, each visited once an epoch.
+        counts: (R, n) whole-number multiplicities used as loss weights, or None when all are 1.
+        replicas: The R replica numbers, which seed each one's batch order.
+    """
+
+    ids: np.ndarray
+    counts: np.ndarray | None
+    replicas: Sequence[int]
+
+    @staticmethod
+    def from_members(pool: np.ndarray, multiplicity: np.ndarray, replicas: Sequence[int]) -> Rows:
+        """From the (R, P) multiplicities of a draw.
+
+        Where every replica draws equally many rows, once each, those are the rows. Else (bootstrap) all replicas visit
+        the whole pool and the multiplicity, 0 included, is the weight: equally many steps for all.
+        """
+        sizes = (multiplicity > 0).sum(1)
+        if multiplicity.max() == 1 and (sizes == sizes[0]).all():
+            return Rows(np.stack([pool[row > 0] for row in multiplicity]), None, replicas)
+        return Rows(np.broadcast_to(pool, multiplicity.shape), multiplicity, replicas)
+
+    def orders(self, seed: int, epoch: int, purpose: str = "order") -> np.ndarray:
+        """(R, n) positions in the order of this epoch."""
+        n = self.ids.shape[1]
+        return np.stack([generator(seed, purpose, r, epoch).permutation(n) for r in self.replicas])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What an observer sees of a step, before the update: all (R, B) or (R, B, C)."""
+
+    ids: torch.Tensor
+    logits: torch.Tensor
+    labels: torch.Tensor
+    teacher_logits: torch.Tensor | None
+    weights: torch.Tensor | None
+    counts: torch.Tensor | None
+
+
+def train(
+    replicas: Replicas,
+    rows: Rows,
+    objective: Objective,
+    features: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    epochs: int,
+    batch_size: int,
+    rate: float,
+    decay: str,
+    seed: int,
+    arm: str = "",
+    start: int = 0,
+    on_batch: Callable[[int, Batch], None] | None = None,
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> None:
+    """Train a group of replicas for `epochs` epochs, the first being `start` + 1.
+
+    Args:
+        replicas: The networks.
+        rows: Their training rows.
+        objective: The loss.
+        features: (N, ...) inputs by sample id, on the device.
+        labels: int (N,) by sample id, on the device.
+        epochs, batch_size: Of the schedule; the last batch of an epoch may be smaller.
+        rate: Learning rate at the first step.
+        decay: "cosine" (to zero at the last step) or "constant".
+        seed: Of the study: with the replica and the epoch it gives the batch order.
+        arm: Adds to the seed of what is random in one arm only (shuffled weights, random masks).
+        on_batch: Called before each update, with the epoch.
+        on_epoch: Called after each epoch with its number and its last learning rate.
+    """
+    device = labels.device
+    all_ids = torch.as_tensor(rows.ids, device=device)
+    all_counts = None if rows.counts is None else torch.as_tensor(rows.counts, device=device, dtype=features.dtype)
+    steps = math.ceil(all_ids.shape[1] / batch_size)
+    now = rate
+    for epoch in range(start + 1, epochs + 1):
+        replicas.train(True)
+        order = torch.as_tensor(rows.orders(seed, epoch), device=device)
+        epoch_ids = all_ids.gather(1, order)
+        epoch_counts = None if all_counts is None else all_counts.gather(1, order)
+        keys = None
+        if objective.random:
+            draws = [generator(seed, "arm", arm, r, epoch).random(all_ids.shape[1]) for r in rows.replicas]
+            keys = torch.as_tensor(np.stack(draws), device=device)
+        for step in range(steps):
+            piece = slice(step * batch_size, (step + 1) * batch_size)
+            ids = epoch_ids[:, piece]
+            logits = replicas(features[ids])
+            truth = labels[ids]
+            teacher = objective.teacher_logits(ids)
+            batch_keys = None if keys is None else keys[:, piece]
+            losses, weights = objective(ids, logits, truth, teacher, epoch, batch_keys)
+            counts = None if epoch_counts is None else epoch_counts[:, piece]
+            if on_batch is not None:
+                on_batch(epoch, Batch(ids, logits, truth, teacher, weights, counts))
+            if decay == "cosine":
+                now = rate * 0.5 * (1 + math.cos(math.pi * ((epoch - 1) * steps + step) / (epochs * steps)))
+            if counts is None:
+                replicas.step(losses.mean(-1), now)
+            else:
+                replicas.step((counts * losses).sum(-1) / counts.sum(-1).clamp(min=1), now)
+        if on_epoch is not None:
+            on_epoch(epoch, now)
+
+
+@torch.no_grad()
+def predict(replicas: Replicas, features: torch.Tensor, ids: torch.Tensor, *, chunk: int = 4096) -> torch.Tensor:
+    """(R, n, C) float64 logits of the n samples, in evaluation mode; the same samples for every replica."""
+    replicas.train(False)
+    size = next(iter(replicas.parameters().values())).shape[0]
+    pieces = []
+    for piece in ids.split(chunk):
+        x = features[piece]
+        pieces.append(replicas(x.expand(size, *x.shape)).double())
+    return torch.cat(pieces, dim=1)

@@ -1,0 +1,217 @@
+r"""Losses with soft labels, as torch modules; `reduction="none"` gives the value of every sample.
+
+Every distillation loss here is  L = L_ce + alpha * w * L_kd  with, for logits z, temperature tau and true class i,
+
+    L_ce = -log softmax(z_student)_i
+    L_kd = -tau^2 * sum_k softmax(z_teacher / tau)_k * log softmax(z_student / tau)_k      (cross-entropy form, not KL)
+
+and differs in the weight w that a sample's soft label gets. No gradient flows into the teacher or into w. Leading
+dimensions are free: logits (..., C) with labels (...) give losses (...).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+Reduction = Literal["none", "mean", "sum"]
+KEEP = ("other", "regularization", "random")
+
+__all__ = [
+    "CrossEntropyLoss",
+    "DistillationLoss",
+    "LabelSmoothingLoss",
+    "MaskedDistillationLoss",
+    "WeightedSoftLabelLoss",
+]
+
+
+def _reduce(values: torch.Tensor, reduction: Reduction) -> torch.Tensor:
+    if reduction == "none":
+        return values
+    return values.mean() if reduction == "mean" else values.sum()
+
+
+def _check_reduction(reduction: str) -> Reduction:
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"reduction must be 'none', 'mean' or 'sum', not {reduction!r}")
+    return reduction  # type: ignore[return-value]
+
+
+def _true_class(log_probs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return log_probs.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+
+
+class CrossEntropyLoss(nn.Module):
+    """Cross-entropy with the label, -log softmax(z)_i, in nats.
+
+    >>> CrossEntropyLoss(reduction="none")(torch.zeros(2, 4), torch.tensor([0, 3]))
+    tensor([1.3863, 1.3863])
+    """
+
+    def __init__(self, *, reduction: Reduction = "mean") -> None:
+        super().__init__()
+        self.reduction = _check_reduction(reduction)
+
+    def forward(self, student_logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return _reduce(-_true_class(F.log_softmax(student_logits, -1), labels), self.reduction)
+
+
+class LabelSmoothingLoss(nn.Module):
+    """Cross-entropy with (1 - smoothing) onehot + smoothing / C (Szegedy 2016, section 7), in nats.
+
+    >>> LabelSmoothingLoss(smoothing=0.1)(torch.zeros(2, 4), torch.tensor([0, 3]))
+    tensor(1.3863)
+    """
+
+    def __init__(self, *, smoothing: float, reduction: Reduction = "mean") -> None:
+        super().__init__()
+        if not 0 <= smoothing < 1:
+            raise ValueError(f"smoothing must lie in [0, 1), not {smoothing}")
+        self.smoothing = smoothing
+        self.reduction = _check_reduction(reduction)
+
+    def forward(self, student_logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        log_probs = F.log_softmax(student_logits, -1)
+        values = -(1 - self.smoothing) * _true_class(log_probs, labels) - self.smoothing * log_probs.mean(-1)
+        return _reduce(values, self.reduction)
+
+
+class DistillationLoss(nn.Module):
+    """L_ce + alpha L_kd (Hinton 2015; the form of Zhou 2021, figure 3), in nats.
+
+    Args:
+        temperature: tau > 0, for teacher and student alike; L_kd carries the factor tau^2.
+        alpha: Weight of the soft label against the label's 1.
+
+    `forward(student_logits, teacher_logits, labels, weights=None)`: `weights` broadcasts against (...) and multiplies
+    alpha sample by sample, for instance with the weights of a recorded run.
+
+    >>> loss = DistillationLoss(temperature=4.0, alpha=2.25)
+    >>> loss(torch.zeros(2, 4), torch.zeros(2, 4), torch.tensor([0, 3])) / torch.log(torch.tensor(4.0))
+    tensor(37.)
+    """
+
+    def __init__(self, *, temperature: float, alpha: float, reduction: Reduction = "mean") -> None:
+        super().__init__()
+        if not temperature > 0:
+            raise ValueError(f"temperature must be above 0, not {temperature}")
+        if not alpha >= 0:
+            raise ValueError(f"alpha must be at least 0, not {alpha}")
+        self.temperature = temperature
+        self.alpha = alpha
+        self.reduction = _check_reduction(reduction)
+
+    def weights(
+        self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, labels: torch.Tensor
+    ) -> torch.Tensor | None:
+        """The weight (...) that the loss gives to each sample's soft label, without gradient; None is 1 for all."""
+        return None
+
+    def forward(
+        self,
+        student_logits: torch.Tensor,
+        teacher_logits: torch.Tensor,
+        labels: torch.Tensor,
+        weights: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        if weights is None:
+            weights = self.weights(student_logits, teacher_logits, labels)
+        tau = self.temperature
+        log_probs = F.log_softmax(student_logits, -1)
+        tempered = log_probs if tau == 1 else F.log_softmax(student_logits / tau, -1)
+        soft_label = F.softmax(teacher_logits.detach() / tau, -1)
+        soft = -(tau**2) * (soft_label * tempered).sum(-1)
+        if weights is not None:
+            soft = soft * weights.detach()
+        return _reduce(-_true_class(log_probs, labels) + self.alpha * soft, self.reduction)
+
+
+class WeightedSoftLabelLoss(DistillationLoss):
+    """L_ce + alpha w L_kd with w = 1 - exp(-L_ce^student / L_ce^teacher), both at temperature 1 (Zhou 2021, WSL).
+
+    Args:
+        epsilon: Added to the teacher's loss, as in the authors' code. At 0 the limits are those of
+            `biasvar.wsl_weights`.
+
+    >>> loss = WeightedSoftLabelLoss(temperature=4.0, alpha=2.25, epsilon=0.0)
+    >>> loss.weights(torch.zeros(1, 4), torch.zeros(1, 4), torch.tensor([0]))       # equal losses: 1 - 1/e
+    tensor([0.6321])
+    """
+
+    def __init__(
+        self, *, temperature: float, alpha: float, epsilon: float = 1e-7, reduction: Reduction = "mean"
+    ) -> None:
+        super().__init__(temperature=temperature, alpha=alpha, reduction=reduction)
+        if not epsilon >= 0:
+            raise ValueError(f"epsilon must be at least 0, not {epsilon}")
+        self.epsilon = epsilon
+
+    @torch.no_grad()
+    def weights(self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        student_loss = -_true_class(F.log_softmax(student_logits, -1), labels)
+        teacher_loss = -_true_class(F.log_softmax(teacher_logits, -1), labels) + self.epsilon
+        if self.epsilon > 0:
+            return -torch.expm1(-student_loss / teacher_loss)
+        # The limits from epsilon above 0: a teacher's loss of 0 gives weight 1, and 0 where the student's is 0 too.
+        ratio = torch.where(student_loss == 0, torch.zeros_like(student_loss), student_loss / teacher_loss)
+        return -torch.expm1(-ratio)
+
+
+class MaskedDistillationLoss(DistillationLoss):
+    """L_ce + alpha w L_kd with w in {0, 1}: whole soft labels dropped or kept by the regularization-sample flag.
+
+    The flag is the "opposing" criterion on the current student: softmax(z_s/tau)_i > softmax(z_t/tau)_i.
+
+    Args:
+        keep: "other": drop the soft labels of regularization samples. "regularization": keep only theirs. "random":
+            keep as many as "other" would, chosen at random within the batch (the last dimension of labels).
+
+    For "random", `weights(..., keys=)` takes uniform numbers (...) that order the batch; without them they are drawn
+    from torch's global generator.
+
+    >>> loss = MaskedDistillationLoss(temperature=4.0, alpha=2.25, keep="regularization")
+    >>> loss.weights(torch.eye(2) * 3, torch.eye(2), torch.tensor([0, 0]))
+    tensor([1., 0.])
+    """
+
+    def __init__(
+        self,
+        *,
+        temperature: float,
+        alpha: float,
+        keep: Literal["other", "regularization", "random"] = "other",
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__(temperature=temperature, alpha=alpha, reduction=reduction)
+        if keep not in KEEP:
+            raise ValueError(f"keep must be one of {', '.join(KEEP)}, not {keep!r}")
+        self.keep = keep
+
+    @torch.no_grad()
+    def weights(
+        self,
+        student_logits: torch.Tensor,
+        teacher_logits: torch.Tensor,
+        labels: torch.Tensor,
+        keys: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        tau = self.temperature
+        student = _true_class(F.log_softmax(student_logits / tau, -1), labels)
+        teacher = _true_class(F.log_softmax(teacher_logits / tau, -1), labels)
+        flagged = student > teacher
+        if self.keep == "regularization":
+            return flagged.to(student_logits.dtype)
+        kept = (~flagged).to(student_logits.dtype)
+        if self.keep == "other":
+            return kept
+        return shuffle_within_batch(kept, keys)
+
+
+def shuffle_within_batch(values: torch.Tensor, keys: torch.Tensor | None = None) -> torch.Tensor:
+    """The values (..., B) in random order along the last dimension: the order that sorts `keys` (..., B)."""
+    keys = torch.rand(values.shape, device=values.device) if keys is None else keys
+    return values.gather(-1, keys.argsort(-1))

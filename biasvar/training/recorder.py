@@ -1,0 +1,311 @@
+"""The recorder: one call a step in any training loop, one file an epoch on disk.
+
+with biasvar.Recorder("runs/mine", num_samples=50_000, num_classes=10, temperature=4.0, arm="kd") as recorder:
+    for epoch in range(epochs):
+        for sample_ids, images, labels in loader:
+            ...
+            recorder.update(sample_ids, student_logits, labels, teacher_logits)
+        recorder.end_epoch()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+
+from biasvar.analysis.tradeoff import regularization_samples, unchecked_terms, wsl_weights_of_losses
+from biasvar.errors import RecordError
+from biasvar.records.schema import record_folder
+from biasvar.records.summary import summarise
+from biasvar.records.writer import RunWriter
+
+# Logit elements that may wait before they are turned into columns: bounds the memory, and makes the work of many
+# steps one piece, since on small batches the number of calls is what costs.
+PENDING_ELEMENTS = 2**20
+LOGITS = ("student", "teacher")
+
+
+class Recorder:
+    """Records the bias and variance terms of every sample a training loop sees.
+
+    Per sample and epoch it keeps (design of the columns: `biasvar.records.schema`) the student's and the teacher's
+    cross-entropy at temperature 1, their probabilities of the true class at `temperature`, their predictions, the
+    bias and variance gradients of Zhou 2021 at the true-class logit with their norms over all logits, the
+    regularization-sample flag and the WSL weight. Without teacher logits the teacher's columns are null.
+
+    Nothing waits for the device inside an epoch: `update` keeps a copy of the logits where they are. `end_epoch`
+    checks, writes one Parquet file and returns when it is safe on disk. A file already acknowledged is never changed.
+
+    Args:
+        directory: The run directory, made when absent. Several arms, replicas, splits and views share one directory.
+        num_samples: Sample ids lie in 0 .. num_samples - 1.
+        num_classes: C.
+        temperature: tau at which probabilities and gradients are taken; the tau of the loss.
+        arm: Name of the treatment: lower-case letters, digits and underscores.
+        replica: Number of this training of the student; a sequence of R numbers when R replicas train together, and
+            `update` then takes (R, B) ids and (R, B, C) logits.
+        split: Name of the split the samples belong to.
+        view: "augmented" for the training pass, "clean" for an evaluation pass.
+        resume: Go on after the last recorded epoch of this arm, split, view and replica instead of refusing.
+        group: Number of the file among those of an epoch; default the (first) replica.
+        reference_teacher: Name of the teacher whose logits are given, kept with the record.
+        replace: Write over epochs that are there, for a training that goes on from a checkpoint before them.
+        drop_not_finite: Leave a replica with logits that are not finite out of the record of that epoch instead of
+            refusing it; the caller keeps account of the replicas that are missing.
+
+    Raises:
+        RecordError: The directory holds another study, or this arm and replica are recorded already.
+
+    >>> import tempfile, torch
+    >>> with Recorder(tempfile.mkdtemp() + "/run", num_samples=2, num_classes=3, temperature=2.0) as recorder:
+    ...     recorder.update(torch.tensor([0, 1]), torch.eye(3)[:2], torch.tensor([0, 1]), torch.zeros(2, 3))
+    ...     summary = recorder.end_epoch()
+    >>> summary["n"].tolist(), summary["share_opposing"].tolist()
+    ([2], [1.0])
+    """
+
+    def __init__(
+        self,
+        directory: str | Path | RunWriter,
+        *,
+        num_samples: int,
+        num_classes: int,
+        temperature: float,
+        arm: str = "default",
+        replica: int | Sequence[int] = 0,
+        split: str = "train",
+        view: str = "augmented",
+        resume: bool = False,
+        group: int | None = None,
+        reference_teacher: str | None = None,
+        replace: bool = False,
+        drop_not_finite: bool = False,
+    ) -> None:
+        if num_samples < 1 or num_classes < 2:
+            raise ValueError(f"num_samples must be at least 1 and num_classes 2, not {num_samples} and {num_classes}")
+        if not temperature > 0:
+            raise ValueError(f"temperature must be above 0, not {temperature}")
+        self.num_samples, self.num_classes, self.temperature = num_samples, num_classes, float(temperature)
+        self.arm, self.split, self.view = arm, split, view
+        self._together = not isinstance(replica, int)
+        self.replicas = [int(r) for r in replica] if not isinstance(replica, int) else [replica]
+        self.group = self.replicas[0] if group is None else group
+        self._reference, self._replace, self._drop = reference_teacher, replace, drop_not_finite
+        if isinstance(directory, RunWriter):
+            self._writer = directory
+        else:
+            manifest = {"kind": "recorder", "name": Path(directory).name, "num_classes": num_classes}
+            self._writer = RunWriter(directory, manifest=manifest, resume=True)
+            self._writer.update_arm(arm, label=arm, temperature=self.temperature)
+        folder = record_folder(self._writer.directory, arm, split, view)
+        recorded = [int(p.parent.name[6:]) for p in folder.glob(f"epoch=*/group={self.group:03d}.parquet")]
+        if recorded and not resume and not replace:
+            raise RecordError(
+                f"{self._writer.directory}: arm {arm!r}, replica {self.replicas[0]}, split {split!r}, view {view!r} "
+                f"is recorded already up to epoch {max(recorded)}; pass resume=True to go on, or name another arm "
+                "or replica"
+            )
+        self.epoch = max(recorded, default=0) + 1
+        self._clear()
+
+    def _clear(self) -> None:
+        self._pending: list[dict[str, torch.Tensor]] = []
+        self._pending_elements = 0
+        self._done: list[dict[str, torch.Tensor]] = []
+        self._has_teacher: bool | None = None
+
+    def update(
+        self,
+        sample_ids: torch.Tensor,
+        student_logits: torch.Tensor,
+        labels: torch.Tensor,
+        teacher_logits: torch.Tensor | None = None,
+        *,
+        loss_weight: torch.Tensor | None = None,
+        member: torch.Tensor | None = None,
+    ) -> None:
+        """Note one batch, before the optimiser's step.
+
+        Args:
+            sample_ids: int (B,), each id once an epoch. With R replicas together (R, B), as all that follows.
+            student_logits: (B, C), any float dtype; detached and copied here.
+            labels: int (B,).
+            teacher_logits: (B, C), or None; all batches of an epoch alike.
+            loss_weight: (B,) what the loss multiplied the sample's soft label with; 1 when not given.
+            member: bool (B,) whether the sample is in the replica's training draw; True when not given.
+
+        Raises:
+            ValueError: Shapes that disagree, or a teacher in some batches only.
+        """
+        ids = torch.as_tensor(sample_ids)
+        lead = (len(self.replicas), ids.shape[-1]) if self._together else tuple(ids.shape[:1])
+        where = f"Recorder.update, epoch {self.epoch}: "
+        if ids.ndim != len(lead) or tuple(ids.shape) != lead:
+            raise ValueError(
+                f"{where}sample_ids has shape {tuple(ids.shape)}, expected {'(R, B)' if self._together else '(B,)'}"
+            )
+        _check_shape(where, "student_logits", student_logits, (*lead, self.num_classes))
+        batch = {"sample_id": ids, "student": student_logits, "label": torch.as_tensor(labels)}
+        if teacher_logits is not None:
+            _check_shape(where, "teacher_logits", teacher_logits, (*lead, self.num_classes))
+            batch["teacher"] = teacher_logits
+        if self._has_teacher not in (None, teacher_logits is not None):
+            raise ValueError(f"{where}teacher_logits must be given in every batch of an epoch or in none")
+        self._has_teacher = teacher_logits is not None
+        extra = {"loss_weight": loss_weight, "member": member}
+        batch.update({name: value for name, value in extra.items() if value is not None})
+        for name in ("label", "loss_weight", "member"):
+            if name in batch:
+                _check_shape(where, name, batch[name], lead)
+        if self._pending and set(batch) != set(self._pending[0]) - {"replica"}:
+            raise ValueError(f"{where}loss_weight and member must be given in every batch of an epoch or in none")
+        # A copy: logits may live in a buffer that the next step overwrites. Rows of all replicas follow one another.
+        if self._together:
+            batch["replica"] = torch.as_tensor(self.replicas, device=ids.device)[:, None].expand(lead)
+        shaped = {n: v.detach().reshape(-1, v.shape[-1]) if n in LOGITS else v.reshape(-1) for n, v in batch.items()}
+        self._pending.append({name: value.clone() for name, value in shaped.items()})
+        self._pending_elements += student_logits.numel()
+        if self._pending_elements >= PENDING_ELEMENTS:
+            self._reduce_pending()
+
+    def end_epoch(self, *, write: bool = True) -> dict[str, np.ndarray]:
+        """Close the epoch: check, write, and return when the file is safe on disk.
+
+        Args:
+            write: False closes the epoch without a file; the summary is returned all the same.
+
+        Returns:
+            `biasvar.records.summary.summarise` of the epoch: replica, n, accuracy, nll, share of regularization samples
+            by criterion, mean weights, one entry a replica.
+
+        Raises:
+            ValueError: An id out of range or met twice, a label out of range, logits that are not finite (naming the
+                ids); nothing is written then, and the epoch may be recorded anew.
+        """
+        if not self._pending and not self._done:
+            raise ValueError(f"Recorder.end_epoch: epoch {self.epoch} has no samples; call update first")
+        try:
+            self._reduce_pending()
+            columns = self._columns()
+            columns = self._check(columns)
+            summary = summarise(columns)
+            if write and len(columns["sample_id"]):
+                self._writer.record(
+                    self.arm, self.split, self.view, self.epoch, self.group, columns,
+                    metadata={"temperature": self.temperature, "reference_teacher": self._reference},
+                    replace=self._replace,
+                )  # fmt: skip
+        finally:
+            self._clear()
+        self.epoch += 1
+        return summary
+
+    def _reduce_pending(self) -> None:
+        """Turn the waiting logits into columns, on their device."""
+        if not self._pending:
+            return
+        batch = {name: torch.cat([piece[name] for piece in self._pending]) for name in self._pending[0]}
+        self._pending, self._pending_elements = [], 0
+        if not self._together:
+            batch["replica"] = torch.full_like(batch["sample_id"], self.replicas[0])
+        self._done.append(_terms(batch, self.temperature, self.num_classes))
+
+    def _columns(self) -> dict[str, np.ndarray]:
+        """All columns of the epoch on the host, in one copy per type."""
+        names = list(self._done[0])
+        out: dict[str, np.ndarray] = {}
+        for kind in (torch.float32, torch.int64, torch.bool):
+            chosen = [name for name in names if self._done[0][name].dtype == kind]
+            if chosen:
+                block = torch.stack([torch.cat([part[name] for part in self._done]) for name in chosen])
+                out.update(zip(chosen, block.cpu().numpy(), strict=True))
+        return {name: out[name] for name in names}
+
+    def _check(self, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        ids, replicas = columns["sample_id"], columns["replica"]
+        where = f"epoch {self.epoch} of arm {self.arm!r} is not recorded: "
+        outside = (ids < 0) | (ids >= self.num_samples)
+        if outside.any():
+            raise ValueError(f"{where}sample_ids {_some(ids[outside])} lie outside 0 .. {self.num_samples - 1}")
+        labels = columns["label"]
+        outside = (labels < 0) | (labels >= self.num_classes)
+        if outside.any():
+            raise ValueError(
+                f"{where}labels {_some(labels[outside])} of sample_ids {_some(ids[outside])} lie outside "
+                f"0 .. {self.num_classes - 1}"
+            )
+        bad = ~columns.pop("finite")
+        if bad.any() and self._drop:
+            keep = ~np.isin(replicas, replicas[bad])
+            columns = {name: value[keep] for name, value in columns.items()}
+            ids, replicas = ids[keep], replicas[keep]
+        elif bad.any():
+            raise ValueError(f"{where}logits of sample_ids {_some(ids[bad])} are not finite")
+        key = replicas * self.num_samples + ids
+        order = np.sort(key)
+        twice = np.unique(order[1:][order[1:] == order[:-1]])
+        if len(twice):
+            raise ValueError(f"{where}sample_ids {_some(twice % self.num_samples)} were given more than once")
+        return columns
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """An epoch left open is closed when the block ends well, and dropped when it ends in an error."""
+        if kind is None and (self._pending or self._done):
+            self.end_epoch()
+
+
+def _check_shape(where: str, name: str, value: torch.Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(value.shape) != shape:
+        raise ValueError(f"{where}{name} has shape {tuple(value.shape)}, expected {shape}")
+
+
+def _some(values: np.ndarray) -> str:
+    shown = ", ".join(str(value) for value in values[:5])
+    return f"{shown}{f' and {len(values) - 5} more' if len(values) > 5 else ''}"
+
+
+@torch.no_grad()
+def _terms(batch: dict[str, torch.Tensor], temperature: float, num_classes: int) -> dict[str, torch.Tensor]:
+    """Columns of one piece, from (n, C) logits cast to float64 before any log-softmax."""
+    student = batch["student"].double()
+    label = batch["label"].long()
+    safe = label.clamp(0, num_classes - 1)  # an impossible label is named at the end of the epoch, not by a crash here
+    out = {
+        "sample_id": batch["sample_id"].long(),
+        "replica": batch["replica"].long(),
+        "label": label,
+        "student_prediction": student.argmax(-1),
+        "finite": torch.isfinite(student).all(-1),
+    }
+    student = student.nan_to_num()  # what is not finite is refused at the end of the epoch, with its ids
+    has_teacher = "teacher" in batch
+    teacher = batch["teacher"].double() if has_teacher else student
+    if has_teacher:
+        out["teacher_prediction"] = teacher.argmax(-1)
+        out["finite"] &= torch.isfinite(teacher).all(-1)
+        teacher = teacher.nan_to_num()
+    terms = unchecked_terms(student, teacher, safe, temperature)
+    out["student_loss"] = terms.student_loss
+    out["student_prob"] = terms.student_log_prob.exp()
+    out["bias_gradient"] = terms.bias_gradient
+    out["bias_gradient_norm"] = terms.bias_norm
+    if has_teacher:
+        out["teacher_loss"] = terms.teacher_loss
+        out["teacher_prob"] = terms.teacher_log_prob.exp()
+        out["variance_gradient"] = terms.variance_gradient
+        out["variance_gradient_norm"] = terms.variance_norm
+        out["opposing"] = regularization_samples(terms)
+        out["wsl_weight"] = wsl_weights_of_losses(terms.student_loss, terms.teacher_loss)
+    out["loss_weight"] = batch.get("loss_weight", torch.ones_like(out["student_loss"]))
+    out["member"] = batch["member"].bool() if "member" in batch else torch.ones_like(label, dtype=torch.bool)
+    return {name: value.float() if value.is_floating_point() else value for name, value in out.items()}

@@ -1,0 +1,138 @@
+"""The independent pieces of a study, and the executor that works them off: in this process, or in several.
+
+A task is a function of plain values; the study, the data and the run directory are set up once a process. Only names
+and numbers travel, results go to disk, so any executor with `submit(function, *args) -> Future` can stand in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from biasvar.errors import BiasvarError
+from biasvar.records import RunWriter
+from biasvar.records.writer import read_manifest
+from biasvar.study import Study
+from biasvar.training.arm import ArmRun, train_arm, tune_once
+from biasvar.training.evaluate import evaluation_metrics
+from biasvar.training.workbench import Workbench
+
+TUNING_REPLICAS_FROM = 1_000_000  # replicas on which a learning rate is chosen are no replicas of the study
+
+_bench: Workbench | None = None
+_writer: RunWriter | None = None
+
+
+class Executor(Protocol):
+    """What runs tasks."""
+
+    def submit(self, function: Callable, /, *args: Any) -> Future: ...
+
+
+class _Inline:
+    """Runs a task where it is submitted."""
+
+    def submit(self, function: Callable, /, *args: Any) -> Future:
+        future: Future = Future()
+        future.set_result(function(*args))
+        return future
+
+
+@contextmanager
+def make_executor(study: Study, directory: Path, device: torch.device, jobs: int) -> Iterator[Executor]:
+    """An executor of `jobs` processes; with one, tasks run in this process.
+
+    When the block ends in an error, what is queued is dropped and the workers are stopped: what is on disk is whole.
+    """
+    if jobs <= 1:
+        _set_up(study, directory, str(device))
+        yield _Inline()
+        return
+    pool = ProcessPoolExecutor(
+        jobs, multiprocessing.get_context("spawn"), initializer=_set_up_worker, initargs=(study, directory, str(device))
+    )
+    try:
+        yield pool
+    except BaseException as error:
+        for process in list((getattr(pool, "_processes", None) or {}).values()):
+            process.terminate()
+        pool.shutdown(wait=True, cancel_futures=True)
+        if isinstance(error, BrokenProcessPool):
+            raise BiasvarError(
+                f"a worker process was lost, perhaps for lack of memory; {directory} is whole so far: the same command "
+                "goes on from here, with --jobs 1 in less memory"
+            ) from None
+        raise
+    pool.shutdown()
+
+
+def _set_up_worker(study: Study, directory: Path, device: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    _set_up(study, directory, device)
+
+
+def _set_up(study: Study, directory: Path, device: str) -> None:
+    global _bench, _writer
+    torch.set_num_threads(study.threads)
+    _bench = Workbench.open(study, directory, torch.device(device))
+    _writer = RunWriter(directory, manifest=read_manifest(directory), resume=True)
+
+
+def _here() -> tuple[Workbench, RunWriter]:
+    assert _bench is not None
+    assert _writer is not None
+    return _bench, _writer
+
+
+def train_teacher(name: str) -> dict[str, Any]:
+    """Train a teacher and write its logits; returns what the manifest says of it."""
+    bench, writer = _here()
+    teacher = bench.study.teachers[name]
+    logits, member = bench.train_teacher(name)
+    fixed = teacher.draw == "fixed"
+    ids = np.arange(logits.shape[1])
+    writer.teacher(name, ids, logits[0] if fixed else logits, member[0] if fixed else member)
+    labels = bench.dataset.labels
+    entry: dict[str, Any] = {
+        **teacher.model_dump(),
+        "regime": teacher.regime,
+        "training_rows": int(member.sum(1).mean()),
+    }
+    for split in ("test", "validation"):
+        rows = bench.blocks[split]
+        numbers = evaluation_metrics(logits[:, rows].astype(np.float64), labels[rows])
+        entry.update({f"{key}_{split}": float(value.mean()) for key, value in numbers.items()})
+    right = (logits.argmax(-1) == labels) & member
+    entry["accuracy_train"] = float((right.sum(1) / member.sum(1)).mean())
+    return entry
+
+
+def tune_rate(arm: str, rate: float, replicas: int) -> dict[str, Any]:
+    """Validation accuracy and loss of an arm at one learning rate, by replica."""
+    bench, _ = _here()
+    return tune_once(bench, arm, rate, range(TUNING_REPLICAS_FROM, TUNING_REPLICAS_FROM + replicas))
+
+
+def train_one_arm(name: str, rate: float) -> dict[str, Any]:
+    """Train an arm to its end; returns what the manifest says of the outcome."""
+    bench, writer = _here()
+    began = time.perf_counter()
+    failed = train_arm(ArmRun(writer, bench, name, rate))
+    files = sorted((writer.directory / "weights" / f"arm={name}").glob("*.safetensors"))
+    return {
+        "status": "complete",
+        "failed_replicas": failed,
+        "weights_sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+        "seconds": round(time.perf_counter() - began, 2),
+    }
