@@ -23,7 +23,7 @@ def generator(seed: int, purpose: str, *keys: int | str) -> np.random.Generator:
     True
     """
     words = [zlib.crc32(key.encode()) if isinstance(key, str) else int(key) for key in (purpose, *keys)]
-    return np.random.default_rng([int(seed), *words])
+    return np.random.default_rng([int(seed), len(words), *words])  # the count: trailing zeros would not be told apart
 
 
 def split_rows(labels: np.ndarray, sizes: Mapping[str, int], *, seed: int) -> dict[str, np.ndarray]:

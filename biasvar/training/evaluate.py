@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import log_softmax
 
-ECE_BINS = 15
+from biasvar.records.summary import calibration_error
 
 
 def evaluation_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     """Accuracy, mean cross-entropy (nats) and expected calibration error of each replica.
 
-    The calibration error is the mean over samples of |accuracy - confidence| of the bin the sample's top probability
-    falls in, with 15 bins of equal width (Guo 2017).
+    A replica whose logits are not finite gets NaN.
 
     Args:
         logits: float64 (R, n, C).
@@ -20,19 +20,17 @@ def evaluation_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, np.n
     Returns:
         "accuracy", "nll" and "ece", each (R,).
     """
-    shifted = logits - logits.max(-1, keepdims=True)
-    log_probs = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    finite = np.isfinite(logits).all((1, 2))
+    logits = np.where(finite[:, None, None], logits, 0.0)
+    log_probs = log_softmax(logits, axis=-1)
     right = logits.argmax(-1) == labels
     confidence = np.exp(log_probs.max(-1))
-    bins = np.clip(np.ceil(np.nan_to_num(confidence) * ECE_BINS) - 1, 0, ECE_BINS - 1).astype(int)
-    replicas, n = right.shape
-    index = (bins + ECE_BINS * np.arange(replicas)[:, None]).ravel()
-    gaps = np.bincount(index, weights=(right - confidence).ravel(), minlength=replicas * ECE_BINS)
-    return {
+    numbers = {
         "accuracy": right.mean(1),
         "nll": -np.take_along_axis(log_probs, np.broadcast_to(labels, right.shape)[..., None], -1)[..., 0].mean(1),
-        "ece": np.abs(gaps).reshape(replicas, ECE_BINS).sum(1) / n,
+        "ece": np.array([calibration_error(c, r) for c, r in zip(confidence, right, strict=True)]),
     }
+    return {name: np.where(finite, values, np.nan) for name, values in numbers.items()}
 
 
 def group_means(logits: np.ndarray, use: np.ndarray, group: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
@@ -40,8 +38,7 @@ def group_means(logits: np.ndarray, use: np.ndarray, group: np.ndarray, groups: 
 
     `group` (R,) says which of the G groups a replica belongs to.
     """
-    shifted = logits - logits.max(-1, keepdims=True)
-    log_probs = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    log_probs = log_softmax(np.where(use[..., None], logits, 0.0), axis=-1)
     counts = np.zeros((groups, logits.shape[1]), dtype=np.int64)
     sums = np.zeros((groups, *logits.shape[1:]))
     for r, g in enumerate(group):

@@ -113,6 +113,7 @@ def _manifest(study: Study, bench: Workbench) -> dict[str, Any]:
         "data": {"name": bench.dataset.name, "note": bench.dataset.note, "fingerprint": bench.dataset.fingerprint},
         "reference_teacher": study.reference_teacher,
         "claims": study.claims,
+        "arms": {name: {"label": arm.label, "status": "waiting"} for name, arm in study.arms.items()},
         "versions": {**versions, **{name: version(name) for name in packages}},
         "commit": _commit(),
         "device": bench.device.type,

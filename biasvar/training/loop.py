@@ -38,7 +38,7 @@ class Rows:
         sizes = (multiplicity > 0).sum(1)
         if multiplicity.max() == 1 and (sizes == sizes[0]).all():
             return Rows(np.stack([pool[row > 0] for row in multiplicity]), None, replicas)
-        return Rows(np.broadcast_to(pool, multiplicity.shape), multiplicity, replicas)
+        return Rows(np.tile(pool, (len(multiplicity), 1)), multiplicity, replicas)
 
     def orders(self, seed: int, epoch: int, purpose: str = "order") -> np.ndarray:
         """(R, n) positions in the order of this epoch."""

@@ -47,7 +47,11 @@ class Workbench:
         blocks = split_rows(dataset.labels, sizes, seed=study.seed)
         features = torch.as_tensor(dataset.features(), device=device)
         labels = torch.as_tensor(dataset.labels, device=device)
-        return Workbench(study, dataset, blocks, device, features, labels, Path(directory))
+        bench = Workbench(study, dataset, blocks, device, features, labels, Path(directory))
+        bench.rows([0])  # draws that cannot be are refused here, before anything is written
+        for name, teacher in study.teachers.items():
+            bench.teacher_rows(name, teacher)
+        return bench
 
     @property
     def train_ids(self) -> np.ndarray:

@@ -1,0 +1,50 @@
+# The two commands of the README: `make report` and `make test`. Python 3.11 or newer and make are all they need.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+RUN    := runs/digits
+
+.PHONY: help install report test lint bench notebook clean
+
+help:
+	@echo "make report    train the digits study (about a minute) and draw its report"
+	@echo "make test      lint, types and tests"
+	@echo "make notebook  open notebooks/first_look.ipynb in JupyterLab"
+	@echo "make bench     the benchmarks of experiments/benchmarks"
+	@echo "make install   the environment in $(VENV), with all extras"
+
+$(VENV)/.core: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "biasvar needs Python 3.11 or newer; $(PYTHON) is older: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,notebooks]'
+	@touch $@
+
+install: $(VENV)/.dev
+
+report: $(VENV)/.core
+	$(BIN)/python -m biasvar.run experiments/digits.yaml --out $(RUN)
+	$(BIN)/python -m biasvar.report $(RUN)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# One thread a process: the tests run side by side instead.
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbmake --nbmake-timeout=300 notebooks
+
+bench: $(VENV)/.dev
+	for file in experiments/benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+notebook: $(VENV)/.dev
+	$(BIN)/jupyter lab notebooks/first_look.ipynb
+
+clean:
+	rm -rf $(VENV) runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

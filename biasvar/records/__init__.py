@@ -1,0 +1,25 @@
+"""What a run leaves behind and how it is read: Parquet files any tool can open, written whole or not at all.
+
+``RunWriter`` writes a run directory, ``open_run`` reads it, ``import_predictions`` makes one from finished predictions.
+The columns of every table are in :mod:`biasvar.records.schema`.
+"""
+
+from biasvar.records.importer import import_predictions
+from biasvar.records.reader import Predictions, Run, TeacherLogits, open_run
+from biasvar.records.schema import SCHEMA_VERSION
+from biasvar.records.summary import summarise
+from biasvar.records.writer import RunWriter, write_bytes, write_json, write_table
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Predictions",
+    "Run",
+    "RunWriter",
+    "TeacherLogits",
+    "import_predictions",
+    "open_run",
+    "summarise",
+    "write_bytes",
+    "write_json",
+    "write_table",
+]

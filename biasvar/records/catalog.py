@@ -1,0 +1,147 @@
+"""Which files a question needs, found by their paths alone, and how one of them is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from biasvar.errors import RecordError
+from biasvar.records import schema
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A Parquet file of records or predictions and what its path says of it."""
+
+    path: Path
+    arm: str
+    split: str
+    part: str
+    """The view of a record, the membership of predictions."""
+    epoch: int
+    group: int
+
+
+def stored_files(
+    directory: Path,
+    folder: str,
+    *,
+    arm: Any = None,
+    split: Any = None,
+    part: Any = None,
+    epochs: Any = None,
+) -> list[StoredFile]:
+    """The files under ``folder`` ("records" or "predictions") that match, sorted by arm, split, part, epoch and group.
+
+    None means all; a name or number, or a list of them, means those. Raises RecordError for one that is not there,
+    with what is.
+    """
+    root = directory / folder
+    key = "view" if folder == "records" else "membership"
+    found: list[StoredFile] = []
+    arms = _choose(_children(root, "arm="), arm, f"arm in the {folder} of {directory},")
+    branches = [(name, *branch) for name in arms for branch in _branches(root / f"arm={name}", key)]
+    splits = _choose(_distinct(branch[1] for branch in branches), split, f"split in the {folder} of {_said(arm)},")
+    branches = [branch for branch in branches if branch[1] in splits]
+    parts = _choose(_distinct(branch[2] for branch in branches), part, f"{key} in the {folder} of {_said(arm)},")
+    for name, at, kind, path in branches:
+        if kind in parts:
+            found += [StoredFile(file, name, at, kind, *numbers) for file, numbers in _epoch_files(path)]
+    if epochs is not None:
+        here = _distinct(file.epoch for file in found)
+        wanted = set(_choose(here, epochs, f"epoch in the {folder} of {_said(arm)},"))
+        found = [file for file in found if file.epoch in wanted]
+    return sorted(found, key=lambda file: (file.arm, file.split, file.part, file.epoch, file.group))
+
+
+def arms_on_disk(directory: Path) -> list[str]:
+    """Every arm that left a file of any kind."""
+    folders = [directory / name for name in ("records", "predictions", "metrics")]
+    return _distinct(arm for folder in folders for arm in _children(folder, "arm="))
+
+
+def read_columns(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Some columns of one Parquet file; RecordError naming the file if it is damaged or lacks a column."""
+    try:
+        with pq.ParquetFile(path) as file:
+            missing = [] if columns is None else [name for name in columns if name not in file.schema_arrow.names]
+            if missing:
+                raise RecordError(
+                    f"{path} has no column {', '.join(map(repr, missing))}; it has {', '.join(file.schema_arrow.names)}"
+                )
+            return file.read(columns=None if columns is None else list(columns))
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from None
+
+
+def file_replicas(path: Path) -> list[int] | None:
+    """The replicas in a record file, from its footer; None if another tool wrote the file."""
+    try:
+        metadata = pq.read_metadata(path).metadata or {}
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from None
+    replicas: list[int] | None = json.loads(metadata.get(b"biasvar", b"{}")).get("replicas")
+    return replicas
+
+
+def listed(value: Any) -> list[Any]:
+    """One value, or several, as a list of plain Python values."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return [value]
+    return [entry.item() if isinstance(entry, np.generic) else entry for entry in value]
+
+
+def _damaged(path: Path, error: Exception) -> RecordError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return RecordError(
+        f"{path} cannot be read as Parquet ({reason}); it is damaged or cut short: "
+        "restore it, or delete it and resume the run"
+    )
+
+
+def _choose(there: list[Any], asked: Any, what: str) -> list[Any]:
+    if asked is None:
+        return there
+    wanted = [schema.one_of(value, there, what) for value in listed(asked)]
+    return [value for value in there if value in wanted]
+
+
+def _said(arm: Any) -> str:
+    return "any arm" if arm is None else f"arm {', '.join(map(str, listed(arm)))}"
+
+
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    return sorted(set(values))
+
+
+def _children(directory: Path, prefix: str) -> list[str]:
+    if not directory.is_dir():
+        return []
+    return sorted(path.name[len(prefix) :] for path in directory.iterdir() if path.name.startswith(prefix))
+
+
+def _branches(directory: Path, key: str) -> Iterator[tuple[str, str, Path]]:
+    for split in _children(directory, "split="):
+        for part in _children(directory / f"split={split}", f"{key}="):
+            yield split, part, directory / f"split={split}" / f"{key}={part}"
+
+
+def _epoch_files(directory: Path) -> Iterator[tuple[Path, tuple[int, int]]]:
+    for epoch in _children(directory, "epoch="):
+        for name in _children(directory / f"epoch={epoch}", "group="):
+            group, _, suffix = name.partition(".")
+            if suffix == "parquet" and epoch.isdigit() and group.isdigit():
+                yield directory / f"epoch={epoch}" / f"group={name}", (int(epoch), int(group))

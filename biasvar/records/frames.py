@@ -1,0 +1,99 @@
+"""Record files as pandas frames: only the rows and columns asked for, one file in memory at a time until the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from biasvar.records import schema
+from biasvar.records.catalog import StoredFile, file_replicas, listed, read_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KEYS = ("arm", "split", "view", "epoch")
+
+
+def wanted_columns(columns: Any) -> list[str]:
+    """The record columns asked for, in the order asked for; the keys are always there and need not be named."""
+    if columns is None:
+        return list(schema.RECORD_COLUMNS)
+    allowed = (*schema.RECORD_COLUMNS, *KEYS)
+    names = [schema.one_of(name, allowed, "column of the record,") for name in listed(columns)]
+    return [name for name in dict.fromkeys(names) if name not in KEYS]
+
+
+def record_tables(
+    files: Sequence[StoredFile], columns: Sequence[str], samples: Any = None, replicas: Any = None
+) -> Iterator[pa.Table]:
+    """One table a file, keys first. Files without the replicas asked for are not read beyond their footer."""
+    if replicas is not None:
+        files = _with_replicas(files, listed(replicas))
+    ids = None if samples is None else np.asarray(listed(samples), dtype=np.int64)
+    numbers = None if replicas is None else np.asarray(listed(replicas), dtype=np.int64)
+    filters = [(name, values) for name, values in (("sample_id", ids), ("replica", numbers)) if values is not None]
+    read = [*columns, *(name for name, _ in filters if name not in columns)]
+    dictionaries = {
+        name: sorted({getattr(file, attribute) for file in files})
+        for name, attribute in (("arm", "arm"), ("split", "split"), ("view", "part"))
+    }
+    for file in files:
+        table = read_columns(file.path, read) if read else read_columns(file.path, ["replica"])
+        for name, values in filters:
+            table = table.filter(pa.array(np.isin(table.column(name).to_numpy(), values)))
+        keys = {
+            name: _repeated(value, dictionaries[name], table.num_rows)
+            for name, value in (("arm", file.arm), ("split", file.split), ("view", file.part))
+        }
+        keys["epoch"] = pa.array(np.full(table.num_rows, file.epoch, dtype=np.int32))
+        data = {name: table.column(name) for name in columns}
+        yield pa.table({**keys, **data})
+
+
+def empty_table(columns: Sequence[str]) -> pa.Table:
+    """No rows, the right columns."""
+    names = pa.dictionary(pa.int32(), pa.string())
+    types = {"arm": names, "split": names, "view": names, "epoch": pa.int32()}
+    fields = [(name, types[name]) for name in KEYS]
+    return pa.schema([*fields, *((name, schema.RECORD_SCHEMA.field(name).type) for name in columns)]).empty_table()
+
+
+def to_frame(table: pa.Table) -> pd.DataFrame:
+    """A table as a frame. Nulls are NaN in float columns and pandas.NA in columns of whole numbers and of flags."""
+    import pandas as pd
+
+    nullable = {pa.bool_(): pd.BooleanDtype(), pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype()}
+    columns = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        mapper = nullable.get if column.null_count else None
+        columns[name] = column.to_pandas(types_mapper=mapper)
+    return pd.DataFrame(columns, copy=False)
+
+
+def arrays_of(table: pa.Table) -> dict[str, np.ndarray | None]:
+    """A table's columns as arrays, None for a column of nulls."""
+    return {
+        name: None if column.null_count == len(column) else column.to_numpy()
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    }
+
+
+def _repeated(value: str, dictionary: list[str], rows: int) -> pa.DictionaryArray:
+    codes = np.full(rows, dictionary.index(value), dtype=np.int32)
+    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(dictionary, pa.string()))
+
+
+def _with_replicas(files: Sequence[StoredFile], replicas: list[Any]) -> list[StoredFile]:
+    contents = [file_replicas(file.path) for file in files]
+    if None not in contents:
+        there = sorted({number for numbers in contents for number in numbers or []})
+        for number in replicas:
+            schema.one_of(number, there, "replica of the record,")
+    return [
+        file
+        for file, numbers in zip(files, contents, strict=True)
+        if numbers is None or not set(numbers).isdisjoint(replicas)
+    ]

@@ -1,0 +1,295 @@
+"""Reading a run directory: frames and arrays, of only what is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from biasvar.errors import RecordError
+from biasvar.records import schema
+from biasvar.records.catalog import StoredFile, arms_on_disk, read_columns, stored_files
+from biasvar.records.frames import arrays_of, empty_table, record_tables, to_frame, wanted_columns
+from biasvar.records.predictions import Predictions, TeacherLogits, read_means, read_teacher
+from biasvar.records.summary import SUMMARY_COLUMNS, summarise
+from biasvar.records.weights import mean_weights, write_weights
+from biasvar.records.writer import read_manifest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from biasvar.analysis.decomposition import Decomposition
+
+__all__ = ["Predictions", "Run", "TeacherLogits", "open_run"]
+
+
+def open_run(directory: str | Path) -> Run:
+    """Open a run directory for reading.
+
+    Raises FileNotFoundError if there is no such directory; RecordError if it is no run, if its manifest is damaged, or
+    if a newer biasvar wrote it.
+
+    >>> open_run("runs/of/nobody")
+    Traceback (most recent call last):
+    FileNotFoundError: runs/of/nobody does not exist; name a run directory, as `python -m biasvar.run` makes it
+    """
+    path = Path(directory)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; name a run directory, as `python -m biasvar.run` makes it")
+    if not (path / "manifest.json").is_file():
+        inside = sorted(entry.parent.name for entry in path.glob("*/manifest.json")) if path.is_dir() else []
+        hint = f"it holds runs: {', '.join(inside[:5])}" if inside else "name a directory that a run was written to"
+        raise RecordError(f"{directory} is no run: it has no manifest.json; {hint}")
+    return Run(path, read_manifest(path))
+
+
+class Run:
+    """One run directory, read lazily; see :func:`open_run`."""
+
+    def __init__(self, directory: Path, manifest: dict[str, Any]) -> None:
+        self.directory = directory
+        self.manifest = manifest
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.directory)!r}, arms: {', '.join(self.arms) or 'none yet'})"
+
+    @property
+    def name(self) -> str:
+        """The name of the run."""
+        return str(self.manifest.get("name", self.directory.name))
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return int(self.manifest["num_classes"])
+
+    @property
+    def arms(self) -> list[str]:
+        """The arms in the order of the manifest, less those still waiting to be trained, then any others on disk."""
+        begun = [name for name, entry in self.manifest["arms"].items() if entry.get("status") != "waiting"]
+        return list(dict.fromkeys([*begun, *arms_on_disk(self.directory)]))
+
+    def arm(self, name: str) -> dict[str, Any]:
+        """What the manifest says of an arm (empty for a recorder that said nothing)."""
+        entry: dict[str, Any] = self.manifest["arms"].get(self._known(name), {})
+        return entry
+
+    @cached_property
+    def study(self) -> dict[str, Any] | None:
+        """The resolved study file; None if the run came without a study."""
+        path = self.directory / "study.yaml"
+        if not path.exists():
+            return None
+        import yaml
+
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise RecordError(f"{path} is damaged, not valid YAML ({str(error).splitlines()[0]})") from None
+        if not isinstance(content, dict):
+            raise RecordError(f"{path} is damaged: it must hold a mapping")
+        return content
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """sample_id, label, split, pool of every sample; of a recorder's run, of those in the first epochs recorded."""
+        path = self.directory / "samples.parquet"
+        if path.exists():
+            return to_frame(read_columns(path, schema.SAMPLES_SCHEMA.names))
+        return self._recorded_samples()
+
+    @cached_property
+    def membership(self) -> pd.DataFrame:
+        """replica, sample_id, multiplicity of every student's draw; rows that were not drawn are left out."""
+        path = self.directory / "membership.parquet"
+        if not path.exists():
+            raise RecordError(f"{self.directory} keeps no membership; see the column 'member' of its record")
+        return to_frame(read_columns(path, schema.MEMBERSHIP_SCHEMA.names))
+
+    @cached_property
+    def tuning(self) -> pd.DataFrame | None:
+        """The learning-rate grid on the validation split; None if no rate was chosen in this run."""
+        path = self.directory / "tuning.parquet"
+        return to_frame(read_columns(path, schema.TUNING_SCHEMA.names)) if path.exists() else None
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """Per-epoch numbers of every arm and replica, see :data:`biasvar.records.schema.METRIC_SCHEMA`.
+
+        For an arm that left none they are computed from its record, file by file; ece and learning_rate are then NaN.
+        """
+        tables = []
+        for arm in self.arms:
+            paths = sorted((self.directory / "metrics" / f"arm={arm}").glob("group=*.parquet"))
+            if paths:
+                tables += [read_columns(path, schema.METRIC_COLUMNS) for path in paths]
+            elif arm in self._recorded_arms:
+                tables += [_summary_table(file) for file in stored_files(self.directory, "records", arm=arm)]
+        table = pa.concat_tables(tables) if tables else schema.METRIC_SCHEMA.empty_table()
+        return to_frame(table)
+
+    def recorded(self) -> list[tuple[str, str, str]]:
+        """Every (arm, split, view) that has a record."""
+        files = stored_files(self.directory, "records")
+        return list(dict.fromkeys((file.arm, file.split, file.part) for file in files))
+
+    def record_epochs(self, arm: str, split: str, view: str) -> list[int]:
+        """The recorded epochs of one (arm, split, view), rising."""
+        files = stored_files(self.directory, "records", arm=self._known(arm), split=split, part=view)
+        return sorted({file.epoch for file in files})
+
+    def records(
+        self,
+        columns: Any = None,
+        epochs: Any = None,
+        samples: Any = None,
+        arm: Any = None,
+        split: Any = None,
+        view: Any = None,
+        replicas: Any = None,
+    ) -> pd.DataFrame:
+        """The record as one frame: arm, split, view (categories) and epoch, then ``columns`` in the order asked for.
+
+        Each argument is one value, several, or None for all; only the files, columns and rows asked for are read.
+        Values that need a teacher are missing (NaN, or pandas.NA in whole numbers and flags) where there was none.
+        ``samples`` that were never recorded give no rows.
+
+        Raises RecordError for a column, arm, split, view, epoch or replica that is not there, naming what is, and for
+        a damaged file, naming it.
+        """
+        names = wanted_columns(columns)
+        files = self._record_files(epochs, arm, split, view)
+        tables = list(record_tables(files, names, samples, replicas))
+        return to_frame(pa.concat_tables(tables) if tables else empty_table(names))
+
+    def iter_records(
+        self,
+        columns: Any = None,
+        epochs: Any = None,
+        samples: Any = None,
+        arm: Any = None,
+        split: Any = None,
+        view: Any = None,
+        replicas: Any = None,
+    ) -> Iterator[pd.DataFrame]:
+        """As :meth:`records`, one frame a file, so that a record larger than memory can be walked through."""
+        names = wanted_columns(columns)
+        files = self._record_files(epochs, arm, split, view)
+        return (to_frame(table) for table in record_tables(files, names, samples, replicas))
+
+    def predictions(
+        self, arm: str, *, split: str = "test", membership: str = "all", epoch: int | None = None
+    ) -> Predictions:
+        """The mean log-probabilities of an arm at one epoch (default: the last that was stored).
+
+        ``membership``: "all" replicas; on the train split also only those that trained on the row ("member") or did not
+        ("nonmember"). Raises RecordError for what is not there, naming what is.
+        """
+        schema.one_of(membership, schema.MEMBERSHIPS, "membership")
+        files = stored_files(
+            self.directory, "predictions", arm=self._known(arm), split=split, part=membership, epochs=epoch
+        )
+        if not files:
+            raise RecordError(f"{self.directory} has no predictions of arm {arm!r}, split {split!r}")
+        chosen = max(file.epoch for file in files)
+        ids, counts, means = read_means([file.path for file in files if file.epoch == chosen], self.num_classes)
+        return Predictions(ids, self._labels(ids), counts, means, chosen)
+
+    def decomposition(
+        self,
+        arm: str,
+        *,
+        split: str = "test",
+        membership: str = "all",
+        epoch: int | None = None,
+        loss: str = "cross_entropy",
+        target: Any = None,
+    ) -> Decomposition:
+        """Noise, bias and variance (plug-in) of an arm, one row a sample of ``.predictions(...).sample_ids``.
+
+        ``target`` (N,) or (N, C) defaults to the true labels. ``loss="squared_error"`` needs every replica by itself,
+        so it is possible only while no group holds more than one replica.
+        """
+        from biasvar.analysis.decomposition import decompose, decompose_groups
+
+        schema.one_of(loss, ("cross_entropy", "squared_error"), "loss")
+        found = self.predictions(arm, split=split, membership=membership, epoch=epoch)
+        aim = found.labels if target is None else np.asarray(target)
+        if len(aim) != len(found.sample_ids):
+            raise RecordError(f"target has {len(aim)} rows; it needs one for each of {len(found.sample_ids)} samples")
+        if loss == "cross_entropy":
+            return decompose_groups(found.counts, found.mean_log_probs, aim)
+        if found.counts.max(initial=0) > 1:
+            raise RecordError(
+                f"squared_error needs the distribution of every replica; arm {arm!r} is stored as means over groups of "
+                f"up to {found.counts.max()} (one a group only up to {len(found.counts)} replicas); use cross_entropy"
+            )
+        return decompose(found.mean_log_probs, aim, loss="squared_error", where=found.counts > 0)
+
+    def teacher(self, name: str) -> TeacherLogits:
+        """The logits of one of the run's teachers on every sample."""
+        there = sorted(path.stem for path in (self.directory / "teachers").glob("*.parquet") if path.name[0] != ".")
+        schema.one_of(name, there, f"teacher of {self.directory},")
+        return read_teacher(schema.teacher_path(self.directory, name), self.num_classes)
+
+    def weights(self, arm: str, *, column: str = "wsl_weight", by: str = "sample", epochs: Any = None) -> pd.DataFrame:
+        """The mean of a recorded weight over the training epochs: sample_id, weight, n (rows behind the mean).
+
+        Taken over the record of the training pass (split "train", view "augmented"); ``by="replica"`` gives one row per
+        (replica, sample_id) and a column ``replica`` first. ``epochs`` restricts it.
+        """
+        files = stored_files(
+            self.directory, "records", arm=self._known(arm), split="train", part="augmented", epochs=epochs
+        )
+        return mean_weights(files, column, by)
+
+    def save_weights(self, arm: str, path: str | Path, *, column: str = "wsl_weight", by: str = "sample") -> Path:
+        """Write :meth:`weights` as ``.csv`` or ``.parquet``, by the suffix of ``path``, for any trainer."""
+        schema.one_of(Path(path).suffix.lower(), (".csv", ".parquet"), f"suffix of {path},")
+        frame = self.weights(arm, column=column, by=by)
+        return write_weights(frame, path, {"arm": arm, "column": column, "by": by, "run": self.name})
+
+    @property
+    def _recorded_arms(self) -> set[str]:
+        return {path.name[4:] for path in (self.directory / "records").glob("arm=*")}
+
+    def _known(self, arm: str) -> str:
+        name: str = schema.one_of(arm, self.arms, f"arm of {self.directory},")
+        return name
+
+    def _record_files(self, epochs: Any, arm: Any, split: Any, view: Any) -> list[StoredFile]:
+        return stored_files(self.directory, "records", arm=arm, split=split, part=view, epochs=epochs)
+
+    def _labels(self, ids: np.ndarray) -> np.ndarray:
+        samples = self.samples
+        known, labels = samples["sample_id"].to_numpy(), samples["label"].to_numpy()
+        missing = ids[~np.isin(ids, known)]
+        if missing.size:
+            raise RecordError(f"{self.directory}: samples.parquet lacks the predicted sample_id {missing[0]}")
+        order = np.argsort(known, kind="stable")
+        return labels[order[np.searchsorted(known, ids, sorter=order)]]
+
+    def _recorded_samples(self) -> pd.DataFrame:
+        first: dict[tuple[str, str, str], int] = {}
+        tables = [schema.SAMPLES_SCHEMA.empty_table()]
+        for file in stored_files(self.directory, "records"):
+            if first.setdefault((file.arm, file.split, file.part), file.epoch) == file.epoch:
+                table = read_columns(file.path, ["sample_id", "label"])
+                names = [pa.array([value] * len(table), pa.string()) for value in (file.split, None)]
+                tables.append(pa.table([*table.columns, *names], schema=schema.SAMPLES_SCHEMA))
+        unique = to_frame(pa.concat_tables(tables)).drop_duplicates("sample_id")
+        return unique.sort_values("sample_id", ignore_index=True)
+
+
+def _summary_table(file: StoredFile) -> pa.Table:
+    """A record file as rows of the metrics table."""
+    values: dict[str, Any] = dict(summarise(arrays_of(read_columns(file.path, SUMMARY_COLUMNS))))
+    rows = len(values["n"])
+    values |= {"arm": [file.arm] * rows, "split": [file.split] * rows, "view": [file.part] * rows}
+    values |= {"epoch": [file.epoch] * rows, "ece": [np.nan] * rows, "learning_rate": [np.nan] * rows}
+    columns = [pa.array(values[field.name], field.type) for field in schema.METRIC_SCHEMA]
+    return pa.table(columns, schema=schema.METRIC_SCHEMA)

@@ -1,0 +1,237 @@
+"""What a run directory holds: the columns of every table, their types, and where each file lies.
+
+Any tool that reads Parquet can read a run without this package; this module is the written form of the contract.
+The words (sample, replica, draw, arm, group, ...) are those of the project's design.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from biasvar.errors import RecordError
+
+SCHEMA_VERSION = 1
+"""Version of the layout below. A reader refuses what is newer than itself."""
+
+KINDS = ("study", "recorder", "import")
+VIEWS = ("augmented", "clean")
+"""``augmented``: the training pass, before each update. ``clean``: an evaluation pass without augmentation."""
+
+MEMBERSHIPS = ("all", "member", "nonmember")
+CRITERIA = ("opposing", "literal", "magnitude", "norm")
+"""The ways to flag a regularization sample, see :func:`biasvar.regularization_samples`."""
+
+FIXED_TEACHER = -1
+"""The ``replica`` of a teacher that is the same for every student."""
+
+RECORD_SCHEMA = pa.schema(
+    [
+        pa.field("sample_id", pa.int64(), nullable=False),
+        pa.field("replica", pa.int32(), nullable=False),
+        pa.field("label", pa.int32(), nullable=False),
+        pa.field("student_loss", pa.float32(), nullable=False),  # cross-entropy at temperature 1, nats
+        pa.field("teacher_loss", pa.float32()),  # the same of the reference teacher
+        pa.field("student_prob", pa.float32(), nullable=False),  # of the true class, at the temperature
+        pa.field("teacher_prob", pa.float32()),
+        pa.field("student_prediction", pa.int32(), nullable=False),
+        pa.field("teacher_prediction", pa.int32()),
+        pa.field("bias_gradient", pa.float32(), nullable=False),  # a = p_i - 1 at the true class
+        pa.field("variance_gradient", pa.float32()),  # b = tau (p_i,tau - q_i,tau) - a
+        pa.field("bias_gradient_norm", pa.float32(), nullable=False),
+        pa.field("variance_gradient_norm", pa.float32()),
+        pa.field("opposing", pa.bool_()),  # b > |a|, compared in log space before rounding to float32
+        pa.field("wsl_weight", pa.float32()),
+        pa.field("loss_weight", pa.float32(), nullable=False),  # weight of the sample in the loss that trained
+        pa.field("member", pa.bool_(), nullable=False),  # was the sample in this replica's training draw
+    ]
+)
+"""One row per (replica, sample) of one (arm, split, view, epoch). Nullable columns need a teacher."""
+
+RECORD_COLUMNS = tuple(RECORD_SCHEMA.names)
+TEACHER_COLUMNS = tuple(field.name for field in RECORD_SCHEMA if field.nullable)
+
+SHARE_COLUMNS = tuple(f"share_{criterion}" for criterion in CRITERIA)
+METRIC_SCHEMA = pa.schema(
+    [
+        pa.field("arm", pa.string(), nullable=False),
+        pa.field("replica", pa.int32(), nullable=False),
+        pa.field("epoch", pa.int32(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("view", pa.string(), nullable=False),
+        pa.field("n", pa.int64(), nullable=False),
+        pa.field("accuracy", pa.float64()),
+        pa.field("nll", pa.float64()),  # mean student_loss: cross-entropy at temperature 1, nats
+        pa.field("ece", pa.float64()),  # 15 equal-width bins; NaN for the augmented view
+        *(pa.field(name, pa.float64()) for name in SHARE_COLUMNS),
+        pa.field("wsl_weight", pa.float64()),  # means over the n rows
+        pa.field("loss_weight", pa.float64()),
+        pa.field("learning_rate", pa.float64()),
+    ]
+)
+"""One row per (arm, replica, epoch, split, view)."""
+
+METRIC_COLUMNS = tuple(METRIC_SCHEMA.names)
+METRIC_KEYS = ("arm", "replica", "epoch", "split", "view")
+
+SAMPLES_SCHEMA = pa.schema(
+    [
+        pa.field("sample_id", pa.int64(), nullable=False),
+        pa.field("label", pa.int32(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("pool", pa.string()),  # of the train split: "student" (students may draw it) or "reserved"
+    ]
+)
+MEMBERSHIP_SCHEMA = pa.schema(
+    [
+        pa.field("replica", pa.int32(), nullable=False),
+        pa.field("sample_id", pa.int64(), nullable=False),
+        pa.field("multiplicity", pa.int32(), nullable=False),  # rows with multiplicity 0 are left out
+    ]
+)
+TUNING_SCHEMA = pa.schema(
+    [
+        pa.field("family", pa.string(), nullable=False),
+        pa.field("arm", pa.string(), nullable=False),
+        pa.field("learning_rate", pa.float64(), nullable=False),
+        pa.field("replica", pa.int32(), nullable=False),
+        pa.field("accuracy", pa.float64()),
+        pa.field("nll", pa.float64()),
+        pa.field("chosen", pa.bool_(), nullable=False),
+    ]
+)
+"""The learning-rate grid, on the validation split."""
+
+
+def teacher_schema(num_classes: int) -> pa.Schema:
+    """The columns of ``teachers/<name>.parquet``."""
+    return pa.schema(
+        [
+            pa.field("replica", pa.int32(), nullable=False),
+            pa.field("sample_id", pa.int64(), nullable=False),
+            pa.field("logits", pa.list_(pa.float32(), num_classes), nullable=False),
+            pa.field("member", pa.bool_(), nullable=False),
+        ]
+    )
+
+
+def prediction_schema(num_classes: int) -> pa.Schema:
+    """The columns of a file under ``predictions/``."""
+    return pa.schema(
+        [
+            pa.field("sample_id", pa.int64(), nullable=False),
+            pa.field("group", pa.int32(), nullable=False),  # replica r belongs to group r mod G
+            pa.field("count", pa.int32(), nullable=False),  # replicas behind the mean; 0: none qualifies
+            pa.field("mean_log_prob", pa.list_(pa.float64(), num_classes), nullable=False),
+        ]
+    )
+
+
+def record_folder(directory: str | Path, arm: str, split: str, view: str) -> Path:
+    """Where the epochs of one (arm, split, view) lie."""
+    return (
+        Path(directory)
+        / "records"
+        / f"arm={check_name(arm, 'arm')}"
+        / f"split={check_name(split, 'split')}"
+        / f"view={one_of(view, VIEWS, 'view')}"
+    )
+
+
+def record_path(directory: str | Path, arm: str, split: str, view: str, epoch: int, group: int = 0) -> Path:
+    """The record file of one training group at one epoch.
+
+    >>> print(record_path("runs/digits", "kd", "train", "augmented", 60).as_posix())
+    runs/digits/records/arm=kd/split=train/view=augmented/epoch=0060/group=000.parquet
+    """
+    return record_folder(directory, arm, split, view) / _epoch(epoch) / _group(group)
+
+
+def prediction_path(directory: str | Path, arm: str, split: str, membership: str, epoch: int, group: int = 0) -> Path:
+    """The file of mean log-probabilities of one (arm, split, membership, epoch)."""
+    return (
+        Path(directory)
+        / "predictions"
+        / f"arm={check_name(arm, 'arm')}"
+        / f"split={check_name(split, 'split')}"
+        / f"membership={one_of(membership, MEMBERSHIPS, 'membership')}"
+        / _epoch(epoch)
+        / _group(group)
+    )
+
+
+def metrics_path(directory: str | Path, arm: str, group: int = 0) -> Path:
+    """The file of per-epoch numbers of one training group."""
+    return Path(directory) / "metrics" / f"arm={check_name(arm, 'arm')}" / _group(group)
+
+
+def weights_path(directory: str | Path, arm: str, group: int = 0) -> Path:
+    """The final weights of one training group, names ``<replica>.<parameter>``."""
+    return (Path(directory) / "weights" / f"arm={check_name(arm, 'arm')}" / _group(group)).with_suffix(".safetensors")
+
+
+def teacher_path(directory: str | Path, name: str) -> Path:
+    """The logits of one teacher on every sample."""
+    return Path(directory) / "teachers" / f"{check_name(name, 'teacher')}.parquet"
+
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+def check_name(name: Any, what: str) -> str:
+    """``name``, if it can be a file name and a partition value in every reader; else RecordError."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise RecordError(
+            f"{what} {name!r} cannot name a file: use letters, digits, '_', '-' and '.', "
+            "beginning with a letter, a digit or '_'"
+        )
+    return name
+
+
+def one_of(name: Any, allowed: Iterable[Any], what: str) -> Any:
+    """``name``, if it is among ``allowed``; else RecordError with the list and the nearest spelling.
+
+    >>> one_of("clear", VIEWS, "view")
+    Traceback (most recent call last):
+    biasvar.errors.RecordError: unknown view 'clear'; did you mean 'clean'? Allowed: 'augmented', 'clean'
+    """
+    allowed = list(allowed)
+    if name in allowed:
+        return name
+    words = [value for value in allowed if isinstance(value, str)]
+    begun = [word for word in words if str(name) and word.startswith(str(name))]
+    near = begun or difflib.get_close_matches(str(name), words, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ";"
+    shown = ", ".join(repr(value) for value in allowed[:24]) + (", ..." if len(allowed) > 24 else "")
+    listing = f"Allowed: {shown}" if allowed else "There are none here"
+    raise RecordError(f"unknown {what} {name!r}{hint} {listing}")
+
+
+def metadata_of(**entries: Any) -> dict[bytes, bytes]:
+    """The Parquet key-value metadata of a file: one JSON object under ``biasvar``, keys sorted."""
+    text = json.dumps({"schema_version": SCHEMA_VERSION, **entries}, sort_keys=True, allow_nan=False)
+    return {b"biasvar": text.encode()}
+
+
+def _whole(value: Any, what: str) -> int:
+    try:
+        number = value.__index__()
+    except AttributeError:
+        raise RecordError(f"{what} must be a whole number from 0 on, not {value!r}") from None
+    if number < 0 or isinstance(value, bool):
+        raise RecordError(f"{what} must be a whole number from 0 on, not {value!r}")
+    return int(number)
+
+
+def _epoch(epoch: Any) -> str:
+    return f"epoch={_whole(epoch, 'epoch'):04d}"
+
+
+def _group(group: Any) -> str:
+    return f"group={_whole(group, 'group'):03d}.parquet"

@@ -1,0 +1,90 @@
+"""The numbers of an epoch from its record: one pass over the columns, all replicas at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from biasvar.records.schema import CRITERIA
+
+SUMMARY_COLUMNS = (
+    *("replica", "label", "student_prediction", "student_loss", "bias_gradient", "variance_gradient"),
+    *("bias_gradient_norm", "variance_gradient_norm", "opposing", "wsl_weight", "loss_weight"),
+)
+"""The record columns that :func:`summarise` reads."""
+
+
+def criterion_flags(columns: Mapping[str, Any], criterion: str) -> np.ndarray | None:
+    """Which rows a criterion flags as regularization samples; None without a teacher.
+
+    "opposing" is the recorded flag (b > |a|, compared before rounding). The others compare what is recorded:
+    "literal" b > a, "magnitude" |b| > |a|, "norm" the same over all logits.
+    """
+    if criterion == "opposing":
+        flags = columns.get("opposing")
+        return None if flags is None else np.asarray(flags, dtype=bool)
+    suffix = "_norm" if criterion == "norm" else ""
+    bias, variance = columns.get(f"bias_gradient{suffix}"), columns.get(f"variance_gradient{suffix}")
+    if bias is None or variance is None:
+        return None
+    if criterion == "magnitude":
+        bias, variance = np.abs(bias), np.abs(variance)
+    return np.asarray(variance) > np.asarray(bias)
+
+
+def summarise(columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Means over a record's rows, one entry a replica (in rising order), under the names of the metrics table.
+
+    ``columns`` holds record columns as arrays of equal length; None, or absence, stands for a column of nulls and
+    gives NaN, and so does a mean over NaN. Keys of the result: replica, n, accuracy, nll (nats), share_opposing,
+    share_literal, share_magnitude, share_norm, wsl_weight, loss_weight.
+
+    >>> from biasvar.records.summary import summarise
+    >>> columns = {"replica": [0, 0, 1], "label": [1, 2, 2], "student_prediction": [1, 1, 2], "student_loss": [1, 2, 3]}
+    >>> {name: values.tolist() for name, values in summarise(columns).items() if name in ("n", "accuracy", "nll")}
+    {'n': [2, 1], 'accuracy': [0.5, 1.0], 'nll': [1.5, 3.0]}
+    """
+    replicas, index = _index(np.asarray(columns["replica"]))
+    counts = np.bincount(index, minlength=len(replicas))
+
+    def mean(values: Any) -> np.ndarray:
+        if values is None:
+            return np.full(len(replicas), np.nan)
+        sums = np.bincount(index, weights=np.asarray(values, dtype=np.float64), minlength=len(replicas))
+        return sums / counts
+
+    return {
+        "replica": replicas,
+        "n": counts,
+        "accuracy": mean(np.asarray(columns["student_prediction"]) == np.asarray(columns["label"])),
+        "nll": mean(columns["student_loss"]),
+        **{f"share_{name}": mean(criterion_flags(columns, name)) for name in CRITERIA},
+        "wsl_weight": mean(columns.get("wsl_weight")),
+        "loss_weight": mean(columns.get("loss_weight")),
+    }
+
+
+def calibration_error(confidence: Any, correct: Any, *, bins: int = 15) -> float:
+    """Expected calibration error: sum over equal-width bins of (n_b / n) |accuracy_b - mean confidence_b|.
+
+    ``confidence`` (n,) in [0, 1] is the probability of the predicted class, ``correct`` (n,) whether it was right; bins
+    are closed on the right. Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3.
+
+    >>> round(calibration_error([0.9, 0.9, 0.6, 0.6], [True, True, True, False]), 3)
+    0.1
+    """
+    confidence = np.asarray(confidence, dtype=np.float64)
+    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    gap = np.asarray(correct, dtype=np.float64) - confidence
+    return float(np.abs(np.bincount(place, weights=gap, minlength=bins)).sum() / len(confidence))
+
+
+def _index(replica: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The replicas in rising order, and each row's place among them."""
+    if len(replica) and bool((replica[1:] >= replica[:-1]).all()):  # a record is sorted: no need to sort again
+        starts = np.concatenate(([True], replica[1:] != replica[:-1]))
+        return replica[starts].astype(np.int32), np.cumsum(starts) - 1
+    replicas, index = np.unique(replica, return_inverse=True)
+    return replicas.astype(np.int32), index

@@ -1,0 +1,73 @@
+"""The mean recorded weight of every sample: what a run hands to the next trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from biasvar.errors import RecordError
+from biasvar.records import schema
+from biasvar.records.catalog import StoredFile, read_columns
+from biasvar.records.files import write_bytes, write_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WEIGHT_COLUMNS = tuple(
+    field.name for field in schema.RECORD_SCHEMA if pa.types.is_floating(field.type) or pa.types.is_boolean(field.type)
+)
+BY = ("sample", "replica")
+
+
+def mean_weights(files: Sequence[StoredFile], column: str, by: str) -> pd.DataFrame:
+    """The mean of ``column`` for each sample or (replica, sample), and the number of rows behind it."""
+    import pandas as pd
+
+    schema.one_of(column, WEIGHT_COLUMNS, "column to weigh by,")
+    schema.one_of(by, BY, "way to group weights, by =")
+    # Keyed by training group: within one, every epoch holds the same rows, so that sums add without a join.
+    sums: dict[int, dict[str, np.ndarray]] = {}
+    others: list[dict[str, np.ndarray]] = []
+    for file in files:
+        table = read_columns(file.path, ["replica", "sample_id", column])
+        values = table.column(column)
+        if values.null_count:
+            raise RecordError(
+                f"{file.path}: column {column!r} has no values, since the run has no reference teacher; "
+                "'loss_weight' and 'bias_gradient' need none"
+            )
+        part = {
+            "replica": table.column("replica").to_numpy(),
+            "sample_id": table.column("sample_id").to_numpy(),
+            "sum": values.to_numpy().astype(np.float64),
+            "n": np.ones(len(values), dtype=np.int64),
+        }
+        total = sums.setdefault(file.group, part)
+        if total is part:
+            continue
+        if all(np.array_equal(total[key], part[key]) for key in ("replica", "sample_id")):
+            total["sum"] = total["sum"] + part["sum"]
+            total["n"] = total["n"] + part["n"]
+        else:
+            others.append(part)
+    keys = ["sample_id"] if by == "sample" else ["replica", "sample_id"]
+    frames = [pd.DataFrame(part)[[*keys, "sum", "n"]] for part in (*sums.values(), *others)]
+    frame = pd.concat(frames, ignore_index=True).groupby(keys, as_index=False, sort=True).sum()
+    frame["weight"] = frame["sum"] / frame["n"]
+    return frame[[*keys, "weight", "n"]]
+
+
+def write_weights(frame: pd.DataFrame, path: str | Path, metadata: dict[str, Any]) -> Path:
+    """Write a frame of weights as CSV or Parquet, by the suffix of ``path``."""
+    path = Path(path)
+    suffix = schema.one_of(path.suffix.lower(), (".csv", ".parquet"), f"suffix of {path},")
+    if suffix == ".csv":
+        write_bytes(path, frame.to_csv(index=False, lineterminator="\n").encode())
+    else:
+        columns = {str(name): pa.array(frame[name].to_numpy()) for name in frame.columns}
+        write_table(path, pa.table(columns), schema.metadata_of(**metadata))
+    return path

@@ -1,0 +1,272 @@
+"""The one door through which a run directory is written: checked, whole files only, never another study's."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from biasvar.errors import RecordError
+from biasvar.records import schema, tables
+from biasvar.records.files import locked, plain, remove_leftovers, write_bytes, write_json, write_table
+
+__all__ = ["RunWriter", "read_manifest", "write_bytes", "write_json", "write_table"]
+
+_IDENTITY = ("kind", "study_hash", "num_classes")
+
+
+class RunWriter:
+    """Write one run directory.
+
+    ``manifest`` says what the run is: ``kind`` ("study", "recorder" or "import") and ``num_classes`` always,
+    ``study_hash`` for a study; the rest is free. ``schema_version``, and ``name``, ``arms`` and ``status`` where
+    absent, are filled in. With ``resume=True`` an existing run of the same study is continued: what its manifest
+    already says stays, arms and keys it lacks are added. Any number of processes may write to one run, each its own
+    files; changes of the manifest are made one at a time.
+
+    Raises RecordError if the directory holds another study, another schema version, a run while ``resume`` is False,
+    or anything else than a run; NotADirectoryError if it is a file; OSError if the disk refuses.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     writer = RunWriter(folder, manifest={"kind": "recorder", "num_classes": 10})
+    ...     writer.update_arm("kd", temperature=4.0)
+    {'temperature': 4.0}
+    """
+
+    def __init__(self, directory: str | Path, *, manifest: Mapping[str, Any], resume: bool = False) -> None:
+        self.directory = Path(directory)
+        if self.directory.exists() and not self.directory.is_dir():
+            raise NotADirectoryError(f"{self.directory} is a file; a run needs a directory of its own")
+        given = _checked(manifest, self.directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with locked(self.directory):
+            there = self._present(given, resume)
+            merged = {**given, **there, "arms": {**given["arms"], **there.get("arms", {})}}
+            if merged != there:
+                write_json(self._manifest_path, merged)
+        if there:
+            remove_leftovers(self.directory)
+        self._manifest = merged
+        self.num_classes: int = merged["num_classes"]
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """A copy of the manifest as this writer last read or wrote it."""
+        return copy.deepcopy(self._manifest)
+
+    def update_manifest(self, **changes: Any) -> dict[str, Any]:
+        """Set top-level entries of the manifest and return the whole of it; the run's identity cannot change."""
+        for key in (*_IDENTITY, "schema_version", "arms"):
+            if key in changes:
+                use = "use update_arm" if key == "arms" else "it is what the run is"
+                raise RecordError(f"manifest entry {key!r} cannot be changed this way: {use}")
+        return self._change(lambda manifest: manifest.update(plain(changes)))
+
+    def update_arm(self, arm: str, **changes: Any) -> dict[str, Any]:
+        """Set entries of one arm in the manifest, making the arm if need be, and return the arm's whole entry."""
+        schema.check_name(arm, "arm")
+
+        def change(manifest: dict[str, Any]) -> None:
+            manifest["arms"].setdefault(arm, {}).update(plain(changes))
+
+        return self._change(change)["arms"][arm]
+
+    def study(self, text: str) -> Path:
+        """Save the resolved study file (YAML text)."""
+        path = self.directory / "study.yaml"
+        write_bytes(path, text.encode())
+        return path
+
+    def record(
+        self,
+        arm: str,
+        split: str,
+        view: str,
+        epoch: int,
+        group: int,
+        columns: Mapping[str, Any],
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        replace: bool = False,
+    ) -> Path:
+        """Write the record of one training group at one epoch; when this returns it is safe on disk.
+
+        ``columns`` maps the names of :data:`biasvar.records.schema.RECORD_SCHEMA` to arrays of equal length (float64 is
+        rounded to float32); rows may come in any order. Without a teacher leave its columns out: they become nulls.
+        ``metadata`` is kept in the file, usually ``temperature`` and ``reference_teacher``.
+
+        Raises RecordError, before anything is written, for columns that do not fit, a sample twice in a replica, and
+        an epoch that is there already (unless ``replace``).
+        """
+        path = schema.record_path(self.directory, arm, split, view, epoch, group)
+        where = f"record of arm {arm!r}, split {split!r}, view {view!r}, epoch {epoch}"
+        if not replace and path.exists():
+            raise RecordError(
+                f"{path} exists: {where} is already recorded; records do not change. "
+                "Go on from a later epoch, or pass replace=True"
+            )
+        table, replicas = tables.record_table(columns, where, self.num_classes)
+        entries = {"temperature": None, "reference_teacher": None, **plain(metadata or {})}
+        entries.update(arm=arm, split=split, view=view, epoch=int(epoch), replicas=replicas)
+        write_table(path, table, schema.metadata_of(**entries))
+        return path
+
+    def has_record(self, arm: str, split: str, view: str, epoch: int, group: int) -> bool:
+        """Whether this epoch is recorded; a file that is there is whole."""
+        return schema.record_path(self.directory, arm, split, view, epoch, group).exists()
+
+    def predictions(
+        self,
+        arm: str,
+        split: str,
+        membership: str,
+        epoch: int,
+        group: int,
+        sample_ids: Any,
+        counts: Any,
+        mean_log_probs: Any,
+        groups: Any = None,
+    ) -> Path:
+        """Write counts (G, N) and mean log-probabilities (G, N, C) at temperature 1, nats.
+
+        Row g is group ``groups[g]`` (default g) of the jackknife: replica r belongs to group r mod G. ``group`` is the
+        training group, as in :meth:`record`; what several files hold of one jackknife group is merged in reading. Where
+        a count is 0 (no replica of the group qualifies) zeros are stored, whatever was given.
+        """
+        path = schema.prediction_path(self.directory, arm, split, membership, epoch, group)
+        where = f"predictions of arm {arm!r}, split {split!r}, membership {membership!r}, epoch {epoch}"
+        table = tables.prediction_table(sample_ids, counts, mean_log_probs, groups, where, self.num_classes)
+        entries = {"arm": arm, "split": split, "membership": membership, "epoch": int(epoch)}
+        write_table(path, table, schema.metadata_of(**entries))
+        return path
+
+    def metrics(self, arm: str, group: int, frame: Any) -> Path:
+        """Write the per-epoch numbers of one training group (a frame or a mapping of columns), replacing the file."""
+        path = schema.metrics_path(self.directory, arm, group)
+        table = tables.frame_table(frame, schema.METRIC_SCHEMA, schema.METRIC_KEYS, f"metrics of arm {arm!r}")
+        others = set(table.column("arm").to_pylist()) - {arm}
+        if others:
+            raise RecordError(f"metrics of arm {arm!r}: the column 'arm' also names {', '.join(sorted(others))}")
+        for name in table.column("view").unique().to_pylist():
+            schema.one_of(name, schema.VIEWS, f"view in the metrics of arm {arm!r},")
+        write_table(path, table, schema.metadata_of(arm=arm))
+        return path
+
+    def teacher(self, name: str, sample_ids: Any, logits: Any, member: Any, *, replicas: Any = None) -> Path:
+        """Write a teacher's logits on every sample and whether each was in its training rows.
+
+        One teacher for all replicas: logits (N, C), member (N,). One a replica: (R, N, C) and (R, N), for ``replicas``
+        (default 0 to R - 1).
+        """
+        path = schema.teacher_path(self.directory, name)
+        table = tables.teacher_table(sample_ids, logits, member, replicas, f"teacher {name!r}", self.num_classes)
+        write_table(path, table, schema.metadata_of(teacher=name))
+        return path
+
+    def samples(self, sample_ids: Any, labels: Any, splits: Any, pool: Any = None) -> Path:
+        """Write every sample's label, split (one name, or one a sample) and pool ("student", "reserved" or None)."""
+        table = tables.samples_table(sample_ids, labels, splits, pool, self.num_classes)
+        return self._write("samples.parquet", table)
+
+    def membership(self, sample_ids: Any, multiplicity: Any, *, replicas: Any = None) -> Path:
+        """Write the students' draws: multiplicity (R, N), whole numbers or bool, 0 where the sample was not drawn."""
+        return self._write("membership.parquet", tables.membership_table(sample_ids, multiplicity, replicas))
+
+    def tuning(self, frame: Any) -> Path:
+        """Write the learning-rate grid and which rate was chosen."""
+        keys = ("family", "arm", "learning_rate", "replica")
+        return self._write("tuning.parquet", tables.frame_table(frame, schema.TUNING_SCHEMA, keys, "tuning"))
+
+    @property
+    def _manifest_path(self) -> Path:
+        return self.directory / "manifest.json"
+
+    def _write(self, name: str, table: Any) -> Path:
+        path = self.directory / name
+        write_table(path, table, schema.metadata_of())
+        return path
+
+    def _change(self, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        with locked(self.directory):
+            manifest = read_manifest(self.directory)
+            before = copy.deepcopy(manifest)
+            change(manifest)
+            if manifest != before:
+                write_json(self._manifest_path, manifest)
+        self._manifest = manifest
+        return self.manifest
+
+    def _present(self, given: dict[str, Any], resume: bool) -> dict[str, Any]:
+        """The manifest that is there, if it is this run's and may be continued; empty if nothing is there."""
+        if not self._manifest_path.exists():
+            visible = sorted(entry.name for entry in self.directory.iterdir() if not entry.name.startswith("."))
+            if visible:
+                raise RecordError(
+                    f"{self.directory} is not empty and holds no run (it has {', '.join(visible[:3])}"
+                    f"{', ...' if len(visible) > 3 else ''}); name a new or an empty directory"
+                )
+            return {}
+        there = read_manifest(self.directory)
+        if there["schema_version"] != schema.SCHEMA_VERSION:
+            raise RecordError(
+                f"{self.directory} was written with schema version {there['schema_version']}, this biasvar writes "
+                f"{schema.SCHEMA_VERSION}; name another directory"
+            )
+        for key in _IDENTITY:
+            if there.get(key) != given.get(key):
+                raise RecordError(
+                    f"{self.directory} holds another run, {there.get('name')!r}: its {key} is {there.get(key)!r}, not "
+                    f"{given.get(key)!r}; name another directory, or delete this one if it is no longer needed"
+                )
+        if not resume:
+            raise RecordError(
+                f"{self.directory} already holds the run {there.get('name')!r} (status {there.get('status')!r}); "
+                "pass resume=True to continue it, or name another directory"
+            )
+        return there
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """The manifest of a run directory; FileNotFoundError if there is none, RecordError if it is damaged or newer."""
+    path = Path(directory) / "manifest.json"
+    try:
+        manifest = json.loads(path.read_bytes())
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RecordError(f"{path} is damaged, not valid JSON ({error}); restore it or run the study again") from None
+    if not isinstance(manifest, dict):
+        raise RecordError(f"{path} is damaged: it must hold a JSON object")
+    version = manifest.get("schema_version")
+    if not isinstance(version, int):
+        raise RecordError(f"{path} is damaged: schema_version is {version!r}, it must be a whole number")
+    if version > schema.SCHEMA_VERSION:
+        raise RecordError(
+            f"{directory} was written with schema version {version}, newer than this biasvar reads "
+            f"(up to {schema.SCHEMA_VERSION}); update biasvar"
+        )
+    classes = manifest.get("num_classes")
+    if manifest.get("kind") not in schema.KINDS or not isinstance(classes, int) or classes < 1:
+        raise RecordError(
+            f"{path} is damaged: kind {manifest.get('kind')!r} must be one of {', '.join(schema.KINDS)} and "
+            f"num_classes {classes!r} a whole number above 0"
+        )
+    if not isinstance(manifest.setdefault("arms", {}), dict):
+        raise RecordError(f"{path} is damaged: 'arms' must be an object")
+    return manifest
+
+
+def _checked(manifest: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+    given: dict[str, Any] = plain(manifest)
+    schema.one_of(given.get("kind"), schema.KINDS, "kind in the manifest,")
+    classes = given.get("num_classes")
+    if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
+        raise RecordError(f"manifest: num_classes must be a whole number above 0, not {classes!r}")
+    if given["kind"] == "study" and not given.get("study_hash"):
+        raise RecordError("manifest: a study needs its study_hash, by which the directory is recognised")
+    for arm in given.get("arms", {}):
+        schema.check_name(arm, "arm")
+    given["schema_version"] = schema.SCHEMA_VERSION
+    defaults = {"name": directory.resolve().name, "arms": {}, "status": "running"}
+    return {**defaults, **given}

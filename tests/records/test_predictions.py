@@ -1,0 +1,129 @@
+"""Predictions and teachers come back as they were given, and decompose."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from biasvar.errors import RecordError
+from biasvar.records import open_run, schema, write_table
+
+from .conftest import log_probs
+
+
+def test_teachers(writer):
+    fixed, own = log_probs(1, 5, 4), log_probs(2, 3, 5, 4)
+    ids = np.array([9, 1, 5, 3, 7])
+    member = np.array([[True, False, True, False, False]] * 3)
+    writer.teacher("wide", ids, fixed, member[0])
+    writer.teacher("own", ids, own, member, replicas=[4, 0, 2])
+    run = open_run(writer.directory)
+    order = np.argsort(ids)
+    wide, per_replica = run.teacher("wide"), run.teacher("own")
+    np.testing.assert_array_equal(wide.logits, fixed[order].astype(np.float32))
+    np.testing.assert_array_equal(wide.member, member[0][order])
+    np.testing.assert_array_equal(per_replica.logits, own[[1, 2, 0]][:, order].astype(np.float32))
+    assert (wide.replicas.tolist(), per_replica.replicas.tolist()) == ([-1], [0, 2, 4])
+    assert per_replica.sample_ids.tolist() == [1, 3, 5, 7, 9]
+    assert per_replica.member.shape == (3, 5)
+    with pytest.raises(RecordError, match=r"unknown teacher of .*'wid'; did you mean 'wide'. Allowed: 'own', 'wide'"):
+        run.teacher("wid")
+    path = schema.teacher_path(writer.directory, "own")
+    write_table(path, pq.ParquetFile(path).read().slice(1))
+    with pytest.raises(RecordError, match="every sample once for every replica; it has 14 rows"):
+        run.teacher("own")
+
+
+@pytest.fixture
+def predicted(writer):
+    writer.samples([1, 2, 3, 4], [0, 1, 2, 3], "test")
+    return writer
+
+
+def test_predictions_come_back_in_order_and_the_last_epoch_is_the_default(predicted):
+    means = log_probs(3, 2, 4, 4)
+    predicted.predictions("kd", "test", "all", 5, 0, [4, 2, 3, 1], np.ones((2, 4), int), means[:, [3, 1, 2, 0]], [1, 0])
+    predicted.predictions("kd", "test", "all", 2, 0, [1, 2, 3, 4], np.full((1, 4), 3), means[:1])
+    run = open_run(predicted.directory)
+    last = run.predictions("kd")
+    assert last.epoch == 5
+    assert last.sample_ids.tolist() == [1, 2, 3, 4]
+    assert last.labels.tolist() == [0, 1, 2, 3]
+    np.testing.assert_array_equal(last.mean_log_probs, means[::-1])
+    assert run.predictions("kd", epoch=2).counts.tolist() == [[3, 3, 3, 3]]
+    schema.prediction_path(predicted.directory, "kd", "train", "all", 1).parent.mkdir(parents=True)  # a writer killed
+    with pytest.raises(RecordError, match="has no predictions of arm 'kd', split 'train'"):
+        run.predictions("kd", split="train")
+    for question, message in (
+        ({"epoch": 3}, "unknown epoch in the predictions of arm kd, 3; Allowed: 2, 5"),
+        ({"split": "trian"}, "unknown split .*'trian'; did you mean 'train'"),
+        ({"membership": "member"}, "unknown membership in the predictions of arm kd, 'member'"),
+        ({"membership": "members"}, "unknown membership 'members'; did you mean 'member'"),
+    ):
+        with pytest.raises(RecordError, match=message):
+            run.predictions("kd", **question)
+
+
+def test_several_files_of_one_group_merge_by_count(predicted):
+    parts = log_probs(4, 3, 4, 4)
+    counts = np.array([[1, 2, 0, 0], [3, 2, 1, 0], [2, 0, 0, 0]])
+    for number, group in enumerate([0, 0, 1]):
+        predicted.predictions("kd", "test", "all", 1, number, range(1, 5), counts[[number]], parts[[number]], [group])
+    found = open_run(predicted.directory).predictions("kd")
+    assert found.counts.tolist() == [[4, 4, 1, 0], [2, 0, 0, 0]]
+    expected = (counts[0, :, None] * parts[0] + counts[1, :, None] * parts[1]) / np.maximum(found.counts[0], 1)[:, None]
+    np.testing.assert_allclose(found.mean_log_probs[0], expected, atol=1e-12)
+    np.testing.assert_array_equal(found.mean_log_probs[1, 1:], 0)
+
+
+def test_rows_without_replicas_are_stored_as_zeros(predicted):
+    means = log_probs(5, 2, 4, 4)
+    means[0, 1] = np.nan
+    counts = np.array([[1, 0, 2, 1], [1, 1, 0, 1]])
+    path = predicted.predictions("kd", "train", "member", 1, 0, [1, 2, 3, 4], counts, means)
+    assert np.isfinite(np.stack(pd.read_parquet(path)["mean_log_prob"])).all()
+    found = open_run(predicted.directory).predictions("kd", split="train", membership="member")
+    np.testing.assert_array_equal(found.counts, counts)
+    np.testing.assert_array_equal(found.mean_log_probs, np.where(counts[..., None] > 0, means, 0))
+
+
+def test_predictions_without_files_or_with_the_wrong_width(predicted):
+    run = open_run(predicted.directory)
+    predicted.update_arm("kd", label="KD")
+    run = open_run(predicted.directory)
+    with pytest.raises(RecordError, match="unknown arm in the predictions"):
+        run.predictions("kd")
+    path = predicted.predictions("kd", "test", "all", 1, 0, [1, 9], np.ones((1, 2), int), log_probs(0, 1, 2, 4))
+    with pytest.raises(RecordError, match="lacks the predicted sample_id 9"):
+        run.predictions("kd")
+    table = pq.ParquetFile(path).read()
+    wide = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(10)), 5)
+    write_table(path, table.set_column(3, "mean_log_prob", wide))
+    with pytest.raises(RecordError, match=r"must hold 4 values a row .*it has 10 in all"):
+        run.predictions("kd")
+
+
+def test_decomposition_adds_up_and_follows_the_target(predicted):
+    replicas = log_probs(6, 6, 4, 4)
+    predicted.predictions("kd", "test", "all", 1, 0, [1, 2, 3, 4], np.ones((6, 4), int), replicas)
+    run = open_run(predicted.directory)
+    terms = run.decomposition("kd")
+    loss = -replicas[:, np.arange(4), np.arange(4)].mean(axis=0)
+    np.testing.assert_allclose(terms.noise + terms.bias + terms.variance, loss, atol=1e-12)
+    soft = np.full((4, 4), 0.25)
+    terms = run.decomposition("kd", target=soft)
+    np.testing.assert_allclose(terms.noise + terms.bias + terms.variance, -replicas.mean(axis=(0, 2)), atol=1e-12)
+    squared = run.decomposition("kd", loss="squared_error")
+    error = ((np.exp(replicas) - np.eye(4)) ** 2).sum(axis=-1).mean(axis=0)
+    np.testing.assert_allclose(squared.noise + squared.bias + squared.variance, error, atol=1e-12)
+    with pytest.raises(RecordError, match="target has 3 rows; it needs one for each of 4 samples"):
+        run.decomposition("kd", target=[0, 1, 2])
+    with pytest.raises(RecordError, match="unknown loss 'squared'; did you mean 'squared_error'"):
+        run.decomposition("kd", loss="squared")
+
+
+def test_squared_error_needs_single_replicas(predicted):
+    predicted.predictions("kd", "test", "all", 1, 0, [1, 2, 3, 4], np.full((2, 4), 2), log_probs(6, 2, 4, 4))
+    with pytest.raises(RecordError, match=r"squared_error needs the distribution of every replica; .* up to 2"):
+        open_run(predicted.directory).decomposition("kd", loss="squared_error")

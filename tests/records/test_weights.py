@@ -1,0 +1,63 @@
+"""Weights for another trainer: means over what was recorded."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from biasvar.errors import RecordError
+from biasvar.records import RunWriter, open_run
+
+from .conftest import MANIFEST, record_columns
+
+
+@pytest.mark.parametrize("by", ["sample", "replica"])
+def test_weights_are_means_over_epochs(small_run, by):
+    run = open_run(small_run)
+    weights = run.weights("kd", by=by)
+    keys = ["sample_id"] if by == "sample" else ["replica", "sample_id"]
+    frame = run.records(arm="kd", split="train")
+    expected = frame.astype({"wsl_weight": float}).groupby(keys)["wsl_weight"].agg(["mean", "size"]).reset_index()
+    assert list(weights.columns) == [*keys, "weight", "n"]
+    np.testing.assert_array_equal(weights[keys], expected[keys])
+    np.testing.assert_allclose(weights["weight"], expected["mean"], rtol=1e-12)
+    assert weights["n"].tolist() == expected["size"].tolist() == [12 if by == "sample" else 3] * len(weights)
+    assert run.weights("kd", by=by, epochs=[1])["n"].unique().tolist() == [4 if by == "sample" else 1]
+
+
+def test_weights_when_epochs_hold_different_rows(tmp_path):
+    writer = RunWriter(tmp_path / "run", manifest=MANIFEST)
+    parts = [record_columns(epoch, ids=range(epoch, 20 + epoch)) for epoch in range(3)]
+    for epoch, part in enumerate(parts):
+        part["label"] = np.zeros_like(part["label"])
+        writer.record("kd", "train", "augmented", epoch, 0, part)
+    weights = open_run(tmp_path / "run").weights("kd", column="loss_weight")
+    frame = pd.concat([pd.DataFrame(part) for part in parts]).astype({"loss_weight": float})
+    expected = frame.groupby("sample_id")["loss_weight"].agg(["mean", "size"])
+    np.testing.assert_allclose(weights["weight"], expected["mean"], rtol=1e-12)
+    assert weights["n"].tolist() == expected["size"].tolist()
+
+
+def test_weights_that_cannot_be_had(small_run):
+    run = open_run(small_run)
+    for question, message in (
+        ({"arm": "ce"}, "'wsl_weight' has no values, since the run has no reference teacher"),
+        ({"arm": "kd", "column": "wsl_weigt"}, "unknown column to weigh by, 'wsl_weigt'; did you mean 'wsl_weight'"),
+        ({"arm": "kd", "by": "class"}, "unknown way to group weights, by = 'class'"),
+        ({"arm": "kd", "epochs": 7}, "unknown epoch in the records of arm kd, 7"),
+    ):
+        with pytest.raises(RecordError, match=message):
+            run.weights(**question)
+
+
+def test_weights_are_saved_for_any_trainer(small_run, tmp_path):
+    run = open_run(small_run)
+    expected = run.weights("kd")
+    for name, read in (("w.csv", pd.read_csv), ("w.parquet", pd.read_parquet)):
+        path = run.save_weights("kd", tmp_path / "out" / name)
+        pd.testing.assert_frame_equal(read(path), expected)
+        before = path.read_bytes()
+        run.save_weights("kd", path)
+        assert path.read_bytes() == before
+    with pytest.raises(RecordError, match=r"unknown suffix of .*'.xlsx'"):
+        run.save_weights("kd", tmp_path / "w.xlsx")
+    assert pd.read_csv(run.save_weights("kd", tmp_path / "r.csv", by="replica")).columns[0] == "replica"

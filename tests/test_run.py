@@ -1,0 +1,94 @@
+"""The command line of runs: what it prints, its exit status, and that bad input writes nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from biasvar.run import main
+
+
+@pytest.fixture
+def study_file(tmp_path, tiny_study, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny_study["arms"] = {name: tiny_study["arms"][name] for name in ("ce", "kd")}
+    tiny_study["schedule"]["epochs"] = 4
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(tiny_study))
+    return tmp_path / "study.yaml"
+
+
+def test_a_run_goes_where_it_is_told_and_a_second_is_left_alone(study_file, capsys):
+    assert main(["study.yaml", "--device", "cpu", "--jobs", "1"]) == 0
+    assert "runs/tiny: 2 arms of 4 replicas" in capsys.readouterr().out
+    manifest = study_file.parent / "runs/tiny/manifest.json"
+    before = manifest.read_bytes()
+    assert main(["study.yaml", "--device", "cpu", "--jobs", "1"]) == 0
+    assert manifest.read_bytes() == before
+    assert json.loads(before)["status"] == "complete"
+    assert yaml.safe_load((study_file.parent / "runs/tiny/study.yaml").read_text())["arms"]["kd"]["temperature"] == 2
+
+    capsys.readouterr()
+    assert main(["study.yaml", "--set", "arms.kd.temperature=3", "--device", "cpu"]) == 2
+    error = capsys.readouterr().err
+    assert "holds another run" in error
+    assert error.count("\n") == 1
+    assert manifest.read_bytes() == before
+
+
+def test_dry_run_says_what_would_happen_and_writes_nothing(study_file, capsys):
+    assert main(["study.yaml", "--dry-run", "--set", "arms.kd.temperature=3", "--out", "elsewhere"]) == 0
+    out = capsys.readouterr().out
+    assert "into elsewhere" in out
+    assert "kd: distillation, teacher main, temperature 3, alpha 0.5" in out
+    assert list(study_file.parent.iterdir()) == [study_file]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.yaml"], "no study file at missing.yaml"),
+        (["study.yaml", "--set", "arms.kd.temprature=3"], "did you mean 'temperature'"),
+        (["study.yaml", "--set", "replicas=1"], "replicas: must be greater than or equal to 2"),
+        (["study.yaml", "--device", "abacus"], "--device abacus: not usable here"),
+        (["study.yaml", "--jobs", "0"], "--jobs must be at least 1"),
+        (["study.yaml", "--out", "study.yaml"], "is a file"),
+        (["broken.yaml"], "is no valid YAML"),
+        (["study.yaml", "--set", "teachers.main.rows=5000"], "5000 rows asked for"),
+        (["study.yaml", "--set", "draw.rows=5000"], "rows must be between 1 and the pool's 1147"),
+        (["study.yaml", "--set", "data.test=1700"], "leave any for the students"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(study_file, capsys, arguments, message):
+    (study_file.parent / "broken.yaml").write_text("a: [1")
+    before = sorted(study_file.parent.iterdir())
+    assert main([*arguments, *([] if "--jobs" in arguments else ["--jobs", "1"])]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.startswith("biasvar: error: ")
+    assert captured.err.count("\n") == 1
+    assert sorted(study_file.parent.iterdir()) == before
+
+
+def test_failed_replicas_are_said_aloud(study_file, capsys):
+    arguments = ["study.yaml", "--jobs", "1", "--device", "cpu", "--set", "learning_rate.value=1e6"]
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    assert "warning: arm ce: replica 0" in captured.err
+    assert "undecided" in captured.err
+
+
+def test_help_is_quick_to_answer():
+    """Without torch, pandas or pydantic."""
+    code = (
+        "import sys; from biasvar.run import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: print(*[m for m in ('torch', 'pandas', 'numpy', 'pydantic') if m in sys.modules], 'end')"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "STUDY.yaml" in out
+    assert out.strip().endswith("end")
+    assert out.strip().splitlines()[-1] == "end"

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from biasvar.errors import StudyError
+from biasvar.study import Record, load_study, resolve_study
+
+DIGITS = Path(__file__).parents[1] / "experiments" / "digits.yaml"
+
+
+def put(study, key, value):
+    *path, last = key.split(".")
+    for part in path:
+        study = study.setdefault(part, {})
+    study[last] = value
+
+
+def test_the_shipped_study_is_valid_and_keeps_its_promises():
+    study = load_study(DIGITS)
+    assert study.replicas >= 16
+    losses = {arm.loss for arm in study.arms.values()}
+    assert losses == {
+        "cross_entropy", "label_smoothing", "distillation", "weighted_soft_label", "masked_distillation"
+    }  # fmt: skip
+    plain = [a for a in study.arms.values() if a.loss == "distillation" and a.teacher == "main" and not a.uses]
+    assert {1, 2, 4, 8} <= {arm.temperature for arm in plain}
+    assert {study.teachers[a.teacher].regime for a in study.arms.values() if a.teacher} >= {
+        "fixed, all training rows", "fixed, disjoint rows", "per replica"
+    }  # fmt: skip
+    sweep = study.claims["W5"][0]["arms"]
+    assert len({study.arms[name].teacher for name in sweep}) == len(sweep) >= 12
+    assert len({(study.arms[name].temperature, study.arms[name].alpha) for name in sweep}) == 1
+
+
+def test_resolved_study_is_a_study_of_the_same_identity(tiny_study, tmp_path):
+    study = resolve_study(tiny_study)
+    (tmp_path / "resolved.yaml").write_text(study.to_yaml())
+    again = load_study(tmp_path / "resolved.yaml")
+    assert again == study
+    assert again.hash == study.hash
+    assert resolve_study({**tiny_study, "seed": 4}).hash != study.hash
+    assert study.arms["ce"].label == "ce"
+    assert study.arms["wsl"].family == "weighted_soft_label"
+    assert study.reference_teacher == "main"
+
+
+def test_arms_follow_the_arms_they_use(tiny_study):
+    order = resolve_study(tiny_study).order()
+    assert order.index("kd") < order.index("wsl_recorded")
+    assert order.index("wsl") < order.index("kd_scaled")
+    assert [a for a in order if a not in ("kd", "wsl_recorded")] == [
+        a for a in tiny_study["arms"] if a not in ("kd", "wsl_recorded")
+    ]
+
+
+def test_overrides(tmp_path, tiny_study):
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(tiny_study))
+    study = load_study(path, overrides=["arms.kd.temperature=3", "schedule.epochs=7", "draw={kind: bootstrap}"])
+    assert study.arms["kd"].temperature == 3
+    assert study.schedule.epochs == 7
+    assert study.draw.kind == "bootstrap"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("arms.kd.temperature", "write it as dotted.key=value"),
+        ("=3", "write it as dotted.key=value"),
+        ("arms.kdd.temperature=3", "no section 'arms.kdd'"),
+        ("arms.kd.temprature=3", "arms.kd.temprature: unknown key, did you mean 'temperature'"),
+        ("seed={", "no valid YAML value"),
+        ("seed.deep=3", "no section 'seed'"),
+    ],
+)
+def test_bad_overrides_are_named(tmp_path, tiny_study, override, message):
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(tiny_study))
+    with pytest.raises(StudyError, match=message):
+        load_study(path, overrides=[override])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("replicaz", 3, r"replicaz: unknown key, did you mean 'replicas'\?; allowed here: .*seed"),
+        ("schedule.epoch", 3, r"schedule.epoch: unknown key, did you mean 'epochs'"),
+        ("teachers.main.width", 3, r"teachers.main.width: unknown key; allowed here: label, hidden"),
+        ("record.epoch", 3, r"record.epoch: unknown key, did you mean 'epochs'"),
+        ("arms.kd.record", {"epoch": 1}, r"arms.kd.record.epoch: unknown key, did you mean 'epochs'"),
+        ("arms.kd.loss", "destillation", r"arms.kd.loss: must be .*not 'destillation', did you mean 'distillation'"),
+        ("backend", "batch", r"backend: must be 'batched' or 'sequential', not 'batch', did you mean 'batched'"),
+        ("replicas", 1, "replicas: must be greater than or equal to 2, not 1"),
+        ("replicas", "many", "replicas: must be a valid integer.*not 'many'"),
+        ("student", {"model": "mlp"}, "student.hidden: missing"),
+        ("student.hidden", [0], "student: hidden: every width must be at least 1"),
+        ("arms.kd.teacher", "mian", r"no teacher named 'mian', did you mean 'main'\?; there is: main, own, disjoint"),
+        ("arms.kd.keep", "other", "arms.kd.keep: not used by loss distillation, which takes alpha"),
+        ("arms.ce.temperature", 4, "arms.ce.temperature: not used by loss cross_entropy, which takes nothing more"),
+        ("arms.kd_random.keep", None, "arms.kd_random.keep: needed for loss masked_distillation"),
+        ("arms.wsl_recorded.weights_from", "kdd", "no arm named 'kdd', did you mean 'kd'"),
+        ("arms.kd.weights_from", "wsl_recorded", "needs its own record, by way of wsl_recorded -> kd -> wsl_recorded"),
+        ("reference_teacher", "none", "reference_teacher: no teacher named 'none'"),
+        ("data.reserved", 0, "reserved rows are asked for, but data.reserved is 0"),
+        ("teachers.main.draw", "per_replica", "per_replica goes with rows: own"),
+        ("draw.rows", None, "draw.rows: needed for draw.kind subsample"),
+        ("draw.kind", "bootstrap", "draw.rows: not used by draw.kind bootstrap"),
+        ("learning_rate", {}, "give either value .* or grid"),
+        ("learning_rate", {"grid": [0.1, -1], "families": {}}, "every rate must be above 0"),
+        ("learning_rate", {"grid": [0.1], "families": {"x": "kdd"}}, "no arm named 'kdd'"),
+        ("learning_rate", {"grid": [0.1], "families": {"x": "kd_scaled"}}, "choose the rate on one that does not"),
+        ("learning_rate", {"grid": [0.1], "families": {"cross_entropy": "ce"}}, "'label_smoothing' has no entry"),
+        ("schedule.momentum", 0, "nesterov: true needs a momentum above 0"),
+        ("claims", {"W1": [{"treatment": "kdx", "control": "ce"}]}, r"claims.W1\[0\].treatment: no arm named 'kdx'"),
+        ("defaults.tau", 3, "defaults.tau: allowed here: teacher, temperature"),
+        ("name", "My study", "name: .*pattern"),
+        ("arms", {}, "arms: "),
+    ],
+)
+def test_faults_are_named_with_the_key_and_what_is_allowed(tiny_study, key, value, message):
+    put(tiny_study, key, value)
+    with pytest.raises(StudyError, match=message):
+        resolve_study(tiny_study)
+
+
+def test_all_faults_are_listed_at_once(tiny_study):
+    tiny_study["replicaz"] = 1
+    tiny_study["seed"] = -1
+    with pytest.raises(StudyError, match=r"study: seed: .*; study: replicaz: "):
+        resolve_study(tiny_study)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a: [1", "is no valid YAML"), ("- a\n", "is a mapping of keys to values, this one holds list"), ("", "NoneType")],
+)
+def test_files_that_are_no_studies(tmp_path, text, message):
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(StudyError, match=message):
+        load_study(path)
+
+
+def test_missing_and_binary_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no study file at"):
+        load_study(tmp_path / "none.yaml")
+    path = tmp_path / "study.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(StudyError, match="no valid YAML"):
+        load_study(path)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"),
+    [("all", {1, 2, 3, 4, 5, 6, 7}), ("last", {7}), (3, {1, 3, 6, 7}), ([2, 5, 9], {2, 5})],
+)
+def test_recorded_epochs(epochs, expected):
+    assert Record(epochs=epochs).selected(7) == expected
+
+
+def test_an_arm_whose_weights_are_used_is_recorded_through_training(tiny_study):
+    tiny_study["record"] = {"epochs": "last"}
+    study = resolve_study(tiny_study)
+    assert study.arms["kd"].record == Record(epochs="all")
+    assert study.arms["ce"].record == Record(epochs="last")

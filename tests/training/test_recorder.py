@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import biasvar
+from biasvar.errors import RecordError
+from biasvar.training import recorder as module
+
+N, C, TAU = 30, 5, 4.0
+
+
+@pytest.fixture
+def epoch():
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, N, C, generator=generator)
+    labels = torch.randint(0, C, (N,), generator=generator)
+    return torch.randperm(N, generator=generator), student, teacher, labels
+
+
+def settings(**changes):
+    return {"num_samples": N, "num_classes": C, "temperature": TAU, **changes}
+
+
+def feed(recorder, epoch, size=8, teacher=True, **extra):
+    ids, student, teachers, labels = epoch
+    for piece in torch.split(ids, size):
+        more = {name: value[piece] for name, value in extra.items()}
+        recorder.update(piece, student[piece], labels[piece], teachers[piece] if teacher else None, **more)
+
+
+def test_every_column_is_what_the_formulas_say(tmp_path, epoch):
+    with biasvar.Recorder(tmp_path / "run", **settings(arm="kd")) as recorder:
+        feed(recorder, epoch)
+        summary = recorder.end_epoch()
+    _, student, teacher, labels = epoch
+    frame = biasvar.open_run(tmp_path / "run").records(arm="kd")
+    assert frame["sample_id"].tolist() == list(range(N))
+    zs, zt, y = student.double().numpy(), teacher.double().numpy(), labels.numpy()
+    soft = lambda z: np.exp(z) / np.exp(z).sum(1, keepdims=True)  # noqa: E731
+    at = lambda p: p[np.arange(N), y]  # noqa: E731
+    p, ps, pt = soft(zs), soft(zs / TAU), soft(zt / TAU)
+    a = p - np.eye(C)[y]
+    b = TAU * (ps - pt) - a
+    expected = {
+        "label": y,
+        "student_loss": -np.log(at(p)),
+        "teacher_loss": -np.log(at(soft(zt))),
+        "student_prob": at(ps),
+        "teacher_prob": at(pt),
+        "student_prediction": zs.argmax(1),
+        "teacher_prediction": zt.argmax(1),
+        "bias_gradient": at(a),
+        "variance_gradient": at(b),
+        "bias_gradient_norm": np.linalg.norm(a, axis=1),
+        "variance_gradient_norm": np.linalg.norm(b, axis=1),
+        "opposing": at(b) > np.abs(at(a)),
+        "wsl_weight": 1 - np.exp(-np.log(at(p)) / np.log(at(soft(zt)))),
+        "loss_weight": np.ones(N),
+        "member": np.ones(N, dtype=bool),
+    }
+    for name, values in expected.items():
+        np.testing.assert_allclose(frame[name].to_numpy(dtype=float), values.astype(float), rtol=2e-6, err_msg=name)
+    assert summary["share_opposing"][0] == pytest.approx(expected["opposing"].mean())
+    assert frame["epoch"].unique().tolist() == [1]
+
+
+def test_confident_samples_keep_their_sign(tmp_path):
+    """In float32 probabilities a is exactly 0 here and the flag is lost; the recorder works from logits in float64."""
+    student = torch.tensor([[30.0, 0.0], [31.0, 0.0]])
+    teacher = torch.tensor([[31.0, 0.0], [30.0, 0.0]])
+    with biasvar.Recorder(tmp_path / "run", num_samples=2, num_classes=2, temperature=1.0) as recorder:
+        recorder.update(torch.arange(2), student, torch.zeros(2, dtype=torch.long), teacher)
+    frame = biasvar.open_run(tmp_path / "run").records()
+    assert (frame["bias_gradient"] < 0).all()
+    assert frame["opposing"].tolist() == [False, True]
+
+
+def test_without_a_teacher_its_columns_are_null(tmp_path, epoch):
+    with biasvar.Recorder(tmp_path / "run", **settings()) as recorder:
+        feed(recorder, epoch, teacher=False)
+        recorder.end_epoch()
+    frame = biasvar.open_run(tmp_path / "run").records()
+    for name in ("teacher_loss", "variance_gradient", "opposing", "wsl_weight"):
+        assert frame[name].isna().all()
+    assert frame["student_loss"].notna().all()
+
+
+def test_batches_pieces_and_replicas_together_make_no_difference(tmp_path, epoch, monkeypatch):
+    ids, student, teacher, labels = epoch
+    with biasvar.Recorder(tmp_path / "one", **settings(replica=1)) as recorder:
+        feed(recorder, epoch, size=30)
+    monkeypatch.setattr(module, "PENDING_ELEMENTS", 40)  # several pieces an epoch
+    with biasvar.Recorder(tmp_path / "two", **settings(replica=[0, 1])) as recorder:
+        for piece in torch.split(ids, 7):
+            both = torch.stack([piece, piece])
+            recorder.update(both, student[both], labels[both], teacher[both])
+    one = biasvar.open_run(tmp_path / "one").records()
+    two = biasvar.open_run(tmp_path / "two").records(replicas=[1])
+    assert one.equals(two)
+
+
+def test_the_callers_buffers_may_change_after_update(tmp_path):
+    logits = torch.zeros(2, C)
+    with biasvar.Recorder(tmp_path / "run", **settings()) as recorder:
+        recorder.update(torch.arange(2), logits, torch.tensor([0, 1]))
+        logits.fill_(100.0)
+    loss = biasvar.open_run(tmp_path / "run").records()["student_loss"]
+    np.testing.assert_allclose(loss, np.log(C), rtol=1e-6)
+
+
+def test_resume_goes_on_and_a_second_run_is_refused(tmp_path, epoch):
+    for _ in range(2):
+        with biasvar.Recorder(tmp_path / "run", **settings(resume=True)) as recorder:
+            feed(recorder, epoch)
+            recorder.end_epoch()
+    assert recorder.epoch == 3
+    with pytest.raises(RecordError, match="resume=True"):
+        biasvar.Recorder(tmp_path / "run", **settings())
+    biasvar.Recorder(tmp_path / "run", **settings(replica=1))
+    biasvar.Recorder(tmp_path / "run", **settings(arm="other"))
+    with pytest.raises(RecordError, match="num_classes"):
+        biasvar.Recorder(tmp_path / "run", **settings(num_classes=C + 1, arm="more"))
+
+
+def bad_range(ids, student, teacher, labels):
+    return ids + 3, student, teacher, labels
+
+
+def bad_twice(ids, student, teacher, labels):
+    return torch.cat([ids[:-1], ids[:1]]), student, teacher, labels
+
+
+def bad_label(ids, student, teacher, labels):
+    return ids, student, teacher, torch.where(labels == 2, C, labels)
+
+
+def bad_student(ids, student, teacher, labels):
+    return ids, student.index_fill(0, torch.tensor([4, 9]), float("nan")), teacher, labels
+
+
+def bad_teacher(ids, student, teacher, labels):
+    return ids, student, teacher.index_fill(0, torch.tensor([6]), float("inf")), labels
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (bad_range, r"sample_ids .* lie outside 0 .. 29"),
+        (bad_twice, "given more than once"),
+        (bad_label, r"labels 5.* lie outside 0 .. 4"),
+        (bad_student, r"logits of sample_ids (4, 9|9, 4) are not finite"),
+        (bad_teacher, r"logits of sample_ids 6 are not finite"),
+    ],
+)
+def test_a_bad_epoch_is_refused_whole_and_can_be_recorded_anew(tmp_path, epoch, spoil, message):
+    recorder = biasvar.Recorder(tmp_path / "run", **settings())
+    ids, student, teacher, labels = spoil(*epoch)
+    rows = epoch[0]
+    recorder.update(ids, student[rows], labels[rows], teacher[rows])
+    with pytest.raises(ValueError, match=message):
+        recorder.end_epoch()
+    assert not list((tmp_path / "run").rglob("*.parquet"))
+    feed(recorder, epoch)
+    recorder.end_epoch()
+    assert biasvar.open_run(tmp_path / "run").record_epochs("default", "train", "augmented") == [1]
+
+
+def test_shapes_that_disagree_are_refused_at_once(tmp_path, epoch):
+    ids, student, teacher, labels = epoch
+    recorder = biasvar.Recorder(tmp_path / "run", **settings())
+    cases = {
+        "student_logits has shape": (ids, student[:, :4], labels, teacher),
+        "teacher_logits has shape": (ids, student, labels, teacher[:5]),
+        "label has shape": (ids, student, labels[:5], teacher),
+        "sample_ids has shape": (ids[None], student, labels, teacher),
+    }
+    for message, arguments in cases.items():
+        with pytest.raises(ValueError, match=message):
+            recorder.update(*arguments)
+    recorder.update(ids[:5], student[:5], labels[:5], teacher[:5])
+    with pytest.raises(ValueError, match="in every batch of an epoch or in none"):
+        recorder.update(ids[5:], student[5:], labels[5:])
+    with pytest.raises(ValueError, match="loss_weight and member"):
+        recorder.update(ids[5:], student[5:], labels[5:], teacher[5:], loss_weight=torch.ones(N - 5))
+    with pytest.raises(ValueError, match="loss_weight has shape"):
+        recorder.update(ids[5:], student[5:], labels[5:], teacher[5:], loss_weight=torch.ones(3))
+
+
+def test_empty_epochs_and_settings_out_of_range(tmp_path):
+    recorder = biasvar.Recorder(tmp_path / "run", **settings())
+    with pytest.raises(ValueError, match="has no samples"):
+        recorder.end_epoch()
+    for change, message in (({"temperature": 0.0}, "temperature"), ({"num_classes": 1}, "num_classes")):
+        with pytest.raises(ValueError, match=message):
+            biasvar.Recorder(tmp_path / "other", **settings(**change))
+
+
+def test_an_error_in_the_loop_drops_the_open_epoch(tmp_path, epoch):
+    def loop():
+        with biasvar.Recorder(tmp_path / "run", **settings()) as recorder:
+            feed(recorder, epoch)
+            recorder.end_epoch()
+            feed(recorder, epoch)
+            raise RuntimeError("the loop fails")
+
+    with pytest.raises(RuntimeError, match="the loop fails"):
+        loop()
+    assert biasvar.open_run(tmp_path / "run").record_epochs("default", "train", "augmented") == [1]
+
+
+def test_a_diverged_replica_is_left_out_when_asked(tmp_path, epoch):
+    ids, student, teacher, labels = epoch
+    both = torch.stack([ids, ids])
+    logits = torch.stack([student, student])
+    logits[1, 3] = float("nan")
+    options = settings(replica=[0, 1], drop_not_finite=True)
+    with biasvar.Recorder(tmp_path / "run", **options) as recorder:
+        recorder.update(both, torch.stack([logits[0][ids], logits[1][ids]]), labels[both], teacher[both])
+        summary = recorder.end_epoch()
+    assert summary["replica"].tolist() == [0]
+    assert biasvar.open_run(tmp_path / "run").records()["replica"].unique().tolist() == [0]

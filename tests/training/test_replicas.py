@@ -1,0 +1,141 @@
+"""Batched and sequential replicas are the same trainings; both are those of torch's own loop."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from biasvar.training.loop import Rows, predict, train
+from biasvar.training.losses import CrossEntropyLoss, DistillationLoss, WeightedSoftLabelLoss
+from biasvar.training.models import MLP, build_model
+from biasvar.training.objectives import Objective
+from biasvar.training.replicas import BatchedReplicas, SequentialReplica, groups_of, make_replicas
+
+R, N, D, C = 3, 40, 6, 4
+SETTINGS = {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-3}
+
+
+@pytest.fixture
+def data():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(N, D, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, C, (N,), generator=generator)
+    teacher = torch.randn(N, C, generator=generator, dtype=torch.float64)
+    return features, labels, teacher
+
+
+def models(kind=None):
+    if kind is None:
+        return [build_model(r, D, [8, 5], C).double() for r in range(R)]
+    torch.manual_seed(0)
+    return [nn.Sequential(nn.Linear(D, 8), nn.Tanh(), nn.Linear(8, C)).double() for _ in range(R)]
+
+
+def rows_of(replicas, counts=None):
+    ids = np.stack([np.random.default_rng(r).choice(N, 25, replace=False) for r in replicas])
+    return Rows(ids, None if counts is None else counts[list(replicas)], list(replicas))
+
+
+def run(net, replicas, objective, data, counts=None, **options):
+    features, labels, _ = data
+    settings = {"epochs": 5, "batch_size": 8, "rate": 0.1, "decay": "cosine", "seed": 7, **options}
+    train(net, rows_of(replicas, counts), objective, features, labels, **settings)
+    return net.parameters()
+
+
+@pytest.mark.parametrize("kind", [None, "sequential module, by vmap"])
+@pytest.mark.parametrize("nesterov", [True, False])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_batched_and_sequential_reach_the_same_parameters(data, kind, nesterov, weighted):
+    settings = {**SETTINGS, "nesterov": nesterov}
+    objective = Objective(DistillationLoss(temperature=4.0, alpha=2.25, reduction="none"), data[2])
+    counts = np.random.default_rng(9).integers(0, 3, size=(R, 25)) if weighted else None
+    batched = run(BatchedReplicas(models(kind), **settings), range(R), objective, data, counts)
+    for r in range(R):
+        alone = run(SequentialReplica([models(kind)[r]], **settings), [r], objective, data, counts)
+        for name, value in alone.items():
+            torch.testing.assert_close(batched[name][r], value[0], rtol=0, atol=1e-12)
+
+
+def test_the_loop_is_plain_sgd_on_the_mean_loss(data):
+    """Against torch's own optimiser in a loop written out here."""
+    features, labels, _ = data
+    model = models()[1]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, **SETTINGS)
+    rows = rows_of([1])
+    steps = 0
+    for epoch in range(1, 6):
+        order = rows.ids[0][rows.orders(7, epoch)[0]]
+        for start in range(0, 25, 8):
+            optimizer.param_groups[0]["lr"] = 0.1 * 0.5 * (1 + np.cos(np.pi * steps / 20))
+            ids = order[start : start + 8]
+            optimizer.zero_grad()
+            F.cross_entropy(model(features[ids]), labels[ids]).backward()
+            optimizer.step()
+            steps += 1
+    ours = run(BatchedReplicas(models(), **SETTINGS), range(R), Objective(CrossEntropyLoss(reduction="none")), data)
+    for name, value in model.named_parameters():
+        torch.testing.assert_close(ours[name][1], value.detach(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", ["batched", "sequential"])
+def test_a_training_goes_on_from_its_state(data, backend):
+    replicas = range(R) if backend == "batched" else [0]
+    objective = Objective(WeightedSoftLabelLoss(temperature=4.0, alpha=1.0, reduction="none"), data[2], shuffle=True)
+    fresh = lambda: make_replicas(backend, models()[: len(replicas)], **SETTINGS)  # noqa: E731
+    whole = run(fresh(), replicas, objective, data, arm="a")
+
+    first = fresh()
+    state = {}
+
+    def stop(epoch, rate):
+        if epoch == 2:
+            state.update({name: value.clone() for name, value in first.state().items()})
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        run(first, replicas, objective, data, arm="a", on_epoch=stop)
+    second = fresh()
+    second.load_state(state)
+    for name, value in run(second, replicas, objective, data, arm="a", start=2).items():
+        torch.testing.assert_close(value, whole[name], rtol=0, atol=0)
+
+
+def test_stacked_forward_is_the_network_itself():
+    nets = models()
+    x = torch.randn(R, 9, D, dtype=torch.float64)
+    stacked = {
+        name: torch.stack([dict(net.named_parameters())[name] for net in nets])
+        for name, _ in nets[0].named_parameters()
+    }
+    expected = torch.stack([net(x[r]) for r, net in enumerate(nets)])
+    torch.testing.assert_close(MLP.forward_stacked(stacked, x), expected)
+
+
+def test_prediction_is_chunked_without_effect(data):
+    net = BatchedReplicas(models(), **SETTINGS)
+    ids = torch.arange(N)
+    torch.testing.assert_close(predict(net, data[0], ids, chunk=7), predict(net, data[0], ids))
+
+
+def test_initial_weights_depend_on_the_seed_alone():
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    a, b, c = build_model(5, D, [8], C), build_model(5, D, [8], C), build_model(6, D, [8], C)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+    assert not torch.equal(a.layers[0].weight, c.layers[0].weight)
+
+
+def test_batched_refuses_networks_with_buffers_and_says_what_to_do():
+    net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    with pytest.raises(ValueError, match="backend: sequential"):
+        BatchedReplicas([net], **SETTINGS)
+
+
+def test_groups():
+    assert groups_of("batched", range(3)) == [[0, 1, 2]]
+    assert groups_of("sequential", range(3)) == [[0], [1], [2]]
