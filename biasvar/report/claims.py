@@ -1,0 +1,202 @@
+"""The table of claims: what the papers say, what came out here, and the verdict by a rule fixed beforehand.
+
+`LEDGER` fixes each claim's words, direction, statistic and smallest effect of interest; a study file says only which of
+its arms play which role. All tests of a run form one family for Holm's procedure. A claim holds if the interval at its
+Holm level lies beyond the smallest effect of interest in the claimed direction, does not hold if it lies wholly short
+of it, and is undecided otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from biasvar.analysis.comparison import Verdict, decision_p_value, holm_levels, judge
+from biasvar.records import Run
+from biasvar.report import measurements as m
+
+HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
+COLUMNS = (
+    *("id", "claim", "regime", "arms", "test", "effect", "low", "high", "stderr", "stderr_samples", "n", "threshold"),
+    *("direction", "unit", "level", "verdict", "overall", "detail", "source", "run"),
+)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of the ledger; `remembered` marks words that were not checked against the paper's text."""
+
+    id: str
+    sentence: str
+    source: str
+    measure: m.Measure
+    remembered: bool = False
+
+
+ZHOU, MUELLER = "Zhou et al. 2021", "Müller et al. 2019, Chandrasegaran et al. 2022"
+
+LEDGER = (
+    Claim("W1", "Distillation raises bias against cross-entropy.", ZHOU, m.term_change("bias", "greater"), True),
+    Claim("W2", "Distillation lowers variance.", ZHOU, m.term_change("variance", "less"), True),
+    Claim("W3", "The trade-off differs from sample to sample.", ZHOU, m.sample_trade_offs),
+    Claim("W4", "The trade-off changes through training.", ZHOU, m.share_through_training),
+    Claim(
+        "W5", "At fixed temperature, more regularization samples go with worse distillation.", ZHOU,
+        m.share_and_accuracy,
+    ),
+    Claim("W6", "Regularization samples are those whose bias rises and whose variance falls.", ZHOU, m.flag_meaning),
+    Claim(
+        "W7", "Filtering regularization samples out completely hurts, and more than filtering as many at random.", ZHOU,
+        m.accuracy_difference(("masked", "full"), ("masked", "random"), direction="less"),
+    ),
+    Claim("W8", "WSL beats KD.", ZHOU, m.accuracy_difference(("treatment", "control"), direction="greater")),
+    Claim(
+        "W9", "WSL beats KD because of which samples it weights: not its mean weight alone, nor the weights shuffled.",
+        ZHOU, m.accuracy_difference(("treatment", "scaled"), ("treatment", "shuffled"), direction="greater"),
+    ),
+    Claim("W10", "A label-smoothed teacher gives more regularization samples.", ZHOU, m.share_difference),
+    Claim(
+        "W11", "A label-smoothed teacher gives a worse student.", ZHOU,
+        m.accuracy_difference(("treatment", "control"), direction="less"),
+    ),
+    Claim(
+        "W12", "A label-smoothed teacher gives a worse student even under WSL.", ZHOU,
+        m.accuracy_difference(("treatment", "control"), direction="less"),
+    ),
+    Claim("M1", "The harm of a label-smoothed teacher grows with temperature.", MUELLER, m.harm_with_temperature),
+    Claim(
+        "M2", "At temperature 1 a label-smoothed teacher does not hurt.", MUELLER,
+        m.accuracy_difference(("treatment", "control"), direction="greater", threshold=-m.ACCURACY),
+    ),
+)  # fmt: skip
+
+
+def claims_table(runs: list[Run]) -> pd.DataFrame:
+    """Every claim that the runs' studies test: one row a part, in the order of the ledger.
+
+    `effect`, `low` and `high` are the estimate and its interval at `level`, on the scale of `unit`; `stderr` is its
+    error over replicas (what else it may be is said in `test`), `stderr_samples` that over samples. `verdict` is the
+    part's, `overall` the claim's under that regime: it holds if all its parts do, and does not if one does not.
+    """
+    rows = [row for run in runs for row in _run_rows(run)]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _run_rows(run: Run) -> list[dict[str, Any]]:
+    found = list(_measured(run))
+    tests = [part for _, _, parts, _ in found for part in parts]
+    p_values = [_p_value(part) for part in tests]
+    levels = iter(holm_levels(p_values)) if tests else iter(())
+    rows: list[dict[str, Any]] = []
+    for claim, roles, parts, excuse in found:
+        base = {
+            "id": claim.id, "claim": claim.sentence, "regime": _regime(run, claim, roles),
+            "arms": ", ".join(_arms(roles)), "source": _source(claim), "run": run.name,
+        }  # fmt: skip
+        if not parts:
+            rows.append({**base, "verdict": UNDECIDED, "overall": UNDECIDED, "detail": excuse})
+            continue
+        mine = [{**base, **_row(part, float(next(levels)), excuse)} for part in parts]
+        verdicts = {row["verdict"] for row in mine}
+        overall = FAILS if FAILS in verdicts else UNDECIDED if UNDECIDED in verdicts else HOLDS
+        rows += [{**row, "overall": overall} for row in mine]
+    return rows
+
+
+def _measured(run: Run) -> Iterator[tuple[Claim, m.Roles, list[m.Measurement], str]]:
+    """Each claim with the roles of one test, its parts, and why it is undecided whatever they say ("" if it is not)."""
+    asked = run.manifest.get("claims") or {}
+    for claim in LEDGER:
+        for roles in asked.get(claim.id, []):
+            missing = [arm for arm in _arms(roles) if arm not in run.arms or run.arm(arm).get("status") != "complete"]
+            if missing:
+                yield claim, roles, [], f"not trained to the end yet: {', '.join(missing)}"
+                continue
+            failed = {
+                arm: run.arm(arm)["failed_replicas"] for arm in _arms(roles) if run.arm(arm).get("failed_replicas")
+            }
+            excuse = "; ".join(
+                f"{len(items)} of {run.arm(arm)['replicas']} replicas of {arm} failed "
+                f"({', '.join(sorted({item['reason'] for item in items}))})"
+                for arm, items in failed.items()
+            )
+            parts = claim.measure(run, roles)
+            yield claim, roles, parts, excuse or ("" if parts else "the records lack what this claim is measured by")
+
+
+def _arms(roles: m.Roles) -> list[str]:
+    return [arm for value in roles.values() for arm in ([value] if isinstance(value, str) else value)]
+
+
+def _regime(run: Run, claim: Claim, roles: m.Roles) -> str:
+    if claim.id == "W5":
+        return "fixed, one teacher an arm"
+    regimes = [run.arm(arm).get("regime", "none") for arm in _arms(roles) if arm in run.arms]
+    return next((regime for regime in regimes if regime != "none"), "none")
+
+
+def _source(claim: Claim) -> str:
+    return f"{claim.source} (as remembered, not checked against the text)" if claim.remembered else claim.source
+
+
+def _shifted(part: m.Measurement) -> tuple[float, str, float]:
+    """Effect, direction and smallest effect for `judge`, whose thresholds lie on the claimed side of 0."""
+    if part.direction == "differs":
+        return part.effect, "differs", part.threshold
+    return part.effect - part.threshold, part.direction, 0.0
+
+
+def _p_value(part: m.Measurement) -> float:
+    effect, direction, smallest = _shifted(part)
+    return decision_p_value(effect, part.stderr, part.df, direction=direction, smallest_effect=smallest)
+
+
+def _judge(part: m.Measurement, stderr: float, level: float) -> Verdict:
+    effect, direction, smallest = _shifted(part)
+    return judge(effect, stderr, part.df, part.n, direction=direction, smallest_effect=smallest, alpha=level)
+
+
+def _row(part: m.Measurement, alpha: float, excuse: str) -> dict[str, Any]:
+    verdict = _judge(part, part.stderr, alpha)
+    offset = 0.0 if part.direction == "differs" else part.threshold
+    scale = math.tanh if part.fisher else float
+    outcome = UNDECIDED if excuse else verdict.outcome
+    return {
+        "test": part.test,
+        "effect": scale(part.effect),
+        "low": scale(verdict.effect.low + offset),
+        "high": scale(verdict.effect.high + offset),
+        "stderr": part.stderr * (1 - math.tanh(part.effect) ** 2 if part.fisher else 1),
+        "stderr_samples": part.stderr_samples,
+        "n": part.n,
+        "threshold": scale(part.threshold),
+        "direction": part.direction,
+        "unit": part.unit,
+        "level": 1 - alpha,
+        "verdict": outcome,
+        "detail": excuse or _detail(part, verdict, alpha, offset, scale),
+    }
+
+
+def _detail(part: m.Measurement, verdict: Verdict, alpha: float, offset: float, scale: Any) -> str:
+    """What an undecided test would take, and whether a decided one still is with the error over samples added."""
+    if math.isnan(part.effect) or math.isnan(part.stderr):
+        return "the effect or its error could not be computed"
+    unit = "teachers" if part.fisher else "replicas"
+    if verdict.outcome == UNDECIDED:
+        needed = verdict.replicas_needed
+        many = "more than a study can have" if needed is None or needed > 100_000 else f"about {needed:,}"
+        return f"smallest detectable effect {scale(verdict.detectable + offset):.3g}; {many} {unit} would decide"
+    if math.isnan(part.stderr_samples):
+        return ""
+    both = _judge(part, math.hypot(part.stderr, part.stderr_samples), alpha)
+    same = both.outcome == verdict.outcome
+    return (
+        "the same with the error over test samples added"
+        if same
+        else "undecided with the error over test samples added"
+    )
