@@ -156,14 +156,14 @@ class _Group:
         return self.bench.blocks[split] if split != "train" else self.bench.train_ids
 
     def _evaluate(self, net: Replicas, epoch: int, rate: float) -> None:
-        """The clean pass: metrics on held-out rows, and at the end the record of all rows."""
+        """The clean pass: metrics on held-out rows, and at the end the record of test and train rows."""
         last = epoch == self.epochs
         for split in ("validation", "test", *(("train",) if last else ())):
             ids = self._ids(split)
             logits = self._logits(net, ids)
             labels = self.bench.dataset.labels[ids]
             numbers = evaluation_metrics(logits.cpu().numpy(), labels)
-            if last:
+            if last and split != "validation":
                 recorder = self._recorder(split, "clean")
                 recorder.epoch = epoch
                 together = torch.as_tensor(ids, device=self.bench.device).expand(len(self.replicas), -1)

@@ -285,15 +285,13 @@ def _terms(batch: dict[str, torch.Tensor], temperature: float, num_classes: int)
         "replica": batch["replica"].long(),
         "label": label,
         "student_prediction": student.argmax(-1),
-        "finite": torch.isfinite(student).all(-1),
+        "finite": torch.isfinite(student.sum(-1)),  # refused at the end of the epoch, with the ids
     }
-    student = student.nan_to_num()  # what is not finite is refused at the end of the epoch, with its ids
     has_teacher = "teacher" in batch
     teacher = batch["teacher"].double() if has_teacher else student
     if has_teacher:
         out["teacher_prediction"] = teacher.argmax(-1)
-        out["finite"] &= torch.isfinite(teacher).all(-1)
-        teacher = teacher.nan_to_num()
+        out["finite"] &= torch.isfinite(teacher.sum(-1))
     terms = unchecked_terms(student, teacher, safe, temperature)
     out["student_loss"] = terms.student_loss
     out["student_prob"] = terms.student_log_prob.exp()

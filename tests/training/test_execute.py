@@ -52,7 +52,7 @@ def test_a_finished_run_holds_what_the_design_promises(finished):
     assert len({frozenset(draw) for draw in draws}) == 4
     for arm in finished.arms:
         assert finished.record_epochs(arm, "train", "augmented") == [1, 2, 3, 4]
-        for split in ("train", "validation", "test"):
+        for split in ("train", "test"):
             assert finished.record_epochs(arm, split, "clean") == [4]
         rows = finished.records(arm=arm, split="train", view="augmented", epochs=[4])
         assert rows["member"].all()

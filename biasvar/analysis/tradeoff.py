@@ -1,0 +1,220 @@
+"""Gradients of the bias and variance parts of distillation, regularization samples, and WSL weights, sample by sample.
+
+Zhou et al. 2021 ("Rethinking soft labels for knowledge distillation: a bias-variance tradeoff perspective") split the
+distillation loss as L_kd = L_ce + (L_kd - L_ce) and read the first part as bias reduction, the second as variance
+reduction. The paper's text was not at hand: the formulas below are derived (and checked by automatic differentiation),
+the criteria are readings of a summary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from biasvar.analysis.arrays import (
+    Array,
+    as_array,
+    as_labels,
+    check_real,
+    exponentials,
+    like,
+    log_softmax,
+    namespace,
+    pick,
+)
+
+CRITERIA = ("opposing", "literal", "magnitude", "norm")
+
+
+@dataclass(frozen=True, eq=False)
+class TradeoffTerms:
+    """Gradients per sample with respect to the student's logits; every array has the shape of the labels, float64.
+
+    Attributes:
+        bias_gradient: the paper's a = dL_ce/dz at the true class, p - 1, in [-1, 0].
+        variance_gradient: the paper's b = d(L_kd - L_ce)/dz at the true class.
+        bias_norm, variance_norm: Euclidean norms of the two gradients over all logits.
+        student_log_prob, teacher_log_prob: log-probability of the true class at the temperature, nats.
+        student_loss, teacher_loss: cross-entropy with the label at temperature 1, nats.
+    """
+
+    bias_gradient: Array
+    variance_gradient: Array
+    bias_norm: Array
+    variance_norm: Array
+    student_log_prob: Array
+    teacher_log_prob: Array
+    student_loss: Array
+    teacher_loss: Array
+
+
+def tradeoff_terms(student_logits: Any, teacher_logits: Any, labels: Any, *, temperature: float) -> TradeoffTerms:
+    """Bias and variance gradients of distillation at the student's logits z.
+
+    With p, q the student's and teacher's softmax, tau the temperature and i the true class:
+
+        a_k = p_k - [k = i],    b_k = tau (p_k,tau - q_k,tau) - a_k,    a + b = dL_kd/dz,
+        L_kd = -tau^2 sum_k q_k,tau log p_k,tau
+
+    The values at k = i come from log-probabilities (expm1), so they survive where p rounds to 1. alpha is not included
+    in b.
+
+    Args:
+        student_logits, teacher_logits: `(..., C)`; the teacher's may lack leading axes (one teacher for many students).
+        labels: `(...)` class numbers, or lacking the same leading axes.
+        temperature: tau, above 0.
+
+    Returns:
+        `TradeoffTerms`. Logits that are not finite give NaN in their own rows only, so that one diverged replica stops
+        no other.
+
+    Raises:
+        ValueError: for shapes that do not fit, labels out of range, a temperature that is not positive.
+
+    >>> terms = tradeoff_terms([[2.0, 0.0]], [[1.0, 0.0]], [0], temperature=1.0)
+    >>> terms.bias_gradient.round(4).tolist(), terms.variance_gradient.round(4).tolist()
+    ([-0.1192], [0.2689])
+    """
+    temperature = float(temperature)
+    if not 0.0 < temperature < float("inf"):
+        raise ValueError(f"temperature must be a finite number above 0, got {temperature}")
+    return unchecked_terms(*_inputs(student_logits, teacher_logits, labels), temperature)
+
+
+def unchecked_terms(student: Array, teacher: Array, labels: Array, temperature: float) -> TradeoffTerms:
+    """`tradeoff_terms` of checked float64 logits and int64 labels: on a GPU, nothing here waits for the device."""
+    xp = namespace(student)
+    with np.errstate(invalid="ignore"):
+        log_p, p = _truth_and_all(student, labels)
+        log_q, q_soft = _truth_and_all(teacher, labels)
+        log_p_soft, p_soft, log_q_soft = log_p, p, log_q
+        if temperature != 1.0:
+            log_p_soft, p_soft = _truth_and_all(student / temperature, labels)
+            log_q_soft, q_soft = _truth_and_all(teacher / temperature, labels)
+        is_true = xp.arange(student.shape[-1], device=array_api_compat.device(labels)) == labels[..., None]
+        # p - 1 and p - q at the true class without the rounding of p near 1; elsewhere p and q are small there and
+        # exact enough.
+        bias_gradient = xp.expm1(log_p)
+        bias = xp.where(is_true, bias_gradient[..., None], p)
+        pull = temperature * (xp.expm1(log_p_soft) - xp.expm1(log_q_soft))
+        variance = xp.where(is_true, pull[..., None], temperature * (p_soft - q_soft)) - bias
+        return TradeoffTerms(
+            bias_gradient=bias_gradient,
+            variance_gradient=pull - bias_gradient,
+            bias_norm=xp.sqrt(xp.sum(bias**2, axis=-1)),
+            variance_norm=xp.sqrt(xp.sum(variance**2, axis=-1)),
+            student_log_prob=log_p_soft,
+            teacher_log_prob=log_q_soft,
+            student_loss=-log_p,
+            teacher_loss=-log_q,
+        )
+
+
+def _truth_and_all(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """Log-probability of the true class, `labels`' shape, and all probabilities; logits may lack leading axes."""
+    xp = namespace(logits)
+    shifted, values, others = exponentials(logits)
+    shifted = xp.broadcast_to(shifted, (*labels.shape, logits.shape[-1]))
+    return pick(shifted, labels) - xp.log1p(others), values / (1.0 + others[..., None])
+
+
+def regularization_samples(terms: TradeoffTerms, *, criterion: str = "opposing") -> Array:
+    """Which samples the soft label steadies at the price of bias, bool of the labels' shape.
+
+    - "opposing" (default): b > |a|, which is log p_i,tau > log q_i,tau: the student is surer of the truth than the
+      teacher. Compared in log space, since a and b drown where both are confident. At tau = 1 it is WSL weight < 1 -
+      1/e (epsilon 0).
+    - "literal": b > a. Nearly always true, since a <= 0; at tau = 1 always, up to rounding.
+    - "magnitude": |b| > |a|; "norm": ||b|| > ||a|| over all logits. Both also count samples that distillation pulls the
+      *same* way.
+
+    Samples with NaN terms are False.
+
+    Raises:
+        ValueError: for an unknown criterion.
+
+    >>> terms = tradeoff_terms([[2.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [2.0, 0.0]], [0, 0], temperature=1.0)
+    >>> regularization_samples(terms).tolist()
+    [True, False]
+    """
+    if criterion == "opposing":
+        return terms.student_log_prob > terms.teacher_log_prob
+    if criterion == "literal":
+        return terms.variance_gradient > terms.bias_gradient
+    xp = namespace(terms.bias_gradient)
+    if criterion == "magnitude":
+        return xp.abs(terms.variance_gradient) > xp.abs(terms.bias_gradient)
+    if criterion == "norm":
+        return terms.variance_norm > terms.bias_norm
+    raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}")
+
+
+def wsl_weights(student_logits: Any, teacher_logits: Any, labels: Any, *, epsilon: float = 1e-7) -> Array:
+    """Weights of the soft-label loss in WSL: w = 1 - exp(-L_s / (L_t + epsilon)), in [0, 1].
+
+    L_s and L_t are the student's and teacher's cross-entropy at temperature 1; no gradient flows through w. The
+    authors' released code adds epsilon = 1e-7 to the teacher's loss (after an overflow was reported); the paper's
+    formula has epsilon = 0. There, where L_t = 0 the limit from epsilon above 0 is taken: w = 1 if L_s > 0, and w = 0
+    if L_s = 0 too (nothing left to learn).
+
+    Args:
+        student_logits, teacher_logits: `(..., C)`; the teacher's may lack leading axes.
+        labels: `(...)` class numbers, or lacking the same leading axes.
+        epsilon: at least 0.
+
+    Returns:
+        `(...)` float64; NaN where logits are not finite.
+
+    Raises:
+        ValueError: for shapes that do not fit, labels out of range, a negative epsilon.
+
+    >>> wsl_weights([[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 0.0]], [0, 0], epsilon=0.0).round(3).tolist()
+    [0.632, 0.985]
+    """
+    student, teacher, labels = _inputs(student_logits, teacher_logits, labels)
+    xp = namespace(student)
+    with np.errstate(invalid="ignore"):
+        student_loss = -pick(log_softmax(student), labels)
+        teacher_loss = -pick(xp.broadcast_to(log_softmax(teacher), student.shape), labels)
+    return wsl_weights_of_losses(student_loss, teacher_loss, epsilon=epsilon)
+
+
+def wsl_weights_of_losses(student_loss: Array, teacher_loss: Array, *, epsilon: float = 1e-7) -> Array:
+    """The weights of `wsl_weights` from the two cross-entropies at temperature 1, for who has them already.
+
+    Raises:
+        ValueError: for a negative epsilon.
+    """
+    epsilon = float(epsilon)
+    if not 0.0 <= epsilon < float("inf"):
+        raise ValueError(f"epsilon must be a finite number from 0 up, got {epsilon}")
+    xp = namespace(student_loss)
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        ratio = student_loss / (teacher_loss + epsilon)
+        ratio = xp.where(student_loss == 0.0, xp.where(xp.isnan(teacher_loss), teacher_loss, 0.0), ratio)
+        return -xp.expm1(-ratio)
+
+
+def _inputs(student_logits: Any, teacher_logits: Any, labels: Any) -> tuple[Array, Array, Array]:
+    """Float64 student and teacher logits and int64 labels broadcast to the student's leading axes."""
+    student = as_array(student_logits)
+    check_real(student, "student_logits")
+    teacher = like(teacher_logits, student)
+    check_real(teacher, "teacher_logits")
+    xp = namespace(student)
+    if student.ndim < 1 or student.shape[-1] < 2:
+        raise ValueError(
+            f"student_logits must have shape (..., C) with at least two classes, got {tuple(student.shape)}"
+        )
+    lead, own = tuple(student.shape), tuple(teacher.shape)
+    if not own or own != lead[len(lead) - len(own) :]:
+        raise ValueError(f"teacher_logits must have the shape of student_logits {lead}, or its last axes, got {own}")
+    labels = like(labels, student)
+    shape = lead[:-1]
+    if tuple(labels.shape) == shape[len(shape) - labels.ndim :]:
+        labels = xp.broadcast_to(labels, shape)
+    labels = as_labels(labels, student, shape, lead[-1])
+    return xp.astype(student, xp.float64, copy=False), xp.astype(teacher, xp.float64, copy=False), labels

@@ -1,0 +1,121 @@
+"""What recording costs: as a share of a ResNet-8 training step, and on top of the rest of the digits study.
+
+    python experiments/benchmarks/recorder.py
+
+One thread. The ResNet-8 step (batch 128 of 3x32x32, 10 classes, SGD) and the recorder's work for it (update, and its
+part of end_epoch and of the write for 50,000 samples) are timed apart, since the second is far below the noise of the
+first. In the digits study the time inside the recorder is taken from the run itself.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import functools
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from biasvar import Recorder
+from biasvar.study import load_study
+from biasvar.training.execute import run_study
+
+BATCH, CLASSES, SAMPLES, STEPS = 128, 10, 50_000, 391
+
+
+class Block(nn.Module):
+    def __init__(self, inside: int, outside: int, stride: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
+        self.second = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(outside) for _ in range(2))
+        self.short = nn.Conv2d(inside, outside, 1, stride, bias=False) if inside != outside else nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.norms[1](self.second(F.relu(self.norms[0](self.first(x)))))
+        return F.relu(y + self.short(x))
+
+
+def resnet8() -> nn.Module:
+    """The CIFAR ResNet of 8 layers: 16, 32 and 64 channels, one block a stage."""
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
+        Block(16, 16, 1), Block(16, 32, 2), Block(32, 64, 2),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, CLASSES),
+    )  # fmt: skip
+
+
+def seconds(function: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+def resnet_share(folder: Path) -> float:
+    model = resnet8()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    x, y = torch.randn(BATCH, 3, 32, 32), torch.randint(0, CLASSES, (BATCH,))
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+    steps = [seconds(step) for _ in range(12)][2:]
+    logits, teacher = torch.randn(2, STEPS * BATCH, CLASSES).split(1)
+    labels = torch.randint(0, CLASSES, (STEPS * BATCH,))
+    ids = torch.randperm(STEPS * BATCH)
+    recorder = Recorder(folder / "resnet", num_samples=STEPS * BATCH, num_classes=CLASSES, temperature=4.0)
+
+    def epoch() -> None:
+        for piece in ids.split(BATCH):
+            recorder.update(piece, logits[0, piece], labels[piece], teacher[0, piece])
+        recorder.end_epoch()
+
+    epochs = [seconds(epoch) for _ in range(4)][1:]
+    return statistics.median(epochs) / STEPS / statistics.median(steps)
+
+
+def study_share(folder: Path) -> tuple[float, float]:
+    """Seconds in the recorder over seconds in everything else, for the whole digits study, and those of the whole."""
+    spent = 0.0
+
+    def timed(method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def call(*args: Any, **options: Any) -> Any:
+            nonlocal spent
+            began = time.perf_counter()
+            try:
+                return method(*args, **options)
+            finally:
+                spent += time.perf_counter() - began
+
+        return call
+
+    for name in ("__init__", "update", "end_epoch"):
+        setattr(Recorder, name, timed(getattr(Recorder, name)))
+    study = load_study(Path(__file__).parents[1] / "digits.yaml")
+    total = seconds(lambda: run_study(study, folder / "digits", device="cpu", jobs=1))
+    return spent / (total - spent), total
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        share = resnet_share(Path(name))
+        digits, total = study_share(Path(name))
+    print(f"recorder, share of a ResNet-8 step at batch {BATCH}: {share:.2%} (asked: at most 1 %)")
+    print(f"recorder, digits study: {digits:.1%} on top of the rest ({total:.0f} s in one process; asked: below 10 %)")
+
+
+if __name__ == "__main__":
+    main()
