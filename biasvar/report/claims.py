@@ -101,6 +101,10 @@ def _run_rows(run: Run) -> list[dict[str, Any]]:
             rows.append({**base, "verdict": UNDECIDED, "overall": UNDECIDED, "detail": excuse})
             continue
         mine = [{**base, **_row(part, float(next(levels)), excuse)} for part in parts]
+        teachers = {run.arm(arm).get("teacher") for arm in _arms(roles)} - {None}
+        if len(teachers) > 1 and not any(part.fisher for part in parts):
+            for row in mine:
+                row["detail"] = "; ".join(filter(None, [row["detail"], "rests on one teacher of each kind"]))
         verdicts = {row["verdict"] for row in mine}
         overall = FAILS if FAILS in verdicts else UNDECIDED if UNDECIDED in verdicts else HOLDS
         rows += [{**row, "overall": overall} for row in mine]

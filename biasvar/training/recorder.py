@@ -110,6 +110,7 @@ class Recorder:
                 f"is recorded already up to epoch {max(recorded)}; pass resume=True to go on, or name another arm "
                 "or replica"
             )
+        self._replica_column: torch.Tensor | None = None
         self.epoch = max(recorded, default=0) + 1
         self._clear()
 
@@ -164,11 +165,16 @@ class Recorder:
                 _check_shape(where, name, batch[name], lead)
         if self._pending and set(batch) != set(self._pending[0]) - {"replica"}:
             raise ValueError(f"{where}loss_weight and member must be given in every batch of an epoch or in none")
-        # A copy: logits may live in a buffer that the next step overwrites. Rows of all replicas follow one another.
+        # A copy: logits may live in a buffer that the next step overwrites. Rows of all replicas follow one another,
+        # on the logits' device, where nothing has to wait.
+        device = student_logits.device
         if self._together:
-            batch["replica"] = torch.as_tensor(self.replicas, device=ids.device)[:, None].expand(lead)
+            if self._replica_column is None or self._replica_column.device != device:
+                self._replica_column = torch.tensor(self.replicas, device=device)[:, None]
+            batch["replica"] = self._replica_column.expand(lead)
         shaped = {n: v.detach().reshape(-1, v.shape[-1]) if n in LOGITS else v.reshape(-1) for n, v in batch.items()}
-        self._pending.append({name: value.clone() for name, value in shaped.items()})
+        copies = {name: value.to(device, non_blocking=True, copy=True) for name, value in shaped.items()}
+        self._pending.append(copies)
         self._pending_elements += student_logits.numel()
         if self._pending_elements >= PENDING_ELEMENTS:
             self._reduce_pending()

@@ -1,0 +1,230 @@
+"""The claims table: every measurement against a computation of its own, and the rule that turns them into verdicts."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from biasvar.report import claims, measurements
+from biasvar.report.claims import LEDGER, claims_table
+from biasvar.report.measurements import Measurement
+from biasvar.study import resolve_study
+from biasvar.training.execute import run_study
+from tests.conftest import TINY
+
+SWEEP = [0.0, 0.05, 0.1, 0.2, 0.4]
+ASKED = {
+    "W1": [{"treatment": "kd", "control": "ce"}, {"treatment": "kd_own", "control": "ce"}],
+    "W2": [{"treatment": "kd", "control": "ce"}],
+    "W3": [{"treatment": "kd", "control": "ce"}],
+    "W4": [{"arm": "kd"}],
+    "W5": [{"arms": [f"kd_{i}" for i in range(len(SWEEP))]}],
+    "W6": [{"treatment": "kd", "control": "ce"}],
+    "W7": [{"masked": "kd_random", "full": "kd", "random": "kd_random"}],
+    "W8": [{"treatment": "wsl", "control": "kd"}],
+    "W9": [{"treatment": "wsl", "scaled": "kd_scaled", "shuffled": "wsl_shuffled"}],
+    "W10": [{"treatment": "kd_4", "control": "kd_0"}],
+    "M1": [{"treatment": "kd_4", "control": "kd_0", "treatment_t1": "kd_3", "control_t1": "kd_1"}],
+    "M2": [{"treatment": "kd_4", "control": "kd_0"}],
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    study = copy.deepcopy(TINY)
+    study["replicas"] = 6
+    study["schedule"] = {"epochs": 10, "batch_size": 30}
+    study["draw"]["rows"] = 180
+    study["teachers"] |= {f"s{i}": {"hidden": [16], "epochs": 6, "smoothing": s} for i, s in enumerate(SWEEP)}
+    study["arms"] |= {f"kd_{i}": {"loss": "distillation", "teacher": f"s{i}"} for i in range(len(SWEEP))}
+    study["claims"] = ASKED
+    return run_study(resolve_study(study), tmp_path_factory.mktemp("runs") / "claims", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def table(run):
+    return claims_table([run])
+
+
+def accuracy(run, arm):
+    frame = run.records(["sample_id", "replica", "label", "student_prediction"], arm=arm, split="test", view="clean")
+    right = frame["student_prediction"] == frame["label"]
+    return right.groupby(frame["replica"]).mean().to_numpy(), right.groupby(frame["sample_id"]).mean().to_numpy()
+
+
+def shares(run, arm):
+    frame = run.records(["replica", "opposing"], arm=arm, split="train", view="augmented")
+    frame["epoch"] = frame["epoch"].astype(int)
+    return frame.groupby(["epoch", "replica"])["opposing"].mean().unstack().astype(float)
+
+
+def row(table, claim, place=0):
+    return table[table["id"] == claim].iloc[place]
+
+
+def test_the_table_has_a_row_a_part_in_the_ledgers_order(table):
+    expected = []
+    for claim in LEDGER:
+        for _ in ASKED.get(claim.id, []):
+            expected += [claim.id] * (2 if claim.id in ("W7", "W9") else 1)
+    assert table["id"].tolist() == expected
+    assert table.columns.tolist() == list(claims.COLUMNS)
+    assert set(table["verdict"]) <= {"holds", "does not hold", "undecided"}
+    assert row(table, "W1")["regime"] == "fixed, all training rows"
+    assert row(table, "W1", 1)["regime"] == "per replica"
+    assert "as remembered" in row(table, "W1")["source"]
+    assert "as remembered" not in row(table, "W3")["source"]
+
+
+def test_changes_of_bias_and_variance(run, table):
+    for claim, term, sign in (("W1", "bias", 1), ("W2", "variance", -1)):
+        kd, ce = (run.decomposition(arm).corrected() for arm in ("kd", "ce"))
+        difference = getattr(kd, term) - getattr(ce, term)
+        assert row(table, claim)["effect"] == pytest.approx(difference.mean())
+        assert row(table, claim)["stderr_samples"] == pytest.approx(difference.std(ddof=1) / math.sqrt(300))
+        assert row(table, claim)["threshold"] == pytest.approx(sign * 0.05 * getattr(ce, term).mean())
+        without = [
+            getattr(leave_out(run, "kd", r), term).mean() - getattr(leave_out(run, "ce", r), term).mean()
+            for r in range(6)
+        ]
+        assert row(table, claim)["stderr"] == pytest.approx(math.sqrt(5) * np.std(without))
+
+
+def leave_out(run, arm, replica):
+    import biasvar
+
+    found = run.predictions(arm)
+    return biasvar.decompose(np.delete(found.mean_log_probs, replica, axis=0), found.labels).corrected()
+
+
+def test_samples_that_go_against_the_mean(run, table):
+    kd, ce = (run.decomposition(arm).corrected() for arm in ("kd", "ce"))
+    left = [(leave_out(run, "kd", r), leave_out(run, "ce", r)) for r in range(6)]
+    against = np.zeros(300, dtype=bool)
+    for term in ("bias", "variance"):
+        change = getattr(kd, term) - getattr(ce, term)
+        deleted = np.array([getattr(a, term) - getattr(b, term) for a, b in left])
+        stderr = np.sqrt(5 / 6 * ((deleted - deleted.mean(0)) ** 2).sum(0))
+        against |= (np.sign(change.mean()) * change < 0) & (np.abs(change) > 2 * stderr)
+    assert row(table, "W3")["effect"] == pytest.approx(against.mean())
+    assert row(table, "W3")["threshold"] == 0.05
+
+
+def test_shares_through_training_and_by_teacher(run, table):
+    kd = shares(run, "kd")
+    difference = (kd.loc[10] - kd.loc[1]).to_numpy()
+    assert row(table, "W4")["effect"] == pytest.approx(difference.mean())
+    assert row(table, "W4")["stderr"] == pytest.approx(difference.std(ddof=1) / math.sqrt(6))
+    difference = shares(run, "kd_4").mean() - shares(run, "kd_0").mean()
+    assert row(table, "W10")["effect"] == pytest.approx(difference.mean())
+    x = [shares(run, f"kd_{i}").mean(axis=None) for i in range(5)]
+    y = [accuracy(run, f"kd_{i}")[0].mean() for i in range(5)]
+    rho = stats.spearmanr(x, y).statistic
+    found = row(table, "W5")
+    assert found["effect"] == pytest.approx(rho)
+    assert found["low"] < rho < found["high"]
+    z = stats.norm.ppf(1 - (1 - found["level"]) / 2) * math.sqrt((1 + rho**2 / 2) / 2)
+    assert found["high"] == pytest.approx(math.tanh(math.atanh(rho) + z))
+
+
+@pytest.mark.parametrize(
+    ("claim", "place", "plus", "minus", "threshold"),
+    [
+        ("W7", 0, ["kd_random"], ["kd"], -0.002),
+        ("W8", 0, ["wsl"], ["kd"], 0.002),
+        ("W9", 0, ["wsl"], ["kd_scaled"], 0.002),
+        ("W9", 1, ["wsl"], ["wsl_shuffled"], 0.002),
+        ("M1", 0, ["kd_4", "kd_1"], ["kd_0", "kd_3"], -0.002),
+        ("M2", 0, ["kd_4"], ["kd_0"], -0.002),
+    ],
+)
+def test_accuracies_are_compared_in_pairs(run, table, claim, place, plus, minus, threshold):
+    by_replica = sum(accuracy(run, arm)[0] for arm in plus) - sum(accuracy(run, arm)[0] for arm in minus)
+    by_sample = sum(accuracy(run, arm)[1] for arm in plus) - sum(accuracy(run, arm)[1] for arm in minus)
+    found = row(table, claim, place)
+    assert found["effect"] == pytest.approx(by_replica.mean())
+    assert found["stderr"] == pytest.approx(by_replica.std(ddof=1) / math.sqrt(6))
+    assert found["stderr_samples"] == pytest.approx(by_sample.std(ddof=1) / math.sqrt(300))
+    assert found["threshold"] == threshold
+    half = stats.t.ppf(1 - (1 - found["level"]) / 2, 5) * found["stderr"]
+    assert found["high"] - found["effect"] == pytest.approx(half)
+
+
+def test_an_effect_of_nothing_does_not_count_as_one(table):
+    """A claim with two parts, of which one compares an arm with itself, cannot hold."""
+    assert row(table, "W7", 1)["effect"] == 0
+    assert row(table, "W7", 1)["verdict"] == "does not hold"
+    assert row(table, "W7", 0)["overall"] == row(table, "W7", 1)["overall"] == "does not hold"
+
+
+def test_levels_are_holms_over_all_tests_of_the_run(table):
+    m = len(table)
+    assert table["level"].max() == pytest.approx(1 - 0.05 / m)
+    assert table["level"].min() <= 1 - 0.05 / m + 0.05
+
+
+def judged(effect, stderr, direction="greater", threshold=0.002):
+    part = Measurement("x", effect, stderr, 15, 16, threshold, direction, "accuracy")
+    return claims._row(part, 0.05, "")
+
+
+def test_verdicts_follow_the_written_rule():
+    assert judged(0.01, 0.001)["verdict"] == "holds"
+    assert judged(0.0, 0.0005)["verdict"] == "does not hold"
+    assert judged(0.003, 0.001)["verdict"] == "undecided"
+    assert "smallest detectable effect" in judged(0.003, 0.001)["detail"]
+    assert "replicas would decide" in judged(0.003, 0.001)["detail"]
+    assert judged(-0.01, 0.001, "less", -0.002)["verdict"] == "holds"
+    assert judged(0.01, 0.001, "less", -0.002)["verdict"] == "does not hold"
+    assert judged(0.0, 0.0005, "greater", -0.002)["verdict"] == "holds"
+    assert judged(-0.05, 0.001, "differs", 0.02)["verdict"] == "holds"
+    assert judged(0.001, 0.001, "differs", 0.02)["verdict"] == "does not hold"
+    assert judged(math.nan, 0.001)["verdict"] == "undecided"
+    assert "could not be computed" in judged(math.nan, 0.001)["detail"]
+    assert (
+        claims._row(Measurement("x", 1, 0.1, 15, 16, 0, "greater", "share"), 0.05, "failed")["verdict"] == "undecided"
+    )
+
+
+def test_a_decision_that_the_samples_would_undo_is_said_to_be_one():
+    shaky = Measurement("x", 0.01, 0.001, 15, 16, 0.002, "greater", "accuracy", stderr_samples=0.01)
+    assert claims._row(shaky, 0.05, "")["detail"] == "undecided with the error over test samples added"
+    firm = Measurement("x", 0.01, 0.001, 15, 16, 0.002, "greater", "accuracy", stderr_samples=0.0001)
+    assert claims._row(firm, 0.05, "")["detail"] == "the same with the error over test samples added"
+
+
+def test_failed_and_missing_arms_leave_a_claim_undecided(run, monkeypatch):
+    arms = copy.deepcopy(run.manifest["arms"])
+    arms["kd"]["failed_replicas"] = [{"replica": 3, "reason": "at chance"}]
+    arms["wsl"]["status"] = "running"
+    monkeypatch.setitem(run.manifest, "arms", arms)
+    table = claims_table([run])
+    failed = row(table, "W1")
+    assert failed["verdict"] == "undecided"
+    assert failed["detail"] == "1 of 6 replicas of kd failed (at chance)"
+    missing = row(table, "W8")
+    assert missing["verdict"] == "undecided"
+    assert missing["detail"] == "not trained to the end yet: wsl"
+
+
+def test_a_run_without_claims_has_an_empty_table(run, monkeypatch):
+    monkeypatch.setitem(run.manifest, "claims", {})
+    assert claims_table([run]).empty
+    assert claims_table([]).columns.tolist() == list(claims.COLUMNS)
+
+
+def test_records_that_lack_what_a_claim_needs(run, monkeypatch):
+    monkeypatch.setattr(measurements, "flag_auc", lambda *a: __import__("pandas").DataFrame())
+    found = row(claims_table([run]), "W6")
+    assert found["verdict"] == "undecided"
+    assert "lack" in found["detail"]
+
+
+def test_the_ledger_is_the_one_that_was_fixed():
+    assert [claim.id for claim in LEDGER] == [f"W{i}" for i in range(1, 13)] + ["M1", "M2"]
+    assert (measurements.ACCURACY, measurements.TERM, measurements.SHARE) == (0.002, 0.05, 0.02)
+    assert (measurements.CORRELATION, measurements.AUC) == (0.2, 0.10)
