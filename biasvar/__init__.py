@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    import biasvar.training.losses as losses
     from biasvar import analysis, errors
     from biasvar.analysis import (
         Accumulator,
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
         wsl_weights,
     )
     from biasvar.records import import_predictions, open_run
-    from biasvar.training import losses
     from biasvar.training.recorder import Recorder
 
 
