@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,17 +49,10 @@ def tune_once(bench: Workbench, name: str, rate: float, replicas: Sequence[int])
     return {"replica": list(replicas), "accuracy": numbers["accuracy"], "nll": numbers["nll"]}
 
 
-def train_arm(run: ArmRun) -> list[dict[str, Any]]:
-    """Train all replicas of an arm, or what is left of them; returns the replicas that failed, with the reason."""
-    failed = []
-    for number, replicas in enumerate(groups_of(run.bench.study.backend, range(run.bench.study.replicas))):
-        failed += _Group(run, number, replicas).train()
-    shutil.rmtree(_checkpoints(run), ignore_errors=True)
-    return failed
-
-
-def _checkpoints(run: ArmRun) -> Path:
-    return run.writer.directory / "checkpoints" / f"arm={run.name}"
+def train_arm_group(run: ArmRun, number: int) -> list[dict[str, Any]]:
+    """Train one group of an arm's replicas, or what is left of it; returns the replicas that failed and why."""
+    groups = groups_of(run.bench.study.backend, range(run.bench.study.replicas))
+    return _Group(run, number, groups[number]).train()
 
 
 def _objective(bench: Workbench, name: str, replicas: Sequence[int]) -> Objective:
@@ -97,7 +88,8 @@ class _Group:
         self.record_epochs = arm.record.selected(self.epochs)
         self.temperature = arm.temperature or self.study.reference_temperature
         self.teacher_name = arm.teacher or self.study.reference_teacher
-        self.checkpoint = _checkpoints(run) / f"group={number:03d}.safetensors"
+        folder = run.writer.directory / "checkpoints" / f"arm={run.name}"
+        self.checkpoint = folder / f"group={number:03d}.safetensors"
         self.rows = run.bench.rows(replicas)
         self.objective = _objective(run.bench, run.name, replicas)
         self.metrics: list[pd.DataFrame] = []

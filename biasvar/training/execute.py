@@ -7,10 +7,14 @@ same number of threads.
 
 from __future__ import annotations
 
+import hashlib
 import platform
+import shutil
 import subprocess
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, as_completed, wait
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,7 +27,8 @@ from tqdm import tqdm
 import biasvar
 from biasvar.records import Run, RunWriter, open_run
 from biasvar.study import Study
-from biasvar.training.tasks import Executor, make_executor, train_one_arm, train_teacher, tune_rate
+from biasvar.training.replicas import groups_of
+from biasvar.training.tasks import Executor, make_executor, train_group, train_teacher, tune_rate
 from biasvar.training.workbench import Workbench
 
 
@@ -39,7 +44,7 @@ def run_study(study: Study, directory: str | Path, *, device: torch.device | str
         study: A validated study.
         directory: The run directory, made when absent.
         device: Default: CUDA where there is one, else the CPU.
-        jobs: Processes that train side by side, each one teacher or arm at a time. No number depends on it.
+        jobs: Processes that train side by side, each a teacher or a group of replicas at a time; changes no number.
 
     Raises:
         RecordError: The directory holds another study.
@@ -55,46 +60,85 @@ def run_study(study: Study, directory: str | Path, *, device: torch.device | str
     _write_samples(writer, bench)
     arms = writer.manifest["arms"]
     left = [name for name in study.order() if arms.get(name, {}).get("status") != "complete"]
+    groups = len(groups_of(study.backend, range(study.replicas)))
     teachers = [name for name in study.teachers if name not in writer.manifest.get("teachers", {})]
     families = {} if _tuning_path(writer).exists() else study.learning_rate.families
-    total = len(teachers) + len(families) * len(study.learning_rate.grid) + len(left)
+    total = len(teachers) + len(families) * len(study.learning_rate.grid) + len(left) * groups
+    jobs = min(jobs, total)
     with (
-        make_executor(study, writer.directory, device, min(jobs, total)) as executor,
+        make_executor(study, writer.directory, device, jobs) as executor,
         tqdm(total=total, disable=None, unit="training", dynamic_ncols=True) as progress,
     ):
-        for name, entry in _as_completed({executor.submit(train_teacher, name): name for name in teachers}, progress):
+        work = partial(_work, executor, jobs, progress)
+        for name, entry in work({name: Task(train_teacher, (name,)) for name in teachers}):
             writer.update_manifest(teachers={**writer.manifest.get("teachers", {}), name: entry})
-        rates = _learning_rates(writer, study, executor, progress)
-        _train_arms(writer, study, left, rates, executor, progress)
+        rates = _learning_rates(writer, study, work)
+        _train_arms(writer, study, left, groups, rates, work)
     writer.update_manifest(status="complete")
     return open_run(directory)
 
 
-def _as_completed(futures: dict[Future, Any], progress: tqdm) -> Iterator[tuple[Any, Any]]:
-    """(key, result) of each future as it is done."""
-    for future in as_completed(futures):
-        progress.set_postfix_str(str(futures[future]))
-        yield futures[future], future.result()
-        progress.update()
+@dataclass(frozen=True)
+class Task:
+    """A call for the executor, to be made once the tasks it needs are done."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    needs: frozenset[Any] = frozenset()
+
+
+Work = Callable[[dict[Any, Task]], Iterator[tuple[Any, Any]]]
+
+
+def _work(executor: Executor, jobs: int, progress: tqdm, tasks: dict[Any, Task]) -> Iterator[tuple[Any, Any]]:
+    """(key, result) of each task as it is done, `jobs` of them under way at a time."""
+    waiting = dict(tasks)
+    running: dict[Future, Any] = {}
+    while waiting or running:
+        pending = {*waiting, *running.values()}
+        ready = [key for key, task in waiting.items() if not task.needs & pending]
+        for key in ready[: jobs - len(running)]:
+            task = waiting.pop(key)
+            progress.set_postfix_str(" ".join(map(str, key)) if isinstance(key, tuple) else str(key))
+            running[executor.submit(task.function, *task.arguments)] = key
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            yield running.pop(future), future.result()
+            progress.update()
 
 
 def _train_arms(
-    writer: RunWriter, study: Study, left: list[str], rates: dict[str, float], executor: Executor, progress: tqdm
+    writer: RunWriter, study: Study, left: list[str], groups: int, rates: dict[str, float], work: Work
 ) -> None:
-    """Train the arms that are left, each once the arms whose record it uses are done."""
-    waiting = list(left)
-    running: dict[Future, str] = {}
-    while waiting or running:
-        for name in list(waiting):
-            if not set(study.arms[name].uses) & {*waiting, *running.values()}:
-                waiting.remove(name)
-                writer.update_arm(name, **_arm_entry(study, name, rates))
-                running[executor.submit(train_one_arm, name, rates[study.arms[name].family])] = name
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
-            name = running.pop(future)
-            writer.update_arm(name, **future.result())
-            progress.set_postfix_str(name)
-            progress.update()
+    """Train the arms that are left, group by group, each once the arms whose record it uses are done."""
+    outcomes: dict[str, list[dict[str, Any]]] = {name: [] for name in left}
+    tasks = {
+        (name, number): Task(
+            train_group,
+            (name, number, rates[study.arms[name].family]),
+            frozenset((other, n) for other in study.arms[name].uses for n in range(groups)),
+        )
+        for name in left
+        for number in range(groups)
+    }
+    for name in left:
+        writer.update_arm(name, **_arm_entry(study, name, rates))
+    for (name, _), outcome in work(tasks):
+        outcomes[name].append(outcome)
+        if len(outcomes[name]) == groups:
+            writer.update_arm(name, **_outcome(writer, name, outcomes[name]))
+            shutil.rmtree(writer.directory / "checkpoints" / f"arm={name}", ignore_errors=True)
+
+
+def _outcome(writer: RunWriter, name: str, groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the manifest says of an arm that is done."""
+    files = sorted((writer.directory / "weights" / f"arm={name}").glob("*.safetensors"))
+    failed = [item for group in groups for item in group["failed_replicas"]]
+    return {
+        "status": "complete",
+        "failed_replicas": sorted(failed, key=lambda item: item["replica"]),
+        "weights_sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+        "seconds": round(sum(group["seconds"] for group in groups), 2),
+    }
 
 
 def _manifest(study: Study, bench: Workbench) -> dict[str, Any]:
@@ -153,22 +197,20 @@ def _tuning_path(writer: RunWriter) -> Path:
     return writer.directory / "tuning.parquet"
 
 
-def _learning_rates(writer: RunWriter, study: Study, executor: Executor, progress: tqdm) -> dict[str, float]:
+def _learning_rates(writer: RunWriter, study: Study, work: Work) -> dict[str, float]:
     """The rate of each family: given, or the best of the grid on the validation split (accuracy, then loss)."""
     settings = study.learning_rate
     if settings.value is not None:
         return {arm.family: settings.value for arm in study.arms.values()}
     if not _tuning_path(writer).exists():
-        futures = {
-            executor.submit(tune_rate, arm, rate, settings.replicas): (family, arm, rate)
+        tasks = {
+            (family, arm, rate): Task(tune_rate, (arm, rate, settings.replicas))
             for family, arm in settings.families.items()
             for rate in settings.grid
         }
-        results = dict(_as_completed(futures, progress))
+        results = dict(work(tasks))
         keys = ("family", "arm", "learning_rate")
-        frame = pd.concat(
-            [pd.DataFrame({**dict(zip(keys, key, strict=True)), **results[key]}) for key in futures.values()]
-        )
+        frame = pd.concat([pd.DataFrame({**dict(zip(keys, key, strict=True)), **results[key]}) for key in tasks])
         means = frame.groupby(["family", "learning_rate"])[["accuracy", "nll"]].mean().reset_index()
         order = means.sort_values(["accuracy", "nll"], ascending=[False, True])
         best = order.groupby("family").first()["learning_rate"]
@@ -189,5 +231,4 @@ def _arm_entry(study: Study, name: str, rates: dict[str, float]) -> dict[str, An
         "replicas": study.replicas,
         "epochs": study.schedule.epochs,
         "learning_rate": rates[arm.family],
-        "status": "running",
     }

@@ -6,7 +6,7 @@ and numbers travel, results go to disk, so any executor with `submit(function, *
 
 from __future__ import annotations
 
-import hashlib
+import json
 import multiprocessing
 import signal
 import time
@@ -21,10 +21,10 @@ import numpy as np
 import torch
 
 from biasvar.errors import BiasvarError
-from biasvar.records import RunWriter
+from biasvar.records import RunWriter, write_json
 from biasvar.records.writer import read_manifest
 from biasvar.study import Study
-from biasvar.training.arm import ArmRun, train_arm, tune_once
+from biasvar.training.arm import ArmRun, train_arm_group, tune_once
 from biasvar.training.evaluate import evaluation_metrics
 from biasvar.training.workbench import Workbench
 
@@ -124,15 +124,15 @@ def tune_rate(arm: str, rate: float, replicas: int) -> dict[str, Any]:
     return tune_once(bench, arm, rate, range(TUNING_REPLICAS_FROM, TUNING_REPLICAS_FROM + replicas))
 
 
-def train_one_arm(name: str, rate: float) -> dict[str, Any]:
-    """Train an arm to its end; returns what the manifest says of the outcome."""
+def train_group(name: str, number: int, rate: float) -> dict[str, Any]:
+    """Train a group of an arm's replicas to its end, once: which failed, and how long it took."""
     bench, writer = _here()
+    done = writer.directory / "checkpoints" / f"arm={name}" / f"group={number:03d}.json"
+    if done.exists():
+        return json.loads(done.read_text())
     began = time.perf_counter()
-    failed = train_arm(ArmRun(writer, bench, name, rate))
-    files = sorted((writer.directory / "weights" / f"arm={name}").glob("*.safetensors"))
-    return {
-        "status": "complete",
-        "failed_replicas": failed,
-        "weights_sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
-        "seconds": round(time.perf_counter() - began, 2),
-    }
+    failed = train_arm_group(ArmRun(writer, bench, name, rate), number)
+    outcome = {"failed_replicas": failed, "seconds": time.perf_counter() - began}
+    done.parent.mkdir(parents=True, exist_ok=True)
+    write_json(done, outcome)
+    return outcome
