@@ -67,7 +67,7 @@ class Run:
         """C."""
         return int(self.manifest["num_classes"])
 
-    @property
+    @cached_property
     def arms(self) -> list[str]:
         """The arms in the order of the manifest, less those still waiting to be trained, then any others on disk."""
         begun = [name for name, entry in self.manifest["arms"].items() if entry.get("status") != "waiting"]

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from biasvar.analysis.comparison import mean_interval, rank_correlation
+from biasvar.analysis.comparison import mean_interval
 from biasvar.analysis.jackknife import jackknife_stderr
 from biasvar.records import Run
 from biasvar.report import cache
 from biasvar.report.changes import CLEAR, change
 from biasvar.report.flags import flag_auc
+from biasvar.report.sweep import association, sweep
 
 ACCURACY, SHARE, CORRELATION, AUC = 0.002, 0.02, 0.2, 0.10
 TERM = 0.05  # of the control's bias or variance
@@ -141,18 +142,16 @@ def share_through_training(run: Run, roles: Roles) -> list[Measurement]:
 
 def share_and_accuracy(run: Run, roles: Roles) -> list[Measurement]:
     """Rank correlation over teachers of the share of regularization samples with the student's accuracy (W5)."""
-    arms = [arm for arm in roles["arms"] if len(_shares(run, arm))]
-    if len(arms) < 4:
+    frame = sweep(run, list(roles["arms"]))
+    if frame.empty:
         return []
-    share = [float(_shares(run, arm).mean(axis=None)) for arm in arms]
-    accuracy = [float(_accuracy(run, arm).mean()) for arm in arms]
-    interval = rank_correlation(share, accuracy)
+    interval = association(frame)
     if math.isnan(interval.estimate) or abs(interval.estimate) == 1:
         return []
     stderr = math.sqrt((1 + interval.estimate**2 / 2) / (interval.n - 3))
     return [
         Measurement(
-            f"rank correlation of the share with student accuracy over {len(arms)} teachers "
+            f"rank correlation of the share with student accuracy over {interval.n} teachers "
             "(n counts teachers; the error is over them)",
             math.atanh(interval.estimate), stderr, math.inf, interval.n, -math.atanh(CORRELATION), "less",
             "rank correlation", fisher=True,
