@@ -1,0 +1,77 @@
+"""python -m biasvar.report [RUN ...]: draw the figures of one or more runs and write one page about them."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from biasvar.errors import BiasvarError
+from biasvar.report.figures import FIGURES
+
+FORMATS = ("png", "svg", "pdf")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status: 0 done, 2 bad input, 130 interrupted."""
+    parser = argparse.ArgumentParser(
+        prog="python -m biasvar.report",
+        description="Draw the figures of one or more runs, and write the tables behind them, the verdicts on the "
+        "claims they test, and one self-contained page (index.html).",
+        epilog=f"Figures: {', '.join(FIGURES)}.",
+    )
+    parser.add_argument("runs", metavar="RUN", nargs="*", help="run directories (default: the newest under runs/)")
+    parser.add_argument("--out", metavar="DIR", help="where to write (default: RUN/report; report/ for several runs)")
+    parser.add_argument("--figures", metavar="A,B", help="only these figures, by name (default: all)")
+    parser.add_argument(
+        "--formats", metavar="A,B", default="png,svg",
+        help="png, pdf, svg: the files written for each figure (default: %(default)s; the page itself needs none)",
+    )  # fmt: skip
+    options = parser.parse_args(arguments)
+    try:
+        figures = _chosen(options.figures, FIGURES, "figure") if options.figures is not None else list(FIGURES)
+        formats = _chosen(options.formats, FORMATS, "format")
+        directories = [Path(name) for name in options.runs] or [_newest(Path("runs"))]
+        default = directories[0] / "report" if len(directories) == 1 else Path("report")
+        out = Path(options.out) if options.out else default
+
+        from biasvar.report.page import open_runs, write_report
+
+        page = write_report(open_runs(directories), out, figures=figures, formats=formats)
+    except (BiasvarError, OSError) as error:
+        print(f"biasvar: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; no file was changed", file=sys.stderr)
+        return 130
+    print(page)
+    return 0
+
+
+def _chosen(text: str, allowed: Sequence[str], what: str) -> list[str]:
+    """The names in a comma-separated list, in the order of `allowed`."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in allowed:
+            near = difflib.get_close_matches(name, allowed, n=1)
+            hint = f", did you mean {near[0]!r}?" if near else ";"
+            raise BiasvarError(f"no {what} named {name!r}{hint} there is: {', '.join(allowed)}")
+    if not names:
+        raise BiasvarError(f"--{what}s needs at least one name; there is: {', '.join(allowed)}")
+    return [name for name in allowed if name in names]
+
+
+def _newest(root: Path) -> Path:
+    """The run under `root` whose manifest was written last."""
+    manifests = [path for path in root.glob("*/manifest.json") if path.is_file()]
+    if not manifests:
+        raise BiasvarError(
+            f"no run named, and none under {root}/: make one with `python -m biasvar.run experiments/digits.yaml`"
+        )
+    return max(manifests, key=lambda path: (path.stat().st_mtime_ns, path.parent.name)).parent
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""What several figures read, read once.
+
+The caches are small and keyed by the `Run` object, so a run that is opened anew is read anew. Every function returns
+None where the run holds no such thing; a file that is there but damaged raises RecordError.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from biasvar.analysis.decomposition import Decomposition, decompose_groups
+from biasvar.records import Run
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """The corrected decomposition of one arm against the true labels, its rows named by `sample_ids` (N,)."""
+
+    sample_ids: np.ndarray
+    labels: np.ndarray
+    epoch: int
+    decomposition: Decomposition
+
+
+@lru_cache(maxsize=256)
+def terms(run: Run, arm: str, split: str = "test", membership: str = "all") -> Terms | None:
+    """Corrected bias and variance of an arm at its last stored epoch."""
+    if not (run.directory / "predictions" / f"arm={arm}" / f"split={split}" / f"membership={membership}").is_dir():
+        return None
+    found = run.predictions(arm, split=split, membership=membership)
+    result = decompose_groups(found.counts, found.mean_log_probs, found.labels)
+    return Terms(found.sample_ids, found.labels, found.epoch, result.corrected())
+
+
+def decomposition(run: Run, arm: str, split: str = "test", membership: str = "all") -> Decomposition | None:
+    """The decomposition of `terms` alone."""
+    found = terms(run, arm, split, membership)
+    return None if found is None else found.decomposition
+
+
+@lru_cache(maxsize=8)
+def metrics(run: Run) -> pd.DataFrame:
+    """The metrics of all arms, in the order of the run's arms; do not change it in place."""
+    frame = run.metrics
+    order = {arm: place for place, arm in enumerate(run.arms)}
+    keys = pd.DataFrame({"place": frame["arm"].map(order), "replica": frame["replica"], "epoch": frame["epoch"]})
+    return frame.loc[keys.sort_values(["place", "replica", "epoch"], kind="stable").index].reset_index(drop=True)
+
+
+@lru_cache(maxsize=64)
+def records(
+    run: Run, arm: str, split: str, view: str, epochs: tuple[int, ...] | None, columns: tuple[str, ...]
+) -> pd.DataFrame | None:
+    """Columns of the record of one (arm, split, view) at some epochs (None: the last); do not change it in place."""
+    if not (run.directory / "records" / f"arm={arm}" / f"split={split}" / f"view={view}").is_dir():
+        return None
+    stored = run.record_epochs(arm, split, view)
+    chosen: Any = stored[-1:] if epochs is None else [epoch for epoch in epochs if epoch in stored]
+    if not chosen:
+        return None
+    return run.records(list(columns), epochs=chosen, arm=arm, split=split, view=view)

@@ -1,0 +1,272 @@
+"""A run in words, from its manifest: what the page says before and after the figures."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from typing import Any
+
+import pandas as pd
+
+import biasvar
+from biasvar.analysis.comparison import mean_interval
+from biasvar.records import Run
+from biasvar.report import style
+from biasvar.report.figure import draw_note, replica_count
+
+VERDICTS = ("holds", "does not hold", "undecided")
+
+
+def paragraph(run: Run) -> str:
+    """What the run is: data, arms, replicas, draw, teachers, and the rows that everything is measured on."""
+    kind = run.manifest.get("kind")
+    return {"study": _study, "import": _import}.get(str(kind), _recorder)(run)
+
+
+def _study(run: Run) -> str:
+    manifest = run.manifest
+    data = manifest.get("data") or {}
+    replicas = replica_count(run)
+    rows = run.samples["split"].value_counts()
+    network = (run.study or {}).get("student") or {}
+    hidden = " and ".join(str(width) for width in network.get("hidden", []))
+    student = f" (an MLP with {hidden} hidden units)" if network.get("model") == "mlp" and hidden else ""
+    text = [
+        f"{_count(len(run.arms), 'way')} of training the same network{student}, the arms, compared on "
+        f"{data.get('note') or data.get('name') or 'data that the run does not name'}.",
+        f"Each arm has {replicas} replicas{draw_note(run)}. Replica r has the same rows, initial weights and batch "
+        "order in every arm, so arms compare in pairs.",
+    ]
+    if "test" in rows:
+        text.append(
+            f"Bias, variance and accuracy are those on {rows['test']:,} test rows that no training and no choice saw"
+            + (f"; choices were made on {rows['validation']:,} validation rows." if "validation" in rows else ".")
+        )
+    teachers = manifest.get("teachers") or {}
+    if teachers:
+        text.append(
+            f"Soft labels come from {_count(len(teachers), 'teacher')}, by what each was trained on: "
+            f"{_regimes(teachers)}. A result about bias or variance holds for its teacher's regime only."
+        )
+    return " ".join(text)
+
+
+def _regimes(teachers: dict[str, Any]) -> str:
+    """How many teachers there are of each regime, the most frequent first; those on some training rows together."""
+    counts = Counter(str(teacher.get("regime")) for teacher in teachers.values())
+    some = sorted((name for name in counts if re.fullmatch(r"fixed, \d+ training rows", name)), key=_row_count)
+    said = {name: count for name, count in counts.items() if name not in some}
+    if some:
+        sizes = [str(_row_count(name)) for name in some]
+        listed = " or ".join([", ".join(sizes[:-1]), sizes[-1]]) if len(sizes) > 1 else sizes[0]
+        said[f"fixed, {listed} training rows"] = sum(counts[name] for name in some)
+    ranked = sorted(said.items(), key=lambda item: -item[1])
+    return "; ".join(f"{name} ({count})" for name, count in ranked)
+
+
+def _row_count(regime: str) -> int:
+    return int(regime.split()[1])
+
+
+def _import(run: Run) -> str:
+    rows = run.samples["split"].value_counts()
+    said = " and ".join(f"{rows[split]:,} {split} rows" for split in sorted(rows.index))
+    return (
+        f"Finished predictions of {_count(len(run.arms), 'arm')} ({', '.join(run.arms)}), {replica_count(run)} "
+        f"replicas, on {said}. No training was recorded, so figures of gradients and weights have nothing to show."
+    )
+
+
+def _recorder(run: Run) -> str:
+    metrics = run.metrics
+    parts = [
+        f"The record of a training loop outside this package: {_count(len(run.arms), 'arm')} ({', '.join(run.arms)})"
+    ]
+    if len(metrics):
+        parts.append(
+            f"{_count(replica_count(run), 'replica')}, epochs {metrics['epoch'].min()} to {metrics['epoch'].max()}"
+        )
+        parts.append(f"{metrics['n'].max():,} samples an epoch")
+    return ", ".join(parts) + "."
+
+
+def warnings(run: Run) -> list[str]:
+    """What a reader must know before believing a number: failed replicas, arms that are not finished."""
+    found = []
+    if run.manifest.get("kind") == "study" and run.manifest.get("status") != "complete":
+        done = sum(run.arm(arm).get("status") == "complete" for arm in run.arms)
+        total = len((run.study or {}).get("arms", {})) or len(run.arms)
+        found.append(f"The run is not finished: {done} of {total} arms are complete.")
+    for arm in run.arms:
+        failed = run.arm(arm).get("failed_replicas") or []
+        reasons: dict[str, list[str]] = {}
+        for item in failed:
+            reasons.setdefault(str(item.get("reason", "failed")), []).append(str(item["replica"]))
+        total = run.arm(arm).get("replicas", "?")
+        for reason, replicas in reasons.items():
+            which = "" if len(replicas) == total else f" ({', '.join(replicas)})"
+            found.append(
+                f"Arm {arm} ({style.arm_label(run, arm)}): {len(replicas)} of {total} replicas {reason}{which}; "
+                "claims that rest on it are undecided."
+            )
+    return found
+
+
+def provenance(run: Run) -> list[tuple[str, str]]:
+    """Names and values of where the numbers come from."""
+    manifest = run.manifest
+    data = manifest.get("data") or {}
+    draw = manifest.get("draw") or {}
+    rows = run.samples["split"].value_counts()
+    versions = {**(manifest.get("versions") or {})}
+    found = [
+        ("Run", f"{run.name}, {manifest.get('title')}" if manifest.get("title") else run.name),
+        ("Study hash", manifest.get("study_hash")),
+        (
+            "Commit",
+            manifest.get("commit") or ("unknown (run outside a checkout)" if manifest.get("kind") == "study" else None),
+        ),
+        ("Seed", manifest.get("seed")),
+        ("Replicas", replica_count(run)),
+        ("Draw", ", ".join(f"{key} {value}" for key, value in draw.items() if value is not None)),
+        ("Data", data.get("note") or data.get("name")),
+        ("Fingerprint of the data", data.get("fingerprint")),
+        ("Rows", ", ".join(f"{split} {rows[split]:,}" for split in sorted(rows.index))),
+        ("Reference teacher", manifest.get("reference_teacher")),
+        ("Device", manifest.get("device")),
+        ("Threads", manifest.get("threads")),
+        ("Versions of the run", ", ".join(f"{name} {version}" for name, version in versions.items())),
+        ("Version of the report", f"biasvar {biasvar.__version__}"),
+    ]
+    return [(name, str(value)) for name, value in found if value not in (None, "")]
+
+
+def arm_rows(run: Run) -> list[dict[str, str]]:
+    """What each arm is, for a table."""
+    found = []
+    for arm in run.arms:
+        entry = run.arm(arm)
+        extras = [f"{key} {_number(entry[key])}" for key in ("smoothing", "keep") if entry.get(key) is not None]
+        extras += ["weights shuffled"] if entry.get("shuffle") else []
+        extras += [f"weights from {entry['weights_from']}"] if entry.get("weights_from") else []
+        extras += [f"α scaled by {entry['alpha_from']}"] if entry.get("alpha_from") else []
+        loss = str(entry.get("loss") or entry.get("family") or "not said").replace("_", " ")
+        found.append(
+            {
+                "arm": arm,
+                "label": style.arm_label(run, arm),
+                "role": str(entry.get("role") or "main"),
+                "loss": ", ".join([loss, *extras]),
+                "teacher": str(entry.get("teacher") or "–"),
+                "regime": str(entry.get("regime") or "none"),
+                "temperature": _number(entry.get("temperature")),
+                "alpha": _number(entry.get("alpha")),
+                "rate": _number(entry.get("learning_rate")),
+            }
+        )
+    return found
+
+
+def rate_table(run: Run) -> dict[str, Any] | None:
+    """The learning-rate grid: validation accuracy by loss family and rate; None if no rate was chosen."""
+    tuning = run.tuning
+    if tuning is None or tuning.empty:
+        return None
+    rates = sorted(tuning["learning_rate"].unique())
+    lines = []
+    for (family, arm), part in tuning.groupby(["family", "arm"], sort=False):
+        cells = []
+        for rate in rates:
+            here = part[part["learning_rate"] == rate]
+            interval = mean_interval(here["accuracy"]) if len(here) else None
+            text = f"{interval.estimate:.3f} ± {interval.stderr:.3f}" if interval else "–"
+            cells.append({"text": text, "chosen": bool(here["chosen"].any())})
+        lines.append({"family": str(family).replace("_", " "), "arm": str(arm), "cells": cells})
+    replicas = int(tuning.groupby(["family", "learning_rate"])["replica"].nunique().max())
+    return {"rates": [_number(rate) for rate in rates], "lines": lines, "replicas": replicas}
+
+
+def outcome(claims: pd.DataFrame) -> list[dict[str, Any]]:
+    """The claims by verdict, each with the regimes in which it came out so."""
+    if claims.empty:
+        return []
+    tests = claims.drop_duplicates(["run", "id", "regime", "arms"])
+    several = claims["run"].nunique() > 1
+    found = []
+    for verdict in VERDICTS:
+        entries = []
+        for (run, identity), mine in tests.groupby(["run", "id"], sort=False):
+            where = []
+            for regime, part in mine.groupby("regime", sort=False):
+                hits = int((part["overall"] == verdict).sum())
+                if hits:
+                    of_several = f": {hits} of {len(part)} comparisons" if len(part) > 1 else ""
+                    where.append(f"{style.regime_label(str(regime))}{of_several}")
+            if where:
+                about = {"id": identity, "anchor": f"{run}-{identity}" if several else identity}
+                said = "; ".join([f"run {run}", *where] if several else where)
+                entries.append({**about, "claim": mine["claim"].iloc[0], "where": said})
+        if entries:
+            found.append({"verdict": verdict, "entries": entries})
+    return found
+
+
+def claim_groups(claims: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of the claims table, grouped by claim."""
+    found = []
+    several = claims["run"].nunique() > 1
+    for (run, identity), part in claims.groupby(["run", "id"], sort=False):
+        first = part.iloc[0]
+        rows = [_claim_row(row) for row in part.to_dict("records")]
+        about = {"id": identity, "claim": first["claim"], "source": first["source"], "run": run if several else ""}
+        about["anchor"] = f"{run}-{identity}" if several else identity
+        found.append({**about, "rows": rows})
+    return found
+
+
+def _claim_row(row: dict[Any, Any]) -> dict[str, str]:
+    effect, low, high = (float(row[key]) for key in ("effect", "low", "high"))
+    places = _places(float(row["stderr"]))
+    known = math.isfinite(effect)
+    sense = {"greater": "above", "less": "below", "differs": "beyond ±"}.get(str(row["direction"]), "")
+    bound = math.isfinite(float(row["threshold"])) and sense
+    threshold = f"{float(row['threshold']):.3g}".replace("-", "−")
+    level = float(row["level"])
+    return {
+        "verdict": str(row["verdict"]),
+        "regime": style.regime_label(str(row["regime"])),
+        "test": _text(row["test"]),
+        "effect": _signed(effect, places) if known else "–",
+        "interval": f"{_signed(low, places)} to {_signed(high, places)}" if math.isfinite(low) else "",
+        "level": f"{100 * level:.4g} %" if math.isfinite(level) else "",
+        "unit": _text(row["unit"]),
+        "n": f"{row['n']:.0f}" if known else "",
+        "needs": f"{sense}{'' if sense.endswith('±') else ' '}{threshold}" if bound else "",
+        "detail": _text(row["detail"]),
+    }
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _places(stderr: float) -> int:
+    """Decimals that show two digits of a standard error."""
+    if not math.isfinite(stderr) or stderr <= 0:
+        return 3
+    return min(max(1 - math.floor(math.log10(stderr)), 0), 6)
+
+
+def _signed(value: float, places: int) -> str:
+    return f"{value:+.{places}f}".replace("-", "−")
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,125 @@
+"""What a figure of the report is, and the sentences that every caption shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure as Drawing
+
+    from biasvar.records import Run
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of the report.
+
+    Attributes:
+        name: file name, and what `--figures` takes.
+        title: what it shows, as a heading.
+        how_to_read: one or two plain sentences.
+        needs: what a run must hold for it, to complete "needs ...".
+        collect: runs -> tidy frame of everything that is drawn, with n and errors and a column `run`; empty (no rows)
+            if no run holds what the figure needs.
+        draw: that frame, not empty -> the drawing.
+        caption: frame and runs -> n, replicas, teacher regime, target, view and data.
+    """
+
+    name: str
+    title: str
+    how_to_read: str
+    needs: str
+    collect: Callable[[list[Run]], pd.DataFrame]
+    draw: Callable[[pd.DataFrame], Drawing]
+    caption: Callable[[pd.DataFrame, list[Run]], str]
+
+
+ROLES = ("main", "control", "regime")
+"""The roles of arms that most figures show; a teacher sweep has a figure of its own."""
+
+
+def arms_with_role(run: Run, roles: Iterable[str] = ROLES) -> list[str]:
+    """The arms of a run that play one of the roles, in its order; an arm that says no role is a main one."""
+    return [arm for arm in run.arms if (run.arm(arm).get("role") or "main") in tuple(roles)]
+
+
+def failed_replicas(run: Run, arm: str) -> list[int]:
+    """The replicas of an arm that are at chance or not finite."""
+    return [int(item["replica"]) for item in run.arm(arm).get("failed_replicas") or []]
+
+
+def reference_arms(run: Run) -> dict[str, str]:
+    """The arms that others are compared with: "cross-entropy" and "KD", each where the run has one.
+
+    KD is the first main distillation arm from the reference teacher at the study's reference temperature, with all its
+    soft labels as they are. In a run without a study it is the first distillation arm.
+    """
+    found: dict[str, str] = {}
+    temperature = (run.study or {}).get("reference_temperature")
+    for arm in arms_with_role(run, ("main",)):
+        entry = run.arm(arm)
+        if entry.get("loss") == "cross_entropy":
+            found.setdefault("cross-entropy", arm)
+        elif (
+            entry.get("loss") == "distillation"
+            and entry.get("teacher") == run.manifest.get("reference_teacher")
+            and (temperature is None or entry.get("temperature") == temperature)
+            and not (entry.get("weights_from") or entry.get("alpha_from"))
+        ):
+            found.setdefault("KD", arm)
+    return found
+
+
+def draw_note(run: Run) -> str:
+    """What differs between the replicas of a run, to follow "16 replicas"; empty if the run does not say.
+
+    Of a subsample of n of N rows it says that the variance is conditional on the pool: it holds about 1 - n/N of the
+    variance over fresh samples.
+    """
+    draw: dict[str, Any] = run.manifest.get("draw") or {}
+    kind, rows, pool = draw.get("kind"), draw.get("rows"), draw.get("pool")
+    if kind == "subsample" and rows and pool:
+        return (
+            f", each trained on {rows:,} of the same {pool:,} rows, so that the variance is conditional on that pool "
+            f"and holds about {100 * (1 - rows / pool):.0f} % of that over fresh rows"
+        )
+    if kind == "disjoint":
+        return f", each trained on {f'{rows:,} ' if rows else ''}rows of its own, disjoint from all others'"
+    if kind == "bootstrap":
+        return f", each trained on a bootstrap of the {f'{pool:,} ' if pool else ''}training rows"
+    if kind == "seed_only":
+        return ", all trained on the same rows, so that they differ in initial weights and batch order only"
+    return ""
+
+
+def conditions(runs: Iterable[Run]) -> str:
+    """The closing sentences of a caption: replicas, draw and data of every run."""
+    runs = list(runs)
+    sentences = []
+    for run in runs:
+        count = replica_count(run)
+        data = run.manifest.get("data") or {}
+        note = data.get("note") or data.get("name")
+        text = [f"{count} replica{'s' if count != 1 else ''}{draw_note(run)}."] if count else []
+        text += [f"Data: {note}."] if note else []
+        sentences.append((f"{run.name}: " if len(runs) > 1 else "") + " ".join(text))
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def replica_count(run: Run) -> int:
+    """The replicas of a run: as its manifest says, else as many as left metrics."""
+    said = run.manifest.get("replicas")
+    return int(said) if said else int(run.metrics["replica"].nunique())
+
+
+def sizes(counts: Iterable[int]) -> str:
+    """Different numbers of rows, as a caption lists them.
+
+    >>> sizes([1100, 97, 40, 97])
+    '40, 97 and 1,100'
+    """
+    listed = [f"{count:,}" for count in sorted(set(counts))]
+    return " and ".join([", ".join(listed[:-1]), listed[-1]]) if len(listed) > 1 else listed[0]

@@ -1,0 +1,29 @@
+"""The figures of the report, one module each, in the order of the page; imported only when they are asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from biasvar.report.figure import Figure
+
+FIGURES = (
+    "bias_variance",
+    "accuracy",
+    "changes",
+    "shares",
+    "teachers",
+    "gradients",
+    "weights",
+    "flags",
+    "indicators",
+    "gallery",
+    "curves",
+)
+
+
+def load(name: str) -> Figure:
+    """The figure of that name, one of `FIGURES`."""
+    figure: Figure = import_module(f"biasvar.report.figures.{name}").FIGURE
+    return figure

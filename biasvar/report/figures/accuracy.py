@@ -1,0 +1,153 @@
+"""Figure 2: accuracy, negative log-likelihood and calibration error of every arm, and what each gains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from biasvar.analysis.comparison import Interval, mean_interval, paired_mean_difference
+from biasvar.report import cache, rows, style
+from biasvar.report.figure import Figure, arms_with_role, conditions, failed_replicas, reference_arms, sizes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+    from biasvar.records import Run
+
+COLUMNS = [
+    "run", "arm", "label", "role", "regime", "split", "epoch", "metric", "against", "control", "estimate", "low",
+    "high", "stderr", "n_replicas", "n_samples", "replicas", "failed",
+]  # fmt: skip
+METRICS = {"accuracy": "accuracy", "nll": "NLL, nats", "ece": "ECE"}
+HELD_OUT = ("test", "validation")
+
+
+def collect(runs: list[Run]) -> pd.DataFrame:
+    """One row per run, arm, metric and comparison: "" for the level, else the difference to a control arm."""
+    found = [row for run in runs for row in _of_run(run)]
+    return style.styled(pd.DataFrame(found, columns=COLUMNS), runs)
+
+
+def _of_run(run: Run) -> list[dict[str, Any]]:
+    values = {arm: final for arm in arms_with_role(run) if (final := _final(run, arm)) is not None}
+    controls = {name: arm for name, arm in reference_arms(run).items() if arm in values}
+    found = []
+    for arm, final in values.items():
+        entry = run.arm(arm)
+        about = {
+            "run": run.name,
+            "arm": arm,
+            "label": style.arm_label(run, arm),
+            "role": entry.get("role") or "main",
+            "regime": entry.get("regime") or "none",
+            "split": final["split"].iloc[0],
+            "epoch": int(final["epoch"].iloc[0]),
+            "n_samples": int(final["n"].iloc[0]),
+            "replicas": entry.get("replicas") or len(final),
+            "failed": len(failed_replicas(run, arm)),
+        }
+        for metric in METRICS:
+            if final[metric].isna().all():  # such as the ECE of a loop of the user's own
+                continue
+            level = mean_interval(final[metric])
+            found.append({**about, "metric": metric, "against": "", "control": "", **_numbers(level)})
+            for against, control in controls.items():
+                other = values[control]
+                both = final.index.intersection(other.index)
+                if control != arm and len(both) and other["split"].iloc[0] == about["split"]:
+                    change = paired_mean_difference(final.loc[both, metric], other.loc[both, metric])
+                    versus = {"against": against, "control": control}
+                    found.append({**about, "metric": metric, **versus, **_numbers(change)})
+    return found
+
+
+def _final(run: Run, arm: str) -> pd.DataFrame | None:
+    """The metrics of an arm's replicas after its last epoch, on the first held-out split that it has."""
+    frame = cache.metrics(run)
+    frame = frame[(frame["arm"] == arm) & (frame["view"] == "clean")]
+    for split in HELD_OUT:
+        part = frame[frame["split"] == split]
+        if len(part):
+            return part[part["epoch"] == part["epoch"].max()].set_index("replica")
+    return None
+
+
+def _numbers(interval: Interval) -> dict[str, Any]:
+    bounds = {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
+    return {**bounds, "stderr": interval.stderr, "n_replicas": interval.n}
+
+
+def draw(frame: pd.DataFrame) -> Drawing:
+    """A block of levels and, where there is an arm to compare with, a block of paired differences."""
+    _, _, total = rows.layout(frame)
+    blocks = [frame[frame["against"] == ""]]
+    differences = frame[frame["against"] != ""]
+    blocks += [differences] if len(differences) else []
+    figure = style.new_figure(height=0.9 + len(blocks) * (0.75 + rows.ROW_HEIGHT * total))
+    metrics = [metric for metric in METRICS if (frame["metric"] == metric).any()]
+    grid = figure.subplots(len(blocks), len(metrics), squeeze=False)
+    for axes, block in zip(grid, blocks, strict=True):
+        places = rows.prepare(list(axes), frame)
+        for ax, metric in zip(axes, metrics, strict=True):
+            part = block[block["metric"] == metric]
+            if block is blocks[0]:
+                ax.set_xlim(*rows.limits(part))
+                rows.dots(ax, part, places)
+                rows.scale(ax, METRICS[metric], ticks=3)
+            else:
+                _differences(ax, part, places)
+                rows.scale(ax, f"change of {METRICS[metric]}", ticks=3)
+        titles = ("Value", "Difference, paired by replica")
+        axes[0].set_title(titles[block is not blocks[0]])
+    handles = rows.regime_handles(frame)
+    if len(differences):
+        against = differences["against"].drop_duplicates().sort_values(key=_order)
+        handles += [rows.handle("o", f"difference to {name}", hollow=name == "KD") for name in against]
+    if handles:
+        figure.legend(handles=handles, loc="outside lower left", ncols=2, columnspacing=1.6, handletextpad=0.3)
+    return figure
+
+
+def _differences(ax: Any, part: pd.DataFrame, places: pd.Series) -> None:
+    ax.set_xlim(*rows.limits(part, anchor=0.0))
+    low, high = ax.get_xlim()
+    ax.set_xlim(low - 0.03 * (high - low), high + 0.03 * (high - low))
+    ax.axvline(0.0, color=style.MUTED, linewidth=0.9, zorder=1)
+    for against, rows_of in part.groupby("against", sort=False):
+        kd = against == "KD"
+        rows.dots(ax, rows_of, places, shift=0.19 if kd else -0.19, hollow=kd, size=4.0)
+
+
+def _order(names: pd.Series) -> pd.Series:
+    return names == "KD"
+
+
+def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """n, replicas, intervals, what is compared with what, failures, draw and data."""
+    count = sizes(frame["n_samples"])
+    splits = " and ".join(dict.fromkeys(frame["split"]))
+    named = frame[frame["against"] != ""].drop_duplicates(["against", "control"]).sort_values("against", key=_order)
+    compared = " and ".join(f"{row['against']} (arm {row['control']})" for row in named.to_dict("records"))
+    note = rows.failure_note(frame)
+    when = " after the last epoch" if (frame["epoch"] > 0).any() else ""
+    return (
+        f"n = {count} {splits} rows{when}; NLL is cross-entropy with the true label at "
+        "temperature 1, ECE has 15 equal-width bins. Dots are means over replicas, bars 95 % t intervals over replicas "
+        "for these rows."
+        + (f" Below, replica by replica on the same draw, the difference to {compared}." if compared else "")
+        + (f" † {note}; these do not set the scale." if note else "")
+        + f" {conditions(runs)}"
+    )
+
+
+FIGURE = Figure(
+    name="accuracy",
+    title="Accuracy, likelihood and calibration",
+    how_to_read="Accuracy is better to the right, NLL and ECE to the left. In a difference, a bar that does not cross "
+    "the line at 0 is a gain or a loss that the draw of the training rows does not explain.",
+    needs="clean evaluations on test or validation rows",
+    collect=collect,
+    draw=draw,
+    caption=caption,
+)

@@ -1,0 +1,264 @@
+"""Figure 10: the samples with the strongest terms, as images, with what teacher and students say of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from biasvar.report import cache, style
+from biasvar.report.changes import SampleChange, change, each, failed_arms, reference_arm, unstyled
+from biasvar.report.figure import Figure, conditions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+    from biasvar.records import Run
+    from biasvar.records.reader import Predictions
+
+COLUMNS = [
+    "run", "arm", "label", "control", "control_label", "row", "place", "sample_id", "true_class", "d_bias", "se_bias",
+    "d_variance", "se_variance", "flagged", "has_image", "series", "class", "class_name", "probability", "teacher",
+    "n_replicas", "n_samples", "epoch",
+]  # fmt: skip
+ACROSS = 4
+ROWS = {
+    "bias up most": ("d_bias", False),
+    "bias down most": ("d_bias", True),
+    "variance down most": ("d_variance", True),
+    "flagged most": ("flagged", False),
+}
+SERIES = ("teacher", "control", "treatment")
+MOST_CLASSES = 12
+
+
+def collect(runs: list[Run]) -> pd.DataFrame:
+    """One row per run, row of the gallery, sample, series and class; the images travel in `attrs`."""
+    rows: list[dict[str, Any]] = []
+    images: dict[tuple[str, int], np.ndarray] = {}
+    for run in runs:
+        if pair := _pair(run):
+            rows += _of_run(run, *pair, images)
+    frame = style.styled(pd.DataFrame(rows, columns=COLUMNS), runs)
+    frame.attrs["images"] = images
+    return frame
+
+
+def _pair(run: Run) -> tuple[str, str] | None:
+    """The first pair of claim W6; without it the first arm after cross-entropy, distillation before others."""
+    failed = failed_arms(run)
+    claims = (run.manifest.get("claims") or {}).get("W6") or []
+    pairs = [(str(entry.get("treatment")), str(entry.get("control"))) for entry in claims]
+    control = reference_arm(run)
+    others = [arm for arm in run.arms if arm != control]
+    others.sort(key=lambda arm: run.arm(arm).get("loss") != "distillation")
+    if control is not None:
+        pairs += [(arm, control) for arm in others]
+    sound = (pair for pair in pairs if all(arm in run.arms and arm not in failed for arm in pair))
+    return next((pair for pair in sound if change(run, *pair) is not None), None)
+
+
+def _of_run(run: Run, arm: str, control: str, images: dict[tuple[str, int], np.ndarray]) -> list[dict[str, Any]]:
+    found = change(run, arm, control)
+    if found is None or run.num_classes > MOST_CLASSES:
+        return []
+    frame = found.frame.assign(flagged=_flagged(run, found))
+    terms = cache.terms(run, arm)
+    labels = dict(zip(terms.sample_ids, terms.labels, strict=True)) if terms is not None else {}
+    distributions = _distributions(run, arm, control)
+    pictures = _pictures(run)
+    names = run.manifest.get("class_names") or list(map(str, range(run.num_classes)))
+    rows = []
+    for row, (column, rising) in ROWS.items():
+        # Of samples that are flagged equally often, those whose terms change most.
+        size = frame["d_bias"].abs() + frame["d_variance"].abs()
+        order = frame.assign(key=frame[column] * (1 if rising else -1), size=-size).dropna(subset=["key"])
+        for place, one in enumerate(each(order.sort_values(["key", "size"]).head(ACROSS))):
+            number = int(one.sample_id)
+            if pictures is not None and number < len(pictures):
+                images[run.name, number] = pictures[number]
+            about = {
+                "run": run.name,
+                "arm": arm,
+                "label": style.arm_label(run, arm),
+                "control": control,
+                "control_label": style.arm_label(run, control),
+                "row": row,
+                "place": place,
+                "sample_id": number,
+                "true_class": int(labels[number]),
+                **{name: getattr(one, name) for name in ("d_bias", "se_bias", "d_variance", "se_variance", "flagged")},
+                "has_image": (run.name, number) in images,
+                "teacher": run.arm(arm).get("teacher"),
+                "n_replicas": found.n_replicas,
+                "n_samples": found.n_samples,
+                "epoch": found.epoch,
+            }
+            for series, by_sample in distributions.items():
+                for number_of_class, probability in enumerate(by_sample[number]):
+                    about_class = {"class": number_of_class, "class_name": names[number_of_class]}
+                    rows.append({**about, "series": series, **about_class, "probability": float(probability)})
+    return rows
+
+
+def _flagged(run: Run, found: SampleChange) -> np.ndarray:
+    """The share of the treatment's replicas that flag each sample in the clean pass; NaN without a record of it."""
+    records = cache.records(
+        run, found.treatment, found.split, "clean", (found.epoch,), ("replica", "sample_id", "opposing")
+    )
+    if records is None or records["opposing"].isna().any():
+        return np.full(found.n_samples, np.nan)
+    share = records["opposing"].astype(float).groupby(records["sample_id"]).mean()
+    return share.reindex(found.frame["sample_id"]).to_numpy()
+
+
+def _distributions(run: Run, arm: str, control: str) -> dict[str, dict[int, np.ndarray]]:
+    """By series and sample: the teacher's distribution and both arms' normalised geometric means, at temperature 1."""
+    result: dict[str, dict[int, np.ndarray]] = {}
+    name = run.arm(arm).get("teacher")
+    if name and (run.directory / "teachers" / f"{name}.parquet").is_file():
+        teacher = run.teacher(name)
+        logits = teacher.logits.astype(np.float64)
+        log_probs = logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
+        mean = log_probs if logits.ndim == 2 else log_probs.mean(axis=0)
+        result["teacher"] = _by_sample(teacher.sample_ids, mean)
+    for series, one in (("control", control), ("treatment", arm)):
+        found = run.predictions(one)
+        result[series] = _by_sample(found.sample_ids, _geometric(found))
+    return result
+
+
+def _geometric(found: Predictions) -> np.ndarray:
+    weights = found.counts / np.maximum(found.counts.sum(axis=0), 1)
+    return (weights[:, :, None] * found.mean_log_probs).sum(axis=0)
+
+
+def _by_sample(ids: np.ndarray, logits: np.ndarray) -> dict[int, np.ndarray]:
+    probs = np.exp(logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True))
+    return dict(zip(ids.tolist(), probs, strict=True))
+
+
+def _pictures(run: Run) -> np.ndarray | None:
+    """The images of the run's data by sample_id; None where they are not at hand or not the same."""
+    from biasvar.data import load_dataset
+
+    data = run.manifest.get("data") or {}
+    try:
+        found = load_dataset(str(data.get("name")))
+    except (ValueError, OSError):
+        return None
+    return found.images if found.fingerprint == data.get("fingerprint") else None
+
+
+def draw(frame: pd.DataFrame) -> Drawing:
+    """Four samples across; each an image, its numbers, and a small chart of three distributions."""
+    images: dict[tuple[str, int], np.ndarray] = frame.attrs.get("images", {})
+    frame.attrs = {name: value for name, value in frame.attrs.items() if name != "images"}
+    styles, bare = unstyled(frame)
+    frame.attrs["images"] = images
+    blocks = list(bare.groupby(["run", "row"], sort=False))
+    figure = style.new_figure(height=2.2 * len(blocks) + 0.35)
+    parts: Any = figure.subfigures(len(blocks), 1, squeeze=False)
+    several = bare["run"].nunique() > 1
+    for part, ((run, row), block) in zip(parts[:, 0], blocks, strict=True):
+        part.suptitle(
+            (f"{run}: " if several else "") + str(row).capitalize(), x=0.01, ha="left", weight="bold", fontsize=10
+        )
+        samples = list(block.groupby("place"))
+        axes = part.subplots(2, ACROSS, squeeze=False, height_ratios=[1.0, 1.15])
+        for column in range(ACROSS):
+            top, bottom = axes[:, column]
+            top.set_axis_off()
+            if column >= len(samples):
+                bottom.set_axis_off()
+                continue
+            one = samples[column][1]
+            _picture(top, one.iloc[0], images.get((str(run), int(one["sample_id"].iloc[0]))))
+            _chart(bottom, one, styles, named=column == 0)
+    return figure
+
+
+def _picture(ax: Any, one: Any, image: np.ndarray | None) -> None:
+    """The image at the left, the numbers at the right."""
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1)
+    inset = ax.inset_axes((0.0, 0.0, 0.46, 1.0))
+    inset.set_xticks([])
+    inset.set_yticks([])
+    inset.grid(visible=False)
+    if image is None:
+        inset.text(0.5, 0.5, "no\nimage", ha="center", va="center", color=style.MUTED, fontsize=9)
+    else:
+        inset.imshow(image, cmap="gray_r" if image.ndim == 2 else None, interpolation="nearest")
+        inset.set_anchor("W")
+    for side in ("top", "right", "bottom", "left"):
+        inset.spines[side].set_visible(True)
+        inset.spines[side].set_color(style.FAINT)
+    flagged = "" if pd.isna(one.flagged) else f"\nflag {100 * one.flagged:.0f} %"
+    text = f"Δb {_signed(one.d_bias)}\nΔv {_signed(one.d_variance)}{flagged}"
+    ax.text(0.52, 0.98, text, va="top", fontsize=9, linespacing=1.35)
+
+
+def _chart(ax: Any, one: pd.DataFrame, styles: dict[str, style.ArmStyle], *, named: bool) -> None:
+    """Three small bar charts over one another, the true class shaded."""
+    first = one.iloc[0]
+    colors = {"teacher": "#8c8c8c", "control": styles[first.control].color, "treatment": styles[first.arm].color}
+    labels = {"teacher": "teacher", "control": first.control_label, "treatment": first.label}
+    there = [series for series in SERIES if series in set(one["series"])]
+    ax.axvspan(first.true_class - 0.5, first.true_class + 0.5, color="#fff1c9", linewidth=0)
+    for level, series in enumerate(reversed(there)):
+        part = one[one["series"] == series]
+        ax.bar(part["class"], part["probability"], bottom=1.2 * level, width=0.72, color=colors[series])
+        ax.axhline(1.2 * level, color=style.MUTED, linewidth=0.7)
+    names = one.drop_duplicates("class").set_index("class")["class_name"]
+    ax.set_xticks(names.index, names, fontsize=8.5 if len(names) <= 10 else 7)
+    for tick, number in zip(ax.get_xticklabels(), names.index, strict=True):
+        tick.set_weight("bold" if number == first.true_class else "normal")
+    ax.set_yticks(
+        [1.2 * level + 0.45 for level in range(len(there))],
+        [labels[series] for series in reversed(there)] if named else [""] * len(there),
+    )
+    ax.tick_params(length=0)
+    ax.spines["left"].set_visible(False)
+    ax.spines["bottom"].set_visible(False)
+    ax.grid(visible=False)
+    ax.set_xlim(-0.6, len(names) - 0.4)
+    ax.set_ylim(0, 1.2 * len(there) - 0.15)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.{2 if abs(value) >= 0.1 else 3}f}".replace("-", "−")
+
+
+def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """What is shown, of how many, and where images are missing."""
+    said = "; ".join(
+        f"{row.run + ': ' if len(runs) > 1 else ''}{row.label} against {row.control_label}, "
+        f"n = {row.n_samples:,} test rows, {row.n_replicas} replicas, epoch {row.epoch}"
+        for row in each(frame.drop_duplicates("run"))
+    )
+    gap = (
+        ""
+        if frame["has_image"].all()
+        else " No image where the data is not at hand or differs from what was trained on."
+    )
+    return (
+        f"The extremes of the test rows ({said}): chosen for being extreme, so each change leans to overstate. Δb and "
+        "Δv: change of corrected bias and variance, nats; flag: share of replicas in which the row is a regularization "
+        "sample (criterion: opposing, clean view). Bars: probability of each class at temperature 1, the full height "
+        "being 1: the teacher's, and the students' mean prediction (normalised geometric mean over replicas). Shaded "
+        f"and bold: the true class.{gap} {conditions(runs)}"
+    )
+
+
+FIGURE = Figure(
+    name="gallery",
+    title="The samples with the strongest terms",
+    how_to_read="Under each sample's image stands what its teacher and the mean student make of it, without and with "
+    "the soft label.",
+    needs="predictions of a cross-entropy arm and another arm on test rows, of at most 12 classes",
+    collect=collect,
+    draw=draw,
+    caption=caption,
+)

@@ -1,0 +1,248 @@
+"""Figure 5: the share of regularization samples against the student's accuracy, over teachers."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from biasvar.report import style
+from biasvar.report.changes import each, failed_arms, unstyled
+from biasvar.report.figure import Figure, conditions
+from biasvar.report.sweep import MEASURES, association, sweep, sweep_arms
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+
+    from biasvar.records import Run
+
+COLUMNS = [
+    "run", "arm", "label", "counted", "teacher", "teacher_label", "differs", "value", "measure", "share",
+    "share_stderr", "accuracy", "accuracy_stderr", "n_replicas", "split", "n_epochs", "last_epoch", "temperature",
+    "alpha", "teacher_accuracy", "regime", "correlation", "low", "high", "n_teachers", "of_teacher_accuracy",
+]  # fmt: skip
+PANEL = (3.0, 3.0)  # inches, about
+TITLES = {"share_mean": "Mean over epochs", "share_last": "Last epoch"}
+DIFFERS = {
+    "base": ("*", "#222222", "reference teacher"),
+    "smoothing": ("o", "#9c4fb3", "label smoothing"),
+    "hidden": ("s", "#1f78c1", "width"),
+    "epochs": ("^", "#d55e00", "epochs trained"),
+    "rows": ("D", "#009e73", "rows trained on"),
+    "other": ("P", "#6b6b6b", "something else"),
+}
+
+
+def collect(runs: list[Run]) -> pd.DataFrame:
+    """One row per run, arm and measure, with the correlation over the arms that count."""
+    rows = [row for run in runs for row in _of_run(run)]
+    return style.styled(pd.DataFrame(rows, columns=COLUMNS), runs)
+
+
+def _of_run(run: Run) -> list[dict[str, Any]]:
+    counted = sweep_arms(run)
+    if not counted:
+        return []
+    shown = _shown(run, counted)
+    frame = sweep(run, [*counted, *shown])
+    main = frame[frame["arm"].isin(counted)]
+    if main["teacher"].nunique() < 2:
+        return []
+    found = {measure: association(main, measure) for measure in MEASURES}
+    teachers = run.manifest.get("teachers") or {}
+    own = main["teacher"].map(lambda name: float((teachers.get(name) or {}).get("accuracy_test") or math.nan))
+    rival = math.nan if own.isna().any() else association(main.assign(own=own), "own").estimate
+    rows = []
+    for arm, part in frame.groupby("arm", sort=False):
+        entry = run.arm(str(arm))
+        teacher = teachers.get(entry.get("teacher")) or {}
+        differs, value = _difference(run, teacher)
+        n = len(part)
+        for measure in MEASURES:
+            interval = found[measure]
+            rows.append(
+                {
+                    "run": run.name,
+                    "arm": arm,
+                    "label": style.arm_label(run, str(arm)),
+                    "counted": arm in counted,
+                    "teacher": entry.get("teacher"),
+                    "teacher_label": teacher.get("label") or entry.get("teacher"),
+                    "differs": differs,
+                    "value": value,
+                    "measure": measure,
+                    "share": part[measure].mean(),
+                    "share_stderr": part[measure].std() / math.sqrt(n),
+                    "accuracy": part["accuracy"].mean(),
+                    "accuracy_stderr": part["accuracy"].std() / math.sqrt(n),
+                    "n_replicas": n,
+                    **{name: part[name].iloc[0] for name in ("split", "n_epochs", "last_epoch")},
+                    **{name: entry.get(name) for name in ("temperature", "alpha", "regime")},
+                    "teacher_accuracy": teacher.get("accuracy_test", math.nan),
+                    "correlation": interval.estimate,
+                    "low": interval.low,
+                    "high": interval.high,
+                    "n_teachers": interval.n,
+                    "of_teacher_accuracy": rival,
+                }
+            )
+    return rows
+
+
+def _shown(run: Run, counted: list[str]) -> list[str]:
+    """Masking and WSL arms at the same temperature and alpha under a fixed teacher: drawn, not counted."""
+    failed, first = failed_arms(run), run.arm(counted[0])
+    chosen = []
+    for arm in run.arms:
+        entry = run.arm(arm)
+        same = all(entry.get(name) == first.get(name) for name in ("temperature", "alpha"))
+        kind = entry.get("loss") in ("masked_distillation", "weighted_soft_label") and not entry.get("shuffle")
+        if same and kind and arm not in failed and entry.get("role") in ("main", "control"):
+            chosen.append(arm)
+    return chosen
+
+
+def _difference(run: Run, teacher: dict[str, Any]) -> tuple[str, str]:
+    """Which one setting a teacher has unlike the reference teacher, and its value."""
+    base = (run.manifest.get("teachers") or {}).get(run.manifest.get("reference_teacher")) or {}
+    unlike = [name for name in ("smoothing", "hidden", "epochs", "rows") if teacher.get(name) != base.get(name)]
+    if not unlike:
+        return "base", ""
+    if len(unlike) > 1:
+        return "other", ""
+    value = teacher.get(unlike[0])
+    if isinstance(value, list):
+        value = value[0] if len(set(value)) == 1 else "-".join(map(str, value))
+    return unlike[0], f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def draw(frame: pd.DataFrame) -> Drawing:
+    """A row of two panels for each run: the epoch mean and the last epoch."""
+    styles, frame = unstyled(frame)
+    runs = list(dict.fromkeys(frame["run"]))
+    figure = style.new_figure(height=3.9 * len(runs) + 0.9)
+    axes = figure.subplots(len(runs), len(MEASURES), squeeze=False, sharey="row")
+    for row, run in zip(axes, runs, strict=True):
+        for ax, measure in zip(row, MEASURES, strict=True):
+            part = frame[(frame["run"] == run) & (frame["measure"] == measure)]
+            _panel(ax, part, styles)
+            ax.set_title((f"{run}: " if len(runs) > 1 else "") + TITLES[measure])
+            ax.set_xlabel("regularization samples (% of rows)")
+        row[0].set_ylabel(f"student's {frame['split'].iloc[0]} accuracy (%)")
+    figure.legend(handles=_handles(frame, styles), loc="outside lower left", ncols=3, columnspacing=1.2)
+    return figure
+
+
+def _panel(ax: Axes, part: pd.DataFrame, styles: dict[str, style.ArmStyle]) -> None:
+    for row in each(part):
+        marker, color, _ = DIFFERS[row.differs]
+        look: dict[str, Any] = {"marker": marker, "color": color, "markersize": 11 if marker == "*" else 6.5}
+        if not row.counted:
+            other = styles[row.arm]
+            look = {"marker": "o", "color": other.color, "markerfacecolor": "white", "markeredgewidth": 1.5}
+        ax.errorbar(
+            100 * row.share, 100 * row.accuracy, xerr=100 * row.share_stderr, yerr=100 * row.accuracy_stderr,
+            elinewidth=0.8, zorder=3 if row.counted else 2, **look,
+        )  # fmt: skip
+    ax.margins(0.08)
+    ax.autoscale_view()
+    _name(ax, part)
+    one = part.iloc[0]
+    ax.text(
+        0.03, 0.03, f"rank correlation {_signed(one.correlation)}\n95 %: {_signed(one.low)} to {_signed(one.high)}\n"
+        f"{one.n_teachers} teachers",
+        transform=ax.transAxes, va="bottom",
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5},
+    )  # fmt: skip
+
+
+def _name(ax: Axes, part: pd.DataFrame) -> None:
+    """The value of the differing setting beside each dot: at the first place around it that nothing else takes."""
+    width, height = (72 * size for size in PANEL)  # points; near enough before the layout is known
+    low_x, high_x, low_y, high_y = *ax.get_xlim(), *ax.get_ylim()
+    x = ((100 * part["share"] - low_x) / (high_x - low_x) * width).to_numpy()
+    y = ((100 * part["accuracy"] - low_y) / (high_y - low_y) * height).to_numpy()
+    taken = [(px - 5, px + 5, py - 5, py + 5) for px, py in zip(x, y, strict=True)]
+    for px, py, row in zip(x, y, each(part), strict=True):
+        if not row.counted or not row.value:
+            continue
+        half_x, half_y = 2.9 * len(row.value) + 1.0, 4.5
+        for ring, angle in itertools.product((1.0, 1.8, 2.6, 3.4), (0.4, 2.7, -0.5, -2.6, 1.5, -1.5, 0.0, 3.1)):
+            dx, dy = ring * (half_x + 6) * math.cos(angle), ring * 11 * math.sin(angle)
+            box = (px + dx - half_x, px + dx + half_x, py + dy - half_y, py + dy + half_y)
+            inside = box[0] > 0 and box[1] < width and box[3] < height
+            if inside and not any(_overlap(box, other) for other in taken):
+                break
+        taken.append(box)
+        color = DIFFERS[row.differs][1]
+        line = {"arrowstyle": "-", "color": color, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 2} if ring > 1 else None
+        ax.annotate(
+            row.value, (100 * row.share, 100 * row.accuracy), xytext=(dx, dy), textcoords="offset points",
+            fontsize=8.5, color=color, ha="center", va="center", arrowprops=line,
+        )  # fmt: skip
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return a[0] < b[1] and b[0] < a[1] and a[2] < b[3] and b[2] < a[3]
+
+
+def _handles(frame: pd.DataFrame, styles: dict[str, style.ArmStyle]) -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    counted = frame[frame["counted"].astype(bool)]
+    used = [name for name in DIFFERS if name in set(counted["differs"])]
+    handles = [
+        Line2D([], [], linestyle="none", marker=DIFFERS[name][0], color=DIFFERS[name][1], markersize=7,
+               label=DIFFERS[name][2] if name == "base" else f"other {DIFFERS[name][2]}")
+        for name in used
+    ]  # fmt: skip
+    for arm, label in dict(frame.loc[~frame["counted"].astype(bool), ["arm", "label"]].to_numpy()).items():
+        handles.append(
+            Line2D([], [], linestyle="none", marker="o", color=styles[arm].color, markerfacecolor="white",
+                   markeredgewidth=1.5, markersize=7, label=label)
+        )  # fmt: skip
+    return handles
+
+
+def _signed(value: float) -> str:
+    return "n/a" if math.isnan(value) else f"{value:+.2f}".replace("-", "−")
+
+
+def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """What is counted, over what, and the correlation with its n."""
+    counted = frame[frame["counted"].astype(bool)]
+    one = counted.iloc[0]
+    replicas = sorted(counted["n_replicas"].unique())
+    said = "; ".join(f"temperature {row.temperature:g}, alpha {row.alpha:g}" for row in
+                     each(counted.drop_duplicates(["temperature", "alpha"])))  # fmt: skip
+    rival = ""
+    if not math.isnan(one.of_teacher_accuracy):
+        rival = (
+            " An association over teachers is no effect of the share: the teacher's own test accuracy goes with the "
+            f"student's too, at rank correlation {_signed(one.of_teacher_accuracy)}."
+        )
+    return (
+        f"Each filled marker is one teacher, all else equal ({said}; criterion: opposing): the share of training rows "
+        "that are regularization samples, augmented view, before each update, as the mean over the "
+        f"{one.n_epochs} epochs that every arm recorded (left) and at epoch {one.last_epoch} (right), against "
+        f"accuracy on the {one.split} split after the last epoch. Bars: standard error over "
+        f"{' or '.join(map(str, replicas))} replicas. Numbers name the setting that differs from the reference "
+        "teacher. Rank correlation: Spearman's, replicas averaged within each teacher first, 95 % interval by Fisher's "
+        "z. Hollow: arms whose loss is not plain distillation; drawn for comparison, not counted."
+        f"{rival} {conditions(runs)}"
+    )
+
+
+FIGURE = Figure(
+    name="teachers",
+    title="Regularization samples and the student's accuracy, over teachers",
+    how_to_read="If more regularization samples went with worse students, the markers would fall from left to right "
+    "and the rank correlation would be below zero.",
+    needs="distillation arms with at least four different teachers at equal temperature and alpha",
+    collect=collect,
+    draw=draw,
+    caption=caption,
+)

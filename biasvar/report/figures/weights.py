@@ -1,0 +1,196 @@
+"""Figure 7: the weights of WSL through training."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from biasvar.report import cache, style
+from biasvar.report.changes import each, failed_arms, unstyled
+from biasvar.report.figure import Figure, conditions
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+
+    from biasvar.records import Run
+
+COLUMNS = [
+    "run", "arm", "label", "regime", "temperature", "panel", "epoch", "q05", "q25", "median", "q75", "q95", "mean",
+    "stderr_replicas", "below", "n_rows", "n_replicas",
+]  # fmt: skip
+QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
+THRESHOLD = 1.0 - math.exp(-1.0)
+
+
+def collect(runs: list[Run]) -> pd.DataFrame:
+    """Rows of panel "bands": quantiles of the WSL weight; of panel "mean": mean weight in the loss, every epoch."""
+    rows: list[dict[str, Any]] = []
+    for run in runs:
+        failed = failed_arms(run)
+        recorded = {arm for arm, split, view in run.recorded() if (split, view) == ("train", "augmented")}
+        for arm in run.arms:
+            if arm in failed:
+                continue
+            about = {
+                "run": run.name,
+                "arm": arm,
+                "label": style.arm_label(run, arm),
+                "regime": run.arm(arm).get("regime"),
+                "temperature": run.arm(arm).get("temperature"),
+            }
+            if arm in recorded and _is_wsl(run, arm):
+                rows += [{**about, "panel": "bands", **row} for row in _bands(run, arm)]
+            if _is_weighted(run, arm):
+                rows += [{**about, "panel": "mean", **row} for row in _means(run, arm)]
+    return style.styled(pd.DataFrame(rows, columns=COLUMNS), runs)
+
+
+def _is_wsl(run: Run, arm: str) -> bool:
+    """Arms that weigh by WSL as it is; of a run that names no losses, all arms (their recorded weights)."""
+    entry = run.arm(arm)
+    if not any(run.manifest["arms"].get(name, {}).get("loss") for name in run.arms):
+        return True
+    return entry.get("loss") == "weighted_soft_label" and not entry.get("shuffle")
+
+
+def _is_weighted(run: Run, arm: str) -> bool:
+    entry = run.arm(arm)
+    return bool(entry.get("loss") == "weighted_soft_label" or entry.get("weights_from") or entry.get("alpha_from"))
+
+
+def _bands(run: Run, arm: str) -> list[dict[str, Any]]:
+    rows = []
+    for epoch in run.record_epochs(arm, "train", "augmented"):
+        frame = cache.records(run, arm, "train", "augmented", (epoch,), ("replica", "wsl_weight"))
+        if frame is None:
+            continue
+        frame = frame.dropna()
+        if frame.empty:
+            continue
+        values = frame["wsl_weight"].to_numpy(dtype=np.float64)
+        by_replica = frame.groupby("replica")["wsl_weight"].mean()
+        rows.append(
+            {
+                "epoch": epoch,
+                **dict(zip(QUANTILES, np.quantile(values, list(QUANTILES.values())), strict=True)),
+                **_mean(by_replica.to_numpy(dtype=np.float64)),
+                "below": float((values < THRESHOLD).mean()),
+                "n_rows": len(values),
+            }
+        )
+    return rows
+
+
+def _means(run: Run, arm: str) -> list[dict[str, Any]]:
+    metrics = cache.metrics(run)
+    training = metrics[(metrics["arm"] == arm) & (metrics["split"] == "train") & (metrics["view"] == "augmented")]
+    training = training.dropna(subset=["loss_weight"])
+    return [
+        {"epoch": epoch, **_mean(part["loss_weight"].to_numpy(dtype=np.float64)), "n_rows": int(part["n"].sum())}
+        for epoch, part in training.groupby("epoch")
+    ]
+
+
+def _mean(values: np.ndarray) -> dict[str, Any]:
+    n = len(values)
+    error = float(np.std(values, ddof=1) / math.sqrt(n)) if n > 1 else math.nan
+    return {"mean": float(values.mean()), "stderr_replicas": error, "n_replicas": n}
+
+
+def draw(frame: pd.DataFrame) -> Drawing:
+    """Above, a panel of quantile bands for each WSL arm; below, the mean weights of all weighted arms."""
+    styles, frame = unstyled(frame)
+    bands = frame[frame["panel"] == "bands"]
+    means = frame[frame["panel"] == "mean"]
+    keys = each(bands[["run", "arm", "label"]].drop_duplicates())
+    columns = min(4, max(len(keys), 1))
+    blocks = [keys[i : i + columns] for i in range(0, len(keys), columns)]
+    runs = list(dict.fromkeys(means["run"]))
+    heights = [2.3] * len(blocks) + [2.9] * len(runs)
+    figure = style.new_figure(height=sum(heights) + (0.4 if blocks else 0.0))
+    subfigures: Any = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)
+    parts = list(subfigures[:, 0])
+    several = frame["run"].nunique() > 1
+    for block, part in zip(blocks, parts, strict=False):
+        axes = part.subplots(1, columns, squeeze=False, sharey=True)[0]
+        for ax in axes[len(block) :]:
+            ax.set_axis_off()
+        for ax, key in zip(axes, block, strict=False):
+            one = bands[(bands["run"] == key.run) & (bands["arm"] == key.arm)]
+            _band(ax, one, styles[key.arm].color)
+            name = str(key.label).replace(", ", ",\n", 1)
+            ax.set_title(f"{key.run}: {name}" if several else name, fontsize=9.5)
+            ax.set_xlabel("epoch")
+        axes[0].set_ylabel("WSL weight")
+    for run, part in zip(runs, parts[len(blocks) :], strict=True):
+        _lines(part, means[means["run"] == run], styles, f"{run}: " if several else "")
+    return figure
+
+
+def _band(ax: Axes, part: pd.DataFrame, color: str) -> None:
+    x = part["epoch"].to_numpy()
+    ax.fill_between(x, part["q05"], part["q95"], color=color, alpha=0.18, linewidth=0)
+    ax.fill_between(x, part["q25"], part["q75"], color=color, alpha=0.4, linewidth=0)
+    ax.plot(x, part["median"], color=color, marker="o" if len(x) == 1 else "")
+    ax.axhline(THRESHOLD, color=style.INK, linewidth=1.0, linestyle=":")
+    ax.set_ylim(-0.02, 1.02)
+    ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
+    ax.locator_params(axis="x", nbins=4, integer=True)
+
+
+def _lines(part: Any, means: pd.DataFrame, styles: dict[str, style.ArmStyle], prefix: str) -> None:
+    ax = part.subplots()
+    patterns = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 2, 1, 2)))
+    for place, (arm, one) in enumerate(means.groupby("arm", sort=False)):
+        look = styles[str(arm)]
+        low, high = (one["mean"] + sign * one["stderr_replicas"].fillna(0.0) for sign in (-1, 1))
+        ax.fill_between(one["epoch"], low, high, color=look.color, alpha=0.25, linewidth=0)
+        ax.plot(one["epoch"], one["mean"], color=look.color, linestyle=patterns[place % 4], label=one["label"].iloc[0])
+    ax.axhline(THRESHOLD, color=style.INK, linewidth=1.0, linestyle=":", label="1 − 1/e")
+    ax.set_xlabel("epoch")
+    ax.set_ylabel("mean weight in the loss")
+    ax.set_title(f"{prefix}Mean over the rows of the draw", fontsize=9.5)
+    ax.locator_params(axis="x", nbins=7, integer=True)
+    part.legend(loc="outside right upper", handlelength=2.4)
+
+
+def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """n, view, what the bands and the line are."""
+    bands = frame[frame["panel"] == "bands"]
+    last = bands[bands["epoch"] == bands.groupby(["run", "arm"])["epoch"].transform("max")]
+    said = "; ".join(f"{row.label} {100 * row.below:.0f} %" for row in each(last))
+    sizes = (
+        " to ".join(f"{n:,.0f}" for n in sorted({bands["n_rows"].min(), bands["n_rows"].max()})) if len(bands) else ""
+    )
+    replicas = " or ".join(str(int(n)) for n in sorted(frame["n_replicas"].unique()))
+    text = f"Training rows of the draw, augmented view, before each update, {replicas} replicas."
+    if len(bands):
+        text += (
+            f" Above: median, middle half and middle 90 % of the recorded WSL weights over rows and replicas ({sizes} "
+            f"rows an epoch). Dotted: 1 − 1/e, the weight where student and teacher are equally sure of the truth at "
+            f"temperature 1; below it at the last epoch: {said}."
+        )
+    if (frame["panel"] == "mean").any():
+        text += (
+            " Below: mean of the weight that the loss used, every epoch; bands are one standard error over replicas."
+        )
+        scaled = [style.arm_label(run, arm) for run in runs for arm in run.arms if run.arm(arm).get("alpha_from")]
+        if scaled:
+            text += f" {', '.join(scaled)} follows the mean of WSL by construction, so their lines coincide."
+    return f"{text} {conditions(runs)}"
+
+
+FIGURE = Figure(
+    name="weights",
+    title="WSL weights through training",
+    how_to_read="A weight near 1 leaves the soft label its full say; a low one takes it from samples on which the "
+    "student is already surer of the truth than the teacher.",
+    needs="a record of the training pass of a weighted soft label arm, with its teacher",
+    collect=collect,
+    draw=draw,
+    caption=caption,
+)

@@ -1,0 +1,149 @@
+"""The page and the files beside it: drawn into a temporary folder first, then moved into place."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from tqdm import tqdm
+
+from biasvar.records import Run, open_run
+from biasvar.report import describe, style, summary
+from biasvar.report.claims import claims_table
+from biasvar.report.figure import Figure
+from biasvar.report.figures import FIGURES, load
+
+TEMPLATES = Path(__file__).parent / "templates"
+FLOATS = "%.10g"  # beyond what any number here is known to, and the same on every machine
+
+
+def open_runs(directories: Sequence[Path]) -> list[Run]:
+    """Open runs for one report; two of the same name are told apart by their directories.
+
+    Raises as `biasvar.open_run` does.
+    """
+    unique: dict[Path, Path] = {}
+    for directory in directories:
+        unique.setdefault(directory.resolve(), directory)
+    runs = [open_run(directory) for directory in unique.values()]
+    names = [run.name for run in runs]
+    seen: list[str] = []
+    for run in runs:
+        name = run.name if names.count(run.name) == 1 else f"{run.name} ({run.directory.name})"
+        while name in seen:
+            name += " again"
+        seen.append(name)
+    return [Run(run.directory, {**run.manifest, "name": name}) for run, name in zip(runs, seen, strict=True)]
+
+
+def write_report(runs: list[Run], out: Path, *, figures: Sequence[str], formats: Sequence[str]) -> Path:
+    """Write figures, tables, summary and page into `out`; returns the page's path.
+
+    Everything is made in a temporary folder on the same disk and moved into place at the end, so a report that fails
+    leaves an older one as it was. Files in `out` that are not this report's are left alone.
+
+    Args:
+        figures: names out of `FIGURES`.
+        formats: of "png", "svg" and "pdf", the files to write for each figure; the page holds its own pictures.
+    """
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"{out} is a file; name a directory for the report")
+    with _into_place(out) as folder, style.context():
+        progress = tqdm(figures, disable=None, unit="figure", dynamic_ncols=True)
+        drawn = [_figure(load(name), runs, folder, formats) for name in progress]
+        claims = claims_table(runs)
+        claims.to_csv(folder / "claims.csv", index=False, lineterminator="\n", float_format=FLOATS)
+        text = json.dumps(summary.summarise(runs, claims), indent=1, ensure_ascii=False, allow_nan=False)
+        (folder / "summary.json").write_text(text + "\n", encoding="utf-8")
+        (folder / "index.html").write_text(_page(runs, drawn, claims), encoding="utf-8")
+    return out / "index.html"
+
+
+def _figure(figure: Figure, runs: list[Run], folder: Path, formats: Sequence[str]) -> dict[str, Any]:
+    """Draw one figure into the folder; returns what the page says of it."""
+    about: dict[str, Any] = {
+        "name": figure.name,
+        "number": FIGURES.index(figure.name) + 1,
+        "title": figure.title,
+        "how_to_read": figure.how_to_read,
+        "needs": figure.needs,
+    }
+    frame = figure.collect(runs)
+    if frame.empty:
+        return about
+    drawing = figure.draw(frame)
+    frame.to_csv(folder / f"{figure.name}.csv", index=False, lineterminator="\n", float_format=FLOATS)
+    picture = io.BytesIO()
+    style.save(drawing, picture, "png")
+    drawing.set_layout_engine("none")  # keeps the layout just made, so that every format has it and none makes it again
+    for fmt in formats:
+        path = folder / f"{figure.name}.{fmt}"
+        if fmt == "png":
+            path.write_bytes(picture.getvalue())
+        else:
+            style.save(drawing, path, fmt)
+    width, height = drawing.get_size_inches()
+    return about | {
+        "caption": figure.caption(frame, runs),
+        "picture": base64.b64encode(picture.getvalue()).decode(),
+        "width": round(100 * width),
+        "height": round(100 * height),
+        "files": [f"{figure.name}.{suffix}" for suffix in ("csv", *formats)],
+    }
+
+
+def _page(runs: list[Run], drawn: list[dict[str, Any]], claims: pd.DataFrame) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    about = [
+        {
+            "name": run.name,
+            "title": run.manifest.get("title") or run.name,
+            "paragraph": describe.paragraph(run),
+            "warnings": describe.warnings(run),
+            "provenance": describe.provenance(run),
+            "arms": describe.arm_rows(run),
+            "rates": describe.rate_table(run),
+        }
+        for run in runs
+    ]
+    return environment.get_template("index.html").render(
+        title=about[0]["title"] if len(about) == 1 else "Report on " + ", ".join(str(run["name"]) for run in about),
+        runs=about,
+        figures=[figure for figure in drawn if "picture" in figure],
+        missing=[figure for figure in drawn if "picture" not in figure],
+        outcome=describe.outcome(claims),
+        claims=describe.claim_groups(claims),
+    )
+
+
+@contextmanager
+def _into_place(out: Path) -> Iterator[Path]:
+    """A temporary folder whose files move to `out` at the end; on an error nothing is left of it."""
+    there = out.absolute().parent
+    while not there.exists():
+        there = there.parent
+    folder = Path(tempfile.mkdtemp(prefix=".report-", dir=there))
+    try:
+        yield folder
+        out.mkdir(parents=True, exist_ok=True)
+        # The page last: until it is there, the page of an older report stands.
+        for path in sorted(folder.iterdir(), key=lambda path: (path.name == "index.html", path.name)):
+            os.replace(path, out / path.name)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

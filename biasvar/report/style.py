@@ -1,0 +1,229 @@
+"""How every figure looks: sizes, type, and one colour, marker and line for each arm everywhere.
+
+Figures are made with matplotlib's objects, never with pyplot's global state:
+
+    with style.context():
+        figure = style.new_figure(height=3.0)
+        ...
+        style.save(figure, "name.svg", "svg")
+
+An arm's hue says what its loss is, its shade tells arms of one loss apart, its marker and line say what its teacher
+was trained on. Arms that are read only beside others (controls, teacher sweep) are grey or share one hue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure as Drawing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from biasvar.records import Run
+
+FORMATS = ("png", "svg", "pdf")
+FULL_WIDTH = 7.2  # inches
+PNG_DPI = 200  # twice the 100 pixels an inch at which the page shows a figure
+
+INK, MUTED, FAINT = "#222222", "#6b6b6b", "#d9d9d9"
+BAD = "#b3261e"
+
+_RC: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so a figure is the same on every machine
+    "font.size": 9.5,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9.5,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.7,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "lines.solid_capstyle": "round",
+    "errorbar.capsize": 0,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "axes.unicode_minus": True,
+    "text.parse_math": False,  # names of runs and arms may hold a "$"
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "biasvar",  # the same ids, hence the same bytes, every time
+    "pdf.fonttype": 42,
+}
+
+
+def context() -> AbstractContextManager[Any]:
+    """The settings under which figures are made and saved."""
+    settings: dict[Any, Any] = {**mpl.rcParamsDefault}  # a user's matplotlibrc must not change a figure
+    settings |= {**_RC, "backend": mpl.rcParams["backend"]}
+    return mpl.rc_context(settings)
+
+
+def new_figure(*, height: float, width: float = FULL_WIDTH) -> Drawing:
+    """An empty figure, inches, whose parts are laid out without overlap."""
+    return Drawing(figsize=(width, height), layout="constrained")
+
+
+def save(figure: Drawing, path: str | Path | IO[bytes], fmt: str) -> None:
+    """Write a figure as "png", "svg" or "pdf", the same bytes every time: no dates, no version in the metadata."""
+    metadata: dict[str, dict[str, None]] = {
+        "png": {"Software": None},
+        "svg": {"Date": None, "Creator": None},
+        "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    }
+    with context():
+        figure.savefig(path, format=fmt, dpi=PNG_DPI, metadata=metadata[fmt])
+
+
+@dataclass(frozen=True)
+class ArmStyle:
+    """How one arm is drawn and named."""
+
+    color: str
+    marker: str
+    linestyle: Any
+    label: str
+
+
+# Light, usual and dark shade of the hue of each kind of arm; told apart with the common colour-blindnesses.
+_SHADES: dict[str, tuple[str, str, str]] = {
+    "cross_entropy": ("#777777", "#222222", "#000000"),
+    "label_smoothing": ("#f2c14e", "#e69f00", "#a87400"),
+    "distillation": ("#86bdea", "#1f78c1", "#0b3c6f"),
+    "distillation, other teacher": ("#d7a6e0", "#9c4fb3", "#561a6b"),
+    "distillation, stored weights": ("#66c2c2", "#00808a", "#004d55"),
+    "weighted_soft_label": ("#5cc49a", "#009e73", "#00624a"),
+    "weighted_soft_label, other teacher": ("#c4d66a", "#90a81c", "#5c6d0a"),
+    "masked_distillation": ("#d55e00", "#d55e00", "#f2a36b"),
+    "control": ("#7d7d7d", "#9a9a9a", "#b8b8b8"),
+    "teacher sweep": ("#9c7a4d", "#9c7a4d", "#9c7a4d"),
+}
+_PLAIN = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#4d4d4d", "#8c6d1f")
+_MARKERS = {"none": "D", "fixed, all training rows": "o", "fixed, disjoint rows": "s", "per replica": "^"}
+_LINES: dict[str, Any] = {"none": "-", "fixed, all training rows": "-", "fixed, disjoint rows": "--"}
+OTHER_MARKER = "v"
+
+
+def regime_marker(regime: str) -> str:
+    """The marker of a teacher regime as the manifest names it ("none", "per replica", ...)."""
+    return _MARKERS.get(regime, OTHER_MARKER)
+
+
+def regime_label(regime: str) -> str:
+    """A teacher regime as a legend says it."""
+    return {"none": "no teacher", "per replica": "own teacher per replica"}.get(regime, f"teacher {regime}")
+
+
+def arm_label(run: Run, arm: str) -> str:
+    """The label of an arm, its name if it has none."""
+    return str(run.arm(arm).get("label") or arm)
+
+
+def arm_styles(runs: Run | Sequence[Run]) -> dict[str, ArmStyle]:
+    """Colour, marker, line and label of every arm of the runs; an arm of several runs looks the same in all.
+
+    Computed from all arms of the runs, never from those of one figure, so that it is the same in every figure.
+    """
+    runs = list(runs) if isinstance(runs, list | tuple) else [runs]  # type: ignore[list-item]
+    entries: dict[str, tuple[dict[str, Any], str]] = {}
+    for run in runs:
+        for arm in run.arms:
+            entries.setdefault(arm, (run.arm(arm), _kind(run, arm)))
+    colors = _colors({arm: kind for arm, (_, kind) in entries.items()})
+    found = {}
+    for arm, (entry, kind) in entries.items():
+        regime = str(entry.get("regime") or "none")
+        line = "--" if "other teacher" in kind else _LINES.get(regime, "-." if regime == "per replica" else ":")
+        found[arm] = ArmStyle(colors[arm], regime_marker(regime), line, str(entry.get("label") or arm))
+    return found
+
+
+def arm_colors(source: Run | Sequence[Run] | Iterable[str]) -> dict[str, str]:
+    """The colour of every arm of the runs; for bare names (no run at hand) plain distinct colours in their order."""
+    items = list(source) if isinstance(source, Iterable) else [source]
+    if items and isinstance(items[0], str):
+        return _colors({str(name): "" for name in items})
+    return {arm: style.color for arm, style in arm_styles(items).items()}  # type: ignore[arg-type]
+
+
+def styled(frame: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
+    """The frame, carrying the styles of the runs' arms for `styles_of`: how collect() hands them to draw()."""
+    frame.attrs["styles"] = arm_styles(list(runs))
+    return frame
+
+
+def styles_of(frame: pd.DataFrame, column: str = "arm") -> dict[str, ArmStyle]:
+    """The styles that `styled` put on the frame; for a frame without any, plain ones for the arms it names."""
+    if "styles" in frame.attrs:
+        styles: dict[str, ArmStyle] = frame.attrs["styles"]
+        return styles
+    arms = list(dict.fromkeys(frame[column].astype(str)))
+    return {arm: ArmStyle(color, "o", "-", arm) for arm, color in arm_colors(arms).items()}
+
+
+def _kind(run: Run, arm: str) -> str:
+    """Which row of `_SHADES` an arm belongs to; "" for an arm of which nothing is known."""
+    entry = run.arm(arm)
+    role, loss = entry.get("role"), str(entry.get("loss") or "")
+    if role in ("control", "teacher sweep"):
+        return str(role)
+    if loss == "distillation" and entry.get("weights_from"):
+        return "distillation, stored weights"
+    elsewhere = entry.get("teacher") not in (None, run.manifest.get("reference_teacher"))
+    if role == "main" and elsewhere and f"{loss}, other teacher" in _SHADES:
+        return f"{loss}, other teacher"
+    # Arms that differ from a main one in the teacher's regime take its usual shade.
+    return f"{loss}/regime" if role == "regime" and loss in _SHADES else (loss if loss in _SHADES else "")
+
+
+def _colors(kinds: dict[str, str]) -> dict[str, str]:
+    members: dict[str, list[str]] = {}
+    for arm, kind in kinds.items():
+        members.setdefault(kind, []).append(arm)
+    colors = {}
+    for kind, arms in members.items():
+        for place, arm in enumerate(arms):
+            if kind == "":
+                colors[arm] = _PLAIN[place % len(_PLAIN)]
+            elif kind.endswith("/regime"):
+                colors[arm] = _SHADES[kind.removesuffix("/regime")][1]
+            else:
+                colors[arm] = _shade(_SHADES[kind], place, len(arms))
+    return colors
+
+
+def _shade(shades: tuple[str, str, str], place: int, count: int) -> str:
+    """The colour at `place` of `count` from light to dark; the usual shade for one alone."""
+    if count == 1:
+        return shades[1]
+    position = 2.0 * place / (count - 1)
+    first = min(int(position), 1)
+    low, high = _channels(shades[first]), _channels(shades[first + 1])
+    mixed = [round(a + (b - a) * (position - first)) for a, b in zip(low, high, strict=True)]
+    return "#" + "".join(f"{value:02x}" for value in mixed)
+
+
+def _channels(color: str) -> list[int]:
+    return [int(color[i : i + 2], 16) for i in (1, 3, 5)]

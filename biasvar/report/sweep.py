@@ -1,0 +1,77 @@
+"""The association over teachers: regularization samples in training against how well the student ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from biasvar.analysis import Interval, rank_correlation
+from biasvar.records import Run
+from biasvar.report import cache
+from biasvar.report.changes import failed_arms
+
+MEASURES = ("share_mean", "share_last")
+"""Share of regularization samples in training: mean over the epochs that all arms recorded, and at the last of them."""
+
+COLUMNS = ["arm", "teacher", "replica", *MEASURES, "accuracy", "split", "n_epochs", "last_epoch"]
+LEAST_TEACHERS = 4
+
+
+def sweep_arms(run: Run) -> list[str]:
+    """The distillation arms that differ only in the teacher: those of claim W5, else found by their settings.
+
+    Found: the largest set of arms with loss "distillation", without stored weights or another arm's scale, that share
+    temperature, alpha and learning rate and whose teachers all differ (the first arm of each teacher). Arms with failed
+    replicas are left out; empty below four teachers.
+    """
+    failed = failed_arms(run)
+    claims = (run.manifest.get("claims") or {}).get("W5") or []
+    named = [arm for entry in claims for arm in entry.get("arms", []) if arm in run.arms and arm not in failed]
+    if len(named) >= LEAST_TEACHERS:
+        return list(dict.fromkeys(named))
+    groups: dict[tuple[Any, ...], dict[str, str]] = {}
+    for arm in run.arms:
+        entry = run.arm(arm)
+        plain = not entry.get("weights_from") and not entry.get("alpha_from")
+        if arm in failed or entry.get("loss") != "distillation" or not plain or not entry.get("teacher"):
+            continue
+        key = tuple(entry.get(name) for name in ("temperature", "alpha", "learning_rate"))
+        groups.setdefault(key, {}).setdefault(str(entry["teacher"]), arm)
+    largest = max(groups.values(), key=len, default={})
+    return list(largest.values()) if len(largest) >= LEAST_TEACHERS else []
+
+
+def sweep(run: Run, arms: list[str], criterion: str = "opposing") -> pd.DataFrame:
+    """One row per arm and replica: share of regularization samples in the training pass, and final accuracy.
+
+    Columns `COLUMNS`. Shares are of the rows drawn, before each update; accuracy is on the test split at the last
+    epoch (validation where there is no test split). Empty where the run's metrics hold no such shares.
+    """
+    metrics = cache.metrics(run)
+    metrics = metrics[metrics["arm"].isin(arms)]
+    share = f"share_{criterion}"
+    training = metrics[(metrics["split"] == "train") & (metrics["view"] == "augmented") & metrics[share].notna()]
+    if training.empty:
+        return pd.DataFrame(columns=COLUMNS)
+    common = set.intersection(*(set(part["epoch"]) for _, part in training.groupby("arm")))
+    clean = metrics[metrics["view"] == "clean"]
+    split = next((name for name in ("test", "validation") if (clean["split"] == name).any()), None)
+    if split is None or not common:
+        return pd.DataFrame(columns=COLUMNS)
+    training = training[training["epoch"].isin(common)].sort_values("epoch")
+    shares = training.groupby(["arm", "replica"], sort=False)[share].agg(share_mean="mean", share_last="last")
+    final = clean[clean["split"] == split].sort_values("epoch").groupby(["arm", "replica"], sort=False)["accuracy"]
+    frame = shares.join(final.last(), how="inner").dropna().reset_index()
+    frame["teacher"] = [str(run.arm(arm).get("teacher")) for arm in frame["arm"]]
+    frame = frame.assign(split=split, n_epochs=len(common), last_epoch=max(common))
+    order = {arm: place for place, arm in enumerate(arms)}
+    frame = frame.sort_values(
+        ["arm", "replica"], key=lambda values: values.map(order) if values.name == "arm" else values
+    )
+    return frame[COLUMNS].reset_index(drop=True)
+
+
+def association(frame: pd.DataFrame, measure: str = "share_mean") -> Interval:
+    """Spearman's correlation of a share with accuracy, each averaged over a teacher's replicas; n counts teachers."""
+    return rank_correlation(frame[measure], frame["accuracy"], clusters=frame["teacher"].to_numpy(dtype=str))

@@ -1,0 +1,183 @@
+"""Figures 1, 2, 4 and 11 hold the numbers of the run, by other means; and how arms look."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from biasvar.records import Run
+from biasvar.report import cache, describe, rows, style
+from biasvar.report.figure import conditions, reference_arms
+from biasvar.report.figures import FIGURES, load
+
+
+def one(frame: pd.DataFrame, **keys: object) -> pd.Series:
+    for key, value in keys.items():
+        frame = frame[frame[key] == value]
+    assert len(frame) == 1
+    return frame.iloc[0]
+
+
+def test_bias_and_variance_by_the_definition(study_run: Run) -> None:
+    frame = load("bias_variance").collect([study_run])
+    assert frame["arm"].unique().tolist() == [arm for arm in study_run.arms if arm != "kd_other"]
+    found = study_run.predictions("kd")
+    means = found.mean_log_probs  # four replicas, one a group
+
+    def totals(replicas: list[int]) -> tuple[float, float]:
+        mean = means[replicas].mean(axis=0)
+        variance = -np.log(np.exp(mean).sum(axis=1))
+        bias = -mean[np.arange(len(mean)), found.labels] - variance
+        missing = variance / (len(replicas) - 1)
+        return float((bias - missing).mean()), float((variance + missing).mean())
+
+    everyone = [0, 1, 2, 3]
+    deleted = np.array([totals([r for r in everyone if r != left]) for left in everyone])
+    errors = np.sqrt(3 / 4 * ((deleted - deleted.mean(axis=0)) ** 2).sum(axis=0))
+    for term, value, error in zip(("bias", "variance"), totals(everyone), errors, strict=True):
+        row = one(frame, arm="kd", term=term)
+        assert row["estimate"] == pytest.approx(value)
+        assert row["stderr_replicas"] == pytest.approx(error)
+        assert row["high"] - row["estimate"] == pytest.approx(stats.t.ppf(0.975, 3) * error)
+        assert (row["n_replicas"], row["n_samples"], row["regime"]) == (4, 97, "fixed, all training rows")
+
+
+def test_accuracy_and_paired_differences(study_run: Run) -> None:
+    frame = load("accuracy").collect([study_run])
+    last = study_run.metrics.query("split == 'test' and view == 'clean' and epoch == 4")
+    values = {arm: part.sort_values("replica") for arm, part in last.groupby("arm")}
+    assert reference_arms(study_run) == {"cross-entropy": "ce", "KD": "kd"}  # and not kd_t2, which comes first
+    for metric in ("accuracy", "nll", "ece"):
+        level = one(frame, arm="wsl", metric=metric, against="")
+        assert level["estimate"] == pytest.approx(values["wsl"][metric].mean())
+        assert level["stderr"] == pytest.approx(stats.sem(values["wsl"][metric]))
+        for against, control in (("cross-entropy", "ce"), ("KD", "kd")):
+            row = one(frame, arm="wsl", metric=metric, against=against)
+            test = stats.ttest_rel(values["wsl"][metric], values[control][metric])
+            interval = test.confidence_interval(0.95)
+            assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high))
+    assert frame[(frame["arm"] == "ce") & (frame["against"] == "cross-entropy")].empty
+
+
+def test_shares_are_counted_from_the_record(study_run: Run) -> None:
+    frame = load("shares").collect([study_run])
+    assert frame["arm"].unique().tolist() == ["kd_t2", "kd", "wsl"]
+    record = study_run.records(
+        ["replica", "opposing", "bias_gradient", "variance_gradient"],
+        arm="kd", split="train", view="augmented", epochs=3,
+    )  # fmt: skip
+    opposing = record["opposing"].astype(float).groupby(record["replica"]).mean()
+    larger = record["variance_gradient"].abs() > record["bias_gradient"].abs()
+    row = one(frame, arm="kd", epoch=3, criterion="opposing")
+    assert row["share"] == pytest.approx(opposing.mean())
+    assert row["stderr"] == pytest.approx(opposing.std() / 2)
+    assert (row["n"], row["n_replicas"]) == (120, 4)
+    magnitude = one(frame, arm="kd", epoch=3, criterion="magnitude")
+    assert magnitude["share"] == pytest.approx(larger.groupby(record["replica"]).mean().mean())
+
+
+def test_curves_are_the_metrics(study_run: Run) -> None:
+    frame = load("curves").collect([study_run])
+    assert frame["arm"].unique().tolist() == ["ce", "ls", "kd_t2", "kd", "wsl"]
+    metrics = study_run.metrics.query("arm == 'ls' and split == 'validation' and epoch == 2")
+    row = one(frame, arm="ls", split="validation", metric="nll", epoch=2)
+    assert row["value"] == pytest.approx(metrics["nll"].mean())
+    assert row["n"] == 60
+    training = frame[(frame["arm"] == "ls") & (frame["split"] == "train")]
+    assert training["epoch"].tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("name", ["bias_variance", "accuracy", "shares", "curves"])
+def test_what_is_drawn_is_the_frame(study_run: Run, name: str) -> None:
+    figure = load(name)
+    frame = figure.collect([study_run])
+    with style.context():
+        drawing = figure.draw(frame)
+    drawn = np.concatenate([line.get_xydata() for ax in drawing.axes for line in ax.get_lines()])
+    if name in ("bias_variance", "accuracy"):
+        missing = set(frame["estimate"].round(9)) - set(drawn[:, 0].astype(float).round(9))
+    else:
+        missing = set(frame["share" if name == "shares" else "value"].round(9)) - set(drawn[:, 1].round(9))
+    assert not missing
+    sizes = [text.get_fontsize() for ax in drawing.axes for text in [*ax.get_xticklabels(), *ax.get_yticklabels()]]
+    assert min(sizes) >= 9
+    caption = figure.caption(frame, [study_run])
+    assert "n = " in caption
+    assert conditions([study_run]) in caption
+
+
+def test_an_arm_at_chance_does_not_set_the_scale(study_run: Run) -> None:
+    figure = load("bias_variance")
+    frame = figure.collect([study_run])
+    frame.loc[frame["arm"] == "ls", ["estimate", "low", "high"]] = 50.0
+    scale = rows.limits(frame)[1]
+    frame.loc[frame["arm"] == "ls", "failed"] = 4
+    assert scale > 50
+    assert rows.limits(frame)[1] < 10
+    with style.context():
+        drawing = figure.draw(frame)
+    assert "50" in [text.get_text() for ax in drawing.axes for text in ax.texts]
+    assert "LS †" in [label.get_text() for label in drawing.axes[0].get_yticklabels()]
+    assert "LS, 4 of 4" in figure.caption(frame, [study_run])
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_copes_with_little(name: str, recorder_run: Run, imported_run: Run, study_run: Run) -> None:
+    figure = load(name)
+    assert figure.name == name
+    for runs in ([recorder_run], [imported_run], [imported_run, study_run, recorder_run]):
+        frame = figure.collect(runs)
+        if len(frame):
+            assert "run" in frame
+            with style.context():
+                figure.draw(frame)
+            assert figure.caption(frame, runs)
+
+
+def test_an_arm_looks_the_same_everywhere(study_run: Run, imported_run: Run) -> None:
+    alone, together = style.arm_styles(study_run), style.arm_styles([study_run, imported_run])
+    assert all(together[arm] == look for arm, look in alone.items())
+    main = [arm for arm in study_run.arms if study_run.arm(arm)["role"] == "main"]
+    assert len({alone[arm].color for arm in main}) == len(main)
+    assert alone["kd_own"].marker != alone["kd"].marker
+    assert style.arm_colors(study_run) == {arm: look.color for arm, look in alone.items()}
+    assert style.arm_colors(["a", "b"])["a"] != style.arm_colors(["a", "b"])["b"]
+    bare = pd.DataFrame({"arm": ["x", "y"]})
+    assert list(style.styles_of(bare)) == ["x", "y"]
+
+
+def test_the_cache_reads_once_and_says_none_for_nothing(study_run: Run, recorder_run: Run) -> None:
+    assert cache.terms(study_run, "kd") is cache.terms(study_run, "kd")
+    assert cache.decomposition(recorder_run, "kd") is None
+    assert cache.records(recorder_run, "kd", "test", "clean", None, ("label",)) is None
+    assert cache.records(recorder_run, "kd", "train", "augmented", (99,), ("label",)) is None
+    last = cache.records(recorder_run, "kd", "train", "augmented", None, ("label",))
+    assert last is not None
+    assert set(last["epoch"]) == {3}
+
+
+@pytest.mark.parametrize(
+    ("draw", "words"),
+    [
+        ({"kind": "subsample", "rows": 30, "pool": 120}, "holds about 75 % of that over fresh rows"),
+        ({"kind": "disjoint", "rows": 30}, "30 rows of its own, disjoint"),
+        ({"kind": "bootstrap", "pool": 1200}, "a bootstrap of the 1,200 training rows"),
+        ({"kind": "seed_only"}, "differ in initial weights and batch order only"),
+        ({}, "2 replicas. Data"),
+    ],
+)
+def test_captions_say_what_differs_between_replicas(recorder_run: Run, draw: dict, words: str) -> None:
+    manifest = {**recorder_run.manifest, "draw": draw, "data": {"note": "made up"}}
+    assert words in conditions([Run(recorder_run.directory, manifest)])
+
+
+def test_numbers_show_two_digits_of_their_error() -> None:
+    row = {
+        "effect": -0.046812, "low": -0.0512, "high": -0.0424, "stderr": 0.0021, "threshold": -0.00591, "level": 0.99,
+        "direction": "less", "unit": "nats", "n": 16.0, "verdict": "holds", "regime": "per replica", "test": "t",
+        "detail": float("nan"),
+    }  # fmt: skip
+    found = describe.claim_groups(pd.DataFrame([{**row, "run": "r", "id": "W1", "claim": "c", "source": "s"}]))
+    shown = found[0]["rows"][0]
+    assert (shown["effect"], shown["interval"], shown["needs"]) == ("−0.0468", "−0.0512 to −0.0424", "below −0.00591")
+    assert (shown["n"], shown["level"], shown["detail"]) == ("16", "99 %", "")

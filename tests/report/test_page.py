@@ -1,0 +1,331 @@
+"""The command and the page: what is written, from which runs, and what is refused."""
+
+import hashlib
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from biasvar.records import Run
+from biasvar.report.__main__ import main
+from biasvar.report.figures import FIGURES, load
+from biasvar.report.page import open_runs, write_report
+from tests.report.conftest import ROOT, report
+
+
+class Page(HTMLParser):
+    """The tags of a page, with a check that every one is closed in its turn."""
+
+    VOID = ("meta", "img", "br")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def values(self, tag: str, attribute: str) -> list[str]:
+        return [found[attribute] or "" for name, found in self.tags if name == tag and attribute in found]
+
+
+def tree(folder: Path) -> dict[str, str]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def text_of(folder: Path) -> str:
+    return (folder / "index.html").read_text(encoding="utf-8")
+
+
+def test_every_figure_is_written_with_its_numbers(written: Path) -> None:
+    drawn = [name for name in FIGURES if (written / f"{name}.png").exists()]
+    # Too few replicas or teachers for the rest of them in so small a study.
+    assert {"bias_variance", "accuracy", "shares", "gradients", "weights", "indicators", "curves"} <= set(drawn)
+    expected = {f"{name}.{suffix}" for name in drawn for suffix in ("png", "svg", "csv")}
+    assert {path.name for path in written.iterdir()} == expected | {"index.html", "claims.csv", "summary.json"}
+    for name in drawn:
+        assert len(pd.read_csv(written / f"{name}.csv"))
+        assert "<text" in (written / f"{name}.svg").read_text(encoding="utf-8")  # text stays text
+
+
+def test_the_page_is_whole_and_needs_nothing_else(written: Path) -> None:
+    page = Page(text_of(written))
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert "link" not in {tag for tag, _ in page.tags}
+    pictures = page.values("img", "src")
+    assert pictures
+    assert all(source.startswith("data:image/png;base64,") for source in pictures)
+    assert len(page.values("img", "alt")) == len(pictures)
+    assert min(len(alt) for alt in page.values("img", "alt")) > 40
+    links = page.values("a", "href")
+    names = {*page.values("section", "id"), *page.values("figure", "id"), *page.values("tbody", "id")}
+    assert all(link[1:] in names if link.startswith("#") else (written / link).is_file() for link in links)
+    assert "http" not in text_of(written).replace("http-equiv", "")
+    assert "width=device-width" in text_of(written)
+
+
+def test_the_page_says_what_the_study_is_and_escapes_it(written: Path) -> None:
+    text = text_of(written)
+    assert "<h1>A small &lt;study&gt; of soft labels &amp; $tests$</h1>" in text
+    for words in (
+        "8 ways of training",
+        "an MLP with 12 hidden units",
+        "4 replicas, each trained on 120 of the same 1,560",
+    ):
+        assert words in text
+    assert "97 test rows that no training and no choice saw" in text
+    assert "fixed, disjoint rows (1)" in text
+    for name in ("Study hash", "Fingerprint of the data", "Versions of the run", "Learning rates"):
+        assert name in text
+
+
+def test_every_figure_has_its_number_caption_and_conditions(written: Path) -> None:
+    text = html.unescape(text_of(written))
+    for place, name in enumerate(FIGURES, start=1):
+        if (written / f"{name}.csv").exists():
+            part = re.search(rf'<figure id="{name}">.*?</figure>', text, re.DOTALL)
+            assert part is not None
+            assert f"Figure {place}" in part[0]
+            assert "4 replicas, each trained on 120 of the same 1,560 rows" in part[0]
+        else:
+            assert f"Figure {place}, {load(name).title}: needs " in text
+
+
+def test_claims_stand_on_the_page_with_verdict_interval_and_regime(written: Path) -> None:
+    claims = pd.read_csv(written / "claims.csv")
+    assert claims["id"].tolist() == ["W1", "W1", "W8"]
+    rows = re.findall(r'<span class="verdict [a-z-]+">([a-z ]+)</span></td>', text_of(written))
+    assert rows == claims["verdict"].tolist()
+    assert "own teacher per replica" in text_of(written)
+    shown = [float(text.replace("−", "-")) for text in re.findall(r'class="effect">([+−][\d.]+)<', text_of(written))]
+    assert np.all(np.abs(shown - claims["effect"]) < claims["stderr"] / 10)
+
+
+def test_summary_holds_totals_with_both_errors(written: Path, study_run: Run) -> None:
+    summary = json.loads((written / "summary.json").read_text(encoding="utf-8"))["runs"]["small"]
+    assert list(summary["arms"]) == study_run.arms
+    totals = study_run.decomposition("kd").corrected().totals()
+    found = summary["arms"]["kd"]
+    for term in ("bias", "variance"):
+        total = getattr(totals, term)
+        assert found[term]["value"] == pytest.approx(total.value)
+        assert found[term]["stderr_replicas"] == pytest.approx(total.stderr_replicas)
+        assert found[term]["stderr_samples"] == pytest.approx(total.stderr_samples)
+        assert (found[term]["n_replicas"], found[term]["n_samples"]) == (4, 97)
+    last = study_run.metrics.query("arm == 'kd' and split == 'test' and view == 'clean' and epoch == 4")
+    for name in ("accuracy", "nll", "ece"):
+        assert found[name]["value"] == pytest.approx(last[name].mean())
+        assert found[name]["stderr_replicas"] == pytest.approx(last[name].std() / 2)
+    record = study_run.records(["sample_id", "label", "student_prediction"], arm="kd", split="test", view="clean")
+    right = record.assign(right=record["label"] == record["student_prediction"]).groupby("sample_id")["right"].mean()
+    assert found["accuracy"]["stderr_samples"] == pytest.approx(right.std() / 97**0.5)
+    assert summary["provenance"]["study_hash"] == study_run.manifest["study_hash"]
+
+
+def test_the_same_bytes_again_and_no_torch(written: Path, study_run: Run, tmp_path: Path) -> None:
+    again = tmp_path / "elsewhere"
+    code = (
+        "import sys; from biasvar.report.__main__ import main; "
+        f"status = main([{str(study_run.directory)!r}, '--out', {str(again)!r}]); "
+        "assert not any(name.split('.')[0] == 'torch' or name.startswith('biasvar.training') for name in sys.modules); "
+        "sys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert tree(again) == tree(written)
+
+
+def test_a_pdf_has_the_same_bytes_again(study_run: Run, tmp_path: Path) -> None:
+    trees = []
+    for place in ("one", "two"):
+        write_report([study_run], tmp_path / place, figures=["bias_variance"], formats=["pdf"])
+        trees.append(tree(tmp_path / place))
+    assert trees[0] == trees[1]
+    assert set(trees[0]) == {"bias_variance.pdf", "bias_variance.csv", "claims.csv", "summary.json", "index.html"}
+
+
+def test_help_and_bad_names_need_no_heavy_import() -> None:
+    code = (
+        "import sys\nfrom biasvar.report.__main__ import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "assert main(['--figures', 'acuracy']) == 2\n"
+        "heavy = {'numpy', 'pandas', 'matplotlib', 'pyarrow', 'jinja2', 'torch', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "bias_variance, accuracy" in done.stdout
+    assert "did you mean 'accuracy'?" in done.stderr
+
+
+def test_a_recorder_run_shows_what_it_has(recorder_run: Run, tmp_path: Path) -> None:
+    write_report(open_runs([recorder_run.directory]), tmp_path / "out", figures=FIGURES, formats=["png"])
+    text = text_of(tmp_path / "out")
+    assert "training loop outside this package: 1 arm (kd), 2 replicas, epochs 1 to 3, 30 samples an epoch" in text
+    assert (tmp_path / "out" / "shares.png").exists()
+    assert "Figure 1, Bias and variance of every arm: needs predictions" in text
+    assert 'id="outcome"' not in text  # no claims, no heading over nothing
+
+
+def test_an_import_shows_what_it_has(imported_run: Run, tmp_path: Path) -> None:
+    write_report(open_runs([imported_run.directory]), tmp_path / "out", figures=FIGURES, formats=["svg"])
+    text = text_of(tmp_path / "out")
+    assert "Finished predictions of 2 arms (plain, sharp), 3 replicas, on 40 test rows" in text
+    assert (tmp_path / "out" / "bias_variance.svg").exists()
+    assert not (tmp_path / "out" / "bias_variance.png").exists()
+    assert "Means over n = 40 test rows, against" in text
+    assert "dotted line" not in text
+    assert "Figure 4, Regularization samples through training: needs records" in text
+
+
+def test_two_runs_together(study_run: Run, imported_run: Run, tmp_path: Path) -> None:
+    runs = open_runs([study_run.directory, imported_run.directory])
+    write_report(runs, tmp_path / "out", figures=["bias_variance", "shares", "curves"], formats=["png"])
+    frame = pd.read_csv(tmp_path / "out" / "bias_variance.csv")
+    assert frame["run"].unique().tolist() == ["small", "finished"]
+    assert list(json.loads((tmp_path / "out" / "summary.json").read_text())["runs"]) == ["small", "finished"]
+    page = Page(text_of(tmp_path / "out"))
+    identities = [value for tag, found in page.tags if (value := found.get("id"))]
+    assert len(identities) == len(set(identities))
+
+
+def test_runs_of_one_name_are_told_apart(study_run: Run, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(study_run.directory, copy)
+    runs = open_runs([study_run.directory, copy, study_run.directory])
+    assert [run.name for run in runs] == [f"small ({study_run.directory.name})", "small (copy)"]
+    write_report(runs, tmp_path / "out", figures=["curves", "accuracy"], formats=["png"])
+    assert set(pd.read_csv(tmp_path / "out" / "accuracy.csv")["run"]) == {run.name for run in runs}
+
+
+def test_defaults_are_the_newest_run_and_a_folder_in_it(
+    study_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([]) == 2
+    assert "make one with `python -m biasvar.run experiments/digits.yaml`" in capsys.readouterr().err
+    shutil.copytree(study_run.directory, tmp_path / "runs" / "new")
+    (tmp_path / "runs" / "old").mkdir()
+    (tmp_path / "runs" / "old" / "manifest.json").write_text("{}")
+    os.utime(tmp_path / "runs" / "old" / "manifest.json", (1, 1))
+    assert main(["--figures", "accuracy"]) == 0
+    assert capsys.readouterr().out == "runs/new/report/index.html\n"
+    assert (tmp_path / "runs" / "new" / "report" / "accuracy.svg").exists()
+
+
+def test_failed_replicas_are_named(study_run: Run, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(study_run.directory, copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["arms"]["kd"]["failed_replicas"] = [{"replica": 2, "reason": "at chance"}]
+    manifest["status"] = "running"
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    write_report(open_runs([copy]), tmp_path / "out", figures=["bias_variance", "accuracy", "curves"], formats=[])
+    text = text_of(tmp_path / "out")
+    assert "Arm kd (KD): 1 of 4 replicas at chance (2); claims that rest on it are undecided." in text
+    assert "The run is not finished: 8 of 8 arms are complete." in text
+    assert text.count("KD, 1 of 4") == 3
+    claims = pd.read_csv(tmp_path / "out" / "claims.csv")
+    assert set(claims.loc[claims["arms"].str.contains("kd,|kd$"), "overall"]) == {"undecided"}
+
+
+def _truncate(run: Path) -> str:
+    path = sorted(run.glob("predictions/arm=kd/split=test/**/*.parquet"))[0]
+    path.write_bytes(path.read_bytes()[:200])
+    return "damaged or cut short"
+
+
+def _newer(run: Path) -> str:
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 99}))
+    return "99"
+
+
+def _gone(run: Path) -> str:
+    shutil.rmtree(run)
+    return "does not exist"
+
+
+def _empty(run: Path) -> str:
+    (run / "manifest.json").unlink()
+    return "has no manifest.json"
+
+
+@pytest.mark.parametrize("harm", [_truncate, _newer, _gone, _empty])
+def test_a_run_that_cannot_be_read_leaves_everything_as_it_was(
+    study_run: Run, tmp_path: Path, harm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out = tmp_path / "run", tmp_path / "new" / "out"
+    shutil.copytree(study_run.directory, run)
+    words = harm(run)
+    before = tree(tmp_path)
+    assert main([str(run), "--out", str(out)]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("biasvar: error: ")
+    assert shown.err.count("\n") == 1
+    assert words in shown.err
+    assert tree(tmp_path) == before
+    assert not out.parent.exists()
+
+
+def test_a_report_that_fails_leaves_the_old_one_whole(study_run: Run, tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "out"
+    shutil.copytree(study_run.directory, run)
+    assert main([str(run), "--out", str(out), "--figures", "accuracy"]) == 0
+    (out / "notes.txt").write_text("mine")
+    before = tree(out)
+    _truncate(run)
+    assert main([str(run), "--out", str(out)]) == 2
+    assert tree(out) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--figures", "acuracy"], "no figure named 'acuracy', did you mean 'accuracy'? there is: bias_variance"),
+        (["--figures", ""], "--figures needs at least one name"),
+        (["--formats", "pgn"], "no format named 'pgn', did you mean 'png'? there is: png, svg, pdf"),
+        (["--out", "{file}"], "is a file; name a directory"),
+    ],
+)
+def test_bad_options_are_one_line(
+    study_run: Run, tmp_path: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("here")
+    before = tree(study_run.directory)
+    assert main([str(study_run.directory), *(word.format(file=file) for word in arguments)]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("biasvar: error: ")
+    assert shown.count("\n") == 1
+    assert words in shown
+    assert tree(study_run.directory) == before
+    assert file.read_text() == "here"
+
+
+def test_the_command_line_ends_with_the_status() -> None:
+    done = report("no/such/run")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "biasvar: error: no/such/run does not exist; name a run directory, as `python -m biasvar.run` makes it\n"
+    )
