@@ -29,6 +29,7 @@ LOSS_KEYS: dict[str, tuple[set[str], set[str]]] = {
     "masked_distillation": ({"teacher", "temperature", "alpha", "keep"}, set()),
 }
 LossName = Literal["cross_entropy", "label_smoothing", "distillation", "weighted_soft_label", "masked_distillation"]
+MODELS = ("mlp", *(f"resnet{depth}" for depth in (8, 14, 20, 32, 44, 56, 110)), "resnet8x4", "resnet32x4")
 Name = Field(pattern=r"^[a-z][a-z0-9_]*$")
 
 
@@ -37,19 +38,35 @@ class _Section(BaseModel):
 
 
 class Data(_Section):
-    name: Literal["digits"] = "digits"
-    test: int = Field(497, ge=2)  # rows that no training and no choice ever sees
+    name: str = "digits"  # a data set's name, or the path of a Parquet file or folder
+    test: int | None = Field(None, ge=2)  # rows that no training and no choice ever sees; none given: the official ones
     validation: int = Field(200, ge=2)  # rows for choices
     reserved: int = Field(0, ge=0)  # training rows that no student draws: for a teacher disjoint from every student
+    student: int | None = Field(None, ge=1)  # the students' pool; none given: all training rows that remain
+    crop: int = Field(0, ge=0)  # images: pad by so many pixels and crop at random in training
+    flip: bool = False  # images: mirror half of them in training
+
+
+def _known_model(name: str) -> None:
+    if name not in MODELS and ":" not in name:
+        raise ValueError(
+            f"model: no network named {name!r}{_nearest(name, MODELS)}; there is: {', '.join(MODELS)}, or your own as "
+            "package.module:factory"
+        )
 
 
 class Network(_Section):
-    model: Literal["mlp"] = "mlp"
-    hidden: list[int] = Field(min_length=1)
+    model: str = "mlp"  # or a ResNet by name, or the import path of a factory, "package.module:factory"
+    hidden: list[int] = []  # mlp: widths
 
     @model_validator(mode="after")
-    def _positive(self) -> Self:
-        if min(self.hidden) < 1:
+    def _sound(self) -> Self:
+        _known_model(self.model)
+        if self.model == "mlp" and not self.hidden:
+            raise ValueError("hidden: model mlp needs the widths of its hidden layers, such as [24]")
+        if self.model != "mlp" and self.hidden:
+            raise ValueError(f"hidden: only model mlp has it, not {self.model}")
+        if min(self.hidden, default=1) < 1:
             raise ValueError(f"hidden: every width must be at least 1, not {self.hidden}")
         return self
 
@@ -65,10 +82,22 @@ class Schedule(_Section):
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = True
     weight_decay: float = Field(5e-4, ge=0)
-    decay: Literal["cosine", "constant"] = "cosine"
+    decay: Literal["cosine", "constant", "step"] = "cosine"
+    milestones: list[int] = []  # step: epochs after which the rate falls by gamma
+    gamma: float = Field(0.1, gt=0, le=1)
+    warmup: float = Field(0.0, ge=0)  # epochs
+    precision: Literal["float32", "bf16"] = "float32"  # bf16: mixed, where the device is a GPU
 
     @model_validator(mode="after")
     def _nesterov(self) -> Self:
+        if (self.decay == "step") != bool(self.milestones):
+            raise ValueError("milestones: decay step needs them, and only step has them")
+        if sorted({*self.milestones, 0, self.epochs}) != [0, *self.milestones, self.epochs]:
+            raise ValueError(
+                f"milestones: must be increasing epochs between 0 and {self.epochs}, not {self.milestones}"
+            )
+        if self.warmup >= self.epochs:
+            raise ValueError(f"warmup: must be shorter than the {self.epochs} epochs, not {self.warmup:g}")
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov: true needs a momentum above 0")
         return self
@@ -85,16 +114,19 @@ class LearningRate(_Section):
 
 class Teacher(_Section):
     label: str = ""
-    hidden: list[int] = Field([256, 256], min_length=1)
+    model: str = "mlp"
+    hidden: list[int] = Field([256, 256], min_length=1)  # of model mlp
     draw: Literal["fixed", "per_replica"] = "fixed"
     rows: Literal["all", "reserved", "own"] | int = "all"
     epochs: int = Field(60, ge=1)
     batch_size: int = Field(100, ge=1)
     learning_rate: float = Field(0.05, gt=0)
     smoothing: float = Field(0.0, ge=0, lt=1)
+    train_mode: bool = False  # BatchNorm on batch statistics while it teaches, as in the code released with WSL
 
     @model_validator(mode="after")
     def _regime(self) -> Self:
+        _known_model(self.model)
         if (self.draw == "per_replica") != (self.rows == "own"):
             raise ValueError("draw: per_replica goes with rows: own (each replica's own rows), and only with it")
         return self
@@ -150,6 +182,7 @@ class Study(_Section):
     seed: int = Field(0, ge=0)
     replicas: int = Field(16, ge=2)
     backend: Literal["batched", "sequential"] = "batched"
+    keep_teachers: bool = False  # keep trained teachers in the cache folder, for every study that names the same
     threads: int = Field(1, ge=1)
     data: Data = Data()
     student: Network
@@ -169,6 +202,11 @@ class Study(_Section):
     def hash(self) -> str:
         """Identity of the study: everything that can change a number, in canonical JSON."""
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def models(self) -> list[str]:
+        """The network of the student and of each teacher, by name."""
+        return [self.student.model, *(teacher.model for teacher in self.teachers.values())]
 
     def order(self) -> list[str]:
         """The arms in an order in which each follows the arms it uses; the file's order where there is a choice."""
@@ -263,6 +301,8 @@ def _resolved(study: Study) -> Study:
 
 def _faults(study: Study) -> Iterable[str]:
     """What a schema cannot see: keys that do not go together and names that lead nowhere."""
+    if study.backend == "batched" and set(study.models) != {"mlp"}:
+        yield "backend: batched trains model mlp only; use backend: sequential"
     if study.draw.kind == "subsample" and study.draw.rows is None:
         yield "draw.rows: needed for draw.kind subsample"
     if study.draw.kind in ("bootstrap", "seed_only") and study.draw.rows is not None:

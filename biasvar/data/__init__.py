@@ -1,6 +1,20 @@
 """Images and labels as arrays with fixed sample ids; no torch."""
 
-from biasvar.data.datasets import Dataset, load_dataset
+from biasvar.data.dataset import Dataset
+from biasvar.data.datasets import DATASETS, load_dataset
 from biasvar.data.draws import SPLITS, draw_members, generator, split_rows
+from biasvar.data.hub import fetch
+from biasvar.data.splits import check_classes, split_official
 
-__all__ = ["SPLITS", "Dataset", "draw_members", "generator", "load_dataset", "split_rows"]
+__all__ = [
+    "DATASETS",
+    "SPLITS",
+    "Dataset",
+    "check_classes",
+    "draw_members",
+    "fetch",
+    "generator",
+    "load_dataset",
+    "split_official",
+    "split_rows",
+]

@@ -1,69 +1,70 @@
-"""Data sets by name: images, labels and the identity that a sample keeps through every split and epoch."""
+"""Data sets by name or path."""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+import os
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
-DATASETS = ("digits",)
+from biasvar.data.dataset import Dataset
+from biasvar.data.decode import Mode
+from biasvar.data.images import load_images
+from biasvar.data.layout import KNOWN, find_data
+
+DATASETS = ("digits", *KNOWN)
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """Images and labels of one data set, in one fixed order; row i has sample_id i.
+def load_dataset(
+    name_or_path: str | os.PathLike[str],
+    *,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    mode: Mode | None = None,
+) -> Dataset:
+    """The data set of that name, or in that Parquet file or folder.
 
-    Attributes:
-        name: The name the data set was loaded by.
-        images: uint8 (N, H, W), as stored.
-        labels: int64 (N,), in 0 .. C-1.
-        class_names: C names.
-        scale: What a pixel is divided by to lie in [0, 1].
-        note: Where the data comes from, for captions.
-    """
+    "digits" are the 1,797 handwritten 8x8 digits that scikit-learn ships (UCI Optical Recognition of Handwritten
+    Digits, test part; Alpaydin and Kaynak 1998). Every other data set is Parquet in the Hugging Face layout: a column
+    of PNG or JPEG bytes, or of a struct with `bytes`, and a column of integer labels. By name it is looked for as
+    `<name>.parquet`, or as a folder `<name>/` of shards `train*.parquet` and `test*.parquet`, in the folder named by
+    BIASVAR_DATA, else in the cache folder (BIASVAR_CACHE, else ~/.cache/biasvar).
 
-    name: str
-    images: np.ndarray
-    labels: np.ndarray
-    class_names: tuple[str, ...]
-    scale: float
-    note: str
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.class_names)
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 over images and labels: two runs with the same fingerprint saw the same data."""
-        digest = hashlib.sha256()
-        for array in (self.images, self.labels):
-            digest.update(f"{array.dtype.str}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
-
-    def features(self) -> np.ndarray:
-        """The images as float32 rows in [0, 1], shape (N, H * W): what a fully connected network takes."""
-        return (self.images.reshape(len(self.images), -1) / self.scale).astype(np.float32)
-
-
-def load_dataset(name: str) -> Dataset:
-    """The data set of that name.
+    The images are decoded once and kept in the cache folder under the content of the files, so that a changed file is
+    decoded anew; later calls map them into memory. The official split is the `split` column, else the name of the
+    shard. Validation rows are train rows where there is a test split and test rows where there is none.
 
     Args:
-        name: "digits": the 1,797 handwritten 8x8 digits that scikit-learn ships (UCI Optical Recognition of
-            Handwritten Digits, test part; Alpaydin and Kaynak 1998).
+        name_or_path: A name, or the path of a Parquet file or of a folder of shards.
+        image_column: Default "image" or "img".
+        label_column: Default "label", "fine_label" or "labels".
+        mode: "L" or "RGB" converts every image to grey or colour; by default they must all be one or the other.
 
     Raises:
-        ValueError: No data set of that name.
+        FileNotFoundError: The data set is not there; says which file to put where, and how to fetch it.
+        ValueError: No data set of that name, or a file that does not fit; names the file, the row and what is allowed.
+        OSError: The cache folder cannot be written.
 
     >>> data = load_dataset("digits")
     >>> data.images.shape, data.num_classes
     ((1797, 8, 8), 10)
     """
-    if name != "digits":
-        raise ValueError(f"no data set named {name!r}; there is: {', '.join(DATASETS)}")
+    if mode not in (None, "L", "RGB"):
+        raise ValueError(f"mode must be 'L', 'RGB' or None, not {mode!r}")
+    text = os.fspath(name_or_path)
+    if text == "digits":
+        return _digits()
+    is_name = text in KNOWN or not (text.endswith(".parquet") or Path(text).name != text or Path(text).exists())
+    path = find_data(text) if is_name else Path(text).expanduser()
+    name = text if is_name else path.resolve().name.removesuffix(".parquet")
+    data = load_images(
+        name, path, image_column=image_column, label_column=label_column, mode=mode, by_name=is_name
+    )  # fmt: skip
+    return data if is_name else replace(data, path=text)
+
+
+def _digits() -> Dataset:
     from sklearn.datasets import load_digits
 
     digits = load_digits()

@@ -47,18 +47,27 @@ def split_rows(labels: np.ndarray, sizes: Mapping[str, int], *, seed: int) -> di
     if min(sizes.values(), default=0) < 0 or total >= len(labels):
         asked = ", ".join(f"{name} {size}" for name, size in sizes.items())
         raise ValueError(f"cannot take {asked} out of {len(labels)} rows and leave any for the students")
-    rng = generator(seed, "split")
-    key = np.empty(len(labels))
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        key[rows] = (rng.permutation(len(rows)) + rng.random(len(rows))) / len(rows)
-    order = np.argsort(key, kind="stable")
+    order = stratified_order(labels, generator(seed, "split"))
     blocks: dict[str, np.ndarray] = {}
     start = 0
     for name, size in [*sizes.items(), ("student", len(labels) - total)]:
         blocks[name] = np.sort(order[start : start + size])
         start += size
     return blocks
+
+
+def stratified_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """An order of all rows in which every piece of n rows holds each class within one or two of its proportional count.
+
+    >>> labels = np.array([0, 0, 0, 1, 1, 1])
+    >>> sorted(labels[stratified_order(labels, np.random.default_rng(0))[:2]].tolist())
+    [0, 1]
+    """
+    key = np.empty(len(labels))
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        key[rows] = (rng.permutation(len(rows)) + rng.random(len(rows))) / len(rows)
+    return np.argsort(key, kind="stable")
 
 
 def draw_members(

@@ -19,6 +19,7 @@ from biasvar.training.loop import Batch, predict, train
 from biasvar.training.objectives import Objective, make_loss
 from biasvar.training.recorder import Recorder
 from biasvar.training.replicas import Replicas, groups_of
+from biasvar.training.weights import weights_file
 from biasvar.training.workbench import Workbench
 
 JACKKNIFE_GROUPS = 16
@@ -39,12 +40,12 @@ def tune_once(bench: Workbench, name: str, rate: float, replicas: Sequence[int])
     schedule = bench.study.schedule
     net = bench.students(replicas)
     train(
-        net, bench.rows(replicas), _objective(bench, name, replicas), bench.features, bench.labels,
-        epochs=schedule.epochs, batch_size=schedule.batch_size, rate=rate, decay=schedule.decay,
+        net, bench.rows(replicas), _objective(bench, name, replicas), bench.inputs, bench.labels,
+        epochs=schedule.epochs, batch_size=schedule.batch_size, rate_of=bench.rate_of(rate, schedule.epochs),
         seed=bench.study.seed, arm=name,
     )  # fmt: skip
     ids = bench.blocks["validation"]
-    logits = predict(net, bench.features, torch.as_tensor(ids, device=bench.device)).cpu().numpy()
+    logits = predict(net, bench.inputs, torch.as_tensor(ids, device=bench.device)).cpu().numpy()
     numbers = evaluation_metrics(logits, bench.dataset.labels[ids])
     return {"replica": list(replicas), "accuracy": numbers["accuracy"], "nll": numbers["nll"]}
 
@@ -63,6 +64,8 @@ def _objective(bench: Workbench, name: str, replicas: Sequence[int]) -> Objectiv
     if teacher is not None and teacher.ndim == 3:
         # Replicas that only choose a learning rate have no teacher of their own: they borrow one, in turn.
         teacher = teacher[torch.as_tensor([r % len(teacher) for r in replicas], device=bench.device)]
+    # Where the student sees augmented views, so must the teacher that it learns from or is scored against.
+    networks = bench.teacher_networks(teacher_name, replicas) if teacher_name and bench.inputs.augmented else None
     recorded = scale = None
     if arm.weights_from:
         frame = open_run(bench.directory).weights(arm.weights_from, by="replica")
@@ -73,7 +76,7 @@ def _objective(bench: Workbench, name: str, replicas: Sequence[int]) -> Objectiv
         metrics = open_run(bench.directory).metrics.query("arm == @arm.alpha_from and view == 'augmented'")
         means = metrics.pivot(index="replica", columns="epoch", values="loss_weight").loc[list(replicas)]
         scale = torch.as_tensor(np.array(means, dtype=np.float32), device=bench.device)
-    return Objective(make_loss(arm), teacher, recorded, scale, arm.shuffle)
+    return Objective(make_loss(arm), teacher, networks, recorded, scale, arm.shuffle)
 
 
 class _Group:
@@ -93,6 +96,7 @@ class _Group:
         self.rows = run.bench.rows(replicas)
         self.objective = _objective(run.bench, run.name, replicas)
         self.metrics: list[pd.DataFrame] = []
+        self.final: dict[str, np.ndarray] = {}  # logits (R, n, C) of each split after the last epoch
 
     def train(self) -> list[dict[str, Any]]:
         net = self.bench.students(self.replicas)
@@ -126,9 +130,9 @@ class _Group:
                 self._save(net, epoch)
 
         train(
-            net, self.rows, self.objective, self.bench.features, self.bench.labels, epochs=self.epochs,
-            batch_size=schedule.batch_size, rate=self.run.rate, decay=schedule.decay, seed=self.study.seed,
-            arm=self.run.name, start=start, on_batch=on_batch, on_epoch=on_epoch,
+            net, self.rows, self.objective, self.bench.inputs, self.bench.labels, epochs=self.epochs,
+            batch_size=schedule.batch_size, rate_of=self.bench.rate_of(self.run.rate, self.epochs),
+            seed=self.study.seed, arm=self.run.name, start=start, on_batch=on_batch, on_epoch=on_epoch,
         )  # fmt: skip
         self.writer.metrics(self.run.name, self.number, pd.concat(self.metrics, ignore_index=True))
         return self._finish(net)
@@ -153,6 +157,8 @@ class _Group:
         for split in ("validation", "test", *(("train",) if last else ())):
             ids = self._ids(split)
             logits = self._logits(net, ids)
+            if last:
+                self.final[split] = logits.cpu().numpy()
             labels = self.bench.dataset.labels[ids]
             numbers = evaluation_metrics(logits.cpu().numpy(), labels)
             if last and split != "validation":
@@ -171,7 +177,7 @@ class _Group:
             self._note(split, "clean", epoch, numbers, rate)
 
     def _logits(self, net: Replicas, ids: np.ndarray) -> torch.Tensor:
-        return predict(net, self.bench.features, torch.as_tensor(ids, device=self.bench.device))
+        return predict(net, self.bench.inputs, torch.as_tensor(ids, device=self.bench.device))
 
     def _members(self, ids: np.ndarray) -> np.ndarray:
         """bool (R, n): whether the sample is in the replica's draw."""
@@ -187,7 +193,7 @@ class _Group:
         numbers, index = np.unique(jackknife, return_inverse=True)
         for split in ("validation", "test", "train"):
             ids = self._ids(split)
-            logits = self._logits(net, ids).cpu().numpy()
+            logits = self.final[split]
             finite = np.broadcast_to(np.isfinite(logits).all((1, 2))[:, None], logits.shape[:2])
             if split == "train":
                 inside = self._members(ids)
@@ -202,17 +208,10 @@ class _Group:
             if split == "validation":
                 accuracy = evaluation_metrics(logits, self.bench.dataset.labels[ids])["accuracy"]
                 reasons = failures(accuracy, finite[:, 0], len(ids), self.bench.dataset.num_classes)
-        self._write_weights(net)
-        return [{"replica": r, "reason": reason} for r, reason in zip(self.replicas, reasons, strict=True) if reason]
-
-    def _write_weights(self, net: Replicas) -> None:
-        stacked = {name: value.cpu() for name, value in net.parameters().items()}
-        flat = {
-            f"{r}.{name}": value[i].contiguous() for name, value in stacked.items() for i, r in enumerate(self.replicas)
-        }
         path = weights_path(self.writer.directory, self.run.name, self.number)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, safetensors.torch.save(flat))
+        write_bytes(path, weights_file(net, self.replicas))
+        return [{"replica": r, "reason": reason} for r, reason in zip(self.replicas, reasons, strict=True) if reason]
 
     def _save(self, net: Replicas, epoch: int) -> None:
         """Metrics first, then the checkpoint that vouches for them."""

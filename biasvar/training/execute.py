@@ -7,7 +7,6 @@ same number of threads.
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import shutil
 import subprocess
@@ -28,8 +27,16 @@ import biasvar
 from biasvar.records import Run, RunWriter, open_run
 from biasvar.study import Study
 from biasvar.training.replicas import groups_of
-from biasvar.training.tasks import Executor, make_executor, train_group, train_teacher, tune_rate
-from biasvar.training.workbench import Workbench
+from biasvar.training.tasks import (
+    Executor,
+    finish_teacher,
+    make_executor,
+    train_group,
+    train_teacher_group,
+    tune_rate,
+)
+from biasvar.training.weights import file_hashes
+from biasvar.training.workbench import Workbench, teacher_weights_path
 
 
 def default_device() -> torch.device:
@@ -63,15 +70,16 @@ def run_study(study: Study, directory: str | Path, *, device: torch.device | str
     groups = len(groups_of(study.backend, range(study.replicas)))
     teachers = [name for name in study.teachers if name not in writer.manifest.get("teachers", {})]
     families = {} if _tuning_path(writer).exists() else study.learning_rate.families
-    total = len(teachers) + len(families) * len(study.learning_rate.grid) + len(left) * groups
+    total = len(_teacher_tasks(bench, teachers)) + len(families) * len(study.learning_rate.grid) + len(left) * groups
     jobs = min(jobs, total)
     with (
         make_executor(study, writer.directory, device, jobs) as executor,
         tqdm(total=total, disable=None, unit="training", dynamic_ncols=True) as progress,
     ):
         work = partial(_work, executor, jobs, progress)
-        for name, entry in work({name: Task(train_teacher, (name,)) for name in teachers}):
-            writer.update_manifest(teachers={**writer.manifest.get("teachers", {}), name: entry})
+        for key, entry in work(_teacher_tasks(bench, teachers)):
+            if isinstance(key, str):
+                writer.update_manifest(teachers={**writer.manifest.get("teachers", {}), key: entry})
         rates = _learning_rates(writer, study, work)
         _train_arms(writer, study, left, groups, rates, work)
     writer.update_manifest(status="complete")
@@ -106,6 +114,17 @@ def _work(executor: Executor, jobs: int, progress: tqdm, tasks: dict[Any, Task])
             progress.update()
 
 
+def _teacher_tasks(bench: Workbench, names: list[str]) -> dict[Any, Task]:
+    """Training each group of a teacher's replicas, unless its weights are there, and then its logits, by name."""
+    tasks: dict[Any, Task] = {}
+    for name in names:
+        parts = [(name, number) for number in range(len(bench.teacher_groups(name)))]
+        left = [part for part in parts if not teacher_weights_path(bench.directory, *part).exists()]
+        tasks |= {part: Task(train_teacher_group, part) for part in left}
+        tasks[name] = Task(finish_teacher, (name,), frozenset(left))
+    return tasks
+
+
 def _train_arms(
     writer: RunWriter, study: Study, left: list[str], groups: int, rates: dict[str, float], work: Work
 ) -> None:
@@ -131,12 +150,11 @@ def _train_arms(
 
 def _outcome(writer: RunWriter, name: str, groups: list[dict[str, Any]]) -> dict[str, Any]:
     """What the manifest says of an arm that is done."""
-    files = sorted((writer.directory / "weights" / f"arm={name}").glob("*.safetensors"))
     failed = [item for group in groups for item in group["failed_replicas"]]
     return {
         "status": "complete",
         "failed_replicas": sorted(failed, key=lambda item: item["replica"]),
-        "weights_sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+        "weights_sha256": file_hashes(writer.directory / "weights" / f"arm={name}"),
         "seconds": round(sum(group["seconds"] for group in groups), 2),
     }
 
@@ -181,15 +199,13 @@ def _commit() -> str | None:
 def _write_samples(writer: RunWriter, bench: Workbench) -> None:
     if (writer.directory / "membership.parquet").exists():
         return
-    n = len(bench.dataset.labels)
-    split = np.full(n, "train", dtype=object)
-    pool = np.full(n, None, dtype=object)
-    for name, ids in bench.blocks.items():
-        if name in ("test", "validation"):
-            split[ids] = name
-        else:
-            pool[ids] = name
-    writer.samples(np.arange(n), bench.dataset.labels, split, pool)
+    ids = bench.used_ids
+    split = np.full(len(ids), "train", dtype=object)
+    pool = np.full(len(ids), None, dtype=object)
+    for name, block in bench.blocks.items():
+        held_out = name in ("test", "validation")
+        (split if held_out else pool)[np.isin(ids, block)] = name
+    writer.samples(ids, bench.dataset.labels[ids], split, pool)
     writer.membership(bench.blocks["student"], bench.draw(range(bench.study.replicas)))
 
 

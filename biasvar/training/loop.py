@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from biasvar.data.draws import generator
+from biasvar.training.inputs import Inputs
 from biasvar.training.objectives import Objective
 from biasvar.training.replicas import Replicas
 
@@ -62,13 +63,12 @@ def train(
     replicas: Replicas,
     rows: Rows,
     objective: Objective,
-    features: torch.Tensor,
+    inputs: Inputs,
     labels: torch.Tensor,
     *,
     epochs: int,
     batch_size: int,
-    rate: float,
-    decay: str,
+    rate_of: Callable[[int, int], float],
     seed: int,
     arm: str = "",
     start: int = 0,
@@ -81,11 +81,10 @@ def train(
         replicas: The networks.
         rows: Their training rows.
         objective: The loss.
-        features: (N, ...) inputs by sample id, on the device.
+        inputs: What the network is given, by sample id.
         labels: int (N,) by sample id, on the device.
         epochs, batch_size: Of the schedule; the last batch of an epoch may be smaller.
-        rate: Learning rate at the first step.
-        decay: "cosine" (to zero at the last step) or "constant".
+        rate_of: The learning rate of a step, from the steps taken before and the steps of an epoch.
         seed: Of the study: with the replica and the epoch it gives the batch order.
         arm: Adds to the seed of what is random in one arm only (shuffled weights, random masks).
         on_batch: Called before each update, with the epoch.
@@ -93,9 +92,11 @@ def train(
     """
     device = labels.device
     all_ids = torch.as_tensor(rows.ids, device=device)
-    all_counts = None if rows.counts is None else torch.as_tensor(rows.counts, device=device, dtype=features.dtype)
+    all_counts = (
+        None if rows.counts is None else torch.as_tensor(rows.counts, device=device, dtype=torch.get_default_dtype())
+    )
     steps = math.ceil(all_ids.shape[1] / batch_size)
-    now = rate
+    now = 0.0
     for epoch in range(start + 1, epochs + 1):
         replicas.train(True)
         order = torch.as_tensor(rows.orders(seed, epoch), device=device)
@@ -108,16 +109,16 @@ def train(
         for step in range(steps):
             piece = slice(step * batch_size, (step + 1) * batch_size)
             ids = epoch_ids[:, piece]
-            logits = replicas(features[ids])
+            x = inputs.training(ids, rows.replicas, epoch)
+            logits = replicas(x)
             truth = labels[ids]
-            teacher = objective.teacher_logits(ids)
+            teacher = objective.teacher_logits(ids, x)
             batch_keys = None if keys is None else keys[:, piece]
             losses, weights = objective(ids, logits, truth, teacher, epoch, batch_keys)
             counts = None if epoch_counts is None else epoch_counts[:, piece]
             if on_batch is not None:
                 on_batch(epoch, Batch(ids, logits, truth, teacher, weights, counts))
-            if decay == "cosine":
-                now = rate * 0.5 * (1 + math.cos(math.pi * ((epoch - 1) * steps + step) / (epochs * steps)))
+            now = rate_of((epoch - 1) * steps + step, steps)
             if counts is None:
                 replicas.step(losses.mean(-1), now)
             else:
@@ -127,12 +128,12 @@ def train(
 
 
 @torch.no_grad()
-def predict(replicas: Replicas, features: torch.Tensor, ids: torch.Tensor, *, chunk: int = 4096) -> torch.Tensor:
+def predict(replicas: Replicas, inputs: Inputs, ids: torch.Tensor, *, chunk: int | None = None) -> torch.Tensor:
     """(R, n, C) float64 logits of the n samples, in evaluation mode; the same samples for every replica."""
     replicas.train(False)
     size = next(iter(replicas.parameters().values())).shape[0]
     pieces = []
-    for piece in ids.split(chunk):
-        x = features[piece]
+    for piece in ids.split(chunk or inputs.chunk):
+        x = inputs.clean(piece)
         pieces.append(replicas(x.expand(size, *x.shape)).double())
     return torch.cat(pieces, dim=1)

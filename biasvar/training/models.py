@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import torch
@@ -40,8 +40,8 @@ class MLP(nn.Module):
         return x
 
 
-def build_model(seed: int, in_features: int, hidden: Sequence[int], num_classes: int) -> MLP:
-    """An MLP whose initial weights depend on `seed` alone (drawn on the CPU, so that every device starts the same)."""
+def seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
+    """What `make` builds, its weights drawn from `seed` alone (on the CPU, so that every device starts the same)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return MLP(in_features, hidden, num_classes)
+        return make()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,8 +19,10 @@ class Objective:
 
     Attributes:
         loss: A module of `biasvar.training.losses` with reduction "none".
-        teacher: (N, C) logits by sample id, or (R, N, C) when each replica has its own; also what an arm without a
-            teacher in its loss is scored against; None without any teacher.
+        teacher: (N, C) clean logits by sample id, or (R, N, C) when each replica has its own; also what an arm without
+            a teacher in its loss is scored against; None without any teacher.
+        networks: The teacher itself, once for all replicas or one each, where it has to see the student's augmented
+            view; None where the clean logits serve.
         recorded: (R, N) weights of a recorded run by sample id, or None.
         scale: (R, epochs) factor on alpha, or None.
         shuffle: Shuffle the loss's own weights within the batch.
@@ -27,6 +30,7 @@ class Objective:
 
     loss: nn.Module
     teacher: torch.Tensor | None = None
+    networks: Sequence[nn.Module] | None = None
     recorded: torch.Tensor | None = None
     scale: torch.Tensor | None = None
     shuffle: bool = False
@@ -36,8 +40,11 @@ class Objective:
         """Whether `__call__` needs random keys to order a batch by."""
         return self.shuffle or getattr(self.loss, "keep", None) == "random"
 
-    def teacher_logits(self, ids: torch.Tensor) -> torch.Tensor | None:
-        """(R, B, C) teacher logits of (R, B) sample ids."""
+    def teacher_logits(self, ids: torch.Tensor, views: torch.Tensor | None = None) -> torch.Tensor | None:
+        """(R, B, C) teacher logits of (R, B) samples: of their augmented views where given and needed, else clean."""
+        if views is not None and self.networks is not None:
+            with torch.no_grad():
+                return torch.stack([self.networks[i % len(self.networks)](x) for i, x in enumerate(views)])
         if self.teacher is None or self.teacher.ndim == 2:
             return None if self.teacher is None else self.teacher[ids]
         return self.teacher[torch.arange(len(ids), device=ids.device)[:, None], ids]

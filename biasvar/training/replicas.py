@@ -94,16 +94,27 @@ class BatchedReplicas:
 
 
 class SequentialReplica:
-    """One network as it is, behind the same interface with R = 1; any module, buffers and all."""
+    """One network as it is, behind the same interface with R = 1; any module, buffers and all.
 
-    def __init__(self, models: Sequence[nn.Module], *, momentum: float, nesterov: bool, weight_decay: float) -> None:
-        (self._model,) = models
+    Images (B, C, H, W) run in channels_last memory order, which convolutions on CPUs and GPUs prefer; with
+    `precision` "bf16" a CUDA device runs the forward pass in mixed precision.
+    """
+
+    def __init__(
+        self, models: Sequence[nn.Module], *, momentum: float, nesterov: bool, weight_decay: float,
+        precision: str = "float32",
+    ) -> None:  # fmt: skip
+        (model,) = models
+        self._model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._optimizer = torch.optim.SGD(
             self._model.parameters(), lr=1.0, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
         )
+        self._mixed = precision == "bf16"
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return self._model(x[0])[None]
+        only = x[0].contiguous(memory_format=torch.channels_last) if x.ndim == 5 else x[0]
+        with torch.autocast("cuda", torch.bfloat16, enabled=self._mixed and x.device.type == "cuda"):
+            return self._model(only).float()[None] if self._mixed else self._model(only)[None]
 
     def train(self, mode: bool) -> None:
         self._model.train(mode)
@@ -133,11 +144,15 @@ class SequentialReplica:
 
 
 def make_replicas(
-    backend: Backend, models: Sequence[nn.Module], *, momentum: float, nesterov: bool, weight_decay: float
-) -> Replicas:
+    backend: Backend, models: Sequence[nn.Module], *, momentum: float, nesterov: bool, weight_decay: float,
+    precision: str = "float32",
+) -> Replicas:  # fmt: skip
     """The replicas of one group: any number for "batched", one for "sequential"."""
-    kind = BatchedReplicas if backend == "batched" else SequentialReplica
-    return kind(models, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
+    if backend == "batched":
+        return BatchedReplicas(models, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
+    return SequentialReplica(
+        models, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, precision=precision
+    )
 
 
 def groups_of(backend: Backend, replicas: Sequence[int]) -> list[list[int]]:

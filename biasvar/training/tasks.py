@@ -21,12 +21,14 @@ import numpy as np
 import torch
 
 from biasvar.errors import BiasvarError
-from biasvar.records import RunWriter, write_json
+from biasvar.records import RunWriter, write_bytes, write_json
 from biasvar.records.writer import read_manifest
 from biasvar.study import Study
 from biasvar.training.arm import ArmRun, train_arm_group, tune_once
 from biasvar.training.evaluate import evaluation_metrics
-from biasvar.training.workbench import Workbench
+from biasvar.training.replicas import groups_of
+from biasvar.training.weights import cached_teacher, file_hashes, weights_file
+from biasvar.training.workbench import Workbench, teacher_weights_path
 
 TUNING_REPLICAS_FROM = 1_000_000  # replicas on which a learning rate is chosen are no replicas of the study
 
@@ -95,22 +97,43 @@ def _here() -> tuple[Workbench, RunWriter]:
     return _bench, _writer
 
 
-def train_teacher(name: str) -> dict[str, Any]:
-    """Train a teacher and write its logits; returns what the manifest says of it."""
+def train_teacher_group(name: str, number: int) -> None:
+    """Train some replicas of a teacher and save their weights; taken from the cache where the study keeps teachers."""
+    bench, writer = _here()
+    path = teacher_weights_path(writer.directory, name, number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replicas = bench.teacher_groups(name)[number]
+    kept = cached_teacher(bench, name, replicas) if bench.study.keep_teachers else None
+    if kept is not None and kept.exists():
+        write_bytes(path, kept.read_bytes())
+        return
+    content = weights_file(bench.train_teacher(name, replicas), replicas)
+    write_bytes(path, content)
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(kept, content)
+
+
+def finish_teacher(name: str) -> dict[str, Any]:
+    """Write the clean logits of a trained teacher; returns what the manifest says of it."""
     bench, writer = _here()
     teacher = bench.study.teachers[name]
-    logits, member = bench.train_teacher(name)
     fixed = teacher.draw == "fixed"
-    ids = np.arange(logits.shape[1])
+    ids = bench.used_ids
+    where = torch.as_tensor(ids, device=bench.device)
+    networks = bench.teacher_networks(name, range(1 if fixed else bench.study.replicas))
+    logits = np.stack([_clean_logits(bench, network, where) for network in networks])
+    member = bench.teacher_members(name)[:, ids]
     writer.teacher(name, ids, logits[0] if fixed else logits, member[0] if fixed else member)
-    labels = bench.dataset.labels
+    labels = bench.dataset.labels[ids]
     entry: dict[str, Any] = {
         **teacher.model_dump(),
         "regime": teacher.regime,
         "training_rows": int(member.sum(1).mean()),
+        "weights_sha256": file_hashes(writer.directory / "weights" / f"teacher={name}"),
     }
     for split in ("test", "validation"):
-        rows = bench.blocks[split]
+        rows = np.isin(ids, bench.blocks[split])
         numbers = evaluation_metrics(logits[:, rows].astype(np.float64), labels[rows])
         entry.update({f"{key}_{split}": float(value.mean()) for key, value in numbers.items()})
     right = (logits.argmax(-1) == labels) & member
@@ -118,10 +141,18 @@ def train_teacher(name: str) -> dict[str, Any]:
     return entry
 
 
+@torch.no_grad()
+def _clean_logits(bench: Workbench, network: torch.nn.Module, ids: torch.Tensor) -> np.ndarray:
+    network.train(False)
+    return torch.cat([network(bench.inputs.clean(piece)).float() for piece in ids.split(bench.inputs.chunk)]).cpu().numpy()
+
+
 def tune_rate(arm: str, rate: float, replicas: int) -> dict[str, Any]:
     """Validation accuracy and loss of an arm at one learning rate, by replica."""
     bench, _ = _here()
-    return tune_once(bench, arm, rate, range(TUNING_REPLICAS_FROM, TUNING_REPLICAS_FROM + replicas))
+    numbers = range(TUNING_REPLICAS_FROM, TUNING_REPLICAS_FROM + replicas)
+    parts = [tune_once(bench, arm, rate, group) for group in groups_of(bench.study.backend, numbers)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def train_group(name: str, number: int, rate: float) -> dict[str, Any]:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
+from torch import nn
 
-from biasvar.data import Dataset, draw_members, generator, load_dataset, split_rows
+from biasvar.data import Dataset, check_classes, draw_members, generator, load_dataset, split_official
 from biasvar.records import open_run
 from biasvar.study import Study, Teacher
-from biasvar.training.loop import Rows, predict, train
+from biasvar.training.inputs import Features, Images, Inputs
+from biasvar.training.loop import Rows, train
 from biasvar.training.losses import CrossEntropyLoss, LabelSmoothingLoss
-from biasvar.training.models import build_model
+from biasvar.training.models import MLP, seeded
 from biasvar.training.objectives import Objective
-from biasvar.training.replicas import Replicas, make_replicas
+from biasvar.training.replicas import Replicas, groups_of, make_replicas
+from biasvar.training.resnets import build_network, load_network
+from biasvar.training.schedules import rate_at
 
 
 @dataclass
@@ -27,7 +32,8 @@ class Workbench:
         study, dataset: What is studied.
         blocks: Sample ids of "test", "validation", "reserved" and "student" (the students' pool).
         device: Where everything is trained.
-        features, labels: Of all samples, by sample id, on the device.
+        inputs: What a network is given, by sample id, on the device.
+        labels: int64, by sample id, on the device.
         directory: The run directory, from which trained teachers and records are read.
     """
 
@@ -35,23 +41,47 @@ class Workbench:
     dataset: Dataset
     blocks: dict[str, np.ndarray]
     device: torch.device
-    features: torch.Tensor
+    inputs: Inputs
     labels: torch.Tensor
     directory: Path
     _teachers: dict[str, torch.Tensor] = field(default_factory=dict)
 
     @staticmethod
     def open(study: Study, directory: str | Path, device: torch.device) -> Workbench:
-        dataset = load_dataset(study.data.name)
-        sizes = {"test": study.data.test, "validation": study.data.validation, "reserved": study.data.reserved}
-        blocks = split_rows(dataset.labels, sizes, seed=study.seed)
-        features = torch.as_tensor(dataset.features(), device=device)
-        labels = torch.as_tensor(dataset.labels, device=device)
-        bench = Workbench(study, dataset, blocks, device, features, labels, Path(directory))
+        data = study.data
+        dataset = load_dataset(data.name)
+        blocks = split_official(
+            dataset, test=data.test, validation=data.validation, reserved=data.reserved, student=data.student,
+            seed=study.seed,
+        )  # fmt: skip
+        check_classes(dataset, {name: ids for name, ids in blocks.items() if len(ids)})
+        inputs: Inputs
+        if set(study.models) == {"mlp"}:
+            if data.crop or data.flip:
+                raise ValueError("data.crop and data.flip are for networks that take images, not for model mlp")
+            inputs = Features(torch.as_tensor(dataset.features(), device=device))
+        else:
+            values = torch.as_tensor(np.array(dataset.images), device=device)
+            inputs = Images(
+                values,
+                dataset.mean.tolist(),
+                dataset.std.tolist(),
+                dataset.scale,
+                study.seed,
+                crop=data.crop,
+                flip=data.flip,
+            )
+        labels = torch.as_tensor(np.array(dataset.labels), device=device)
+        bench = Workbench(study, dataset, blocks, device, inputs, labels, Path(directory))
         bench.rows([0])  # draws that cannot be are refused here, before anything is written
         for name, teacher in study.teachers.items():
             bench.teacher_rows(name, teacher)
         return bench
+
+    @property
+    def used_ids(self) -> np.ndarray:
+        """The samples of the study, sorted."""
+        return np.sort(np.concatenate(list(self.blocks.values())))
 
     @property
     def train_ids(self) -> np.ndarray:
@@ -72,16 +102,41 @@ class Workbench:
 
     def students(self, replicas: Sequence[int]) -> Replicas:
         """Fresh students; replica r starts from the same weights in every arm."""
-        return self._networks("init", replicas, self.study.student.hidden)
+        student = self.study.student
+        return self._networks([self.model(student.model, student.hidden, "init", r) for r in replicas])
 
-    def _networks(self, purpose: str, replicas: Sequence[int], hidden: Sequence[int]) -> Replicas:
+    def model(self, name: str, hidden: Sequence[int], purpose: str, replica: int) -> nn.Module:
+        """A fresh network on the device; its weights depend on the seed, the purpose and the replica alone."""
+        images = self.dataset.images
+        channels = images.shape[3] if images.ndim == 4 else 1
+        classes = self.dataset.num_classes
+
+        def make() -> nn.Module:
+            if name == "mlp":
+                mlp = MLP(int(np.prod(images.shape[1:])), hidden, classes)
+                return mlp if isinstance(self.inputs, Features) else nn.Sequential(nn.Flatten(), mlp)
+            if ":" in name:
+                size = (images.shape[1], images.shape[2])
+                return load_network(name, in_channels=channels, num_classes=classes, image_size=size)
+            return build_network(name, in_channels=channels, num_classes=classes)
+
+        seed = int(generator(self.study.seed, purpose, replica).integers(2**62))
+        return seeded(seed, make).to(self.device)
+
+    def _networks(self, models: Sequence[nn.Module]) -> Replicas:
         schedule = self.study.schedule
-        in_features, classes = self.features.shape[1], self.dataset.num_classes
-        seeds = [int(generator(self.study.seed, purpose, r).integers(2**62)) for r in replicas]
-        models = [build_model(seed, in_features, hidden, classes).to(self.device) for seed in seeds]
         return make_replicas(
-            "batched" if len(replicas) > 1 else self.study.backend, models, momentum=schedule.momentum,
-            nesterov=schedule.nesterov, weight_decay=schedule.weight_decay,
+            self.study.backend, models, momentum=schedule.momentum,
+            nesterov=schedule.nesterov, weight_decay=schedule.weight_decay, precision=schedule.precision,
+        )  # fmt: skip
+
+    def rate_of(self, base: float, epochs: int) -> Callable[[int, int], float]:
+        """The learning rate by step: the study's schedule, its milestones in proportion to the epochs."""
+        schedule = self.study.schedule
+        scale = epochs / schedule.epochs
+        return lambda step, steps: rate_at(
+            schedule.decay, base, step, steps, epochs, warmup=schedule.warmup * scale,
+            milestones=[m * scale for m in schedule.milestones], gamma=schedule.gamma,
         )  # fmt: skip
 
     def teacher_rows(self, name: str, teacher: Teacher) -> Rows:
@@ -100,37 +155,68 @@ class Workbench:
             ids = np.sort(order[:size])
         return Rows(ids[None], None, [0])
 
-    def train_teacher(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Train a teacher; returns its logits on every sample (T, N, C) and who was in its training rows (T, N).
+    def teacher_groups(self, name: str) -> list[list[int]]:
+        """Which of a teacher's replicas train together: one for a fixed teacher, the study's for one a replica."""
+        fixed = self.study.teachers[name].draw == "fixed"
+        return groups_of(self.study.backend, range(1 if fixed else self.study.replicas))
 
-        T is 1 for a fixed teacher, the number of replicas for a teacher a replica. All teachers start from the same
-        weights (where the shape allows) and visit their rows in the same order, so that two that differ in one setting
-        differ by that setting only.
+    def train_teacher(self, name: str, replicas: Sequence[int]) -> Replicas:
+        """Train a teacher, or some of its replicas.
+
+        All teachers start from the same weights (where the shape allows) and visit their rows in the same order, so
+        that two that differ in one setting differ by that setting only.
         """
         teacher = self.study.teachers[name]
-        rows = self.teacher_rows(name, teacher)
-        net = self._networks("teacher init", rows.replicas, teacher.hidden)
+        net = self._networks([self.model(teacher.model, teacher.hidden, "teacher init", r) for r in replicas])
         loss = (
             LabelSmoothingLoss(smoothing=teacher.smoothing, reduction="none")
             if teacher.smoothing
             else CrossEntropyLoss(reduction="none")
         )
+        rows = self.teacher_rows(name, teacher)
+        if teacher.draw == "per_replica":
+            rows = self.rows(replicas)
         train(
-            net, rows, Objective(loss), self.features, self.labels, epochs=teacher.epochs,
-            batch_size=teacher.batch_size, rate=teacher.learning_rate, decay=self.study.schedule.decay,
+            net, rows, Objective(loss), self.inputs, self.labels, epochs=teacher.epochs,
+            batch_size=teacher.batch_size, rate_of=self.rate_of(teacher.learning_rate, teacher.epochs),
             seed=int(generator(self.study.seed, "teacher").integers(2**31)),
         )  # fmt: skip
-        everyone = torch.arange(len(self.labels), device=self.device)
-        logits = predict(net, self.features, everyone).float().cpu().numpy()
-        member = np.zeros(logits.shape[:2], dtype=bool)
+        return net
+
+    def teacher_members(self, name: str) -> np.ndarray:
+        """bool (T, N): the training rows of a teacher, by sample id."""
+        rows = self.teacher_rows(name, self.study.teachers[name])
+        member = np.zeros((len(rows.ids), len(self.labels)), dtype=bool)
         for i, row in enumerate(rows.ids):
-            counted = row if rows.counts is None else row[rows.counts[i] > 0]
-            member[i, counted] = True
-        return logits, member
+            member[i, row if rows.counts is None else row[rows.counts[i] > 0]] = True
+        return member
+
+    def teacher_networks(self, name: str, replicas: Sequence[int]) -> list[nn.Module]:
+        """The trained teacher for each of these replicas (one for all, if it is fixed), frozen."""
+        teacher = self.study.teachers[name]
+        wanted = [0] if teacher.draw == "fixed" else [r % self.study.replicas for r in replicas]
+        networks: dict[int, nn.Module] = {}
+        for number, group in enumerate(self.teacher_groups(name)):
+            here = [r for r in wanted if r in group]
+            saved = load_file(teacher_weights_path(self.directory, name, number)) if here else {}
+            for r in here:
+                network = self.model(teacher.model, teacher.hidden, "teacher init", r)
+                prefix = f"{r}."
+                network.load_state_dict({k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)})
+                networks[r] = network.train(teacher.train_mode).requires_grad_(False)
+        return [networks[r] for r in wanted]
 
     def teacher(self, name: str) -> torch.Tensor:
-        """A trained teacher's logits by sample id: (N, C), or (R, N, C) for a teacher a replica."""
+        """A trained teacher's clean logits by sample id: (N, C), or (R, N, C) for a teacher a replica."""
         if name not in self._teachers:
-            logits = np.array(open_run(self.directory).teacher(name).logits, dtype=np.float32)
-            self._teachers[name] = torch.as_tensor(logits, device=self.device)
+            stored = open_run(self.directory).teacher(name)
+            logits = np.asarray(stored.logits, dtype=np.float32)
+            table = np.full((*logits.shape[:-2], len(self.labels), logits.shape[-1]), np.nan, dtype=np.float32)
+            table[..., stored.sample_ids, :] = logits
+            self._teachers[name] = torch.as_tensor(table, device=self.device)
         return self._teachers[name]
+
+
+def teacher_weights_path(directory: Path, name: str, number: int) -> Path:
+    """The trained weights of one group of a teacher's replicas, names "<replica>.<parameter>"."""
+    return directory / "weights" / f"teacher={name}" / f"group={number:03d}.safetensors"

@@ -286,4 +286,4 @@ def test_ctrl_c_leaves_a_run_that_resumes(tmp_path, tiny_study):
 def test_tasks_need_their_set_up(monkeypatch):
     monkeypatch.setattr(tasks, "_bench", None)
     with pytest.raises(AssertionError):
-        tasks.train_teacher("main")
+        tasks.finish_teacher("main")

@@ -8,11 +8,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from biasvar.training.inputs import Features
 from biasvar.training.loop import Rows, predict, train
 from biasvar.training.losses import CrossEntropyLoss, DistillationLoss, WeightedSoftLabelLoss
-from biasvar.training.models import MLP, build_model
+from biasvar.training.models import MLP, seeded
 from biasvar.training.objectives import Objective
 from biasvar.training.replicas import BatchedReplicas, SequentialReplica, groups_of, make_replicas
+from biasvar.training.schedules import rate_at
 
 R, N, D, C = 3, 40, 6, 4
 SETTINGS = {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-3}
@@ -29,7 +31,7 @@ def data():
 
 def models(kind=None):
     if kind is None:
-        return [build_model(r, D, [8, 5], C).double() for r in range(R)]
+        return [seeded(r, lambda: MLP(D, [8, 5], C)).double() for r in range(R)]
     torch.manual_seed(0)
     return [nn.Sequential(nn.Linear(D, 8), nn.Tanh(), nn.Linear(8, C)).double() for _ in range(R)]
 
@@ -41,8 +43,9 @@ def rows_of(replicas, counts=None):
 
 def run(net, replicas, objective, data, counts=None, **options):
     features, labels, _ = data
-    settings = {"epochs": 5, "batch_size": 8, "rate": 0.1, "decay": "cosine", "seed": 7, **options}
-    train(net, rows_of(replicas, counts), objective, features, labels, **settings)
+    rate_of = lambda step, steps: rate_at("cosine", 0.1, step, steps, 5)  # noqa: E731
+    settings = {"epochs": 5, "batch_size": 8, "rate_of": rate_of, "seed": 7, **options}
+    train(net, rows_of(replicas, counts), objective, Features(features), labels, **settings)
     return net.parameters()
 
 
@@ -118,13 +121,13 @@ def test_stacked_forward_is_the_network_itself():
 def test_prediction_is_chunked_without_effect(data):
     net = BatchedReplicas(models(), **SETTINGS)
     ids = torch.arange(N)
-    torch.testing.assert_close(predict(net, data[0], ids, chunk=7), predict(net, data[0], ids))
+    torch.testing.assert_close(predict(net, Features(data[0]), ids, chunk=7), predict(net, Features(data[0]), ids))
 
 
 def test_initial_weights_depend_on_the_seed_alone():
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
-    a, b, c = build_model(5, D, [8], C), build_model(5, D, [8], C), build_model(6, D, [8], C)
+    a, b, c = (seeded(seed, lambda: MLP(D, [8], C)) for seed in (5, 5, 6))
     assert torch.equal(before, torch.random.get_rng_state())
     assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
     assert not torch.equal(a.layers[0].weight, c.layers[0].weight)

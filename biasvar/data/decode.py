@@ -1,0 +1,118 @@
+"""Encoded images to one uint8 array, in threads."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+Mode = Literal["L", "RGB"]
+SLICE = 128  # images a thread decodes at a time
+_CONVERTIBLE = {"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"}
+
+
+class Decoder:
+    """Decodes batches of images that must all be alike; the first one says how.
+
+    Args:
+        mode: None takes images as they are, all grey ("L") or all colour ("RGB"). A mode converts every image to it
+            (a palette is looked up, an alpha channel dropped).
+        locate: Says where sample i is, such as "data.parquet: row 7", for errors.
+
+    Attributes:
+        shape: Of one image, (H, W) or (H, W, 3), once the first is decoded.
+        formats: How many images of each file format.
+    """
+
+    def __init__(self, *, mode: Mode | None, locate: Callable[[int], str]) -> None:
+        self.shape: tuple[int, ...] = ()
+        self.formats: Counter[str] = Counter()
+        self._mode = mode
+        self._locate = locate
+        self._done = 0
+
+    @contextmanager
+    def threads(self) -> Iterator[ThreadPoolExecutor]:
+        """As many threads as this process may use cores.
+
+        Pillow decodes without the interpreter's lock: two threads help for photographs, hardly for 32x32 pixels.
+        """
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        with ThreadPoolExecutor(cores) as pool:
+            yield pool
+
+    def decode(self, encoded: Sequence[bytes | None], pool: ThreadPoolExecutor) -> np.ndarray:
+        """The next images, uint8 (n, H, W) or (n, H, W, 3).
+
+        Raises:
+            ValueError: An image is missing, corrupt, of another size or kind than the first; names the first such row.
+        """
+        if not self.shape:
+            first, _ = self._one(encoded[0], 0)
+            self.shape = first.shape
+        out = np.empty((len(encoded), *self.shape), dtype=np.uint8)
+
+        def work(start: int) -> Counter[str]:
+            formats: Counter[str] = Counter()
+            for i in range(start, min(start + SLICE, len(encoded))):
+                out[i], kind = self._one(encoded[i], self._done + i)
+                formats[kind] += 1
+            return formats
+
+        for formats in pool.map(work, range(0, len(encoded), SLICE)):  # in order: the first fault is the one named
+            self.formats.update(formats)
+        self._done += len(encoded)
+        return out
+
+    def _one(self, data: bytes | None, sample: int) -> tuple[np.ndarray, str]:
+        if data is None:
+            raise ValueError(f"{self._locate(sample)} has no image bytes; needed: the bytes of a PNG or JPEG file")
+        try:
+            with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
+                self._check(image, sample)
+                kind = str(image.format)
+                pixels = np.asarray(image if self._mode in (None, image.mode) else image.convert(self._mode))
+        except _OddImage as odd:
+            raise ValueError(str(odd)) from None
+        except MemoryError:
+            raise
+        except Exception as error:  # Pillow's plugins raise whatever their parsing meets
+            why = str(error).split("<")[0].strip() or type(error).__name__
+            raise ValueError(f"{self._locate(sample)} is no image that can be read as PNG or JPEG ({why})") from None
+        return pixels, kind
+
+    def _check(self, image: Image.Image, sample: int) -> None:
+        """Size and kind, before any pixel is decoded."""
+        if self._mode is None and image.mode not in ("L", "RGB"):
+            raise _OddImage(
+                f"{self._locate(sample)} has pixels of kind {image.mode!r}; needed: 8-bit grey 'L' or colour 'RGB' "
+                f"(mode='L' or mode='RGB' converts)"
+            )
+        if image.mode not in _CONVERTIBLE:
+            raise _OddImage(f"{self._locate(sample)} has pixels of kind {image.mode!r}; needed: 8 bits a channel")
+        colour = (self._mode or image.mode) == "RGB"
+        size = (image.height, image.width)
+        if not self.shape:
+            return
+        if size != self.shape[:2]:
+            raise _OddImage(
+                f"{self._locate(sample)} is {size[1]}x{size[0]} pixels, the first image {self.shape[1]}x"
+                f"{self.shape[0]}; all images of a data set must have one size"
+            )
+        if colour != (len(self.shape) == 3):
+            kinds = ("colour", "grey") if colour else ("grey", "colour")
+            raise _OddImage(
+                f"{self._locate(sample)} is {kinds[0]}, the first image {kinds[1]}; all must be alike "
+                f"(mode='L' or mode='RGB' converts)"
+            )
+
+
+class _OddImage(Exception):
+    """A sound image that does not fit the data set."""

@@ -1,0 +1,163 @@
+"""Image data sets from Parquet files: decoded once, kept as .npy files, memory-mapped from then on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from biasvar.data.cache import cached
+from biasvar.data.dataset import Dataset, Measured, measure
+from biasvar.data.decode import Decoder, Mode
+from biasvar.data.layout import KNOWN, Shard, cache_folder, shards
+from biasvar.data.parquet import Contents, encoded_images, read_contents
+
+FORMAT = 1  # of what is kept; a change makes every data set be decoded anew
+SCALE = 255.0
+
+
+def load_images(
+    name: str, path: Path, *, image_column: str | None, label_column: str | None, mode: Mode | None, by_name: bool
+) -> Dataset:
+    """The data set in the Parquet file or folder at `path`; see :func:`biasvar.data.load_dataset`."""
+    found = shards(path)
+    known = KNOWN.get(name) if by_name and label_column is None and mode is None else None
+    classes = None if known is None else known.num_classes
+    choices = [image_column, label_column, mode, classes]
+    key = hashlib.sha256(json.dumps([FORMAT, choices, *map(_identity, found)]).encode()).hexdigest()
+    place = cache_folder() / "decoded" / f"{re.sub(r'[^A-Za-z0-9_-]', '-', name)}-{key[:16]}"
+
+    def fill(folder: Path) -> None:
+        contents = read_contents(found, image_column=image_column, label_column=label_column)
+        _decode_into(folder, contents, mode, name if known else None)
+
+    kept, images, labels, original_index = cached(place, fill, _read)
+    train = kept["train_rows"]
+    split = None if train is None else np.where(np.arange(len(labels)) < train, "train", "test")
+    return Dataset(
+        name=name,
+        images=images,
+        labels=labels,
+        class_names=tuple(kept["class_names"]),
+        scale=SCALE,
+        note=_note(known.title if known else name, kept, images.shape, _source(path) or kept["source"]),
+        split=split,
+        original_index=original_index,
+        _measured=Measured(np.array(kept["mean"]), np.array(kept["std"]), kept["fingerprint"]),
+    )
+
+
+def _identity(shard: Shard) -> list[Any]:
+    """What tells a changed file from the one that was decoded. SHA-256 takes about 1 ms a megabyte."""
+    with open(shard.path, "rb") as file:
+        return [shard.split, shard.path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()]
+
+
+def _decode_into(folder: Path, contents: Contents, mode: Mode | None, known_as: str | None) -> None:
+    names = _names(contents, KNOWN[known_as].num_classes if known_as else None)
+
+    def locate(sample: int) -> str:
+        return f"{contents.shards[contents.file[sample]].path}: row {contents.row[sample]}"
+
+    decoder = Decoder(mode=mode, locate=locate)
+    with open(folder / "images.npy", "wb") as file, decoder.threads() as pool:
+        for encoded in encoded_images(contents):
+            images = decoder.decode(encoded, pool)
+            if file.tell() == 0:
+                if known_as:
+                    _check_known(known_as, contents.shards[0].path, decoder.shape, len(names))
+                _header(file, (len(contents.labels), *decoder.shape))
+            file.write(images.data)
+    np.save(folder / "labels.npy", contents.labels)
+    if contents.original_index is not None:
+        np.save(folder / "original_index.npy", contents.original_index)
+    train = contents.train_rows
+    split = None if train is None else np.where(np.arange(len(contents.labels)) < train, "train", "test")
+    measured = measure(np.load(folder / "images.npy", mmap_mode="r"), contents.labels, split, SCALE)
+    kept = {
+        "format": FORMAT,
+        "class_names": names,
+        "train_rows": train,
+        "formats": dict(sorted(decoder.formats.items())),
+        "validation": contents.validation,
+        "source": contents.source,
+        "mean": measured.mean.tolist(),
+        "std": measured.std.tolist(),
+        "fingerprint": measured.fingerprint,
+    }
+    (folder / "about.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+
+
+def _read(place: Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray, np.ndarray | None]:
+    kept = json.loads((place / "about.json").read_text(encoding="utf-8"))
+    images = np.asarray(np.load(place / "images.npy", mmap_mode="c"))
+    labels = np.load(place / "labels.npy")
+    index = place / "original_index.npy"
+    if len(images) != len(labels) or not {"mean", "std", "fingerprint", "class_names", "train_rows"} <= kept.keys():
+        raise ValueError(f"{place} is damaged")
+    return kept, images, labels, np.load(index) if index.exists() else None
+
+
+def _names(contents: Contents, num_classes: int | None) -> list[str]:
+    """The class names; checks the labels against them."""
+    labels = contents.labels
+    if contents.class_names is not None:
+        names, count = list(contents.class_names), f"{len(contents.class_names)} class names"
+    elif num_classes is not None:
+        names, count = [str(c) for c in range(num_classes)], f"{num_classes} classes"
+    else:  # more classes than rows: a number that is no label, not a data set of so many classes
+        names = [str(c) for c in range(min(int(labels.max()) + 1, len(labels)))]
+        count = f"{len(labels)} rows without class names"
+    if labels.max() >= len(names):
+        i = int(np.argmax(labels >= len(names)))
+        raise ValueError(
+            f"{contents.shards[contents.file[i]].path}: row {contents.row[i]} has label {labels[i]}, out of range; "
+            f"allowed with {count}: 0 .. {len(names) - 1}"
+        )
+    return names
+
+
+def _check_known(name: str, path: Path, shape: tuple[int, ...], num_classes: int) -> None:
+    known = KNOWN[name]
+    if shape != known.shape or num_classes != known.num_classes:
+        raise ValueError(
+            f"{path} is not {name}: it holds {_size((0, *shape))} images of {num_classes} classes, {known.title} has "
+            f"{_size((0, *known.shape))} images of {known.num_classes} classes; give the file's path to load it anyway"
+        )
+
+
+def _note(title: str, kept: dict[str, Any], shape: Sequence[int], source: str) -> str:
+    train, formats = kept["train_rows"], Counter(kept["formats"])
+    rows = f"{shape[0]:,}" if train is None else f"{train:,} train and {shape[0] - train:,} test"
+    parts = [f"{title}: {rows} images, {_size(shape)}, {len(kept['class_names'])} classes"]
+    if formats["JPEG"]:
+        part = "" if formats["JPEG"] == shape[0] else f"{formats['JPEG']:,} of them "
+        parts.append(f"{part}JPEG copies, not the original pixels")
+    if kept["validation"]:
+        parts.append(f"the files' validation rows are {kept['validation']} rows")
+    if source:
+        parts.append(f"from {source}")
+    return "; ".join(parts)
+
+
+def _size(shape: Sequence[int]) -> str:
+    return f"{shape[2]}x{shape[1]} {'colour' if len(shape) == 4 else 'grey'}"
+
+
+def _source(path: Path) -> str:
+    """Where `fetch` had a folder from."""
+    try:
+        about = json.loads((path / "source.json").read_text(encoding="utf-8"))
+        return f"huggingface.co/datasets/{about['repository']} at {str(about['commit'])[:10]}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,86 @@
+"""What a network is given for a sample: its features, or its image as augmented in this epoch of this replica."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from biasvar.training.augmentation import augment, normalise
+
+
+class Inputs(Protocol):
+    """Inputs by sample id, resident on the device."""
+
+    @property
+    def augmented(self) -> bool:
+        """Whether the training pass sees something else than the clean pass."""
+
+    @property
+    def chunk(self) -> int:
+        """Samples of an evaluation pass that are worth taking at a time."""
+
+    def training(self, ids: torch.Tensor, replicas: Sequence[int], epoch: int) -> torch.Tensor:
+        """(R, B, ...) inputs of (R, B) samples in the training pass of an epoch; the same in every arm."""
+
+    def clean(self, ids: torch.Tensor) -> torch.Tensor:
+        """(B, ...) inputs of (B,) samples in an evaluation pass."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Vectors (N, D), never augmented."""
+
+    values: torch.Tensor
+
+    @property
+    def augmented(self) -> bool:
+        return False
+
+    @property
+    def chunk(self) -> int:
+        return 4096
+
+    def training(self, ids: torch.Tensor, replicas: Sequence[int], epoch: int) -> torch.Tensor:
+        return self.values[ids]
+
+    def clean(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.values[ids]
+
+
+@dataclass(frozen=True)
+class Images:
+    """uint8 images (N, H, W[, C]), normalised; cropped and flipped at random in training where asked."""
+
+    values: torch.Tensor
+    mean: Sequence[float]
+    std: Sequence[float]
+    scale: float
+    seed: int
+    crop: int = 0
+    flip: bool = False
+
+    @property
+    def augmented(self) -> bool:
+        return self.crop > 0 or self.flip
+
+    @property
+    def chunk(self) -> int:
+        return 256 if self.values.device.type == "cpu" else 2048  # on a CPU more only outgrows the caches
+
+    def training(self, ids: torch.Tensor, replicas: Sequence[int], epoch: int) -> torch.Tensor:
+        if not self.augmented:
+            return torch.stack([self.clean(row) for row in ids])
+        views = [
+            augment(
+                self.values, row, seed=self.seed, replica=r, epoch=epoch, pad=self.crop, flip=self.flip,
+                mean=self.mean, std=self.std, scale=self.scale,
+            )
+            for row, r in zip(ids, replicas, strict=True)
+        ]  # fmt: skip
+        return torch.stack(views) if len(views) > 1 else views[0].unsqueeze(0)
+
+    def clean(self, ids: torch.Tensor) -> torch.Tensor:
+        return normalise(self.values, ids, mean=self.mean, std=self.std, scale=self.scale)
