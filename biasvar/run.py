@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,7 +76,8 @@ def _run(study: Study, directory: Path, device_name: str | None, jobs: int | Non
         return 130
     failed = {name: run.arm(name)["failed_replicas"] for name in run.arms if run.arm(name).get("failed_replicas")}
     for name, replicas in failed.items():
-        shown = ", ".join(f"replica {item['replica']} {item['reason']}" for item in replicas)
+        reasons = Counter(item["reason"] for item in replicas)
+        shown = ", ".join(f"{count} of {study.replicas} replicas {reason}" for reason, count in sorted(reasons.items()))
         print(f"biasvar: warning: arm {name}: {shown}; its claims will be undecided", file=sys.stderr)
     seconds = sum(run.arm(name).get("seconds", 0.0) for name in run.arms)
     print(f"{directory}: {len(run.arms)} arms of {study.replicas} replicas, {seconds:.0f} s of training")

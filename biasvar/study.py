@@ -38,7 +38,7 @@ class _Section(BaseModel):
 
 
 class Data(_Section):
-    name: str = "digits"  # a data set's name, or the path of a Parquet file or folder
+    name: str = "digits"  # a data set's name, or the path of a Parquet file or folder of images and labels
     test: int | None = Field(None, ge=2)  # rows that no training and no choice ever sees; none given: the official ones
     validation: int = Field(200, ge=2)  # rows for choices
     reserved: int = Field(0, ge=0)  # training rows that no student draws: for a teacher disjoint from every student

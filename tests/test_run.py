@@ -77,7 +77,7 @@ def test_failed_replicas_are_said_aloud(study_file, capsys):
     arguments = ["study.yaml", "--jobs", "1", "--device", "cpu", "--set", "learning_rate.value=1e6"]
     assert main(arguments) == 0
     captured = capsys.readouterr()
-    assert "warning: arm ce: replica 0" in captured.err
+    assert "warning: arm ce: 4 of 4 replicas" in captured.err
     assert "undecided" in captured.err
 
 

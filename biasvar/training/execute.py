@@ -172,7 +172,12 @@ def _manifest(study: Study, bench: Workbench) -> dict[str, Any]:
         "class_names": list(bench.dataset.class_names),
         "replicas": study.replicas,
         "draw": {**study.draw.model_dump(), "pool": len(bench.blocks["student"])},
-        "data": {"name": bench.dataset.name, "note": bench.dataset.note, "fingerprint": bench.dataset.fingerprint},
+        "data": {
+            "name": bench.dataset.name,
+            "path": str(bench.dataset.path) if bench.dataset.path else None,
+            "note": bench.dataset.note,
+            "fingerprint": bench.dataset.fingerprint,
+        },
         "reference_teacher": study.reference_teacher,
         "claims": study.claims,
         "arms": {name: {"label": arm.label, "status": "waiting"} for name, arm in study.arms.items()},

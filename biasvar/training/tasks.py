@@ -144,7 +144,9 @@ def finish_teacher(name: str) -> dict[str, Any]:
 @torch.no_grad()
 def _clean_logits(bench: Workbench, network: torch.nn.Module, ids: torch.Tensor) -> np.ndarray:
     network.train(False)
-    return torch.cat([network(bench.inputs.clean(piece)).float() for piece in ids.split(bench.inputs.chunk)]).cpu().numpy()
+    return (
+        torch.cat([network(bench.inputs.clean(piece)).float() for piece in ids.split(bench.inputs.chunk)]).cpu().numpy()
+    )
 
 
 def tune_rate(arm: str, rate: float, replicas: int) -> dict[str, Any]:

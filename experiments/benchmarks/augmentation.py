@@ -33,7 +33,7 @@ MEAN, STD = (0.4913, 0.4821, 0.4465), (0.2452, 0.2428, 0.2606)
 
 
 def croppers(device: torch.device) -> dict[str, Callable[[], torch.Tensor]]:
-    """Ways to the same batch; the others are given the views and our normalisation, so that the ratio is about the crop."""
+    """Ways to the same batch; all get the same views and normalisation, so that the ratio is about the crop."""
     generator = torch.Generator().manual_seed(0)
     shape = (SAMPLES, SIZE, SIZE, CHANNELS)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).to(device)

@@ -22,36 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from biasvar import Recorder
 from biasvar.study import load_study
 from biasvar.training.execute import run_study
+from biasvar.training.resnets import build_network
 
 BATCH, CLASSES, SAMPLES, STEPS = 128, 10, 50_000, 391
-
-
-class Block(nn.Module):
-    def __init__(self, inside: int, outside: int, stride: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
-        self.second = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(outside) for _ in range(2))
-        self.short = nn.Conv2d(inside, outside, 1, stride, bias=False) if inside != outside else nn.Identity()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.norms[1](self.second(F.relu(self.norms[0](self.first(x)))))
-        return F.relu(y + self.short(x))
-
-
-def resnet8() -> nn.Module:
-    """The CIFAR ResNet of 8 layers: 16, 32 and 64 channels, one block a stage."""
-    return nn.Sequential(
-        nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
-        Block(16, 16, 1), Block(16, 32, 2), Block(32, 64, 2),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, CLASSES),
-    )  # fmt: skip
 
 
 def seconds(function: Callable[[], object]) -> float:
@@ -61,7 +39,7 @@ def seconds(function: Callable[[], object]) -> float:
 
 
 def resnet_share(folder: Path) -> float:
-    model = resnet8()
+    model = build_network("resnet8", in_channels=3, num_classes=CLASSES)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
     x, y = torch.randn(BATCH, 3, 32, 32), torch.randint(0, CLASSES, (BATCH,))
 

@@ -145,7 +145,7 @@ def _pictures(run: Run) -> np.ndarray | None:
 
     data = run.manifest.get("data") or {}
     try:
-        found = load_dataset(str(data.get("name")))
+        found = load_dataset(str(data.get("path") or data.get("name")))
     except (ValueError, OSError):
         return None
     return found.images if found.fingerprint == data.get("fingerprint") else None
