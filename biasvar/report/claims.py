@@ -194,7 +194,8 @@ def _detail(part: m.Measurement, verdict: Verdict, alpha: float, offset: float, 
     if verdict.outcome == UNDECIDED:
         needed = verdict.replicas_needed
         many = "more than a study can have" if needed is None or needed > 100_000 else f"about {needed:,}"
-        return f"smallest detectable effect {scale(verdict.detectable + offset):.3g}; {many} {unit} would decide"
+        detectable = f"{scale(verdict.detectable + offset):.3g}".replace("-", "−")
+        return f"smallest detectable effect {detectable}; {many} {unit} would decide"
     if math.isnan(part.stderr_samples):
         return ""
     both = _judge(part, math.hypot(part.stderr, part.stderr_samples), alpha)
