@@ -1,0 +1,67 @@
+"""What a schema cannot see: keys of a study that do not go together, and names that lead nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from biasvar.study.schema import LOSS_KEYS, Arm, Study
+from biasvar.study.words import no_such
+
+
+def faults(study: Study) -> Iterable[str]:
+    """What a schema cannot see: keys that do not go together and names that lead nowhere."""
+    if study.backend == "batched" and set(study.models) != {"mlp"}:
+        yield "backend: batched trains model mlp only; use backend: sequential"
+    if study.draw.kind == "subsample" and study.draw.rows is None:
+        yield "draw.rows: needed for draw.kind subsample"
+    if study.draw.kind in ("bootstrap", "seed_only") and study.draw.rows is not None:
+        yield f"draw.rows: not used by draw.kind {study.draw.kind}; leave it out"
+    if study.reference_teacher and study.reference_teacher not in study.teachers:
+        yield f"reference_teacher: {no_such(study.reference_teacher, study.teachers, 'teacher')}"
+    for name, teacher in study.teachers.items():
+        if teacher.rows == "reserved" and study.data.reserved == 0:
+            yield f"teachers.{name}.rows: reserved rows are asked for, but data.reserved is 0"
+    for name, arm in study.arms.items():
+        needed, optional = LOSS_KEYS[arm.loss]
+        given = {key for key in set(Arm.model_fields) - {"record"} if getattr(arm, key) not in (None, "", False)}
+        for key in sorted(needed - given):
+            yield f"arms.{name}.{key}: needed for loss {arm.loss}, in the arm or under defaults"
+        for key in sorted(given - needed - optional - {"loss", "label", "role", "family"}):
+            takes = ", ".join(sorted(needed | optional)) or "nothing more"
+            yield f"arms.{name}.{key}: not used by loss {arm.loss}, which takes {takes}"
+        if arm.teacher and arm.teacher not in study.teachers:
+            yield f"arms.{name}.teacher: {no_such(arm.teacher, study.teachers, 'teacher')}"
+        for key in ("weights_from", "alpha_from"):
+            other = getattr(arm, key)
+            if other and other not in study.arms:
+                yield f"arms.{name}.{key}: {no_such(other, study.arms, 'arm')}"
+            elif other and study.arms[other].teacher is None and study.reference_teacher is None and not study.teachers:
+                yield f"arms.{name}.{key}: arm {other!r} is recorded without a teacher, so it has no weights"
+    yield from _rate_faults(study)
+    for claim, tests in study.claims.items():
+        for i, test in enumerate(tests):
+            for role, names in test.items():
+                for other in [names] if isinstance(names, str) else names:
+                    if other not in study.arms:
+                        yield f"claims.{claim}[{i}].{role}: {no_such(other, study.arms, 'arm')}"
+
+
+def _rate_faults(study: Study) -> Iterable[str]:
+    rate = study.learning_rate
+    if (rate.value is None) == (not rate.grid):
+        yield "learning_rate: give either value (one rate for all) or grid with families, not both and not neither"
+        return
+    if any(value <= 0 for value in rate.grid):
+        yield f"learning_rate.grid: every rate must be above 0, not {rate.grid}"
+    for family, chosen_on in rate.families.items():
+        place = f"learning_rate.families.{family}"
+        if chosen_on not in study.arms:
+            yield f"{place}: {no_such(chosen_on, study.arms, 'arm')}"
+        elif study.arms[chosen_on].uses:
+            yield f"{place}: arm {chosen_on!r} needs another arm's record; choose the rate on one that does not"
+    if rate.grid:
+        for name, arm in study.arms.items():
+            family = arm.family or arm.loss
+            if family not in rate.families:
+                known = ", ".join(rate.families) or "none"
+                yield f"arms.{name}.family: {family!r} has no entry under learning_rate.families, which has: {known}"

@@ -1,0 +1,133 @@
+"""Reading a study file: YAML, overrides, validation, defaults; every fault in words that name the key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from biasvar.errors import StudyError
+from biasvar.study.checks import faults
+from biasvar.study.schema import LOSS_KEYS, Arm, Data, Draw, LearningRate, Network, Record, Schedule, Study, Teacher
+from biasvar.study.words import nearest
+
+
+def load_study(path: str | Path, *, overrides: Sequence[str] = ()) -> Study:
+    """Read, override, validate and resolve a study file.
+
+    Args:
+        path: The YAML file.
+        overrides: "dotted.key=value" strings; the value is YAML.
+
+    Raises:
+        FileNotFoundError: No such file.
+        StudyError: Anything wrong in the file, with key, rule and nearest spelling; all faults are listed, one a line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no study file at {path}; the repository keeps its studies under experiments/")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise StudyError(f"{path}: a study file is a mapping of keys to values, this one holds {type(raw).__name__}")
+    for override in overrides:
+        _override(raw, override)
+    return resolve_study(raw, source=str(path))
+
+
+def resolve_study(raw: dict[str, Any], *, source: str = "study") -> Study:
+    """Validate a study given as a plain mapping, as `load_study` does for a file."""
+    raw = dict(raw)
+    defaults = raw.pop("defaults", None) or {}
+    if isinstance(raw.get("arms"), dict) and isinstance(defaults, dict):
+        unknown = set(defaults) - {"teacher", "temperature", "alpha", "smoothing"}
+        if unknown:
+            raise StudyError(f"{source}: defaults.{min(unknown)}: allowed here: teacher, temperature, alpha, smoothing")
+        raw["arms"] = {name: _with_defaults(arm, defaults) for name, arm in raw["arms"].items()}
+    try:
+        study = Study.model_validate(raw)
+    except ValidationError as error:
+        lines = [_explain(item) for item in error.errors()]
+        raise StudyError("; ".join(f"{source}: {line}" for line in lines)) from None
+    found = list(faults(study))
+    if found:
+        raise StudyError("; ".join(f"{source}: {fault}" for fault in found))
+    study.order()
+    return _resolved(study)
+
+
+def _with_defaults(arm: Any, defaults: dict[str, Any]) -> Any:
+    if not isinstance(arm, dict) or arm.get("loss") not in LOSS_KEYS:
+        return arm
+    needed, optional = LOSS_KEYS[arm["loss"]]
+    return {**{key: value for key, value in defaults.items() if key in needed | optional}, **arm}
+
+
+def _resolved(study: Study) -> Study:
+    """The study with the defaults that depend on other keys written out."""
+    last = study.schedule.epochs
+    arms = {}
+    for name, arm in study.arms.items():
+        record = arm.record or study.record
+        if any(name in other.uses for other in study.arms.values()) and record.selected(last) == {last}:
+            record = Record(epochs="all")  # another arm reads this one's weights through training
+        arms[name] = arm.model_copy(
+            update={"label": arm.label or name, "family": arm.family or arm.loss, "record": record}
+        )
+    teachers = {
+        name: teacher.model_copy(update={"label": teacher.label or name}) for name, teacher in study.teachers.items()
+    }
+    reference = study.reference_teacher or next(iter(study.teachers), None)
+    return study.model_copy(update={"arms": arms, "teachers": teachers, "reference_teacher": reference})
+
+
+def _override(raw: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise StudyError(f"--set {text!r}: write it as dotted.key=value, such as arms.kd.temperature=3")
+    node: Any = raw
+    *parents, last = key.split(".")
+    for i, part in enumerate(parents):
+        node = node.setdefault(part, {}) if i == 0 else node.get(part)
+        if not isinstance(node, dict):
+            raise StudyError(f"--set {key}: the study has no section {'.'.join(parents[: i + 1])!r}")
+    try:
+        node[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise StudyError(f"--set {key}: {value!r} is no valid YAML value") from None
+
+
+def _explain(item: Any) -> str:
+    """One fault that pydantic found, as `key: what is wrong; what is allowed`."""
+    parts = [str(part) for part in item["loc"]]
+    key = ".".join(parts) or "study"
+    kind = item["type"]
+    if kind == "extra_forbidden":
+        allowed = _fields_at(parts[:-1])
+        return f"{key}: unknown key{nearest(parts[-1], allowed)}; allowed here: {', '.join(allowed)}"
+    if kind == "missing":
+        return f"{key}: missing; the study needs it"
+    shown = f", not {item['input']!r}" if not isinstance(item.get("input"), dict | list) else ""
+    if kind == "literal_error":
+        expected = item["ctx"]["expected"]
+        options = [option.strip(" '") for option in expected.replace(" or ", ",").split(",")]
+        return f"{key}: must be {expected}{shown}{nearest(str(item['input']), options)}"
+    message = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    return f"{key}: {message}{shown if kind != 'value_error' else ''}"
+
+
+def _fields_at(parts: Sequence[str]) -> list[str]:
+    """The keys allowed in the section at that place of a study."""
+    sections: dict[str, type[BaseModel]] = {
+        "data": Data, "student": Network, "draw": Draw, "schedule": Schedule, "learning_rate": LearningRate,
+        "record": Record, "teachers": Teacher, "arms": Arm,
+    }  # fmt: skip
+    if not parts:
+        return [*Study.model_fields, "defaults"]
+    section = Record if parts[-1] == "record" else sections.get(parts[0], Study)
+    return list(section.model_fields)

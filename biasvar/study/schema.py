@@ -1,0 +1,220 @@
+"""What a study file may say: its sections, their keys, defaults and bounds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from biasvar.errors import StudyError
+from biasvar.study.words import nearest
+
+# What each loss takes, beside what every arm takes; the first of the sets must be given (in the arm or in `defaults`).
+LOSS_KEYS: dict[str, tuple[set[str], set[str]]] = {
+    "cross_entropy": (set(), set()),
+    "label_smoothing": ({"smoothing"}, set()),
+    "distillation": ({"teacher", "temperature", "alpha"}, {"weights_from", "alpha_from"}),
+    "weighted_soft_label": ({"teacher", "temperature", "alpha"}, {"shuffle"}),
+    "masked_distillation": ({"teacher", "temperature", "alpha", "keep"}, set()),
+}
+LossName = Literal["cross_entropy", "label_smoothing", "distillation", "weighted_soft_label", "masked_distillation"]
+MODELS = ("mlp", *(f"resnet{depth}" for depth in (8, 14, 20, 32, 44, 56, 110)), "resnet8x4", "resnet32x4")
+Name = Field(pattern=r"^[a-z][a-z0-9_]*$")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(_Section):
+    name: str = "digits"  # a data set's name, or the path of a Parquet file or folder of images and labels
+    test: int | None = Field(None, ge=2)  # rows that no training and no choice ever sees; none given: the official ones
+    validation: int = Field(200, ge=2)  # rows for choices
+    reserved: int = Field(0, ge=0)  # training rows that no student draws: for a teacher disjoint from every student
+    student: int | None = Field(None, ge=1)  # the students' pool; none given: all training rows that remain
+    crop: int = Field(0, ge=0)  # images: pad by so many pixels and crop at random in training
+    flip: bool = False  # images: mirror half of them in training
+
+
+def _known_model(name: str) -> None:
+    if name not in MODELS and ":" not in name:
+        raise ValueError(
+            f"model: no network named {name!r}{nearest(name, MODELS)}; there is: {', '.join(MODELS)}, or your own as "
+            "package.module:factory"
+        )
+
+
+class Network(_Section):
+    model: str = "mlp"  # or a ResNet by name, or the import path of a factory, "package.module:factory"
+    hidden: list[int] = []  # mlp: widths
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        _known_model(self.model)
+        if self.model == "mlp" and not self.hidden:
+            raise ValueError("hidden: model mlp needs the widths of its hidden layers, such as [24]")
+        if self.model != "mlp" and self.hidden:
+            raise ValueError(f"hidden: only model mlp has it, not {self.model}")
+        if min(self.hidden, default=1) < 1:
+            raise ValueError(f"hidden: every width must be at least 1, not {self.hidden}")
+        return self
+
+
+class Draw(_Section):
+    kind: Literal["disjoint", "subsample", "bootstrap", "seed_only"] = "subsample"
+    rows: int | None = Field(None, ge=1)
+
+
+class Schedule(_Section):
+    epochs: int = Field(60, ge=1)
+    batch_size: int = Field(50, ge=1)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = True
+    weight_decay: float = Field(5e-4, ge=0)
+    decay: Literal["cosine", "constant", "step"] = "cosine"
+    milestones: list[int] = []  # step: epochs after which the rate falls by gamma
+    gamma: float = Field(0.1, gt=0, le=1)
+    warmup: float = Field(0.0, ge=0)  # epochs
+    precision: Literal["float32", "bf16"] = "float32"  # bf16: mixed, where the device is a GPU
+
+    @model_validator(mode="after")
+    def _nesterov(self) -> Self:
+        if (self.decay == "step") != bool(self.milestones):
+            raise ValueError("milestones: decay step needs them, and only step has them")
+        if sorted({*self.milestones, 0, self.epochs}) != [0, *self.milestones, self.epochs]:
+            raise ValueError(
+                f"milestones: must be increasing epochs between 0 and {self.epochs}, not {self.milestones}"
+            )
+        if self.warmup >= self.epochs:
+            raise ValueError(f"warmup: must be shorter than the {self.epochs} epochs, not {self.warmup:g}")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov: true needs a momentum above 0")
+        return self
+
+
+class LearningRate(_Section):
+    """One rate for all (`value`), or a grid from which each loss family takes its best on the validation split."""
+
+    value: float | None = Field(None, gt=0)
+    grid: list[float] = []
+    replicas: int = Field(8, ge=1)
+    families: dict[str, str] = {}  # family -> the arm on which the family's rate is chosen
+
+
+class Teacher(_Section):
+    label: str = ""
+    model: str = "mlp"
+    hidden: list[int] = Field([256, 256], min_length=1)  # of model mlp
+    draw: Literal["fixed", "per_replica"] = "fixed"
+    rows: Literal["all", "reserved", "own"] | int = "all"
+    epochs: int = Field(60, ge=1)
+    batch_size: int = Field(100, ge=1)
+    learning_rate: float = Field(0.05, gt=0)
+    smoothing: float = Field(0.0, ge=0, lt=1)
+    train_mode: bool = False  # BatchNorm on batch statistics while it teaches, as in the code released with WSL
+
+    @model_validator(mode="after")
+    def _regime(self) -> Self:
+        _known_model(self.model)
+        if (self.draw == "per_replica") != (self.rows == "own"):
+            raise ValueError("draw: per_replica goes with rows: own (each replica's own rows), and only with it")
+        return self
+
+    @property
+    def regime(self) -> str:
+        """The teacher regime, as captions and claims name it."""
+        if self.draw == "per_replica":
+            return "per replica"
+        if self.rows == "all":
+            return "fixed, all training rows"
+        return "fixed, disjoint rows" if self.rows == "reserved" else f"fixed, {self.rows} training rows"
+
+
+class Record(_Section):
+    epochs: Literal["all", "last"] | int | list[int] = "all"  # an integer k: every k-th, with the first and the last
+
+    def selected(self, total: int) -> set[int]:
+        """The epochs, counted from 1, whose per-sample record is kept."""
+        if self.epochs == "all":
+            return set(range(1, total + 1))
+        if self.epochs == "last":
+            return {total}
+        if isinstance(self.epochs, int):
+            return {1, total, *range(self.epochs, total + 1, self.epochs)}
+        return {epoch for epoch in self.epochs if epoch <= total}
+
+
+class Arm(_Section):
+    loss: LossName
+    label: str = ""
+    role: Literal["main", "control", "regime", "teacher sweep"] = "main"
+    family: str = ""  # arms of one family share a learning rate; default: the loss
+    teacher: str | None = None
+    temperature: float | None = Field(None, gt=0)
+    alpha: float | None = Field(None, ge=0)
+    smoothing: float | None = Field(None, ge=0, lt=1)
+    keep: Literal["other", "regularization", "random"] | None = None  # which samples keep their soft label
+    shuffle: bool = False  # weighted_soft_label: the current weights, shuffled within the batch
+    weights_from: str | None = None  # distillation: mean recorded WSL weight of that arm, same replica and sample
+    alpha_from: str | None = None  # distillation: alpha times that arm's mean WSL weight, same replica and epoch
+    record: Record | None = None
+
+    @property
+    def uses(self) -> list[str]:
+        """The arms whose record this one needs."""
+        return [name for name in (self.weights_from, self.alpha_from) if name]
+
+
+class Study(_Section):
+    name: str = Name
+    title: str = ""
+    seed: int = Field(0, ge=0)
+    replicas: int = Field(16, ge=2)
+    backend: Literal["batched", "sequential"] = "batched"
+    keep_teachers: bool = False  # keep trained teachers in the cache folder, for every study that names the same
+    threads: int = Field(1, ge=1)
+    data: Data = Data()
+    student: Network
+    draw: Draw = Draw()
+    schedule: Schedule = Schedule()
+    learning_rate: LearningRate
+    evaluate_every: int = Field(5, ge=1)
+    checkpoint_every: int = Field(20, ge=1)
+    record: Record = Record()
+    teachers: dict[str, Teacher] = {}
+    reference_teacher: str | None = None  # arms whose loss uses no teacher are scored against this one ...
+    reference_temperature: float = Field(4.0, gt=0)  # ... at this temperature
+    arms: dict[str, Arm] = Field(min_length=1)
+    claims: dict[str, list[dict[str, str | list[str]]]] = {}
+
+    @property
+    def hash(self) -> str:
+        """Identity of the study: everything that can change a number, in canonical JSON."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def models(self) -> list[str]:
+        """The network of the student and of each teacher, by name."""
+        return [self.student.model, *(teacher.model for teacher in self.teachers.values())]
+
+    def order(self) -> list[str]:
+        """The arms in an order in which each follows the arms it uses; the file's order where there is a choice."""
+        done: list[str] = []
+
+        def visit(name: str, path: tuple[str, ...]) -> None:
+            if name in path:
+                raise StudyError(f"arms.{name}: needs its own record, by way of {' -> '.join([*path, name])}")
+            if name not in done:
+                for other in self.arms[name].uses:
+                    visit(other, (*path, name))
+                done.append(name)
+
+        for name in self.arms:
+            visit(name, ())
+        return done
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
