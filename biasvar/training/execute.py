@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -99,7 +100,10 @@ Work = Callable[[dict[Any, Task]], Iterator[tuple[Any, Any]]]
 
 
 def _work(executor: Executor, jobs: int, progress: tqdm, tasks: dict[Any, Task]) -> Iterator[tuple[Any, Any]]:
-    """(key, result) of each task as it is done, `jobs` of them under way at a time."""
+    """(key, result) of each task as it is done, `jobs` of them under way at a time.
+
+    Tasks that were under way when a worker was lost are submitted again: they go on from their checkpoints.
+    """
     waiting = dict(tasks)
     running: dict[Future, Any] = {}
     while waiting or running:
@@ -109,7 +113,13 @@ def _work(executor: Executor, jobs: int, progress: tqdm, tasks: dict[Any, Task])
             task = waiting.pop(key)
             progress.set_postfix_str(" ".join(map(str, key)) if isinstance(key, tuple) else str(key))
             running[executor.submit(task.function, *task.arguments)] = key
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
+        done = wait(running, return_when=FIRST_COMPLETED).done
+        if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
+            executor.restart()
+            waiting = {key: tasks[key] for key in running.values()} | waiting
+            running = {}
+            continue
+        for future in done:
             yield running.pop(future), future.result()
             progress.update()
 

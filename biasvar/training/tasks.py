@@ -12,7 +12,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,6 +30,7 @@ from biasvar.training.weights import cached_teacher, file_hashes, weights_file
 from biasvar.training.workbench import Workbench, teacher_weights_path
 
 TUNING_REPLICAS_FROM = 1_000_000  # replicas on which a learning rate is chosen are no replicas of the study
+MOST_LOSSES = 3  # workers that may be lost before a run gives up
 
 _bench: Workbench | None = None
 _writer: RunWriter | None = None
@@ -41,6 +41,9 @@ class Executor(Protocol):
 
     def submit(self, function: Callable, /, *args: Any) -> Future: ...
 
+    def restart(self) -> None:
+        """Start anew after a worker was lost; what was under way has to be submitted again."""
+
 
 class _Inline:
     """Runs a task where it is submitted."""
@@ -50,33 +53,54 @@ class _Inline:
         future.set_result(function(*args))
         return future
 
+    def restart(self) -> None:
+        raise AssertionError("there is no worker to lose")
+
+
+class _Pool:
+    """Worker processes that set the study up once each."""
+
+    def __init__(self, study: Study, directory: Path, device: torch.device, jobs: int) -> None:
+        self._directory, self._settings, self._jobs = directory, (study, directory, str(device)), jobs
+        self._losses = 0
+        self._pool = self._start()
+
+    def _start(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self._jobs, context, initializer=_set_up_worker, initargs=self._settings)
+
+    def submit(self, function: Callable, /, *args: Any) -> Future:
+        return self._pool.submit(function, *args)
+
+    def restart(self) -> None:
+        self._losses += 1
+        if self._losses > MOST_LOSSES:
+            raise BiasvarError(
+                f"worker processes were lost {self._losses} times, perhaps for lack of memory; {self._directory} is "
+                "whole so far: the same command goes on from here, with --jobs 1 in less memory"
+            )
+        self.stop()
+        self._pool = self._start()
+
+    def stop(self) -> None:
+        """End the workers where they are; what is on disk is whole."""
+        for process in list((getattr(self._pool, "_processes", None) or {}).values()):
+            process.terminate()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
 
 @contextmanager
 def make_executor(study: Study, directory: Path, device: torch.device, jobs: int) -> Iterator[Executor]:
-    """An executor of `jobs` processes; with one, tasks run in this process.
-
-    When the block ends in an error, what is queued is dropped and the workers are stopped: what is on disk is whole.
-    """
+    """An executor of `jobs` processes; with one, tasks run in this process. It ends with the block, done or not."""
     if jobs <= 1:
         _set_up(study, directory, str(device))
         yield _Inline()
         return
-    pool = ProcessPoolExecutor(
-        jobs, multiprocessing.get_context("spawn"), initializer=_set_up_worker, initargs=(study, directory, str(device))
-    )
+    pool = _Pool(study, directory, device, jobs)
     try:
         yield pool
-    except BaseException as error:
-        for process in list((getattr(pool, "_processes", None) or {}).values()):
-            process.terminate()
-        pool.shutdown(wait=True, cancel_futures=True)
-        if isinstance(error, BrokenProcessPool):
-            raise BiasvarError(
-                f"a worker process was lost, perhaps for lack of memory; {directory} is whole so far: the same command "
-                "goes on from here, with --jobs 1 in less memory"
-            ) from None
-        raise
-    pool.shutdown()
+    finally:
+        pool.stop()
 
 
 def _set_up_worker(study: Study, directory: Path, device: str) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,10 +19,9 @@ import yaml
 import biasvar
 from biasvar.errors import BiasvarError, RecordError
 from biasvar.study import resolve_study
-from biasvar.training import tasks
+from biasvar.training import execute, tasks
 from biasvar.training.arm import _Group
 from biasvar.training.execute import run_study
-from biasvar.training.tasks import make_executor
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -189,20 +191,46 @@ def test_processes_side_by_side_make_no_difference(finished, tmp_path):
     assert contents(tmp_path / "run") == contents(finished.directory)
 
 
-def test_a_lost_worker_is_named_and_loses_nothing(tmp_path, tiny_study):
-    study = resolve_study(tiny_study)
+def test_a_lost_worker_costs_only_what_it_was_doing(finished, tmp_path):
+    """Workers are killed twice while the study runs; it ends with the same bytes all the same."""
+    study = resolve_study(finished.study)
+    killed = []
 
-    def lose():
-        import torch
+    def kill_children():
+        while len(killed) < 2 and not finish.is_set():
+            for child in multiprocessing.active_children():
+                if "Spawn" in type(child).__name__ and list((tmp_path / "run").glob("metrics/*")):
+                    os.kill(child.pid, signal.SIGKILL)
+                    killed.append(child.pid)
+                    finish.wait(3)
+                    break
+            finish.wait(0.05)
 
-        from biasvar.records import RunWriter
+    finish = threading.Event()
+    killer = threading.Thread(target=kill_children)
+    killer.start()
+    try:
+        run_study(study, tmp_path / "run", device="cpu", jobs=2)
+    finally:
+        finish.set()
+        killer.join()
+    assert killed
+    assert contents(tmp_path / "run") == contents(finished.directory)
 
-        RunWriter(tmp_path / "run", manifest={"kind": "study", "study_hash": study.hash, "num_classes": 10})
-        with make_executor(study, tmp_path / "run", torch.device("cpu"), 2) as executor:
-            executor.submit(signal.raise_signal, signal.SIGKILL).result()
 
-    with pytest.raises(BiasvarError, match="a worker process was lost"):
-        lose()
+def die(name):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_workers_that_are_lost_again_and_again_end_the_run_with_a_word(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(tasks, "MOST_LOSSES", 1)
+    monkeypatch.setattr(execute, "finish_teacher", die)
+    study = resolve_study(finished.study)
+    with pytest.raises(BiasvarError, match=r"worker processes were lost 2 times.*--jobs 1"):
+        run_study(study, tmp_path / "run", device="cpu", jobs=2)
+    monkeypatch.undo()
+    run_study(study, tmp_path / "run", device="cpu")
+    assert contents(tmp_path / "run") == contents(finished.directory)
 
 
 def test_sequential_and_batched_backends_agree(finished, tmp_path, tiny_study):
