@@ -311,6 +311,24 @@ def test_ctrl_c_leaves_a_run_that_resumes(tmp_path, tiny_study):
     assert biasvar.open_run(tmp_path / "runs/tiny").manifest["status"] == "complete"
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers through Linux's /proc")
+def test_workers_end_with_a_parent_that_is_killed(tmp_path, tiny_study):
+    tiny_study["schedule"]["epochs"] = 2000
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(tiny_study))
+    command = [sys.executable, "-m", "biasvar.run", "study.yaml", "--jobs", "2"]
+    process = subprocess.Popen(command, cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "runs/tiny/teachers").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(children) >= 2
+    process.kill()
+    process.wait()
+    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline + 30:
+        time.sleep(0.05)
+    assert not [child for child in children if Path(f"/proc/{child}").exists()]
+
+
 def test_tasks_need_their_set_up(monkeypatch):
     monkeypatch.setattr(tasks, "_bench", None)
     with pytest.raises(AssertionError):
