@@ -45,6 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         study = load_study(options.study, overrides=options.overrides)
         directory = Path(options.out) if options.out else Path("runs") / study.name
         if options.dry_run:
+            import torch
+
+            from biasvar.training.workbench import Workbench
+
+            Workbench.open(study, directory, torch.device("cpu"))  # data, splits and draws, checked as a run does
             print(describe(study, directory))
             return 0
         if options.jobs is not None and options.jobs < 1:

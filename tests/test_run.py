@@ -47,6 +47,11 @@ def test_dry_run_says_what_would_happen_and_writes_nothing(study_file, capsys):
     assert list(study_file.parent.iterdir()) == [study_file]
 
 
+def test_a_dry_run_opens_the_data(study_file, capsys):
+    assert main(["study.yaml", "--dry-run", "--set", "data.test=5000"]) == 2
+    assert "5000" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

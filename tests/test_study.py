@@ -96,7 +96,21 @@ def test_bad_overrides_are_named(tmp_path, tiny_study, override, message):
         ("replicas", 1, "replicas: must be greater than or equal to 2, not 1"),
         ("replicas", "many", "replicas: must be a valid integer.*not 'many'"),
         ("student", {"model": "mlp"}, "student: hidden: model mlp needs the widths"),
-        ("student.hidden", [0], "student: hidden: every width must be at least 1"),
+        ("student.hidden", [0], r"student.hidden.0: must be greater than or equal to 1, not 0"),
+        ("student.hidden", [10**8], r"student.hidden.0: must be less than or equal to 65536"),
+        ("teachers.main.hidden", [-1], r"teachers.main.hidden.0: must be greater than or equal to 1"),
+        ("teachers.main.rows", 0, "teachers.main.rows.*must be greater than or equal to 1"),
+        ("teachers.a/b", {"hidden": [3]}, "teachers.a/b"),
+        ("arms.a b", {"loss": "cross_entropy"}, "arms.a b"),
+        ("record.epochs", 0, "record.epochs.*must be greater than or equal to 1"),
+        ("record.epochs", [], "record.epochs"),
+        ("record.epochs", [-3], "record.epochs"),
+        ("record.epochs", True, "record.epochs"),
+        ("arms.kd.temperature", float("inf"), "arms.kd.temperature: must be a finite number"),
+        ("claims", {"Z9": []}, "claims.Z9: no claim named 'Z9'"),
+        ("claims", {"W1": [{"treat": "kd"}]}, r"claims.W1\[0\]: needs the roles control, treatment, not treat"),
+        ("claims", {"W1": [{"treatment": ["kd"], "control": "ce"}]}, r"claims.W1\[0\].treatment: one arm is needed"),
+        ("claims", {"W5": [{"arms": "kd"}]}, r"claims.W5\[0\].arms: a list of arms is needed"),
         ("arms.kd.teacher", "mian", r"no teacher named 'mian', did you mean 'main'\?; there is: main, own, disjoint"),
         ("arms.kd.keep", "other", "arms.kd.keep: not used by loss distillation, which takes alpha"),
         ("arms.ce.temperature", 4, "arms.ce.temperature: not used by loss cross_entropy, which takes nothing more"),
@@ -109,7 +123,7 @@ def test_bad_overrides_are_named(tmp_path, tiny_study, override, message):
         ("draw.rows", None, "draw.rows: needed for draw.kind subsample"),
         ("draw.kind", "bootstrap", "draw.rows: not used by draw.kind bootstrap"),
         ("learning_rate", {}, "give either value .* or grid"),
-        ("learning_rate", {"grid": [0.1, -1], "families": {}}, "every rate must be above 0"),
+        ("learning_rate", {"grid": [0.1, -1], "families": {}}, "learning_rate.grid.1: must be greater than 0, not -1"),
         ("learning_rate", {"grid": [0.1], "families": {"x": "kdd"}}, "no arm named 'kdd'"),
         ("learning_rate", {"grid": [0.1], "families": {"x": "kd_scaled"}}, "choose the rate on one that does not"),
         ("learning_rate", {"grid": [0.1], "families": {"cross_entropy": "ce"}}, "'label_smoothing' has no entry"),
@@ -129,7 +143,7 @@ def test_faults_are_named_with_the_key_and_what_is_allowed(tiny_study, key, valu
 def test_all_faults_are_listed_at_once(tiny_study):
     tiny_study["replicaz"] = 1
     tiny_study["seed"] = -1
-    with pytest.raises(StudyError, match=r"study: seed: .*; study: replicaz: "):
+    with pytest.raises(StudyError, match=r"study: seed: .*; replicaz: "):
         resolve_study(tiny_study)
 
 

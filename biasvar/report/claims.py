@@ -55,7 +55,7 @@ LEDGER = (
     ),
     Claim("W8", "WSL beats KD.", ZHOU, m.accuracy_difference(("treatment", "control"), direction="greater")),
     Claim(
-        "W9", "WSL beats KD because of which samples it weights: not its mean weight alone, nor the weights shuffled.",
+        "W9", "WSL's gain comes from which samples it weights: it beats its mean weight alone and its weights shuffled.",
         ZHOU, m.accuracy_difference(("treatment", "scaled"), ("treatment", "shuffled"), direction="greater"),
     ),
     Claim("W10", "A label-smoothed teacher gives more regularization samples.", ZHOU, m.share_difference),
@@ -195,7 +195,10 @@ def _detail(part: m.Measurement, verdict: Verdict, alpha: float, offset: float, 
         needed = verdict.replicas_needed
         many = "more than a study can have" if needed is None or needed > 100_000 else f"about {needed:,}"
         detectable = f"{scale(verdict.detectable + offset):.3g}".replace("-", "−")
-        return f"smallest detectable effect {detectable}; {many} {unit} would decide"
+        text = f"smallest detectable effect {detectable}; {many} {unit} would decide"
+        if part.stderr_samples > part.stderr:  # NaN compares as no
+            text += f"; the error over test samples is larger (±{part.stderr_samples:.2g}), which no replica lowers"
+        return text
     if math.isnan(part.stderr_samples):
         return ""
     both = _judge(part, math.hypot(part.stderr, part.stderr_samples), alpha)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtr
 
 from biasvar.analysis.comparison import mean_interval
 from biasvar.analysis.jackknife import jackknife_stderr
@@ -108,10 +109,12 @@ def sample_trade_offs(run: Run, roles: Roles) -> list[Measurement]:
     deleted = share(part.deleted_bias, part.deleted_variance)
     stderr = float(jackknife_stderr(np.float64(effect), deleted, sizes, least=3))
     samples = math.sqrt(effect * (1 - effect) / found.n_samples)
+    one = float(stdtr(found.n_replicas - 1, -CLEAR))
+    chance = 1 - (1 - one) ** 2  # two terms, taken as independent
     return [
         Measurement(
             f"share of samples that clearly go against the mean, {_versus(run, treatment, control)} "
-            "(both errors in quadrature)",
+            f"(both errors in quadrature; without any effect about {chance:.1%} would)",
             effect, math.hypot(stderr, samples), found.n_replicas - 1, found.n_replicas, 0.05, "greater", "share",
         )
     ]  # fmt: skip
@@ -244,5 +247,7 @@ def harm_with_temperature(run: Run, roles: Roles) -> list[Measurement]:
     """The smoothed teacher's effect on accuracy at a higher temperature less that at temperature 1 (M1)."""
     plus, minus = [roles["treatment"], roles["control_t1"]], [roles["control"], roles["treatment_t1"]]
     temperature = run.arm(roles["treatment"]).get("temperature")
-    test = f"test accuracy, effect of the smoothed teacher at τ {temperature:g} − its effect at τ 1"
+    test = (
+        f"test accuracy, effect of the smoothed teacher at τ {temperature:g} − its effect at τ 1, at one learning rate"
+    )
     return _accuracy_difference(run, plus, minus, -ACCURACY, "less", test)

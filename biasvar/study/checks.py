@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from biasvar.study.schema import LOSS_KEYS, Arm, Study
+from biasvar.study.schema import CLAIM_ROLES, LOSS_KEYS, Arm, Study
 from biasvar.study.words import no_such
 
 
@@ -38,12 +38,28 @@ def faults(study: Study) -> Iterable[str]:
             elif other and study.arms[other].teacher is None and study.reference_teacher is None and not study.teachers:
                 yield f"arms.{name}.{key}: arm {other!r} is recorded without a teacher, so it has no weights"
     yield from _rate_faults(study)
+    yield from _claim_faults(study)
+
+
+def _claim_faults(study: Study) -> Iterable[str]:
     for claim, tests in study.claims.items():
+        if claim not in CLAIM_ROLES:
+            yield f"claims.{claim}: {no_such(claim, CLAIM_ROLES, 'claim')}"
+            continue
         for i, test in enumerate(tests):
+            place = f"claims.{claim}[{i}]"
+            if set(test) != CLAIM_ROLES[claim]:
+                wanted, given = (", ".join(sorted(roles)) or "none" for roles in (CLAIM_ROLES[claim], test))
+                yield f"{place}: needs the roles {wanted}, not {given}"
+                continue
             for role, names in test.items():
+                if isinstance(names, str) == (role == "arms"):
+                    what = "a list of arms" if role == "arms" else "one arm"
+                    yield f"{place}.{role}: {what} is needed, not {names!r}"
+                    continue
                 for other in [names] if isinstance(names, str) else names:
                     if other not in study.arms:
-                        yield f"claims.{claim}[{i}].{role}: {no_such(other, study.arms, 'arm')}"
+                        yield f"{place}.{role}: {no_such(other, study.arms, 'arm')}"
 
 
 def _rate_faults(study: Study) -> Iterable[str]:
@@ -51,8 +67,6 @@ def _rate_faults(study: Study) -> Iterable[str]:
     if (rate.value is None) == (not rate.grid):
         yield "learning_rate: give either value (one rate for all) or grid with families, not both and not neither"
         return
-    if any(value <= 0 for value in rate.grid):
-        yield f"learning_rate.grid: every rate must be above 0, not {rate.grid}"
     for family, chosen_on in rate.families.items():
         place = f"learning_rate.families.{family}"
         if chosen_on not in study.arms:

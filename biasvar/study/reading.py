@@ -53,10 +53,10 @@ def resolve_study(raw: dict[str, Any], *, source: str = "study") -> Study:
         study = Study.model_validate(raw)
     except ValidationError as error:
         lines = [_explain(item) for item in error.errors()]
-        raise StudyError("; ".join(f"{source}: {line}" for line in lines)) from None
+        raise StudyError(f"{source}: {'; '.join(lines)}") from None
     found = list(faults(study))
     if found:
-        raise StudyError("; ".join(f"{source}: {fault}" for fault in found))
+        raise StudyError(f"{source}: {'; '.join(found)}")
     study.order()
     return _resolved(study)
 

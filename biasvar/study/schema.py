@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from biasvar.errors import StudyError
 from biasvar.study.words import nearest
@@ -22,11 +22,23 @@ LOSS_KEYS: dict[str, tuple[set[str], set[str]]] = {
 }
 LossName = Literal["cross_entropy", "label_smoothing", "distillation", "weighted_soft_label", "masked_distillation"]
 MODELS = ("mlp", *(f"resnet{depth}" for depth in (8, 14, 20, 32, 44, 56, 110)), "resnet8x4", "resnet32x4")
-Name = Field(pattern=r"^[a-z][a-z0-9_]*$")
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+Epoch = Annotated[int, Field(ge=1, strict=True)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+# The roles that the tests of each claim need; what is measured is fixed in biasvar/report/claims.py.
+_PAIR = frozenset({"treatment", "control"})
+CLAIM_ROLES: dict[str, frozenset[str]] = {
+    **dict.fromkeys(("W1", "W2", "W3", "W6", "W8", "W10", "W11", "W12", "M2"), _PAIR),
+    "W4": frozenset({"arm"}),
+    "W5": frozenset({"arms"}),
+    "W7": frozenset({"masked", "full", "random"}),
+    "W9": frozenset({"treatment", "scaled", "shuffled"}),
+    "M1": frozenset({"treatment", "control", "treatment_t1", "control_t1"}),
+}
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Data(_Section):
@@ -49,7 +61,7 @@ def _known_model(name: str) -> None:
 
 class Network(_Section):
     model: str = "mlp"  # or a ResNet by name, or the import path of a factory, "package.module:factory"
-    hidden: list[int] = []  # mlp: widths
+    hidden: list[Width] = []  # mlp: widths
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
@@ -58,8 +70,6 @@ class Network(_Section):
             raise ValueError("hidden: model mlp needs the widths of its hidden layers, such as [24]")
         if self.model != "mlp" and self.hidden:
             raise ValueError(f"hidden: only model mlp has it, not {self.model}")
-        if min(self.hidden, default=1) < 1:
-            raise ValueError(f"hidden: every width must be at least 1, not {self.hidden}")
         return self
 
 
@@ -99,7 +109,7 @@ class LearningRate(_Section):
     """One rate for all (`value`), or a grid from which each loss family takes its best on the validation split."""
 
     value: float | None = Field(None, gt=0)
-    grid: list[float] = []
+    grid: list[Annotated[float, Field(gt=0)]] = []
     replicas: int = Field(8, ge=1)
     families: dict[str, str] = {}  # family -> the arm on which the family's rate is chosen
 
@@ -107,9 +117,9 @@ class LearningRate(_Section):
 class Teacher(_Section):
     label: str = ""
     model: str = "mlp"
-    hidden: list[int] = Field([256, 256], min_length=1)  # of model mlp
+    hidden: list[Width] = Field([256, 256], min_length=1)  # of model mlp
     draw: Literal["fixed", "per_replica"] = "fixed"
-    rows: Literal["all", "reserved", "own"] | int = "all"
+    rows: Literal["all", "reserved", "own"] | Annotated[int, Field(ge=1, strict=True)] = "all"
     epochs: int = Field(60, ge=1)
     batch_size: int = Field(100, ge=1)
     learning_rate: float = Field(0.05, gt=0)
@@ -134,7 +144,8 @@ class Teacher(_Section):
 
 
 class Record(_Section):
-    epochs: Literal["all", "last"] | int | list[int] = "all"  # an integer k: every k-th, with the first and the last
+    # An integer k: every k-th, with the first and the last.
+    epochs: Literal["all", "last"] | Epoch | Annotated[list[Epoch], Field(min_length=1)] = "all"
 
     def selected(self, total: int) -> set[int]:
         """The epochs, counted from 1, whose per-sample record is kept."""
@@ -169,7 +180,7 @@ class Arm(_Section):
 
 
 class Study(_Section):
-    name: str = Name
+    name: Name
     title: str = ""
     seed: int = Field(0, ge=0)
     replicas: int = Field(16, ge=2)
@@ -184,10 +195,10 @@ class Study(_Section):
     evaluate_every: int = Field(5, ge=1)
     checkpoint_every: int = Field(20, ge=1)
     record: Record = Record()
-    teachers: dict[str, Teacher] = {}
+    teachers: dict[Name, Teacher] = {}
     reference_teacher: str | None = None  # arms whose loss uses no teacher are scored against this one ...
     reference_temperature: float = Field(4.0, gt=0)  # ... at this temperature
-    arms: dict[str, Arm] = Field(min_length=1)
+    arms: dict[Name, Arm] = Field(min_length=1)
     claims: dict[str, list[dict[str, str | list[str]]]] = {}
 
     @property

@@ -5,10 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MOST_SHOWN = 12
+
 
 def no_such(name: str, allowed: Iterable[str], what: str) -> str:
     allowed = list(allowed)
-    return f"no {what} named {name!r}{nearest(name, allowed)}; there is: {', '.join(allowed) or 'none'}"
+    shown = ", ".join(allowed[:MOST_SHOWN]) + (f" and {len(allowed) - MOST_SHOWN} more" if allowed[MOST_SHOWN:] else "")
+    return f"no {what} named {name!r}{nearest(name, allowed)}; there is: {shown or 'none'}"
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

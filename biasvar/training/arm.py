@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from biasvar.training.loop import Batch, predict, train
 from biasvar.training.objectives import Objective, make_loss
 from biasvar.training.recorder import Recorder
 from biasvar.training.replicas import Replicas, groups_of
-from biasvar.training.weights import weights_file
+from biasvar.training.weights import read_weights, weights_file
 from biasvar.training.workbench import Workbench
 
 JACKKNIFE_GROUPS = 16
@@ -224,9 +223,9 @@ class _Group:
         """Load the checkpoint, if there is one; returns the last epoch that need not be trained again."""
         if not self.checkpoint.exists():
             return 0
-        with safetensors.safe_open(os.fspath(self.checkpoint), framework="pt") as file:
-            epoch = int(file.metadata()["epoch"])
-            net.load_state({name: file.get_tensor(name).to(self.bench.device) for name in file.keys()})  # noqa: SIM118
+        state, notes = read_weights(self.checkpoint)
+        epoch = int(notes["epoch"])
+        net.load_state({name: value.to(self.bench.device) for name, value in state.items()})
         metrics = open_run(self.writer.directory).metrics
         mine = metrics.query("arm == @self.run.name and replica in @self.replicas and epoch <= @epoch")
         self.metrics = [mine.reset_index(drop=True)]

@@ -62,12 +62,12 @@ def run_study(study: Study, directory: str | Path, *, device: torch.device | str
     torch.set_num_threads(study.threads)
     bench = Workbench.open(study, directory, device)
     writer = RunWriter(directory, manifest=_manifest(study, bench), resume=True)
-    if writer.manifest["status"] == "complete":
+    left = [name for name in study.order() if not _is_complete(writer, name)]
+    if writer.manifest["status"] == "complete" and not left:
         return open_run(directory)
+    writer.update_manifest(status="running")
     writer.study(study.to_yaml())
     _write_samples(writer, bench)
-    arms = writer.manifest["arms"]
-    left = [name for name in study.order() if arms.get(name, {}).get("status") != "complete"]
     groups = len(groups_of(study.backend, range(study.replicas)))
     teachers = [name for name in study.teachers if name not in writer.manifest.get("teachers", {})]
     families = {} if _tuning_path(writer).exists() else study.learning_rate.families
@@ -85,6 +85,14 @@ def run_study(study: Study, directory: str | Path, *, device: torch.device | str
         _train_arms(writer, study, left, groups, rates, work)
     writer.update_manifest(status="complete")
     return open_run(directory)
+
+
+def _is_complete(writer: RunWriter, arm: str) -> bool:
+    """Whether an arm was trained to its end and its files are still there; a folder taken away is made again."""
+    entry = writer.manifest["arms"].get(arm, {})
+    parts = ("records", "predictions", "metrics", "weights")
+    there = all((writer.directory / part / f"arm={arm}").is_dir() for part in parts)
+    return entry.get("status") == "complete" and there
 
 
 @dataclass(frozen=True)

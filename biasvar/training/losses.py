@@ -152,13 +152,12 @@ class WeightedSoftLabelLoss(DistillationLoss):
 
     @torch.no_grad()
     def weights(self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        student_loss = -_true_class(F.log_softmax(student_logits, -1), labels)
-        teacher_loss = -_true_class(F.log_softmax(teacher_logits, -1), labels) + self.epsilon
-        if self.epsilon > 0:
-            return -torch.expm1(-student_loss / teacher_loss)
-        # The limits from epsilon above 0: a teacher's loss of 0 gives weight 1, and 0 where the student's is 0 too.
+        # In float64 from the logits on: in float32 the losses of confident samples are rounding, and their ratio noise.
+        student_loss = -_true_class(F.log_softmax(student_logits.double(), -1), labels)
+        teacher_loss = -_true_class(F.log_softmax(teacher_logits.double(), -1), labels) + self.epsilon
+        # At epsilon 0 the limits from above: a teacher's loss of 0 gives weight 1, and 0 where the student's is 0 too.
         ratio = torch.where(student_loss == 0, torch.zeros_like(student_loss), student_loss / teacher_loss)
-        return -torch.expm1(-ratio)
+        return -torch.expm1(-ratio).to(student_logits.dtype)
 
 
 class MaskedDistillationLoss(DistillationLoss):
@@ -200,8 +199,8 @@ class MaskedDistillationLoss(DistillationLoss):
         keys: torch.Tensor | None = None,
     ) -> torch.Tensor:
         tau = self.temperature
-        student = _true_class(F.log_softmax(student_logits / tau, -1), labels)
-        teacher = _true_class(F.log_softmax(teacher_logits / tau, -1), labels)
+        student = _true_class(F.log_softmax(student_logits.double() / tau, -1), labels)
+        teacher = _true_class(F.log_softmax(teacher_logits.double() / tau, -1), labels)
         flagged = student > teacher
         if self.keep == "regularization":
             return flagged.to(student_logits.dtype)

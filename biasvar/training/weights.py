@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import safetensors
 import safetensors.torch
 import torch
 
 from biasvar.data.layout import cache_folder
+from biasvar.errors import RecordError
 from biasvar.training.replicas import Replicas
-from biasvar.training.workbench import Workbench
+
+if TYPE_CHECKING:
+    from biasvar.training.workbench import Workbench
 
 
 def weights_file(replicas: Replicas, numbers: Sequence[int]) -> bytes:
@@ -20,6 +26,19 @@ def weights_file(replicas: Replicas, numbers: Sequence[int]) -> bytes:
     stacked = {name: value.cpu() for name, value in replicas.parameters().items()}
     flat = {f"{r}.{name}": value[i].contiguous() for name, value in stacked.items() for i, r in enumerate(numbers)}
     return safetensors.torch.save(flat)
+
+
+def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The tensors and the notes of a safetensors file.
+
+    Raises:
+        RecordError: The file is damaged.
+    """
+    try:
+        with safetensors.safe_open(os.fspath(path), framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except safetensors.SafetensorError as error:
+        raise RecordError(f"{path} is damaged ({error}); delete it and run the study again") from None
 
 
 def file_hashes(folder: Path) -> dict[str, str]:

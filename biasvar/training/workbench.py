@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from biasvar.data import Dataset, check_classes, draw_members, generator, load_dataset, split_official
@@ -22,6 +21,7 @@ from biasvar.training.objectives import Objective
 from biasvar.training.replicas import Replicas, groups_of, make_replicas
 from biasvar.training.resnets import build_network, load_network
 from biasvar.training.schedules import rate_at
+from biasvar.training.weights import read_weights
 
 
 @dataclass
@@ -198,7 +198,7 @@ class Workbench:
         networks: dict[int, nn.Module] = {}
         for number, group in enumerate(self.teacher_groups(name)):
             here = [r for r in wanted if r in group]
-            saved = load_file(teacher_weights_path(self.directory, name, number)) if here else {}
+            saved = read_weights(teacher_weights_path(self.directory, name, number))[0] if here else {}
             for r in here:
                 network = self.model(teacher.model, teacher.hidden, "teacher init", r)
                 prefix = f"{r}."

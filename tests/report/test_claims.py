@@ -13,6 +13,7 @@ from biasvar.report import claims, measurements
 from biasvar.report.claims import LEDGER, claims_table
 from biasvar.report.measurements import Measurement
 from biasvar.study import resolve_study
+from biasvar.study.schema import CLAIM_ROLES
 from biasvar.training.execute import run_study
 from tests.conftest import TINY
 
@@ -112,6 +113,7 @@ def test_samples_that_go_against_the_mean(run, table):
         against |= (np.sign(change.mean()) * change < 0) & (np.abs(change) > 2 * stderr)
     assert row(table, "W3")["effect"] == pytest.approx(against.mean())
     assert row(table, "W3")["threshold"] == 0.05
+    assert f"about {1 - stats.t.cdf(2, 5) ** 2:.1%} would" in row(table, "W3")["test"]
 
 
 def test_shares_through_training_and_by_teacher(run, table):
@@ -190,6 +192,12 @@ def test_verdicts_follow_the_written_rule():
     )
 
 
+def test_what_more_replicas_cannot_decide_is_said():
+    shaky = Measurement("x", 0.003, 0.001, 15, 16, 0.002, "greater", "accuracy", stderr_samples=0.01)
+    assert "the error over test samples is larger (±0.01)" in claims._row(shaky, 0.05, "")["detail"]
+    assert "test samples" not in judged(0.003, 0.001)["detail"]
+
+
 def test_a_decision_that_the_samples_would_undo_is_said_to_be_one():
     shaky = Measurement("x", 0.01, 0.001, 15, 16, 0.002, "greater", "accuracy", stderr_samples=0.01)
     assert claims._row(shaky, 0.05, "")["detail"] == "undecided with the error over test samples added"
@@ -225,6 +233,7 @@ def test_records_that_lack_what_a_claim_needs(run, monkeypatch):
 
 
 def test_the_ledger_is_the_one_that_was_fixed():
+    assert {claim.id for claim in LEDGER} == {*CLAIM_ROLES}
     assert [claim.id for claim in LEDGER] == [f"W{i}" for i in range(1, 13)] + ["M1", "M2"]
     assert (measurements.ACCURACY, measurements.TERM, measurements.SHARE) == (0.002, 0.05, 0.02)
     assert (measurements.CORRELATION, measurements.AUC) == (0.2, 0.10)

@@ -97,6 +97,16 @@ def test_wsl_is_finite_at_epsilon_zero_whatever_the_teacher():
     assert torch.isfinite(student.grad).all()
 
 
+def test_weights_of_confident_samples_survive_float32_logits():
+    """In float32 the student's loss is 0 here; the weight and the flag come from float64."""
+    student, teacher, labels = torch.tensor([[20.0, 0, 0]]), torch.tensor([[18.0, 0, 0]]), torch.tensor([0])
+    loss = losses.WeightedSoftLabelLoss(temperature=1.0, alpha=1.0)
+    expected = biasvar.wsl_weights(student.double(), teacher.double(), labels)
+    torch.testing.assert_close(loss.weights(student, teacher, labels).double(), expected, rtol=1e-6, atol=0)
+    kept = losses.MaskedDistillationLoss(temperature=1.0, alpha=1.0, keep="other")
+    assert kept.weights(student, teacher, labels).item() == 0
+
+
 def test_no_gradient_reaches_the_teacher(batch):
     student, teacher, labels = batch
     teacher = teacher.clone().requires_grad_()
