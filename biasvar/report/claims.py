@@ -55,7 +55,7 @@ LEDGER = (
     ),
     Claim("W8", "WSL beats KD.", ZHOU, m.accuracy_difference(("treatment", "control"), direction="greater")),
     Claim(
-        "W9", "WSL's gain comes from which samples it weights: it beats its mean weight alone and its weights shuffled.",
+        "W9", "WSL's gain comes from which samples it weights: it beats its mean weight, and its weights shuffled.",
         ZHOU, m.accuracy_difference(("treatment", "scaled"), ("treatment", "shuffled"), direction="greater"),
     ),
     Claim("W10", "A label-smoothed teacher gives more regularization samples.", ZHOU, m.share_difference),

@@ -247,7 +247,5 @@ def harm_with_temperature(run: Run, roles: Roles) -> list[Measurement]:
     """The smoothed teacher's effect on accuracy at a higher temperature less that at temperature 1 (M1)."""
     plus, minus = [roles["treatment"], roles["control_t1"]], [roles["control"], roles["treatment_t1"]]
     temperature = run.arm(roles["treatment"]).get("temperature")
-    test = (
-        f"test accuracy, effect of the smoothed teacher at τ {temperature:g} − its effect at τ 1, at one learning rate"
-    )
+    test = f"test accuracy, effect of the smoothed teacher at τ {temperature:g} − at τ 1, at one learning rate"
     return _accuracy_difference(run, plus, minus, -ACCURACY, "less", test)
