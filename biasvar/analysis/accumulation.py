@@ -35,12 +35,14 @@ class Accumulator:
 
     def __init__(self, num_samples: int, num_classes: int, *, loss: str = "cross_entropy", groups: int = 16) -> None:
         check_loss(loss)
-        if num_samples < 1 or num_classes < 2:
+        whole = all(isinstance(size, int | np.integer) for size in (num_samples, num_classes))
+        if not whole or num_samples < 1 or num_classes < 2:
             raise ValueError(
-                f"num_samples must be at least 1 and num_classes at least 2, got {num_samples} and {num_classes}"
+                "num_samples must be a whole number of at least 1 and num_classes one of at least 2, "
+                f"got {num_samples!r} and {num_classes!r}"
             )
-        self.num_samples = num_samples
-        self.num_classes = num_classes
+        self.num_samples = int(num_samples)
+        self.num_classes = int(num_classes)
         self.loss = loss
         self.groups = check_groups(groups)
         self._seen: dict[int, np.ndarray] = {}  # replica -> bool (N,), so that nothing is counted twice
@@ -112,8 +114,11 @@ class Accumulator:
         """Add what another accumulator has seen (other replicas, or other samples of the same ones); returns this one.
 
         Raises:
+            TypeError: for anything else than an Accumulator.
             ValueError: if the two differ in shape, loss or groups, or have both seen some replica of some sample.
         """
+        if not isinstance(other, Accumulator):
+            raise TypeError(f"merge takes another Accumulator, got {type(other).__name__}")
         for field in ("num_samples", "num_classes", "loss", "groups"):
             if getattr(self, field) != getattr(other, field):
                 raise ValueError(

@@ -130,7 +130,7 @@ def ambiguity(
 
 
 def effectiveness(
-    soft_labels: Any, labels: Any, *, ks: Iterable[int], ties: str = "random", seed: int = 0, level: float = 0.95
+    soft_labels: Any, labels: Any, *, ks: int | Iterable[int], ties: str = "random", seed: int = 0, level: float = 0.95
 ) -> pd.DataFrame:
     """Both indicators for several k: one row each, to see at which k a soft label is most informative.
 
@@ -150,7 +150,7 @@ def effectiveness(
     check_level(level)
     rows = []
     moved = []
-    for k in ks:
+    for k in ks if isinstance(ks, Iterable) else [ks]:
         sets = top_sets(values, classes, k, ties, seed)
         _require_all_classes(sets)
         delta, gamma = _unreliability(sets, level), _ambiguity(sets, "class", level)

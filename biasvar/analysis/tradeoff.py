@@ -134,12 +134,15 @@ def regularization_samples(terms: TradeoffTerms, *, criterion: str = "opposing")
     Samples with NaN terms are False.
 
     Raises:
+        TypeError: for anything else than `TradeoffTerms`.
         ValueError: for an unknown criterion.
 
     >>> terms = tradeoff_terms([[2.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [2.0, 0.0]], [0, 0], temperature=1.0)
     >>> regularization_samples(terms).tolist()
     [True, False]
     """
+    if not isinstance(terms, TradeoffTerms):
+        raise TypeError(f"terms must be the TradeoffTerms of tradeoff_terms, got {type(terms).__name__}")
     if criterion == "opposing":
         return terms.student_log_prob > terms.teacher_log_prob
     if criterion == "literal":

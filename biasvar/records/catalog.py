@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 from biasvar.errors import RecordError
 from biasvar.records import schema
 
+ARM_FOLDERS = ("records", "predictions", "metrics")
+
 
 @dataclass(frozen=True)
 class StoredFile:
@@ -63,7 +65,7 @@ def stored_files(
 
 def arms_on_disk(directory: Path) -> list[str]:
     """Every arm that left a file of any kind."""
-    folders = [directory / name for name in ("records", "predictions", "metrics")]
+    folders = [directory / name for name in ARM_FOLDERS]
     return _distinct(arm for folder in folders for arm in _children(folder, "arm="))
 
 
@@ -106,10 +108,13 @@ def listed(value: Any) -> list[Any]:
 
 def _damaged(path: Path, error: Exception) -> RecordError:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return RecordError(
-        f"{path} cannot be read as Parquet ({reason}); it is damaged or cut short: "
-        "restore it, or delete it and resume the run"
-    )
+    arm = next((part for part in path.parts if part.startswith("arm=")), None)
+    anew = "" if arm is None else f", or delete the folders {arm} under {_listed(ARM_FOLDERS)} and run the study again"
+    return RecordError(f"{path} cannot be read as Parquet ({reason}); it is damaged or cut short: restore it{anew}")
+
+
+def _listed(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _choose(there: list[Any], asked: Any, what: str) -> list[Any]:

@@ -64,6 +64,10 @@ def import_predictions(
     sources = [files] if isinstance(files, str | Path) else list(files)
     if not sources:
         raise RecordError("files: name at least one file of predictions, one a replica")
+    if not isinstance(sources[0], str | Path) and np.ndim(sources[0]) == 1:
+        raise RecordError(
+            "files: give a list of one (N, C) array or file per replica; these are rows of a single one: pass [array]"
+        )
     if clip is not None and not (probabilities and 0 < clip < 1):
         raise RecordError(f"clip={clip!r} must lie between 0 and 1, and needs probabilities=True")
     target = read_labels(labels)
@@ -116,6 +120,8 @@ def _sample_ids(given: Any, found: np.ndarray | None, rows: int) -> np.ndarray:
         raise RecordError(f"there are {len(ids)} sample_ids and {rows} labels; one of each a sample is needed")
     if not rows:
         raise RecordError("labels are empty; name the true class of every predicted sample")
+    if (ids < 0).any():
+        raise RecordError(f"sample_ids {few(ids[ids < 0])} are negative; allowed: whole numbers from 0 on")
     values, times = np.unique(ids, return_counts=True)
     if (times > 1).any():
         raise RecordError(f"sample_ids {few(values[times > 1])} come more than once; each names one sample")
@@ -129,6 +135,13 @@ def _aligned(
     table = read_predictions(source, where)
     if len(table.values) != len(ids):
         raise RecordError(f"{where} has {len(table.values)} rows and there are {len(ids)} labels")
+    if table.values.shape[1] < 2:
+        raise RecordError(f"{where} has one class, shape {table.values.shape}; at least 2 are needed")
+    if not probabilities and _are_distributions(table.values):
+        raise RecordError(
+            f"{where}: every row is without negative values and sums to 1: these look like probabilities, not logits; "
+            "pass probabilities=True (or, if they are logits, add 1 to all of them, which changes nothing)"
+        )
     log_p = log_probabilities(table.values, where, probabilities=probabilities, clip=clip)
     if table.sample_ids is None:
         return log_p[order]
@@ -140,6 +153,10 @@ def _aligned(
             f"{few(ids[differing])}; give the labels a column sample_id, or pass sample_ids="
         )
     return log_p[own]
+
+
+def _are_distributions(values: np.ndarray) -> bool:
+    return bool((values >= 0).all() and (np.abs(values.sum(axis=1, dtype=np.float64) - 1) <= 1e-6).all())
 
 
 def _check_classes(truth: np.ndarray, ids: np.ndarray, class_names: Sequence[str] | None, classes: int) -> None:

@@ -74,6 +74,18 @@ class RunWriter:
 
         return self._change(change)["arms"][arm]
 
+    def settle_arm(self, arm: str, **settings: Any) -> dict[str, Any]:
+        """Set entries of one arm that hold for good; a mapping is settled key by key.
+
+        Raises RecordError, naming both values, where the arm has another value already; nothing is changed then.
+        """
+        schema.check_name(arm, "arm")
+
+        def change(manifest: dict[str, Any]) -> None:
+            _settle(manifest["arms"].setdefault(arm, {}), plain(settings), f"{self.directory}: arm {arm!r}")
+
+        return self._change(change)["arms"][arm]
+
     def study(self, text: str) -> Path:
         """Save the resolved study file (YAML text)."""
         path = self.directory / "study.yaml"
@@ -270,3 +282,16 @@ def _checked(manifest: Mapping[str, Any], directory: Path) -> dict[str, Any]:
     given["schema_version"] = schema.SCHEMA_VERSION
     defaults = {"name": directory.resolve().name, "arms": {}, "status": "running"}
     return {**defaults, **given}
+
+
+def _settle(entry: dict[str, Any], settings: dict[str, Any], where: str, prefix: str = "") -> None:
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            _settle(entry.setdefault(key, {}), value, where, f"{prefix}{key} of ")
+        elif entry.get(key, value) != value:
+            raise RecordError(
+                f"{where} was recorded with {prefix}{key} {entry[key]!r}, not {value!r}; "
+                "go on with the former, or name another arm"
+            )
+        else:
+            entry[key] = value

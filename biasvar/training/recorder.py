@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -28,6 +28,10 @@ from biasvar.records.writer import RunWriter
 # steps one piece, since on small batches the number of calls is what costs.
 PENDING_ELEMENTS = 2**20
 LOGITS = ("student", "teacher")
+# Columns are kept in float32: a logit, or a loss, beyond it would be infinite on disk.
+LARGEST = torch.finfo(torch.float32).max
+
+Values = torch.Tensor | np.ndarray | Sequence[Any]
 
 
 class Recorder:
@@ -48,7 +52,7 @@ class Recorder:
         temperature: tau at which probabilities and gradients are taken; the tau of the loss.
         arm: Name of the treatment: lower-case letters, digits and underscores.
         replica: Number of this training of the student; a sequence of R numbers when R replicas train together, and
-            `update` then takes (R, B) ids and (R, B, C) logits.
+            `update` then takes (R, B) ids and (R, B, C) logits. Whole numbers from 0 on, each once.
         split: Name of the split the samples belong to.
         view: "augmented" for the training pass, "clean" for an evaluation pass.
         resume: Go on after the last recorded epoch of this arm, split, view and replica instead of refusing.
@@ -59,7 +63,9 @@ class Recorder:
             refusing it; the caller keeps account of the replicas that are missing.
 
     Raises:
-        RecordError: The directory holds another study, or this arm and replica are recorded already.
+        RecordError: The directory holds another study, this arm and replica are recorded already, or the arm was
+            recorded with another temperature or num_samples. Nothing is written then.
+        ValueError: Numbers out of range.
 
     >>> import tempfile, torch
     >>> with Recorder(tempfile.mkdtemp() + "/run", num_samples=2, num_classes=3, temperature=2.0) as recorder:
@@ -88,21 +94,20 @@ class Recorder:
     ) -> None:
         if num_samples < 1 or num_classes < 2:
             raise ValueError(f"num_samples must be at least 1 and num_classes 2, not {num_samples} and {num_classes}")
-        if not temperature > 0:
-            raise ValueError(f"temperature must be above 0, not {temperature}")
+        if not 0 < temperature < float("inf"):
+            raise ValueError(f"temperature must be a finite number above 0, not {temperature}")
         self.num_samples, self.num_classes, self.temperature = num_samples, num_classes, float(temperature)
         self.arm, self.split, self.view = arm, split, view
-        self._together = not isinstance(replica, int)
-        self.replicas = [int(r) for r in replica] if not isinstance(replica, int) else [replica]
+        self._together, self.replicas = _replica_numbers(replica)
         self.group = self.replicas[0] if group is None else group
         self._reference, self._replace, self._drop = reference_teacher, replace, drop_not_finite
+        # A name that cannot be one is refused here, before anything is made or changed on disk.
+        folder = record_folder(directory.directory if isinstance(directory, RunWriter) else directory, arm, split, view)
         if isinstance(directory, RunWriter):
             self._writer = directory
         else:
             manifest = {"kind": "recorder", "name": Path(directory).name, "num_classes": num_classes}
             self._writer = RunWriter(directory, manifest=manifest, resume=True)
-            self._writer.update_arm(arm, label=arm, temperature=self.temperature)
-        folder = record_folder(self._writer.directory, arm, split, view)
         recorded = [int(p.parent.name[6:]) for p in folder.glob(f"epoch=*/group={self.group:03d}.parquet")]
         if recorded and not resume and not replace:
             raise RecordError(
@@ -110,6 +115,9 @@ class Recorder:
                 f"is recorded already up to epoch {max(recorded)}; pass resume=True to go on, or name another arm "
                 "or replica"
             )
+        if not isinstance(directory, RunWriter):  # a study's manifest is the trainer's
+            self._writer.settle_arm(arm, temperature=self.temperature, num_samples={split: num_samples})
+            self._writer.update_arm(arm, label=arm)
         self._replica_column: torch.Tensor | None = None
         self.epoch = max(recorded, default=0) + 1
         self._clear()
@@ -122,15 +130,15 @@ class Recorder:
 
     def update(
         self,
-        sample_ids: torch.Tensor,
-        student_logits: torch.Tensor,
-        labels: torch.Tensor,
-        teacher_logits: torch.Tensor | None = None,
+        sample_ids: Values,
+        student_logits: Values,
+        labels: Values,
+        teacher_logits: Values | None = None,
         *,
-        loss_weight: torch.Tensor | None = None,
-        member: torch.Tensor | None = None,
+        loss_weight: Values | None = None,
+        member: Values | None = None,
     ) -> None:
-        """Note one batch, before the optimiser's step.
+        """Note one batch, before the optimiser's step. Tensors, NumPy arrays or lists.
 
         Args:
             sample_ids: int (B,), each id once an epoch. With R replicas together (R, B), as all that follows.
@@ -141,33 +149,35 @@ class Recorder:
             member: bool (B,) whether the sample is in the replica's training draw; True when not given.
 
         Raises:
-            ValueError: Shapes that disagree, or a teacher in some batches only.
+            ValueError: Shapes that disagree, sample_ids or labels that are not integers, or a teacher in some batches
+                only.
         """
-        ids = torch.as_tensor(sample_ids)
-        lead = (len(self.replicas), ids.shape[-1]) if self._together else tuple(ids.shape[:1])
         where = f"Recorder.update, epoch {self.epoch}: "
+        ids, label = _integers(where, "sample_ids", sample_ids), _integers(where, "labels", labels)
+        student = _tensor(student_logits)
+        lead = (len(self.replicas), *ids.shape[-1:]) if self._together else tuple(ids.shape[:1])
         if ids.ndim != len(lead) or tuple(ids.shape) != lead:
             raise ValueError(
                 f"{where}sample_ids has shape {tuple(ids.shape)}, expected {'(R, B)' if self._together else '(B,)'}"
             )
-        _check_shape(where, "student_logits", student_logits, (*lead, self.num_classes))
-        batch = {"sample_id": ids, "student": student_logits, "label": torch.as_tensor(labels)}
+        _check_shape(where, "student_logits", student, (*lead, self.num_classes))
+        batch = {"sample_id": ids, "student": student, "label": label}
         if teacher_logits is not None:
-            _check_shape(where, "teacher_logits", teacher_logits, (*lead, self.num_classes))
-            batch["teacher"] = teacher_logits
+            batch["teacher"] = _tensor(teacher_logits)
+            _check_shape(where, "teacher_logits", batch["teacher"], (*lead, self.num_classes))
         if self._has_teacher not in (None, teacher_logits is not None):
             raise ValueError(f"{where}teacher_logits must be given in every batch of an epoch or in none")
-        self._has_teacher = teacher_logits is not None
         extra = {"loss_weight": loss_weight, "member": member}
-        batch.update({name: value for name, value in extra.items() if value is not None})
+        batch.update({name: _tensor(value).detach() for name, value in extra.items() if value is not None})
         for name in ("label", "loss_weight", "member"):
             if name in batch:
                 _check_shape(where, name, batch[name], lead)
         if self._pending and set(batch) != set(self._pending[0]) - {"replica"}:
             raise ValueError(f"{where}loss_weight and member must be given in every batch of an epoch or in none")
+        self._has_teacher = teacher_logits is not None
         # A copy: logits may live in a buffer that the next step overwrites. Rows of all replicas follow one another,
         # on the logits' device, where nothing has to wait.
-        device = student_logits.device
+        device = student.device
         if self._together:
             if self._replica_column is None or self._replica_column.device != device:
                 self._replica_column = torch.tensor(self.replicas, device=device)[:, None]
@@ -175,7 +185,7 @@ class Recorder:
         shaped = {n: v.detach().reshape(-1, v.shape[-1]) if n in LOGITS else v.reshape(-1) for n, v in batch.items()}
         copies = {name: value.to(device, non_blocking=True, copy=True) for name, value in shaped.items()}
         self._pending.append(copies)
-        self._pending_elements += student_logits.numel()
+        self._pending_elements += student.numel()
         if self._pending_elements >= PENDING_ELEMENTS:
             self._reduce_pending()
 
@@ -190,8 +200,8 @@ class Recorder:
             by criterion, mean weights, one entry a replica.
 
         Raises:
-            ValueError: An id out of range or met twice, a label out of range, logits that are not finite (naming the
-                ids); nothing is written then, and the epoch may be recorded anew.
+            ValueError: An id out of range or met twice, a label out of range, logits that are not finite in float32
+                (naming the ids); nothing is written then, and the epoch may be recorded anew.
         """
         if not self._pending and not self._done:
             raise ValueError(f"Recorder.end_epoch: epoch {self.epoch} has no samples; call update first")
@@ -251,7 +261,7 @@ class Recorder:
             columns = {name: value[keep] for name, value in columns.items()}
             ids, replicas = ids[keep], replicas[keep]
         elif bad.any():
-            raise ValueError(f"{where}logits of sample_ids {_some(ids[bad])} are not finite")
+            raise ValueError(f"{where}logits of sample_ids {_some(ids[bad])} are not finite in float32")
         key = replicas * self.num_samples + ids
         order = np.sort(key)
         twice = np.unique(order[1:][order[1:] == order[:-1]])
@@ -268,6 +278,27 @@ class Recorder:
         """An epoch left open is closed when the block ends well, and dropped when it ends in an error."""
         if kind is None and (self._pending or self._done):
             self.end_epoch()
+
+
+def _replica_numbers(replica: Any) -> tuple[bool, list[int]]:
+    """Whether several replicas train together, and their numbers."""
+    numbers = np.asarray(replica)
+    whole = numbers.dtype.kind in "iu" and numbers.ndim <= 1 and numbers.size > 0
+    if not whole or (numbers < 0).any() or len(np.unique(numbers)) < numbers.size:
+        raise ValueError(f"replica must be a whole number from 0 on, or several different ones, not {replica!r}")
+    return numbers.ndim == 1, [int(number) for number in numbers.reshape(-1)]
+
+
+def _tensor(values: Values) -> torch.Tensor:
+    # The copy is one that torch takes without a warning, whatever the array's strides and flags.
+    return values if isinstance(values, torch.Tensor) else torch.as_tensor(np.array(values))
+
+
+def _integers(where: str, name: str, values: Values) -> torch.Tensor:
+    tensor = _tensor(values)
+    if tensor.dtype == torch.bool or tensor.is_floating_point() or tensor.is_complex():
+        raise ValueError(f"{where}{name} must be integers, not {str(tensor.dtype).removeprefix('torch.')}")
+    return tensor
 
 
 def _check_shape(where: str, name: str, value: torch.Tensor, shape: tuple[int, ...]) -> None:
@@ -291,25 +322,30 @@ def _terms(batch: dict[str, torch.Tensor], temperature: float, num_classes: int)
         "replica": batch["replica"].long(),
         "label": label,
         "student_prediction": student.argmax(-1),
-        "finite": torch.isfinite(student.sum(-1)),  # refused at the end of the epoch, with the ids
     }
     has_teacher = "teacher" in batch
     teacher = batch["teacher"].double() if has_teacher else student
     if has_teacher:
         out["teacher_prediction"] = teacher.argmax(-1)
-        out["finite"] &= torch.isfinite(teacher.sum(-1))
     terms = unchecked_terms(student, teacher, safe, temperature)
+    out["finite"] = _is_finite(student, terms.student_loss)  # refused at the end of the epoch, with the ids
     out["student_loss"] = terms.student_loss
     out["student_prob"] = terms.student_log_prob.exp()
     out["bias_gradient"] = terms.bias_gradient
     out["bias_gradient_norm"] = terms.bias_norm
     if has_teacher:
+        out["finite"] &= _is_finite(teacher, terms.teacher_loss)
         out["teacher_loss"] = terms.teacher_loss
         out["teacher_prob"] = terms.teacher_log_prob.exp()
         out["variance_gradient"] = terms.variance_gradient
         out["variance_gradient_norm"] = terms.variance_norm
         out["opposing"] = regularization_samples(terms)
         out["wsl_weight"] = wsl_weights_of_losses(terms.student_loss, terms.teacher_loss)
-    out["loss_weight"] = batch.get("loss_weight", torch.ones_like(out["student_loss"]))
+    out["loss_weight"] = batch.get("loss_weight", torch.ones_like(out["student_loss"])).double()
     out["member"] = batch["member"].bool() if "member" in batch else torch.ones_like(label, dtype=torch.bool)
     return {name: value.float() if value.is_floating_point() else value for name, value in out.items()}
+
+
+def _is_finite(logits: torch.Tensor, loss: torch.Tensor) -> torch.Tensor:
+    """Rows whose logits and loss float32 can hold; a comparison with NaN is False."""
+    return (logits.abs().amax(-1) <= LARGEST) & (loss <= LARGEST)

@@ -131,14 +131,18 @@ def test_merges_that_would_count_twice_are_refused():
     for options in ({"loss": "squared_error"}, {"groups": 3}):
         with pytest.raises(ValueError, match=f"differ in {next(iter(options))}"):
             one.merge(Accumulator(4, 2, **options))
+    with pytest.raises(TypeError, match="merge takes another Accumulator, got str"):
+        one.merge("x")
 
 
 def test_an_accumulator_without_data_says_so():
     for ask in (lambda a: a.result([0]), lambda a: a.counts, lambda a: a.mean_log_probs):
         with pytest.raises(ValueError, match="no logits yet"):
             ask(Accumulator(1, 2))
-    with pytest.raises(ValueError, match="num_samples must be at least 1"):
-        Accumulator(0, 2)
+    for sizes in ((0, 2), (1, 1), (7.5, 3), (7, 3.0), ("7", 3)):
+        with pytest.raises(ValueError, match="num_samples must be a whole number of at least 1"):
+            Accumulator(*sizes)
+    assert Accumulator(np.int64(3), 2).num_samples == 3
     with pytest.raises(ValueError, match="groups must be"):
         Accumulator(1, 2, groups=1.5)
 

@@ -193,6 +193,10 @@ def test_the_table_repeats_the_indicators():
     assert len(effectiveness(TIED, TRUE, ks=[1], ties="include")) == 1
     with pytest.raises(ValueError, match="at least one k"):
         effectiveness(soft, labels, ks=[])
+    for k in (2, np.int64(2)):
+        assert effectiveness(soft, labels, ks=k).equals(effectiveness(soft, labels, ks=[2]))
+    with pytest.raises(ValueError, match="k must be a whole number"):
+        effectiveness(soft, labels, ks=2.5)
 
 
 @pytest.mark.parametrize(

@@ -184,3 +184,5 @@ def test_bad_options_are_refused():
             wsl_weights(zeros, zeros, [0], epsilon=epsilon)
     with pytest.raises(ValueError, match="opposing, literal, magnitude, norm"):
         regularization_samples(tradeoff_terms(zeros, zeros, [0], temperature=1.0), criterion="strict")
+    with pytest.raises(TypeError, match="must be the TradeoffTerms of tradeoff_terms, got ndarray"):
+        regularization_samples(zeros)

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from biasvar.errors import RecordError
-from biasvar.records import import_predictions, open_run
+from biasvar.records import RunWriter, import_predictions, open_run
 from biasvar.records.summary import calibration_error
 
 R, N, C = 3, 30, 4
@@ -207,6 +207,21 @@ def test_an_import_cut_short_may_be_repeated(tmp_path, logits, labels, monkeypat
     assert len(run.metrics) == R
 
 
+def test_a_recorders_run_takes_no_import(tmp_path, logits, labels):
+    RunWriter(tmp_path / "run", manifest={"kind": "recorder", "num_classes": C}).update_arm("kd", temperature=4.0)
+    before = (tmp_path / "run" / "manifest.json").read_bytes()
+    with pytest.raises(RecordError, match="its kind is 'recorder', not 'import'"):
+        import_predictions(logits, labels, directory=tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "manifest.json").read_bytes() == before
+
+
+def test_some_rows_that_sum_to_one_are_logits_still(tmp_path, labels):
+    values = np.full((N, C), 0.25)
+    values[3] = 0.5
+    found = import_predictions([values], labels, directory=tmp_path / "run").predictions("predictions")
+    np.testing.assert_allclose(found.mean_log_probs, np.log(0.25))
+
+
 def test_the_default_place_is_under_runs(tmp_path, logits, labels, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert import_predictions(logits, labels).directory.as_posix() == "runs/imported"
@@ -274,6 +289,14 @@ def test_files_that_do_not_fit_are_named_and_nothing_is_written(tmp_path, logits
         ({"sample_ids": [1] * N}, "sample_ids 1 come more than once"),
         ({"sample_ids": np.zeros(N)}, "sample_ids must be whole numbers"),
         ({"class_names": ["a"]}, "class_names has 1 names, the predictions have 4 classes"),
+        ({"sample_ids": np.arange(N) - 2}, "sample_ids -2, -1 are negative; allowed: whole numbers from 0 on"),
+        ({"files": [np.zeros((N, 1))]}, r"files\[0\] has one class, shape \(30, 1\); at least 2 are needed"),
+        (
+            {"files": [np.full((N, C), 0.25)]},
+            r"files\[0\]: .* look like probabilities, not logits; pass probabilities=",
+        ),
+        ({"files": np.zeros((N, C))}, r"files: give a list of one \(N, C\) array or file per replica"),
+        ({"files": np.zeros((N, C)).tolist()}, r"files: give a list of one \(N, C\) array or file per replica"),
         ({"probabilities": True}, "do not sum to one; are these logits"),
         ({"probabilities": True, "files": [np.tile([1.5, -0.5, 0, 0], (N, 1))]}, "negative probabilities"),
         ({"arm": "a b"}, "arm 'a b' cannot name a file"),

@@ -161,6 +161,20 @@ def _many_updates(directory, arm):
         writer.update_arm(arm, **{f"epoch_{epoch}": epoch})
 
 
+def test_settled_entries_do_not_change(writer):
+    writer.settle_arm("mine", temperature=4.0, rows={"train": 3})
+    assert writer.settle_arm("mine", temperature=4.0, rows={"test": np.int64(2)}) == {
+        "temperature": 4.0,
+        "rows": {"train": 3, "test": 2},
+    }
+    before = writer.manifest
+    with pytest.raises(RecordError, match="arm 'mine' was recorded with rows of train 3, not 4"):
+        writer.settle_arm("mine", more=1, rows={"train": 4})
+    with pytest.raises(RecordError, match="arm 'a b' cannot name a file"):
+        writer.settle_arm("a b", temperature=1.0)
+    assert writer.update_manifest(name=before["name"]) == before
+
+
 def test_processes_change_one_manifest_in_turn(writer):
     context = multiprocessing.get_context("fork")
     workers = [context.Process(target=_many_updates, args=(writer.directory, f"arm{index}")) for index in range(3)]

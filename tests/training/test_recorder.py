@@ -6,6 +6,7 @@ import torch
 
 import biasvar
 from biasvar.errors import RecordError
+from biasvar.records import RunWriter
 from biasvar.training import recorder as module
 
 N, C, TAU = 30, 5, 4.0
@@ -221,3 +222,101 @@ def test_a_diverged_replica_is_left_out_when_asked(tmp_path, epoch):
         summary = recorder.end_epoch()
     assert summary["replica"].tolist() == [0]
     assert biasvar.open_run(tmp_path / "run").records()["replica"].unique().tolist() == [0]
+
+
+@pytest.mark.parametrize("bad", [np.float32, np.bool_, np.complex64])
+@pytest.mark.parametrize("which", ["sample_ids", "labels"])
+def test_ids_and_labels_that_are_not_integers_are_refused(tmp_path, bad, which):
+    recorder = biasvar.Recorder(tmp_path / "run", **settings())
+    given = {"sample_ids": np.arange(2), "labels": np.arange(2)}
+    given[which] = given[which].astype(bad)
+    with pytest.raises(ValueError, match=f"{which} must be integers, not {np.dtype(bad).name}"):
+        recorder.update(student_logits=torch.zeros(2, C), **given)
+
+
+@pytest.mark.parametrize("convert", [lambda x: x.numpy(), lambda x: x.tolist(), lambda x: x.numpy()[::-1][::-1]])
+def test_arrays_and_lists_are_recorded_as_tensors_are(tmp_path, epoch, convert):
+    ids, student, teacher, labels = epoch
+    weight, member = torch.arange(N) % 3, ids < 20
+    arguments = (ids, student[ids], labels[ids], teacher[ids])
+    for name, kind in (("tensors", lambda x: x), ("others", convert)):
+        with biasvar.Recorder(tmp_path / name, **settings()) as recorder:
+            recorder.update(*map(kind, arguments), loss_weight=kind(weight), member=kind(member))
+    one, two = (biasvar.open_run(tmp_path / name).records() for name in ("tensors", "others"))
+    assert one.equals(two)
+    assert set(one["loss_weight"]) == {0.0, 1.0, 2.0}
+
+
+@pytest.mark.parametrize("change", [{"view": "clear"}, {"arm": "a b"}, {"split": "a/b"}])
+def test_a_bad_name_leaves_the_disk_alone(tmp_path, change):
+    with pytest.raises(RecordError):
+        biasvar.Recorder(tmp_path / "run", **settings(**change))
+    assert not (tmp_path / "run").exists()
+    biasvar.Recorder(tmp_path / "there", **settings())
+    before = (tmp_path / "there" / "manifest.json").read_bytes()
+    with pytest.raises(RecordError):
+        biasvar.Recorder(tmp_path / "there", **settings(**change))
+    assert (tmp_path / "there" / "manifest.json").read_bytes() == before
+
+
+def test_other_settings_than_the_arms_are_refused(tmp_path, epoch):
+    with biasvar.Recorder(tmp_path / "run", **settings()) as recorder:
+        feed(recorder, epoch)
+    manifest = biasvar.open_run(tmp_path / "run").manifest
+    assert manifest["arms"]["default"] == {"label": "default", "temperature": TAU, "num_samples": {"train": N}}
+    for change, message in (
+        ({"temperature": 2.0}, "temperature 4.0, not 2.0"),
+        ({"num_samples": N + 1}, "num_samples of train 30, not 31"),
+        ({"num_classes": C + 1}, "num_classes is 5, not 6"),
+    ):
+        with pytest.raises(RecordError, match=message):
+            biasvar.Recorder(tmp_path / "run", **settings(resume=True, **change))
+        with pytest.raises(RecordError, match=message):
+            biasvar.Recorder(tmp_path / "run", **settings(replica=1, **change))
+    assert biasvar.open_run(tmp_path / "run").manifest == manifest
+    biasvar.Recorder(tmp_path / "run", **settings(num_samples=7, split="test", view="clean"))
+    arm = biasvar.open_run(tmp_path / "run").manifest["arms"]["default"]
+    assert arm["num_samples"] == {"train": N, "test": 7}
+    with pytest.raises(ValueError, match="temperature must be a finite number above 0"):
+        biasvar.Recorder(tmp_path / "run", **settings(temperature=float("inf")))
+
+
+@pytest.mark.parametrize("replica", [-1, 0.5, True, "0", None, [], [0, 0], [0, -1], [0.0], [[0, 1]]])
+def test_replicas_that_are_no_numbers_are_refused(tmp_path, replica):
+    with pytest.raises(ValueError, match="replica must be a whole number"):
+        biasvar.Recorder(tmp_path / "run", **settings(replica=replica))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("replica", "expected"),
+    [(np.int64(3), [3]), (range(2), [0, 1]), (np.arange(2), [0, 1]), ((np.int32(4), 1), [4, 1])],
+)
+def test_replicas_may_be_numpy_numbers(tmp_path, replica, expected):
+    assert biasvar.Recorder(tmp_path / "run", **settings(replica=replica)).replicas == expected
+
+
+@pytest.mark.parametrize("row", [[1e39, 0.0], [-1e39, 0.0], [-3e38, 3e38]])
+@pytest.mark.parametrize("teacher", [False, True])
+def test_logits_and_losses_beyond_float32_are_named(tmp_path, row, teacher):
+    logits = torch.zeros(3, 2, dtype=torch.float64)
+    logits[1] = torch.tensor(row, dtype=torch.float64)
+    recorder = biasvar.Recorder(tmp_path / "run", num_samples=3, num_classes=2, temperature=1.0)
+    both = (torch.zeros_like(logits), logits)
+    student, other = both if teacher else both[::-1]
+    recorder.update(torch.arange(3), student, torch.zeros(3, dtype=torch.long), other)
+    with pytest.raises(ValueError, match="logits of sample_ids 1 are not finite in float32"):
+        recorder.end_epoch()
+
+
+def test_a_study_passes_its_writer_and_keeps_its_manifest(tmp_path, epoch):
+    writer = RunWriter(tmp_path / "run", manifest={"kind": "study", "study_hash": "x", "num_classes": C})
+    ids, student, teacher, labels = epoch
+    both = torch.stack([ids, ids])
+    for temperature in (TAU, 2.0):
+        recorder = biasvar.Recorder(writer, **settings(replica=[2, 3], replace=True, group=1, temperature=temperature))
+        recorder.epoch = 1
+        recorder.update(both, student[both], labels[both], teacher[both])
+        recorder.end_epoch()
+    assert biasvar.open_run(tmp_path / "run").manifest["arms"] == {}
+    assert biasvar.open_run(tmp_path / "run").records()["replica"].unique().tolist() == [2, 3]
