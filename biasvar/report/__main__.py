@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from biasvar.report.page import open_runs, write_report
 
         page = write_report(open_runs(directories), out, figures=figures, formats=formats)
-    except (BiasvarError, OSError) as error:
+    except (BiasvarError, OSError, ValueError) as error:  # ValueError: a run that is damaged or odd
         print(f"biasvar: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

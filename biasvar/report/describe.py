@@ -13,7 +13,7 @@ import biasvar
 from biasvar.analysis.comparison import mean_interval
 from biasvar.records import Run
 from biasvar.report import style
-from biasvar.report.figure import draw_note, replica_count
+from biasvar.report.figure import draw_note, replica_count, signed
 
 VERDICTS = ("holds", "does not hold", "undecided")
 
@@ -98,6 +98,7 @@ def warnings(run: Run) -> list[str]:
         done = sum(run.arm(arm).get("status") == "complete" for arm in run.arms)
         total = len((run.study or {}).get("arms", {})) or len(run.arms)
         found.append(f"The run is not finished: {done} of {total} arms are complete.")
+    found += _lost(run)
     for arm in run.arms:
         failed = run.arm(arm).get("failed_replicas") or []
         reasons: dict[str, list[str]] = {}
@@ -111,6 +112,22 @@ def warnings(run: Run) -> list[str]:
                 "claims that rest on it are undecided."
             )
     return found
+
+
+def _lost(run: Run) -> list[str]:
+    """A warning for complete arms of a study without predictions, one sentence where that is all of them."""
+    complete = [arm for arm in run.arms if run.arm(arm).get("status") == "complete"]
+    stored = run.directory / "predictions"
+    lost = [arm for arm in complete if not any(stored.glob(f"arm={arm}/split=*/membership=*/epoch=*/*.parquet"))]
+    if run.manifest.get("kind") != "study" or not lost:
+        return []
+    if lost == complete:
+        return ["No arm has predictions: there is no bias and variance to show, and claims about it are undecided."]
+    return [
+        f"Arm {arm} ({style.arm_label(run, arm)}) has no predictions: it is missing from the figures of bias and "
+        "variance, and claims about those that rest on it are undecided."
+        for arm in lost
+    ]
 
 
 def provenance(run: Run) -> list[tuple[str, str]]:
@@ -237,8 +254,8 @@ def _claim_row(row: dict[Any, Any]) -> dict[str, str]:
         "verdict": str(row["verdict"]),
         "regime": style.regime_label(str(row["regime"])),
         "test": _text(row["test"]),
-        "effect": _signed(effect, places) if known else "–",
-        "interval": f"{_signed(low, places)} to {_signed(high, places)}" if math.isfinite(low) else "",
+        "effect": signed(effect, places) if known else "–",
+        "interval": f"{signed(low, places)} to {signed(high, places)}" if math.isfinite(low) else "",
         "level": f"{100 * level:.4g} %" if math.isfinite(level) else "",
         "unit": _text(row["unit"]),
         "n": f"{row['n']:.0f}" if known else "",
@@ -256,10 +273,6 @@ def _places(stderr: float) -> int:
     if not math.isfinite(stderr) or stderr <= 0:
         return 3
     return min(max(1 - math.floor(math.log10(stderr)), 0), 6)
-
-
-def _signed(value: float, places: int) -> str:
-    return f"{value:+.{places}f}".replace("-", "−")
 
 
 def _number(value: Any) -> str:

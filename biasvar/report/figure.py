@@ -115,6 +115,16 @@ def replica_count(run: Run) -> int:
     return int(said) if said else int(run.metrics["replica"].nunique())
 
 
+def signed(value: float, places: int) -> str:
+    """A number with its sign; one that rounds to 0 has none.
+
+    >>> signed(-0.24, 1), signed(-0.004, 2)
+    ('−0.2', '0.00')
+    """
+    text = f"{value:+.{places}f}"
+    return (text if float(text) else text[1:]).replace("-", "−")
+
+
 def sizes(counts: Iterable[int]) -> str:
     """Different numbers of rows, as a caption lists them.
 

@@ -17,6 +17,7 @@ import jinja2
 import pandas as pd
 from tqdm import tqdm
 
+from biasvar.errors import RecordError
 from biasvar.records import Run, open_run
 from biasvar.report import describe, style, summary
 from biasvar.report.claims import claims_table
@@ -30,12 +31,14 @@ FLOATS = "%.10g"  # beyond what any number here is known to, and the same on eve
 def open_runs(directories: Sequence[Path]) -> list[Run]:
     """Open runs for one report; two of the same name are told apart by their directories.
 
-    Raises as `biasvar.open_run` does.
+    Raises as `biasvar.open_run` does, and RecordError for a manifest that a report cannot be made of.
     """
     unique: dict[Path, Path] = {}
     for directory in directories:
         unique.setdefault(directory.resolve(), directory)
     runs = [open_run(directory) for directory in unique.values()]
+    for run in runs:
+        _check(run)
     names = [run.name for run in runs]
     seen: list[str] = []
     for run in runs:
@@ -44,6 +47,29 @@ def open_runs(directories: Sequence[Path]) -> list[Run]:
             name += " again"
         seen.append(name)
     return [Run(run.directory, {**run.manifest, "name": name}) for run, name in zip(runs, seen, strict=True)]
+
+
+def _check(run: Run) -> None:
+    """Raises RecordError, naming the key, where the manifest holds something else than what the report reads there."""
+
+    def need(held: bool, key: str, value: Any, what: str) -> None:
+        if not held:
+            path = run.directory / "manifest.json"
+            raise RecordError(f"{path} is damaged: {key} is {value!r:.60}, it must be {what}; restore it")
+
+    replicas, claims = run.manifest.get("replicas"), run.manifest.get("claims")
+    whole = isinstance(replicas, int) and not isinstance(replicas, bool)
+    need(replicas is None or whole, "replicas", replicas, "a whole number")
+    for arm, entry in run.manifest["arms"].items():
+        need(isinstance(entry, dict), f"arms.{arm}", entry, "an object")
+    need(claims is None or isinstance(claims, dict), "claims", claims, "an object")
+    for name, entries in (claims or {}).items():
+        listed = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
+        need(listed, f"claims.{name}", entries, "a list of objects")
+        for entry in entries:
+            for role, arms in entry.items():
+                named = all(isinstance(arm, str) for arm in (arms if isinstance(arms, list) else [arms]))
+                need(named, f"claims.{name}, {role}", arms, "the name of an arm or a list of them")
 
 
 def write_report(runs: list[Run], out: Path, *, figures: Sequence[str], formats: Sequence[str]) -> Path:
@@ -84,8 +110,8 @@ def _figure(figure: Figure, runs: list[Run], folder: Path, formats: Sequence[str
     drawing = figure.draw(frame)
     frame.to_csv(folder / f"{figure.name}.csv", index=False, lineterminator="\n", float_format=FLOATS)
     picture = io.BytesIO()
+    style.lay_out(drawing)
     style.save(drawing, picture, "png")
-    drawing.set_layout_engine("none")  # keeps the layout just made, so that every format has it and none makes it again
     for fmt in formats:
         path = folder / f"{figure.name}.{fmt}"
         if fmt == "png":
@@ -138,7 +164,10 @@ def _into_place(out: Path) -> Iterator[Path]:
     there = out.absolute().parent
     while not there.exists():
         there = there.parent
-    folder = Path(tempfile.mkdtemp(prefix=".report-", dir=there))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".report-", dir=there))
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(out)) from None
     try:
         yield folder
         out.mkdir(parents=True, exist_ok=True)

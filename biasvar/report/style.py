@@ -13,6 +13,8 @@ was trained on. Arms that are read only beside others (controls, teacher sweep) 
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -86,6 +88,16 @@ def new_figure(*, height: float, width: float = FULL_WIDTH) -> Drawing:
     return Drawing(figsize=(width, height), layout="constrained")
 
 
+def lay_out(figure: Drawing) -> None:
+    """Settle where the parts are, once, so that every format has them there and none makes the layout again."""
+    with context():
+        figure.set_dpi(PNG_DPI)
+        engine = figure.get_layout_engine()
+        if engine is not None:
+            engine.execute(figure)
+        figure.set_layout_engine(None)
+
+
 def save(figure: Drawing, path: str | Path | IO[bytes], fmt: str) -> None:
     """Write a figure as "png", "svg" or "pdf", the same bytes every time: no dates, no version in the metadata."""
     metadata: dict[str, dict[str, None]] = {
@@ -93,8 +105,31 @@ def save(figure: Drawing, path: str | Path | IO[bytes], fmt: str) -> None:
         "svg": {"Date": None, "Creator": None},
         "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     }
+    made = io.BytesIO()
     with context():
-        figure.savefig(path, format=fmt, dpi=PNG_DPI, metadata=metadata[fmt])
+        figure.savefig(made, format=fmt, dpi=PNG_DPI, metadata=metadata[fmt])
+    data = _numbered(made.getvalue()) if fmt == "svg" else made.getvalue()
+    if isinstance(path, str | Path):
+        Path(path).write_bytes(data)
+    else:
+        path.write(data)
+
+
+_HASHED = re.compile(rb'( id="|url\(#|href="#)[A-Za-z0-9_]*[0-9a-f]{10}(?=["\)])')
+
+
+def _numbered(svg: bytes) -> bytes:
+    """The ids that matplotlib makes of hashes, renamed to a running number in the order in which they appear.
+
+    Matplotlib hashes unrounded numbers, and the layout's last digits differ between processes.
+    """
+    names: dict[bytes, bytes] = {}
+
+    def renamed(match: re.Match[bytes]) -> bytes:
+        before, name = match[1], match[0][len(match[1]) :]
+        return before + names.setdefault(name, b"id%d" % (len(names) + 1))
+
+    return _HASHED.sub(renamed, svg)
 
 
 @dataclass(frozen=True)
@@ -168,9 +203,16 @@ def arm_colors(source: Run | Sequence[Run] | Iterable[str]) -> dict[str, str]:
     return {arm: style.color for arm, style in arm_styles(items).items()}  # type: ignore[arg-type]
 
 
+class _Styles(dict[str, ArmStyle]):
+    """Styles that are never changed: pandas copies `attrs` deeply with every row it hands out, which takes seconds."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Styles:
+        return self
+
+
 def styled(frame: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
     """The frame, carrying the styles of the runs' arms for `styles_of`: how collect() hands them to draw()."""
-    frame.attrs["styles"] = arm_styles(list(runs))
+    frame.attrs["styles"] = _Styles(arm_styles(list(runs)))
     return frame
 
 

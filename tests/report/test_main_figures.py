@@ -7,7 +7,7 @@ from scipy import stats
 
 from biasvar.records import Run
 from biasvar.report import cache, describe, rows, style
-from biasvar.report.figure import conditions, reference_arms
+from biasvar.report.figure import conditions, reference_arms, signed
 from biasvar.report.figures import FIGURES, load
 
 
@@ -181,3 +181,16 @@ def test_numbers_show_two_digits_of_their_error() -> None:
     shown = found[0]["rows"][0]
     assert (shown["effect"], shown["interval"], shown["needs"]) == ("−0.0468", "−0.0512 to −0.0424", "below −0.00591")
     assert (shown["n"], shown["level"], shown["detail"]) == ("16", "99 %", "")
+
+
+def test_zero_has_no_sign() -> None:
+    assert [signed(value, 2) for value in (-0.001, 0.0, 0.004, -0.006, 0.25)] == [
+        "0.00", "0.00", "0.00", "−0.01", "+0.25",
+    ]  # fmt: skip
+
+
+def test_the_intervals_are_said_not_to_be_adjusted(study_run: Run) -> None:
+    figure = load("accuracy")
+    frame = figure.collect([study_run])
+    intervals = len(frame[frame["low"].notna()])
+    assert f"The {intervals} intervals are not adjusted for their number" in figure.caption(frame, [study_run])

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from biasvar.records import Run
+from biasvar.report import describe, style
 from biasvar.report.__main__ import main
 from biasvar.report.figures import FIGURES, load
 from biasvar.report.page import open_runs, write_report
@@ -321,6 +322,66 @@ def test_bad_options_are_one_line(
     assert words in shown
     assert tree(study_run.directory) == before
     assert file.read_text() == "here"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"arms": {"kd": None}}, "arms.kd is None, it must be an object"),
+        ({"replicas": "x"}, "replicas is 'x', it must be a whole number"),
+        ({"claims": []}, "claims is [], it must be an object"),
+        ({"claims": {"W1": 3}}, "claims.W1 is 3, it must be a list of objects"),
+        ({"claims": {"W1": [{"treatment": 3}]}}, "claims.W1, treatment is 3, it must be the name of an arm"),
+        ({"seed": None, "num_classes": 3}, "classes"),  # a ValueError from further below
+    ],
+)
+def test_a_manifest_broken_by_hand_is_one_line(
+    study_run: Run, tmp_path: Path, changes: dict, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(study_run.directory, run)
+    (run / "manifest.json").write_text(json.dumps({**study_run.manifest, **changes}))
+    assert main([str(run), "--out", str(tmp_path / "out"), "--figures", "bias_variance"]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("biasvar: error: ")
+    assert shown.count("\n") == 1
+    assert words in shown
+    assert "num_classes" in changes or f"{run / 'manifest.json'} is damaged" in shown
+
+
+def test_an_arm_that_lost_its_predictions_is_named(study_run: Run, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(study_run.directory, copy)
+    assert not describe.warnings(open_runs([copy])[0])
+    shutil.rmtree(copy / "predictions" / "arm=kd")
+    done = report(copy, "--out", tmp_path / "out", "--formats", "png")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Arm kd (KD) has no predictions: it is missing" in text_of(tmp_path / "out")
+    shutil.rmtree(copy / "predictions")
+    assert ["No arm has predictions" in line for line in describe.warnings(open_runs([copy])[0])] == [True]
+
+
+def test_a_folder_that_cannot_be_made_is_named(study_run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(study_run.directory), "--out", "/proc/none/x", "--figures", "curves"]) == 2
+    shown = capsys.readouterr().err
+    assert "'/proc/none/x'" in shown
+    assert ".report-" not in shown
+
+
+def test_hashed_ids_of_an_svg_are_numbered(tmp_path: Path) -> None:
+    trees = []
+    for shift in (0.0, 1e-13):  # as the layout's last digits differ between processes
+        drawing = style.new_figure(height=2.0)
+        drawing.set_layout_engine("none")
+        drawing.add_axes((0.1 + shift, 0.1, 0.8, 0.8)).plot([1, 2], [1, 3], "o")
+        trees.append(tmp_path / f"{shift}.svg")
+        style.save(drawing, trees[-1], "svg")
+    first, second = (path.read_text(encoding="utf-8") for path in trees)
+    assert first == second
+    assert "url(#id" in first
+    names = re.findall(r' id="([^"]+)"', first)
+    assert len(names) == len(set(names))
+    assert set(re.findall(r'(?:url\(|href=")#([^")]+)', first)) <= set(names)
 
 
 def test_the_command_line_ends_with_the_status() -> None:

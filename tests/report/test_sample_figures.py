@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import spearmanr
+from scipy.stats import t as student_t
 
 from biasvar.data import load_dataset
 from biasvar.records import Run, RunWriter, import_predictions, open_run
@@ -184,6 +185,30 @@ def test_weights_are_quantiles_of_the_record(run: Run) -> None:
     means = frame[(frame["panel"] == "mean")].set_index(["arm", "epoch"])["mean"]
     assert means["wsl", 2] == pytest.approx(records.mean(), rel=1e-5)  # WSL trains with the weights it records
     assert means["kd_scaled", 8] == pytest.approx(means["wsl", 8], rel=1e-5)
+
+
+def test_every_mean_weight_can_be_told_apart() -> None:
+    epochs = [1, 2, 3]
+    values = {"wsl": [1, 0.5, 0.6], "disjoint": [1, 0.4, 0.5], "scaled": [1, 0.501, 0.6], "own": [0.9, 0.8, 0.7]}
+    means = pd.concat(pd.DataFrame({"arm": arm, "epoch": epochs, "mean": mean}) for arm, mean in values.items())
+    looks = {"wsl": ("green", "-"), "disjoint": ("green", "--"), "scaled": ("grey", "-"), "own": ("green", "-")}
+    styles = {arm: style.ArmStyle(color, "o", line, arm) for arm, (color, line) in looks.items()}
+    found = weights._patterns(means, styles)
+    assert (found["wsl"], found["disjoint"], found["scaled"]) == ("-", "--", weights.OVER)
+    assert found["own"] not in ("-", "--")
+
+
+def test_captions_count_chance_and_name_the_hollow(run: Run) -> None:
+    frame = changes.collect([run])
+    df = frame["df"].max()
+    assert df == frame["n_replicas"].max() - 1
+    if df > 1:
+        assert f"{200 * student_t.sf(2.0, df):.1f} %" in changes.caption(frame, [run])
+    drawn = teachers.collect([run])
+    hollow = drawn.loc[~drawn["counted"].astype(bool), "label"].unique()
+    said = teachers.caption(drawn, [run])
+    assert ("Hollow:" in said) == bool(len(hollow))
+    assert all(label in said for label in hollow)
 
 
 def test_flags_show_each_regime(run: Run) -> None:

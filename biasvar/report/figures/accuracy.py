@@ -130,12 +130,14 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     named = frame[frame["against"] != ""].drop_duplicates(["against", "control"]).sort_values("against", key=_order)
     compared = " and ".join(f"{row['against']} (arm {row['control']})" for row in named.to_dict("records"))
     note = rows.failure_note(frame)
+    intervals = int(frame["low"].notna().sum())
     when = " after the last epoch" if (frame["epoch"] > 0).any() else ""
     return (
         f"n = {count} {splits} rows{when}; NLL is cross-entropy with the true label at "
         "temperature 1, ECE has 15 equal-width bins. Dots are means over replicas, bars 95 % t intervals over replicas "
         "for these rows."
         + (f" Below, replica by replica on the same draw, the difference to {compared}." if compared else "")
+        + f" The {intervals} intervals are not adjusted for their number; those of the claims table are."
         + (f" † {note}; these do not set the scale." if note else "")
         + f" {conditions(runs)}"
     )
@@ -145,7 +147,8 @@ FIGURE = Figure(
     name="accuracy",
     title="Accuracy, likelihood and calibration",
     how_to_read="Accuracy is better to the right, NLL and ECE to the left. In a difference, a bar that does not cross "
-    "the line at 0 is a gain or a loss that the draw of the training rows does not explain.",
+    "the line at 0 is a gain or a loss that the draw of the training rows does not explain. The bars are not adjusted "
+    "for their number, so among so many some miss 0 by chance.",
     needs="clean evaluations on test or validation rows",
     collect=collect,
     draw=draw,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 COLUMNS = [
     "run", "arm", "label", "control", "rows", "kind", "sample_id", "d_bias", "d_variance", "se_bias", "se_variance",
-    "clear", "quadrant", "share", "stderr_samples", "stderr_replicas", "share_clear", "n_samples", "n_replicas",
+    "clear", "quadrant", "share", "stderr_samples", "stderr_replicas", "share_clear", "n_samples", "n_replicas", "df",
 ]  # fmt: skip
 ROWS = {
     "held-out": ("test", "all", "held out\n(test rows)"),
@@ -67,9 +67,17 @@ def _of_run(run: Run) -> list[pd.DataFrame]:
             both = [_summary(found), _shares(found)] + ([_samples(found)] if arm in drawn else [])
             part = pd.concat(both, ignore_index=True)
             parts.append(
-                part.assign(run=run.name, arm=arm, label=style.arm_label(run, arm), control=control, rows=name)
+                part.assign(
+                    run=run.name, arm=arm, label=style.arm_label(run, arm), control=control, rows=name, df=_df(found)
+                )
             )
     return parts
+
+
+def _df(found: SampleChange) -> int:
+    """The degrees of freedom of the jackknife: the groups that hold replicas, less one."""
+    counts = found.change.group_counts
+    return int(np.count_nonzero(counts.sum(axis=1))) - 1 if counts is not None else 0
 
 
 def _drawn(run: Run, arms: list[str]) -> list[str]:
@@ -232,11 +240,23 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     return (
         "Change from cross-entropy, corrected for the finite number of replicas, against the true labels at "
         f"temperature 1, last epoch, clean view ({sizes}). Corners: share of rows in the quadrant, in brackets those "
-        f"with both changes beyond {CLEAR:g} standard errors (paired jackknife over replicas; about 5 % of rows would "
-        f"pass for each change by chance); coloured dots and full bars are those.{alone} + is the mean change. "
+        f"with both changes beyond {CLEAR:g} standard errors (paired jackknife over replicas{_chance(frame)}); "
+        f"coloured dots and full bars are those.{alone} + is the mean change. "
         "Training rows are decomposed over the replicas that drew the row or over those that did not; a fixed teacher "
         f"on all training rows has seen them either way.{kept}{out} {conditions(runs)}"
     )
+
+
+def _chance(frame: pd.DataFrame) -> str:
+    """The share of unchanged rows whose change would pass as clear, by Student's t."""
+    from scipy.special import stdtr
+
+    degrees = sorted(int(df) for df in frame.loc[frame["df"] > 1, "df"].unique())
+    if not degrees:
+        return ""
+    said = " or ".join(f"{200 * stdtr(df, -CLEAR):.1f} %" for df in degrees)
+    listed = " or ".join(map(str, degrees))
+    return f"; by Student's t with {listed} degrees of freedom {said} of rows would pass for each change by chance"
 
 
 def _span(values: pd.Series) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from biasvar.report import cache, style
 from biasvar.report.changes import SampleChange, change, each, failed_arms, reference_arm, unstyled
-from biasvar.report.figure import Figure, conditions
+from biasvar.report.figure import Figure, conditions, signed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -228,7 +228,7 @@ def _chart(ax: Any, one: pd.DataFrame, styles: dict[str, style.ArmStyle], *, nam
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.{2 if abs(value) >= 0.1 else 3}f}".replace("-", "−")
+    return signed(value, 2 if abs(value) >= 0.1 else 3)
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:

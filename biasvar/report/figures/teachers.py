@@ -10,7 +10,7 @@ import pandas as pd
 
 from biasvar.report import style
 from biasvar.report.changes import each, failed_arms, unstyled
-from biasvar.report.figure import Figure, conditions
+from biasvar.report.figure import Figure, conditions, signed
 from biasvar.report.sweep import MEASURES, association, sweep, sweep_arms
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def _handles(frame: pd.DataFrame, styles: dict[str, style.ArmStyle]) -> list[Any
 
 
 def _signed(value: float) -> str:
-    return "n/a" if math.isnan(value) else f"{value:+.2f}".replace("-", "−")
+    return "n/a" if math.isnan(value) else signed(value, 2)
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
@@ -231,8 +231,19 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"accuracy on the {one.split} split after the last epoch. Bars: standard error over "
         f"{' or '.join(map(str, replicas))} replicas. Numbers name the setting that differs from the reference "
         "teacher. Rank correlation: Spearman's, replicas averaged within each teacher first, 95 % interval by Fisher's "
-        "z. Hollow: arms whose loss is not plain distillation; drawn for comparison, not counted."
-        f"{rival} {conditions(runs)}"
+        "z."
+        f"{_hollow(frame)}{rival} {conditions(runs)}"
+    )
+
+
+def _hollow(frame: pd.DataFrame) -> str:
+    """Which arms are drawn but not counted, with a space before it; empty if there is none."""
+    drawn = dict.fromkeys(frame.loc[~frame["counted"].astype(bool), "label"])
+    if not drawn:
+        return ""
+    return (
+        f" Hollow: {', '.join(drawn)}, the arms of masked distillation and of unshuffled weighted soft labels at that "
+        "temperature and alpha, drawn for comparison, not counted."
     )
 
 

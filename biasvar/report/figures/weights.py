@@ -24,6 +24,7 @@ COLUMNS = [
 ]  # fmt: skip
 QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
 THRESHOLD = 1.0 - math.exp(-1.0)
+OVER = (0, (4.0, 4.0))  # dashes
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -144,18 +145,42 @@ def _band(ax: Axes, part: pd.DataFrame, color: str) -> None:
 
 def _lines(part: Any, means: pd.DataFrame, styles: dict[str, style.ArmStyle], prefix: str) -> None:
     ax = part.subplots()
-    patterns = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 2, 1, 2)))
-    for place, (arm, one) in enumerate(means.groupby("arm", sort=False)):
+    patterns = _patterns(means, styles)
+    for arm, one in means.groupby("arm", sort=False):
         look = styles[str(arm)]
         low, high = (one["mean"] + sign * one["stderr_replicas"].fillna(0.0) for sign in (-1, 1))
         ax.fill_between(one["epoch"], low, high, color=look.color, alpha=0.25, linewidth=0)
-        ax.plot(one["epoch"], one["mean"], color=look.color, linestyle=patterns[place % 4], label=one["label"].iloc[0])
+        pattern = patterns[str(arm)]
+        width = 0.9 if pattern == OVER else None  # thinner than the line below it
+        ax.plot(
+            one["epoch"], one["mean"], color=look.color, linestyle=pattern, linewidth=width, label=one["label"].iloc[0]
+        )  # fmt: skip
     ax.axhline(THRESHOLD, color=style.INK, linewidth=1.0, linestyle=":", label="1 − 1/e")
     ax.set_xlabel("epoch")
     ax.set_ylabel("mean weight in the loss")
     ax.set_title(f"{prefix}Mean over the rows of the draw", fontsize=9.5)
     ax.locator_params(axis="x", nbins=7, integer=True)
     part.legend(loc="outside right upper", handlelength=2.4)
+
+
+def _patterns(means: pd.DataFrame, styles: dict[str, style.ArmStyle]) -> dict[str, Any]:
+    """The pattern of each arm's line: its own, unless an earlier line has both it and the colour.
+
+    A line that runs on an earlier one is dashed, so that the one below shows in the gaps.
+    """
+    chosen: dict[str, Any] = {}
+    drawn: list[pd.Series] = []
+    for arm, one in means.groupby("arm", sort=False):
+        color, mean = styles[str(arm)].color, one.set_index("epoch")["mean"]
+        own = OVER if any(_coincide(mean, other) for other in drawn) else styles[str(arm)].linestyle
+        used = [line for other, line in chosen.items() if styles[other].color == color]
+        chosen[str(arm)] = next((line for line in (own, "-", "--", "-.", ":", OVER) if line not in used), own)
+        drawn.append(mean)
+    return chosen
+
+
+def _coincide(one: pd.Series, other: pd.Series) -> bool:
+    return one.index.equals(other.index) and bool(np.allclose(one, other, rtol=0.0, atol=0.01))
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
@@ -180,7 +205,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         )
         scaled = [style.arm_label(run, arm) for run in runs for arm in run.arms if run.arm(arm).get("alpha_from")]
         if scaled:
-            text += f" {', '.join(scaled)} follows the mean of WSL by construction, so their lines coincide."
+            names = ", ".join(scaled)
+            text += f" {names} follows the mean of WSL by construction: the lines coincide, its own is dashed on top."
     return f"{text} {conditions(runs)}"
 
 
