@@ -126,10 +126,6 @@ class RunWriter:
         write_table(path, table, schema.metadata_of(**entries))
         return path
 
-    def has_record(self, arm: str, split: str, view: str, epoch: int, group: int) -> bool:
-        """Whether this epoch is recorded; a file that is there is whole."""
-        return schema.record_path(self.directory, arm, split, view, epoch, group).exists()
-
     def predictions(
         self,
         arm: str,

@@ -16,10 +16,11 @@ from typing import Any
 import pandas as pd
 
 from biasvar.analysis.comparison import Verdict, decision_p_value, holm_levels, judge
+from biasvar.analysis.verdicts import OUTCOMES
 from biasvar.records import Run
 from biasvar.report import measurements as m
 
-HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
+HOLDS, FAILS, UNDECIDED = OUTCOMES
 COLUMNS = (
     *("id", "claim", "regime", "arms", "test", "effect", "low", "high", "stderr", "stderr_samples", "n", "threshold"),
     *("direction", "unit", "level", "verdict", "overall", "detail", "source", "run"),

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtr
 
-from biasvar.analysis.comparison import mean_interval
+from biasvar.analysis.comparison import Interval, mean_interval
 from biasvar.analysis.jackknife import jackknife_stderr
 from biasvar.records import Run
 from biasvar.report import cache
@@ -67,6 +67,16 @@ def _label(run: Run, arm: str) -> str:
 
 def _versus(run: Run, a: str, b: str) -> str:
     return f"{_label(run, a)} − {_label(run, b)}"
+
+
+def _over_replicas(
+    test: str, interval: Interval, threshold: float, direction: str, unit: str, stderr_samples: float = math.nan
+) -> Measurement:
+    """A mean over replicas, as `mean_interval` gives it."""
+    df = interval.n - 1
+    return Measurement(
+        test, interval.estimate, interval.stderr, df, interval.n, threshold, direction, unit, stderr_samples
+    )
 
 
 def term_change(term: str, direction: str) -> Measure:
@@ -136,11 +146,14 @@ def share_through_training(run: Run, roles: Roles) -> list[Measurement]:
     late, early = shares[shares.index > 0.9 * last], shares[shares.index <= max(0.1 * last, shares.index.min())]
     interval = mean_interval((late.mean() - early.mean()).to_numpy())
     return [
-        Measurement(
+        _over_replicas(
             f"share of regularization samples, last tenth − first tenth of the epochs, {_label(run, arm)}",
-            interval.estimate, interval.stderr, interval.n - 1, interval.n, SHARE, "differs", "share",
+            interval,
+            SHARE,
+            "differs",
+            "share",
         )
-    ]  # fmt: skip
+    ]
 
 
 def share_and_accuracy(run: Run, roles: Roles) -> list[Measurement]:
@@ -206,12 +219,7 @@ def _accuracy_difference(
     if all(value is not None for value in right.values()):
         by_sample = sum(right[arm] for arm in plus) - sum(right[arm] for arm in minus)
         samples = mean_interval(by_sample.to_numpy()).stderr
-    return [
-        Measurement(
-            test, interval.estimate, interval.stderr, interval.n - 1, interval.n, threshold, direction, "accuracy",
-            samples,
-        )
-    ]  # fmt: skip
+    return [_over_replicas(test, interval, threshold, direction, "accuracy", samples)]
 
 
 def accuracy_difference(*pairs: tuple[str, str], direction: str, threshold: float | None = None) -> Measure:
@@ -236,11 +244,14 @@ def share_difference(run: Run, roles: Roles) -> list[Measurement]:
         return []
     interval = mean_interval(difference.to_numpy())
     return [
-        Measurement(
+        _over_replicas(
             f"share of regularization samples, mean over epochs, {_versus(run, treatment, control)}",
-            interval.estimate, interval.stderr, interval.n - 1, interval.n, SHARE, "greater", "share",
+            interval,
+            SHARE,
+            "greater",
+            "share",
         )
-    ]  # fmt: skip
+    ]
 
 
 def harm_with_temperature(run: Run, roles: Roles) -> list[Measurement]:

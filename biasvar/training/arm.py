@@ -131,7 +131,8 @@ class _Group:
         train(
             net, self.rows, self.objective, self.bench.inputs, self.bench.labels, epochs=self.epochs,
             batch_size=schedule.batch_size, rate_of=self.bench.rate_of(self.run.rate, self.epochs),
-            seed=self.study.seed, arm=self.run.name, start=start, on_batch=on_batch, on_epoch=on_epoch,
+            seed=self.study.seed, arm=self.run.name, start=start, score_epochs=self.record_epochs, on_batch=on_batch,
+            on_epoch=on_epoch,
         )  # fmt: skip
         self.writer.metrics(self.run.name, self.number, pd.concat(self.metrics, ignore_index=True))
         return self._finish(net)
@@ -164,7 +165,7 @@ class _Group:
                 recorder = self._recorder(split, "clean")
                 recorder.epoch = epoch
                 together = torch.as_tensor(ids, device=self.bench.device).expand(len(self.replicas), -1)
-                member = np.isin(ids, self.bench.blocks["student"])[None] & self._members(ids)
+                member = self._members(ids)
                 recorder.update(
                     together, logits, self.bench.labels[together], self.objective.teacher_logits(together),
                     member=torch.as_tensor(member, device=self.bench.device),

@@ -71,14 +71,15 @@ def run_study(study: Study, directory: str | Path, *, device: torch.device | str
     groups = len(groups_of(study.backend, range(study.replicas)))
     teachers = [name for name in study.teachers if name not in writer.manifest.get("teachers", {})]
     families = {} if _tuning_path(writer).exists() else study.learning_rate.families
-    total = len(_teacher_tasks(bench, teachers)) + len(families) * len(study.learning_rate.grid) + len(left) * groups
+    teaching = _teacher_tasks(bench, teachers)
+    total = len(teaching) + len(families) * len(study.learning_rate.grid) + len(left) * groups
     jobs = min(jobs, total)
     with (
         make_executor(study, writer.directory, device, jobs) as executor,
         tqdm(total=total, disable=None, unit="training", dynamic_ncols=True) as progress,
     ):
         work = partial(_work, executor, jobs, progress)
-        for key, entry in work(_teacher_tasks(bench, teachers)):
+        for key, entry in work(teaching):
             if isinstance(key, str):
                 writer.update_manifest(teachers={**writer.manifest.get("teachers", {}), key: entry})
         rates = _learning_rates(writer, study, work)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +72,7 @@ def train(
     seed: int,
     arm: str = "",
     start: int = 0,
+    score_epochs: Collection[int] = (),
     on_batch: Callable[[int, Batch], None] | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> None:
@@ -87,6 +88,7 @@ def train(
         rate_of: The learning rate of a step, from the steps taken before and the steps of an epoch.
         seed: Of the study: with the replica and the epoch it gives the batch order.
         arm: Adds to the seed of what is random in one arm only (shuffled weights, random masks).
+        score_epochs: Epochs at which `on_batch` sees the teacher's logits even where the loss does without them.
         on_batch: Called before each update, with the epoch.
         on_epoch: Called after each epoch with its number and its last learning rate.
     """
@@ -112,7 +114,7 @@ def train(
             x = inputs.training(ids, rows.replicas, epoch)
             logits = replicas(x)
             truth = labels[ids]
-            teacher = objective.teacher_logits(ids, x)
+            teacher = objective.teacher_logits(ids, x) if objective.has_soft_label or epoch in score_epochs else None
             batch_keys = None if keys is None else keys[:, piece]
             losses, weights = objective(ids, logits, truth, teacher, epoch, batch_keys)
             counts = None if epoch_counts is None else epoch_counts[:, piece]

@@ -40,6 +40,11 @@ class Objective:
         """Whether `__call__` needs random keys to order a batch by."""
         return self.shuffle or getattr(self.loss, "keep", None) == "random"
 
+    @property
+    def has_soft_label(self) -> bool:
+        """Whether the loss itself learns from the teacher."""
+        return isinstance(self.loss, losses.DistillationLoss)
+
     def teacher_logits(self, ids: torch.Tensor, views: torch.Tensor | None = None) -> torch.Tensor | None:
         """(R, B, C) teacher logits of (R, B) samples: of their augmented views where given and needed, else clean."""
         if views is not None and self.networks is not None:

@@ -23,6 +23,7 @@ import torch
 
 from biasvar.errors import BiasvarError
 from biasvar.records import RunWriter, write_bytes, write_json
+from biasvar.records.schema import metrics_path, prediction_path, record_path, weights_path
 from biasvar.records.writer import read_manifest
 from biasvar.study import Study
 from biasvar.training.arm import ArmRun, train_arm_group, tune_once
@@ -196,7 +197,14 @@ def train_group(name: str, number: int, rate: float) -> dict[str, Any]:
     """Train a group of an arm's replicas to its end, once: which failed, and how long it took."""
     bench, writer = _here()
     done = writer.directory / "checkpoints" / f"arm={name}" / f"group={number:03d}.json"
-    if done.exists():
+    epoch = bench.study.schedule.epochs
+    left_behind = (
+        weights_path(writer.directory, name, number),
+        metrics_path(writer.directory, name, number),
+        prediction_path(writer.directory, name, "test", "all", epoch, number),
+        record_path(writer.directory, name, "test", "clean", epoch, number),
+    )
+    if done.exists() and all(path.exists() for path in left_behind):
         return json.loads(done.read_text())
     began = time.perf_counter()
     failed = train_arm_group(ArmRun(writer, bench, name, rate), number)

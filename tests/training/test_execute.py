@@ -161,6 +161,17 @@ def test_what_was_taken_away_from_a_complete_run_is_made_again(finished, tmp_pat
     assert contents(tmp_path / "run") == contents(finished.directory)
 
 
+def test_a_group_is_done_only_while_its_files_are_there(finished, tmp_path):
+    """As after a stop between an arm's last group and its entry in the manifest, and files then taken away."""
+    shutil.copytree(finished.directory, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/predictions/arm=kd_own")
+    note = tmp_path / "run/checkpoints/arm=kd_own/group=000.json"
+    note.parent.mkdir(parents=True)
+    note.write_text('{"failed_replicas": [], "seconds": 1.0}')
+    run_study(resolve_study(finished.study), tmp_path / "run", device="cpu")
+    assert contents(tmp_path / "run") == contents(finished.directory)
+
+
 def test_damaged_weights_and_checkpoints_are_named(finished, tmp_path):
     shutil.copytree(finished.directory, tmp_path / "run")
     shutil.rmtree(tmp_path / "run/metrics/arm=ce")
