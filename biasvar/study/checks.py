@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from biasvar.study.schema import CLAIM_ROLES, LOSS_KEYS, Arm, Study
 from biasvar.study.words import no_such
 
+_STORED = {"record", "predictions"}  # what is kept of an arm, whatever its loss
+
 
 def faults(study: Study) -> Iterable[str]:
     """What a schema cannot see: keys that do not go together and names that lead nowhere."""
@@ -18,12 +20,14 @@ def faults(study: Study) -> Iterable[str]:
         yield f"draw.rows: not used by draw.kind {study.draw.kind}; leave it out"
     if study.reference_teacher and study.reference_teacher not in study.teachers:
         yield f"reference_teacher: {no_such(study.reference_teacher, study.teachers, 'teacher')}"
+    if study.name in study.share:
+        yield f"share: {study.name!r} is this study itself"
     for name, teacher in study.teachers.items():
         if teacher.rows == "reserved" and study.data.reserved == 0:
             yield f"teachers.{name}.rows: reserved rows are asked for, but data.reserved is 0"
     for name, arm in study.arms.items():
         needed, optional = LOSS_KEYS[arm.loss]
-        given = {key for key in set(Arm.model_fields) - {"record"} if getattr(arm, key) not in (None, "", False)}
+        given = {key for key in set(Arm.model_fields) - _STORED if getattr(arm, key) not in (None, "", False)}
         for key in sorted(needed - given):
             yield f"arms.{name}.{key}: needed for loss {arm.loss}, in the arm or under defaults"
         for key in sorted(given - needed - optional - {"loss", "label", "role", "family"}):

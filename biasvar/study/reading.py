@@ -11,7 +11,19 @@ from pydantic import BaseModel, ValidationError
 
 from biasvar.errors import StudyError
 from biasvar.study.checks import faults
-from biasvar.study.schema import LOSS_KEYS, Arm, Data, Draw, LearningRate, Network, Record, Schedule, Study, Teacher
+from biasvar.study.schema import (
+    LOSS_KEYS,
+    Arm,
+    Data,
+    Draw,
+    LearningRate,
+    Network,
+    Predictions,
+    Record,
+    Schedule,
+    Study,
+    Teacher,
+)
 from biasvar.study.words import nearest
 
 
@@ -19,7 +31,7 @@ def load_study(path: str | Path, *, overrides: Sequence[str] = ()) -> Study:
     """Read, override, validate and resolve a study file.
 
     Args:
-        path: The YAML file.
+        path: The YAML file. `extends: other.yaml` lays it over another one, section by section and key by key.
         overrides: "dotted.key=value" strings; the value is YAML.
 
     Raises:
@@ -27,17 +39,40 @@ def load_study(path: str | Path, *, overrides: Sequence[str] = ()) -> Study:
         StudyError: Anything wrong in the file, with key, rule and nearest spelling; all faults are listed, one a line.
     """
     path = Path(path)
+    raw = _read(path, ())
+    for override in overrides:
+        _override(raw, override)
+    return resolve_study(raw, source=str(path))
+
+
+def _read(path: Path, below: Sequence[Path]) -> dict[str, Any]:
+    """The mapping in a file, laid over that of the file it extends."""
     if not path.is_file():
-        raise FileNotFoundError(f"no study file at {path}; the repository keeps its studies under experiments/")
+        place = f"{below[-1]}: extends: " if below else ""
+        raise FileNotFoundError(f"{place}no study file at {path}; the repository keeps its studies under experiments/")
+    if path.resolve() in [other.resolve() for other in below]:
+        raise StudyError(f"{below[-1]}: extends: {path.name} extends this file in turn")
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise StudyError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise StudyError(f"{path}: a study file is a mapping of keys to values, this one holds {type(raw).__name__}")
-    for override in overrides:
-        _override(raw, override)
-    return resolve_study(raw, source=str(path))
+    base = raw.pop("extends", None)
+    if base is None:
+        return raw
+    if not isinstance(base, str):
+        raise StudyError(f"{path}: extends: must be the path of a study file, relative to this one, not {base!r}")
+    return _over(_read(path.parent / base, [*below, path]), raw)
+
+
+def _over(base: dict[str, Any], raw: dict[str, Any]) -> dict[str, Any]:
+    """One mapping laid over another: sections are merged key by key, anything else is replaced."""
+    merged = dict(base)
+    for key, value in raw.items():
+        below = merged.get(key)
+        merged[key] = _over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def resolve_study(raw: dict[str, Any], *, source: str = "study") -> Study:
@@ -76,9 +111,8 @@ def _resolved(study: Study) -> Study:
         record = arm.record or study.record
         if any(name in other.uses for other in study.arms.values()) and record.selected(last) == {last}:
             record = Record(epochs="all")  # another arm reads this one's weights through training
-        arms[name] = arm.model_copy(
-            update={"label": arm.label or name, "family": arm.family or arm.loss, "record": record}
-        )
+        resolved = {"record": record, "predictions": arm.predictions or study.predictions}
+        arms[name] = arm.model_copy(update={"label": arm.label or name, "family": arm.family or arm.loss, **resolved})
     teachers = {
         name: teacher.model_copy(update={"label": teacher.label or name}) for name, teacher in study.teachers.items()
     }
@@ -125,9 +159,9 @@ def _fields_at(parts: Sequence[str]) -> list[str]:
     """The keys allowed in the section at that place of a study."""
     sections: dict[str, type[BaseModel]] = {
         "data": Data, "student": Network, "draw": Draw, "schedule": Schedule, "learning_rate": LearningRate,
-        "record": Record, "teachers": Teacher, "arms": Arm,
+        "record": Record, "predictions": Predictions, "teachers": Teacher, "arms": Arm,
     }  # fmt: skip
     if not parts:
-        return [*Study.model_fields, "defaults"]
-    section = Record if parts[-1] == "record" else sections.get(parts[0], Study)
+        return [*Study.model_fields, "defaults", "extends"]
+    section = sections[parts[-1]] if parts[-1] in ("record", "predictions") else sections.get(parts[0], Study)
     return list(section.model_fields)

@@ -22,6 +22,7 @@ LOSS_KEYS: dict[str, tuple[set[str], set[str]]] = {
 }
 LossName = Literal["cross_entropy", "label_smoothing", "distillation", "weighted_soft_label", "masked_distillation"]
 MODELS = ("mlp", *(f"resnet{depth}" for depth in (8, 14, 20, 32, 44, 56, 110)), "resnet8x4", "resnet32x4")
+JACKKNIFE_GROUPS = 16  # at most so many groups of replicas are kept apart in stored predictions
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 Epoch = Annotated[int, Field(ge=1, strict=True)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
@@ -158,6 +159,16 @@ class Record(_Section):
         return {epoch for epoch in self.epochs if epoch <= total}
 
 
+class Predictions(Record):
+    """Epochs after which predictions are kept, for the decomposition; those of the last epoch always are."""
+
+    epochs: Literal["all", "last"] | Epoch | Annotated[list[Epoch], Field(min_length=1)] = "last"
+    train: bool = False  # also of the training rows, member and non-member, at every one of these epochs
+
+    def selected(self, total: int) -> set[int]:
+        return super().selected(total) | {total}
+
+
 class Arm(_Section):
     loss: LossName
     label: str = ""
@@ -172,6 +183,7 @@ class Arm(_Section):
     weights_from: str | None = None  # distillation: mean recorded WSL weight of that arm, same replica and sample
     alpha_from: str | None = None  # distillation: alpha times that arm's mean WSL weight, same replica and epoch
     record: Record | None = None
+    predictions: Predictions | None = None
 
     @property
     def uses(self) -> list[str]:
@@ -186,6 +198,10 @@ class Study(_Section):
     replicas: int = Field(16, ge=2)
     backend: Literal["batched", "sequential"] = "batched"
     keep_teachers: bool = False  # keep trained teachers in the cache folder, for every study that names the same
+    # Keep a teacher's logits of the augmented views while the study runs, for the arms that share the teacher: epochs x
+    # rows x classes x 4 bytes for each replica and teacher.
+    keep_views: bool = False
+    share: list[Name] = []  # runs beside this one whose arms of the same name and settings are taken over, not trained
     threads: int = Field(1, ge=1)
     data: Data = Data()
     student: Network
@@ -195,6 +211,7 @@ class Study(_Section):
     evaluate_every: int = Field(5, ge=1)
     checkpoint_every: int = Field(20, ge=1)
     record: Record = Record()
+    predictions: Predictions = Predictions()
     teachers: dict[Name, Teacher] = {}
     reference_teacher: str | None = None  # arms whose loss uses no teacher are scored against this one ...
     reference_temperature: float = Field(4.0, gt=0)  # ... at this temperature

@@ -13,15 +13,15 @@ import torch
 
 from biasvar.records import RunWriter, open_run, write_bytes
 from biasvar.records.schema import weights_path
+from biasvar.study.schema import JACKKNIFE_GROUPS
 from biasvar.training.evaluate import evaluation_metrics, failures, group_means
 from biasvar.training.loop import Batch, predict, train
 from biasvar.training.objectives import Objective, make_loss
 from biasvar.training.recorder import Recorder
 from biasvar.training.replicas import Replicas, groups_of
+from biasvar.training.views import open_views
 from biasvar.training.weights import read_weights, weights_file
 from biasvar.training.workbench import Workbench
-
-JACKKNIFE_GROUPS = 16
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,10 @@ def _objective(bench: Workbench, name: str, replicas: Sequence[int]) -> Objectiv
         # Replicas that only choose a learning rate have no teacher of their own: they borrow one, in turn.
         teacher = teacher[torch.as_tensor([r % len(teacher) for r in replicas], device=bench.device)]
     # Where the student sees augmented views, so must the teacher that it learns from or is scored against.
-    networks = bench.teacher_networks(teacher_name, replicas) if teacher_name and bench.inputs.augmented else None
+    networks = views = None
+    if teacher_name and bench.inputs.augmented:
+        views = open_views(bench, teacher_name, list(replicas))
+        networks = None if views else bench.teacher_networks(teacher_name, replicas)
     recorded = scale = None
     if arm.weights_from:
         frame = open_run(bench.directory).weights(arm.weights_from, by="replica")
@@ -75,7 +78,7 @@ def _objective(bench: Workbench, name: str, replicas: Sequence[int]) -> Objectiv
         metrics = open_run(bench.directory).metrics.query("arm == @arm.alpha_from and view == 'augmented'")
         means = metrics.pivot(index="replica", columns="epoch", values="loss_weight").loc[list(replicas)]
         scale = torch.as_tensor(np.array(means, dtype=np.float32), device=bench.device)
-    return Objective(make_loss(arm), teacher, networks, recorded, scale, arm.shuffle)
+    return Objective(make_loss(arm), teacher, networks, views, recorded, scale, arm.shuffle)
 
 
 class _Group:
@@ -86,8 +89,10 @@ class _Group:
         self.study, self.writer = run.bench.study, run.writer
         arm = self.study.arms[run.name]
         assert arm.record is not None  # written out when the study was resolved
+        assert arm.predictions is not None
         self.epochs = self.study.schedule.epochs
         self.record_epochs = arm.record.selected(self.epochs)
+        self.prediction_epochs, self.predict_train = arm.predictions.selected(self.epochs), arm.predictions.train
         self.temperature = arm.temperature or self.study.reference_temperature
         self.teacher_name = arm.teacher or self.study.reference_teacher
         folder = run.writer.directory / "checkpoints" / f"arm={run.name}"
@@ -95,7 +100,7 @@ class _Group:
         self.rows = run.bench.rows(replicas)
         self.objective = _objective(run.bench, run.name, replicas)
         self.metrics: list[pd.DataFrame] = []
-        self.final: dict[str, np.ndarray] = {}  # logits (R, n, C) of each split after the last epoch
+        self.failed: list[str] = []  # why each replica failed, "" if it did not
 
     def train(self) -> list[dict[str, Any]]:
         net = self.bench.students(self.replicas)
@@ -123,7 +128,7 @@ class _Group:
                 numbers = {"replica": np.array(self.replicas), "n": np.full(len(means), self.rows.ids.shape[1])}
                 self._note("train", "augmented", epoch, {**numbers, "loss_weight": means}, rate)
             weights.clear()
-            if epoch % self.study.evaluate_every == 0 or epoch in (1, self.epochs):
+            if epoch % self.study.evaluate_every == 0 or epoch in {1, *self.prediction_epochs}:
                 self._evaluate(net, epoch, rate)
             if epoch % self.study.checkpoint_every == 0 and epoch < self.epochs:
                 self._save(net, epoch)
@@ -152,22 +157,27 @@ class _Group:
         return self.bench.blocks[split] if split != "train" else self.bench.train_ids
 
     def _evaluate(self, net: Replicas, epoch: int, rate: float) -> None:
-        """The clean pass: metrics on held-out rows, and at the end the record of test and train rows."""
-        last = epoch == self.epochs
-        for split in ("validation", "test", *(("train",) if last else ())):
+        """The clean pass: metrics on held-out rows and predictions; at the end the record of test and train rows."""
+        last, predicted = epoch == self.epochs, epoch in self.prediction_epochs
+        for split in ("validation", "test", *(("train",) if last or (predicted and self.predict_train) else ())):
             ids = self._ids(split)
-            logits = self._logits(net, ids)
-            if last:
-                self.final[split] = logits.cpu().numpy()
-            labels = self.bench.dataset.labels[ids]
-            numbers = evaluation_metrics(logits.cpu().numpy(), labels)
+            on_device = self._logits(net, ids)
+            logits = on_device.cpu().numpy()
+            if predicted and (last or split != "validation"):
+                self._predictions(split, epoch, ids, logits)
+            if split == "train" and not last:
+                continue
+            numbers = evaluation_metrics(logits, self.bench.dataset.labels[ids])
+            if last and split == "validation":
+                finite = np.isfinite(logits).all((1, 2))
+                self.failed = failures(numbers["accuracy"], finite, len(ids), self.bench.dataset.num_classes)
             if last and split != "validation":
                 recorder = self._recorder(split, "clean")
                 recorder.epoch = epoch
                 together = torch.as_tensor(ids, device=self.bench.device).expand(len(self.replicas), -1)
                 member = self._members(ids)
                 recorder.update(
-                    together, logits, self.bench.labels[together], self.objective.teacher_logits(together),
+                    together, on_device, self.bench.labels[together], self.objective.teacher_logits(together),
                     member=torch.as_tensor(member, device=self.bench.device),
                 )  # fmt: skip
                 summary = recorder.end_epoch()
@@ -175,6 +185,21 @@ class _Group:
             else:
                 numbers = {"replica": np.array(self.replicas), "n": np.full(len(self.replicas), len(ids)), **numbers}
             self._note(split, "clean", epoch, numbers, rate)
+
+    def _predictions(self, split: str, epoch: int, ids: np.ndarray, logits: np.ndarray) -> None:
+        """Write mean log-probabilities by jackknife group; of training rows by whether they were trained on."""
+        groups = min(JACKKNIFE_GROUPS, self.study.replicas)
+        numbers, index = np.unique([r % groups for r in self.replicas], return_inverse=True)
+        finite = np.broadcast_to(np.isfinite(logits).all((1, 2))[:, None], logits.shape[:2])
+        uses = {"all": finite}
+        if split == "train":
+            inside = self._members(ids)
+            uses = {"member": finite & inside, "nonmember": finite & ~inside}
+        for membership, use in uses.items():
+            counts, means = group_means(logits, use, index, len(numbers))
+            self.writer.predictions(
+                self.run.name, split, membership, epoch, self.number, ids, counts, means, groups=numbers
+            )
 
     def _logits(self, net: Replicas, ids: np.ndarray) -> torch.Tensor:
         return predict(net, self.bench.inputs, torch.as_tensor(ids, device=self.bench.device))
@@ -187,31 +212,12 @@ class _Group:
         return out[:, ids]
 
     def _finish(self, net: Replicas) -> list[dict[str, Any]]:
-        """Predictions of the last epoch and final weights."""
-        groups = min(JACKKNIFE_GROUPS, self.study.replicas)
-        jackknife = np.array([r % groups for r in self.replicas])
-        numbers, index = np.unique(jackknife, return_inverse=True)
-        for split in ("validation", "test", "train"):
-            ids = self._ids(split)
-            logits = self.final[split]
-            finite = np.broadcast_to(np.isfinite(logits).all((1, 2))[:, None], logits.shape[:2])
-            if split == "train":
-                inside = self._members(ids)
-                uses = {"member": finite & inside, "nonmember": finite & ~inside}
-            else:
-                uses = {"all": finite}
-            for membership, use in uses.items():
-                counts, means = group_means(logits, use, index, len(numbers))
-                self.writer.predictions(
-                    self.run.name, split, membership, self.epochs, self.number, ids, counts, means, groups=numbers
-                )
-            if split == "validation":
-                accuracy = evaluation_metrics(logits, self.bench.dataset.labels[ids])["accuracy"]
-                reasons = failures(accuracy, finite[:, 0], len(ids), self.bench.dataset.num_classes)
+        """Final weights; which replicas failed."""
         path = weights_path(self.writer.directory, self.run.name, self.number)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, weights_file(net, self.replicas))
-        return [{"replica": r, "reason": reason} for r, reason in zip(self.replicas, reasons, strict=True) if reason]
+        named = zip(self.replicas, self.failed, strict=True)
+        return [{"replica": r, "reason": reason} for r, reason in named if reason]
 
     def _save(self, net: Replicas, epoch: int) -> None:
         """Metrics first, then the checkpoint that vouches for them."""

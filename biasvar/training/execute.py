@@ -7,15 +7,13 @@ same number of threads.
 
 from __future__ import annotations
 
-import platform
 import shutil
-import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +22,20 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-import biasvar
 from biasvar.records import Run, RunWriter, open_run
 from biasvar.study import Study
+from biasvar.training.manifest import arm_entry, arm_outcome, study_manifest
 from biasvar.training.replicas import groups_of
+from biasvar.training.sharing import identity_of, take_over, tuned_elsewhere
 from biasvar.training.tasks import (
     Executor,
+    ask_teacher,
     finish_teacher,
     make_executor,
     train_group,
     train_teacher_group,
     tune_rate,
 )
-from biasvar.training.weights import file_hashes
 from biasvar.training.workbench import Workbench, teacher_weights_path
 
 
@@ -61,18 +60,18 @@ def run_study(study: Study, directory: str | Path, *, device: torch.device | str
     device = torch.device(device) if device is not None else default_device()
     torch.set_num_threads(study.threads)
     bench = Workbench.open(study, directory, device)
-    writer = RunWriter(directory, manifest=_manifest(study, bench), resume=True)
+    writer = RunWriter(directory, manifest=study_manifest(study, bench), resume=True)
     left = [name for name in study.order() if not _is_complete(writer, name)]
     if writer.manifest["status"] == "complete" and not left:
         return open_run(directory)
     writer.update_manifest(status="running")
     writer.study(study.to_yaml())
     _write_samples(writer, bench)
-    groups = len(groups_of(study.backend, range(study.replicas)))
     teachers = [name for name in study.teachers if name not in writer.manifest.get("teachers", {})]
     families = {} if _tuning_path(writer).exists() else study.learning_rate.families
     teaching = _teacher_tasks(bench, teachers)
-    total = len(teaching) + len(families) * len(study.learning_rate.grid) + len(left) * groups
+    total = len(teaching) + len(families) * len(study.learning_rate.grid)
+    total += len(left) * len(groups_of(study.backend, range(study.replicas)))
     jobs = min(jobs, total)
     with (
         make_executor(study, writer.directory, device, jobs) as executor,
@@ -82,8 +81,8 @@ def run_study(study: Study, directory: str | Path, *, device: torch.device | str
         for key, entry in work(teaching):
             if isinstance(key, str):
                 writer.update_manifest(teachers={**writer.manifest.get("teachers", {}), key: entry})
-        rates = _learning_rates(writer, study, work)
-        _train_arms(writer, study, left, groups, rates, work)
+        rates = _learning_rates(writer, bench, work, progress)
+        _train_arms(writer, bench, left, rates, work, progress)
     writer.update_manifest(status="complete")
     return open_run(directory)
 
@@ -133,6 +132,10 @@ def _work(executor: Executor, jobs: int, progress: tqdm, tasks: dict[Any, Task])
             progress.update()
 
 
+def _expect(progress: tqdm, more: int) -> None:
+    progress.total = (progress.total or 0) + more
+
+
 def _teacher_tasks(bench: Workbench, names: list[str]) -> dict[Any, Task]:
     """Training each group of a teacher's replicas, unless its weights are there, and then its logits, by name."""
     tasks: dict[Any, Task] = {}
@@ -145,79 +148,60 @@ def _teacher_tasks(bench: Workbench, names: list[str]) -> dict[Any, Task]:
 
 
 def _train_arms(
-    writer: RunWriter, study: Study, left: list[str], groups: int, rates: dict[str, float], work: Work
+    writer: RunWriter, bench: Workbench, left: list[str], rates: dict[str, float], work: Work, progress: tqdm
 ) -> None:
-    """Train the arms that are left, group by group, each once the arms whose record it uses are done."""
-    outcomes: dict[str, list[dict[str, Any]]] = {name: [] for name in left}
-    tasks = {
-        (name, number): Task(
-            train_group,
-            (name, number, rates[study.arms[name].family]),
-            frozenset((other, n) for other in study.arms[name].uses for n in range(groups)),
-        )
-        for name in left
-        for number in range(groups)
-    }
+    """Train the arms that are left, group by group, each once the arms whose record it uses are done.
+
+    Groups that a run holds with which the study shares arms are taken over.
+    """
+    study = bench.study
+    groups = groups_of(study.backend, range(study.replicas))
+    identities: dict[str, str] = {}
+    for name in study.order():
+        identities[name] = identity_of(bench, name, rates[study.arms[name].family], identities)
     for name in left:
-        writer.update_arm(name, **_arm_entry(study, name, rates))
-    for (name, _), outcome in work(tasks):
+        writer.update_arm(name, **arm_entry(study, name, rates), identity=identities[name])
+    outcomes: dict[str, list[dict[str, Any]]] = {name: [] for name in left}
+
+    def done(name: str, outcome: dict[str, Any]) -> None:
         outcomes[name].append(outcome)
-        if len(outcomes[name]) == groups:
-            writer.update_arm(name, **_outcome(writer, name, outcomes[name]))
+        if len(outcomes[name]) == len(groups):
+            writer.update_arm(name, **arm_outcome(writer.directory, name, outcomes[name]))
             shutil.rmtree(writer.directory / "checkpoints" / f"arm={name}", ignore_errors=True)
 
-
-def _outcome(writer: RunWriter, name: str, groups: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the manifest says of an arm that is done."""
-    failed = [item for group in groups for item in group["failed_replicas"]]
-    return {
-        "status": "complete",
-        "failed_replicas": sorted(failed, key=lambda item: item["replica"]),
-        "weights_sha256": file_hashes(writer.directory / "weights" / f"arm={name}"),
-        "seconds": round(sum(group["seconds"] for group in groups), 2),
-    }
-
-
-def _manifest(study: Study, bench: Workbench) -> dict[str, Any]:
-    packages = ("torch", "numpy", "pyarrow", "scikit-learn")
-    versions = {"biasvar": biasvar.__version__, "python": platform.python_version()}
-    return {
-        "kind": "study",
-        "name": study.name,
-        "title": study.title,
-        "study_hash": study.hash,
-        "seed": study.seed,
-        "num_classes": bench.dataset.num_classes,
-        "class_names": list(bench.dataset.class_names),
-        "replicas": study.replicas,
-        "draw": {**study.draw.model_dump(), "pool": len(bench.blocks["student"])},
-        "data": {
-            "name": bench.dataset.name,
-            "path": str(bench.dataset.path) if bench.dataset.path else None,
-            "note": bench.dataset.note,
-            "fingerprint": bench.dataset.fingerprint,
-        },
-        "reference_teacher": study.reference_teacher,
-        "claims": study.claims,
-        "arms": {name: {"label": arm.label, "status": "waiting"} for name, arm in study.arms.items()},
-        "versions": {**versions, **{name: version(name) for name in packages}},
-        "commit": _commit(),
-        "device": bench.device.type,
-        "threads": study.threads,
-    }
+    missing = []
+    for name in left:
+        for number in range(len(groups)):
+            outcome = take_over(writer, study, name, number, identities[name])
+            if outcome is None:
+                missing.append((name, number))
+            else:
+                done(name, outcome)
+                progress.update()
+    tasks: dict[Any, Task] = dict(_view_tasks(bench, missing))
+    _expect(progress, len(tasks))
+    for name, number in missing:
+        arm = study.arms[name]
+        used = {(other, n) for other in arm.uses for n in range(len(groups))}
+        asked = {("views", arm.teacher or study.reference_teacher, r) for r in groups[number]}
+        tasks[name, number] = Task(train_group, (name, number, rates[arm.family]), frozenset(used | asked))
+    for key, outcome in work(tasks):
+        if key[0] != "views":
+            done(key[0], outcome)
+    shutil.rmtree(writer.directory / "checkpoints", ignore_errors=True)
 
 
-def _commit() -> str | None:
-    """The commit of the source tree this package runs from, with "+changes" if it has any; None outside one."""
-    root = Path(__file__).parents[2]
-    try:
-        text = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--dirty=+changes", "--exclude=*"],
-            cwd=root, capture_output=True, text=True, timeout=10, check=True,
-        ).stdout.strip()  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return text or None
+def _view_tasks(bench: Workbench, missing: list[tuple[str, int]]) -> dict[Any, Task]:
+    """Asking a teacher about the views of a replica, where views are kept and several arms share them."""
+    study = bench.study
+    if not (study.keep_views and bench.inputs.augmented):
+        return {}
+    groups = groups_of(study.backend, range(study.replicas))
+    asked = Counter(
+        (study.arms[name].teacher or study.reference_teacher, r) for name, number in missing for r in groups[number]
+    )
+    shared = [(name, r) for (name, r), count in asked.items() if name and count > 1]
+    return {("views", name, r): Task(ask_teacher, (name, r)) for name, r in shared}
 
 
 def _write_samples(writer: RunWriter, bench: Workbench) -> None:
@@ -237,38 +221,32 @@ def _tuning_path(writer: RunWriter) -> Path:
     return writer.directory / "tuning.parquet"
 
 
-def _learning_rates(writer: RunWriter, study: Study, work: Work) -> dict[str, float]:
+def _learning_rates(writer: RunWriter, bench: Workbench, work: Work, progress: tqdm) -> dict[str, float]:
     """The rate of each family: given, or the best of the grid on the validation split (accuracy, then loss)."""
-    settings = study.learning_rate
+    study, settings = bench.study, bench.study.learning_rate
     if settings.value is not None:
         return {arm.family: settings.value for arm in study.arms.values()}
     if not _tuning_path(writer).exists():
+        tried = {
+            family: [*(identity_of(bench, arm, rate) for rate in settings.grid), str(settings.replicas)]
+            for family, arm in settings.families.items()
+        }
+        frames = {family: tuned_elsewhere(bench, family, identities) for family, identities in tried.items()}
         tasks = {
             (family, arm, rate): Task(tune_rate, (arm, rate, settings.replicas))
             for family, arm in settings.families.items()
             for rate in settings.grid
+            if frames[family] is None
         }
+        _expect(progress, -len(settings.grid) * sum(frame is not None for frame in frames.values()))
         results = dict(work(tasks))
         keys = ("family", "arm", "learning_rate")
-        frame = pd.concat([pd.DataFrame({**dict(zip(keys, key, strict=True)), **results[key]}) for key in tasks])
+        found = [pd.DataFrame({**dict(zip(keys, key, strict=True)), **results[key]}) for key in tasks]
+        frame = pd.concat([*found, *(frame for frame in frames.values() if frame is not None)], ignore_index=True)
         means = frame.groupby(["family", "learning_rate"])[["accuracy", "nll"]].mean().reset_index()
         order = means.sort_values(["accuracy", "nll"], ascending=[False, True])
         best = order.groupby("family").first()["learning_rate"]
         writer.tuning(frame.assign(chosen=frame["learning_rate"] == frame["family"].map(best)))
+        writer.update_manifest(tuning=tried)
     chosen = pd.read_parquet(_tuning_path(writer)).query("chosen")
     return dict(zip(chosen["family"], chosen["learning_rate"].astype(float), strict=True))
-
-
-def _arm_entry(study: Study, name: str, rates: dict[str, float]) -> dict[str, Any]:
-    """What the manifest says of an arm."""
-    arm = study.arms[name]
-    return {
-        **arm.model_dump(exclude={"record"}),
-        "regime": study.teachers[arm.teacher].regime if arm.teacher else "none",
-        "scored_against": arm.teacher or study.reference_teacher,
-        "record_temperature": arm.temperature or study.reference_temperature,
-        "uses": arm.uses,
-        "replicas": study.replicas,
-        "epochs": study.schedule.epochs,
-        "learning_rate": rates[arm.family],
-    }

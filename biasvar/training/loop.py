@@ -114,7 +114,7 @@ def train(
             x = inputs.training(ids, rows.replicas, epoch)
             logits = replicas(x)
             truth = labels[ids]
-            teacher = objective.teacher_logits(ids, x) if objective.has_soft_label or epoch in score_epochs else None
+            teacher = objective.seen(ids, x, epoch) if objective.has_soft_label or epoch in score_epochs else None
             batch_keys = None if keys is None else keys[:, piece]
             losses, weights = objective(ids, logits, truth, teacher, epoch, batch_keys)
             counts = None if epoch_counts is None else epoch_counts[:, piece]

@@ -11,6 +11,7 @@ from torch import nn
 from biasvar.study import Arm
 from biasvar.training import losses
 from biasvar.training.losses import shuffle_within_batch
+from biasvar.training.views import Views
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Objective:
         teacher: (N, C) clean logits by sample id, or (R, N, C) when each replica has its own; also what an arm without
             a teacher in its loss is scored against; None without any teacher.
         networks: The teacher itself, once for all replicas or one each, where it has to see the student's augmented
-            view; None where the clean logits serve.
+            view; None where the clean logits serve, or `views` do.
+        views: The teacher's logits of each replica's augmented views, where they are kept.
         recorded: (R, N) weights of a recorded run by sample id, or None.
         scale: (R, epochs) factor on alpha, or None.
         shuffle: Shuffle the loss's own weights within the batch.
@@ -31,6 +33,7 @@ class Objective:
     loss: nn.Module
     teacher: torch.Tensor | None = None
     networks: Sequence[nn.Module] | None = None
+    views: Sequence[Views] | None = None
     recorded: torch.Tensor | None = None
     scale: torch.Tensor | None = None
     shuffle: bool = False
@@ -45,11 +48,17 @@ class Objective:
         """Whether the loss itself learns from the teacher."""
         return isinstance(self.loss, losses.DistillationLoss)
 
-    def teacher_logits(self, ids: torch.Tensor, views: torch.Tensor | None = None) -> torch.Tensor | None:
-        """(R, B, C) teacher logits of (R, B) samples: of their augmented views where given and needed, else clean."""
-        if views is not None and self.networks is not None:
-            with torch.no_grad():
-                return torch.stack([self.networks[i % len(self.networks)](x) for i, x in enumerate(views)])
+    def seen(self, ids: torch.Tensor, x: torch.Tensor, epoch: int) -> torch.Tensor | None:
+        """(R, B, C) teacher logits of the views x that the training pass of an epoch gives of (R, B) samples."""
+        if self.views is not None:
+            return torch.stack([view.at(epoch, row) for view, row in zip(self.views, ids, strict=True)])
+        if self.networks is None:
+            return self.teacher_logits(ids)
+        with torch.no_grad():
+            return torch.stack([self.networks[i % len(self.networks)](view) for i, view in enumerate(x)]).float()
+
+    def teacher_logits(self, ids: torch.Tensor) -> torch.Tensor | None:
+        """(R, B, C) teacher logits of (R, B) samples without augmentation."""
         if self.teacher is None or self.teacher.ndim == 2:
             return None if self.teacher is None else self.teacher[ids]
         return self.teacher[torch.arange(len(ids), device=ids.device)[:, None], ids]

@@ -29,6 +29,7 @@ from biasvar.study import Study
 from biasvar.training.arm import ArmRun, train_arm_group, tune_once
 from biasvar.training.evaluate import evaluation_metrics
 from biasvar.training.replicas import groups_of
+from biasvar.training.views import write_views
 from biasvar.training.weights import cached_teacher, file_hashes, weights_file
 from biasvar.training.workbench import Workbench, teacher_weights_path
 
@@ -191,6 +192,11 @@ def tune_rate(arm: str, rate: float, replicas: int) -> dict[str, Any]:
     numbers = range(TUNING_REPLICAS_FROM, TUNING_REPLICAS_FROM + replicas)
     parts = [tune_once(bench, arm, rate, group) for group in groups_of(bench.study.backend, numbers)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def ask_teacher(name: str, replica: int) -> None:
+    """Keep a teacher's logits of the views of one replica."""
+    write_views(_here()[0], name, replica)
 
 
 def train_group(name: str, number: int, rate: float) -> dict[str, Any]:

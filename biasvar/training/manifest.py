@@ -1,0 +1,84 @@
+"""What a study's manifest says: of the run as a whole, and of each arm."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import biasvar
+from biasvar.study import Study
+from biasvar.training.weights import file_hashes
+from biasvar.training.workbench import Workbench
+
+
+def study_manifest(study: Study, bench: Workbench) -> dict[str, Any]:
+    """What a run is: the study, its data, and what it runs on."""
+    packages = ("torch", "numpy", "pyarrow", "scikit-learn")
+    versions = {"biasvar": biasvar.__version__, "python": platform.python_version()}
+    return {
+        "kind": "study",
+        "name": study.name,
+        "title": study.title,
+        "study_hash": study.hash,
+        "seed": study.seed,
+        "num_classes": bench.dataset.num_classes,
+        "class_names": list(bench.dataset.class_names),
+        "replicas": study.replicas,
+        "draw": {**study.draw.model_dump(), "pool": len(bench.blocks["student"])},
+        "data": {
+            "name": bench.dataset.name,
+            "path": str(bench.dataset.path) if bench.dataset.path else None,
+            "note": bench.dataset.note,
+            "fingerprint": bench.dataset.fingerprint,
+        },
+        "reference_teacher": study.reference_teacher,
+        "claims": study.claims,
+        "arms": {name: {"label": arm.label, "status": "waiting"} for name, arm in study.arms.items()},
+        "versions": {**versions, **{name: version(name) for name in packages}},
+        "commit": _commit(),
+        "device": bench.device.type,
+        "threads": study.threads,
+    }
+
+
+def arm_entry(study: Study, name: str, rates: dict[str, float]) -> dict[str, Any]:
+    """What is known of an arm before it is trained."""
+    arm = study.arms[name]
+    return {
+        **arm.model_dump(exclude={"record", "predictions"}),
+        "regime": study.teachers[arm.teacher].regime if arm.teacher else "none",
+        "scored_against": arm.teacher or study.reference_teacher,
+        "record_temperature": arm.temperature or study.reference_temperature,
+        "uses": arm.uses,
+        "replicas": study.replicas,
+        "epochs": study.schedule.epochs,
+        "learning_rate": rates[arm.family],
+    }
+
+
+def arm_outcome(directory: Path, name: str, groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the manifest says of an arm that is done."""
+    failed = [item for group in groups for item in group["failed_replicas"]]
+    return {
+        "status": "complete",
+        "failed_replicas": sorted(failed, key=lambda item: item["replica"]),
+        "weights_sha256": file_hashes(directory / "weights" / f"arm={name}"),
+        "seconds": round(sum(group["seconds"] for group in groups), 2),
+        "shared_from": sorted({group["shared_from"] for group in groups if group.get("shared_from")}),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the source tree this package runs from, with "+changes" if it has any; None outside one."""
+    root = Path(__file__).parents[2]
+    try:
+        text = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=12", "--dirty=+changes", "--exclude=*"],
+            cwd=root, capture_output=True, text=True, timeout=10, check=True,
+        ).stdout.strip()  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return text or None

@@ -1,0 +1,117 @@
+"""Arms that another run holds already: the same settings give the same numbers, so its files are taken over.
+
+An arm's identity is a hash of everything that its numbers depend on. Of two studies with the same seed, replica r of an
+arm is the same training however many replicas each of them has, as long as replicas train one by one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+import biasvar
+from biasvar.errors import BiasvarError
+from biasvar.records import Run, RunWriter, open_run, write_bytes
+from biasvar.records.catalog import StoredFile, stored_files
+from biasvar.records.schema import metrics_path, weights_path
+from biasvar.study import Study
+from biasvar.study.schema import JACKKNIFE_GROUPS, Predictions, Record
+
+if TYPE_CHECKING:
+    from biasvar.training.workbench import Workbench
+
+
+@cache
+def code_hash() -> str:
+    """SHA-256 of the sources that train and record."""
+    root = Path(biasvar.__file__).parent
+    sources = sorted(path for path in root.rglob("*.py") if "report" not in path.relative_to(root).parts)
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()
+
+
+def identity_of(bench: Workbench, name: str, rate: float, others: dict[str, str] | None = None) -> str:
+    """Identity of an arm at a learning rate; `others` are the identities of the arms whose record it uses."""
+    study = bench.study
+    arm = study.arms[name]
+    together = study.backend == "batched" or study.draw.kind == "disjoint" or study.replicas > JACKKNIFE_GROUPS
+    scored = arm.teacher or study.reference_teacher
+    depends = {
+        "code": code_hash(),
+        "packages": [version("torch"), version("numpy")],
+        "device": bench.device.type,
+        "fingerprint": bench.dataset.fingerprint,
+        "study": study.model_dump(
+            mode="json",
+            include={"seed", "backend", "threads", "data", "student", "draw", "schedule", "evaluate_every"},
+        ),
+        "replicas": study.replicas if together else None,
+        "name": name,
+        "arm": arm.model_dump(mode="json", exclude={"label", "role", "family", "record", "predictions"}),
+        "teacher": [scored, study.teachers[scored].model_dump(mode="json", exclude={"label"}) if scored else None],
+        "reference_temperature": None if arm.temperature else study.reference_temperature,
+        "rate": rate,
+        "uses": {other: (others or {}).get(other) for other in arm.uses},
+    }
+    return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def shared_runs(directory: Path, study: Study) -> list[Run]:
+    """The runs beside this one that the study shares arms with, as far as they are there."""
+    found = []
+    for name in study.share:
+        try:
+            run = open_run(directory.resolve().parent / name)
+        except (FileNotFoundError, BiasvarError):
+            continue  # nothing to take over: the arm is trained
+        if run.study is not None:
+            found.append(run)
+    return found
+
+
+def take_over(writer: RunWriter, study: Study, name: str, number: int, identity: str) -> dict[str, Any] | None:
+    """Copy one group of an arm from a run that holds it; None where no run does.
+
+    The run must hold at least the epochs of records and predictions that this study keeps.
+    """
+    mine = study.arms[name]
+    for run in shared_runs(writer.directory, study):
+        entry = run.manifest["arms"].get(name, {})
+        if entry.get("identity") != identity or entry.get("status") != "complete":
+            continue
+        theirs, epochs = run.study["arms"][name], study.schedule.epochs  # type: ignore[index]
+        record, kept = Record(**theirs["record"]), Predictions(**theirs["predictions"])
+        assert mine.record is not None  # written out when the study was resolved
+        assert mine.predictions is not None
+        if not (
+            mine.record.selected(epochs) <= record.selected(epochs)
+            and mine.predictions.selected(epochs) <= kept.selected(epochs)
+            and (kept.train or not mine.predictions.train)
+        ):
+            continue
+        named = metrics_path(run.directory, name, number), weights_path(run.directory, name, number)
+        files = [path for path in named if path.is_file()]
+        for folder in ("records", "predictions"):
+            found: list[StoredFile] = stored_files(run.directory, folder, arm=name)
+            files += [file.path for file in found if file.group == number]
+        if len(files) < len(named) + 2:
+            continue  # it has fewer replicas
+        for path in files:
+            write_bytes(writer.directory / path.relative_to(run.directory), path.read_bytes())
+        replicas = set(pd.read_parquet(files[0], columns=["replica"])["replica"].tolist())
+        failed = [item for item in entry.get("failed_replicas", []) if item["replica"] in replicas]
+        return {"failed_replicas": failed, "seconds": 0.0, "shared_from": run.name}
+    return None
+
+
+def tuned_elsewhere(bench: Workbench, family: str, identities: list[str]) -> pd.DataFrame | None:
+    """The learning-rate trials of a family from a run that made the same ones."""
+    for run in shared_runs(bench.directory, bench.study):
+        if run.manifest.get("tuning", {}).get(family) == identities and run.tuning is not None:
+            return run.tuning.query("family == @family")
+    return None

@@ -1,0 +1,146 @@
+"""What is computed once: a teacher's answers to the views that arms share, arms that another run holds already."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from biasvar.records import open_run
+from biasvar.study import resolve_study
+from biasvar.training import arm, sharing, views
+from biasvar.training.execute import run_study
+from biasvar.training.workbench import Workbench
+from tests.training.test_execute import contents
+from tests.training.test_images import folder, study  # noqa: F401
+
+
+@pytest.fixture
+def small(study):  # noqa: F811
+    """Two epochs of two arms that share a teacher."""
+    study["schedule"] = {"epochs": 2, "batch_size": 25}
+    study["teachers"] = {"main": {"model": "resnet8", "epochs": 1, "batch_size": 20, "train_mode": True}}
+    study["arms"] = {"ce": {"loss": "cross_entropy"}, "kd": {"loss": "distillation"}}
+    return study
+
+
+def test_kept_views_change_no_number(small, tmp_path):
+    run_study(resolve_study(small), tmp_path / "asked", device="cpu")
+    run_study(resolve_study({**small, "keep_views": True}), tmp_path / "kept", device="cpu")
+    asked, kept = contents(tmp_path / "asked"), contents(tmp_path / "kept")
+    for files in (asked, kept):
+        files.pop("study.yaml")
+    assert kept == asked
+    assert not (tmp_path / "kept/checkpoints").exists()
+
+
+def test_kept_views_are_the_teacher_s_answers(small, tmp_path):
+    run_study(resolve_study(small), tmp_path / "run", device="cpu")
+    bench = Workbench.open(resolve_study(small), tmp_path / "run", torch.device("cpu"))
+    views.write_views(bench, "main", 1)
+    (kept,) = views.open_views(bench, "main", [1])
+    ids = bench.rows([1]).ids[0][bench.rows([1]).orders(5, 2)[0]][:25]  # the first batch of the second epoch
+    x = bench.inputs.training(torch.as_tensor(ids[None]), [1], 2)
+    (teacher,) = bench.teacher_networks("main", [1])
+    with torch.no_grad():
+        assert torch.equal(kept.at(2, torch.as_tensor(ids)), teacher(x[0]))
+        assert not torch.equal(kept.at(1, torch.as_tensor(ids)), teacher(x[0]))
+    assert views.open_views(bench, "main", [0, 1]) is None
+
+
+@pytest.fixture
+def untouched(monkeypatch):
+    """Counts the groups that are trained."""
+    trained = []
+    train = arm._Group.train
+
+    def counting(self):
+        trained.append((self.run.name, self.number))
+        return train(self)
+
+    monkeypatch.setattr(arm._Group, "train", counting)
+    return trained
+
+
+def test_arms_of_a_run_beside_are_taken_over(small, tmp_path, untouched):
+    other = resolve_study({**small, "name": "first", "replicas": 3})
+    run_study(other, tmp_path / "first", device="cpu")
+    alone = {**copy.deepcopy(small), "name": "second"}
+    alone["arms"]["kd"] |= {"label": "KD", "role": "control"}
+    alone["arms"]["kd_hot"] = {"loss": "distillation", "temperature": 8}
+    run_study(resolve_study(alone), tmp_path / "alone", device="cpu")
+    untouched.clear()
+    run = run_study(resolve_study({**alone, "share": ["first", "gone"]}), tmp_path / "second", device="cpu")
+    assert untouched == [("kd_hot", 0), ("kd_hot", 1)]
+    assert run.arm("kd")["shared_from"] == ["first"]
+    assert run.arm("kd_hot")["shared_from"] == []
+    assert run.arm("kd")["seconds"] == 0
+    files = contents(tmp_path / "second"), contents(tmp_path / "alone")
+    for content in files:
+        content.pop("study.yaml")
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 6},
+        {"schedule": {"epochs": 2, "batch_size": 30}},
+        {"learning_rate": {"value": 0.04}},
+        {"defaults": {"teacher": "main", "temperature": 3, "alpha": 2.25}},
+        {"teachers": {"main": {"model": "resnet8", "epochs": 1, "batch_size": 20}}},
+        {"predictions": {"epochs": "all"}},
+    ],
+)
+def test_other_arms_are_not_taken_over(small, tmp_path, untouched, change):
+    run_study(resolve_study({**small, "name": "first"}), tmp_path / "first", device="cpu")
+    untouched.clear()
+    mine = {**small, **change, "name": "second", "share": ["first"]}
+    mine["arms"] = {"kd": mine["arms"]["kd"]}
+    run = run_study(resolve_study(mine), tmp_path / "second", device="cpu")
+    assert untouched == [("kd", 0), ("kd", 1)]
+    assert run.arm("kd")["shared_from"] == []
+
+
+def test_arms_of_other_code_are_not_taken_over(small, tmp_path, untouched, monkeypatch):
+    run_study(resolve_study({**small, "name": "first"}), tmp_path / "first", device="cpu")
+    untouched.clear()
+    monkeypatch.setattr(sharing, "code_hash", lambda: "other")
+    run_study(resolve_study({**small, "name": "second", "share": ["first"]}), tmp_path / "second", device="cpu")
+    assert len(untouched) == 4
+
+
+def test_learning_rates_chosen_elsewhere_are_taken_over(small, tmp_path, monkeypatch):
+    families = {"cross_entropy": "ce", "distillation": "kd"}
+    small["learning_rate"] = {"grid": [0.02, 0.1], "replicas": 1, "families": families}
+    run_study(resolve_study({**small, "name": "first"}), tmp_path / "first", device="cpu")
+    monkeypatch.setattr("biasvar.training.tasks.tune_once", None)  # it must not be called
+    run = run_study(resolve_study({**small, "name": "second", "share": ["first"]}), tmp_path / "second", device="cpu")
+    there = open_run(tmp_path / "first").tuning
+    assert run.tuning.equals(there)
+    assert run.arm("kd")["shared_from"] == ["first"]
+
+
+def test_predictions_are_kept_at_the_epochs_asked_for(small, tmp_path):
+    small["schedule"]["epochs"] = 3
+    small["arms"]["kd"]["predictions"] = {"epochs": [1, 2], "train": True}
+    run = run_study(resolve_study(small), tmp_path / "run", device="cpu")
+    folders = tmp_path / "run/predictions/arm=kd"
+    held = {(path.parts[-4], path.parts[-3], path.parts[-2]) for path in folders.rglob("*.parquet")}
+    epochs = ["epoch=0001", "epoch=0002", "epoch=0003"]
+    assert held == {
+        *(("split=test", "membership=all", epoch) for epoch in epochs),
+        *(("split=train", f"membership={m}", epoch) for m in ("member", "nonmember") for epoch in epochs),
+        ("split=validation", "membership=all", "epoch=0003"),
+    }
+    early, late = (run.predictions("kd", epoch=epoch) for epoch in (1, 3))
+    assert early.epoch == 1
+    assert not np.allclose(early.mean_log_probs, late.mean_log_probs)
+    assert run.predictions("ce").epoch == 3
+    metrics = run.metrics.query("arm == 'kd' and split == 'test' and replica == 0").set_index("epoch")
+    bias_and_variance = run.decomposition("kd", epoch=1).totals()
+    both = run.metrics.query("arm == 'kd' and split == 'test' and epoch == 1")["nll"].mean()
+    assert bias_and_variance.loss.value == pytest.approx(both, rel=1e-6)
+    assert list(metrics.index) == [1, 2, 3]
