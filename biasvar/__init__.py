@@ -18,15 +18,21 @@ _HOME = {
     "unreliability": "biasvar.analysis",
     "ambiguity": "biasvar.analysis",
     "effectiveness": "biasvar.analysis",
+    "measure_indicators": "biasvar.analysis",
+    "IndicatorAccumulator": "biasvar.analysis",
+    "learnability": "biasvar.analysis",
+    "student_condition": "biasvar.analysis",
+    "open_soft_labels": "biasvar.records.soft_labels",
     "Recorder": "biasvar.training.recorder",
     "import_predictions": "biasvar.records",
     "open_run": "biasvar.records",
 }
-_MODULES = {"analysis": "biasvar.analysis", "losses": "biasvar.training.losses", "errors": "biasvar.errors"}
+_MODULES = {"analysis": "biasvar.analysis", "losses": "biasvar.losses", "errors": "biasvar.errors"}
 
 __all__ = [
     "Accumulator",
     "Decomposition",
+    "IndicatorAccumulator",
     "Recorder",
     "ambiguity",
     "analysis",
@@ -34,29 +40,37 @@ __all__ = [
     "effectiveness",
     "errors",
     "import_predictions",
+    "learnability",
     "losses",
+    "measure_indicators",
     "open_run",
+    "open_soft_labels",
     "regularization_samples",
+    "student_condition",
     "tradeoff_terms",
     "unreliability",
     "wsl_weights",
 ]
 
 if TYPE_CHECKING:
-    import biasvar.training.losses as losses
-    from biasvar import analysis, errors
+    from biasvar import analysis, errors, losses
     from biasvar.analysis import (
         Accumulator,
         Decomposition,
+        IndicatorAccumulator,
         ambiguity,
         decompose,
         effectiveness,
+        learnability,
+        measure_indicators,
         regularization_samples,
+        student_condition,
         tradeoff_terms,
         unreliability,
         wsl_weights,
     )
     from biasvar.records import import_predictions, open_run
+    from biasvar.records.soft_labels import open_soft_labels
     from biasvar.training.recorder import Recorder
 
 

@@ -6,13 +6,16 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from biasvar.errors import BiasvarError
+from biasvar.errors import BiasvarError, DiskFullError, disk_full, is_full
 
 if TYPE_CHECKING:
+    import torch
+
     from biasvar.study import Study
 
 
@@ -49,15 +52,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             from biasvar.training.workbench import Workbench
 
-            Workbench.open(study, directory, torch.device("cpu"))  # data, splits and draws, checked as a run does
+            with _within_memory(study, directory, torch.device("cpu"), 1):
+                Workbench.open(study, directory, torch.device("cpu"))  # data, splits and draws, checked as a run does
             print(describe(study, directory))
             return 0
         if options.jobs is not None and options.jobs < 1:
             raise ValueError(f"--jobs must be at least 1, not {options.jobs}")
         return _run(study, directory, options.device, options.jobs)
-    except (BiasvarError, OSError, ValueError) as error:
-        print(f"biasvar: error: {' '.join(str(error).split())}", file=sys.stderr)
+    except OSError as error:
+        _complain(_with_space(error) if isinstance(error, DiskFullError) or is_full(error) else error)
         return 2
+    except (BiasvarError, ValueError) as error:
+        _complain(error)
+        return 2
+
+
+def _complain(error: object) -> None:
+    """One line, whatever the error spans."""
+    print(f"biasvar: error: {' '.join(str(error).split())}", file=sys.stderr)
+
+
+def _with_space(error: OSError) -> str:
+    """What a full disk did not take, and what to do."""
+    from biasvar.data.layout import cache_folder
+
+    if not isinstance(error, DiskFullError) and error.filename:
+        error = disk_full(error, os.fsdecode(error.filename))
+    said = error.strerror or str(error)
+    kept = os.path.abspath(cache_folder())
+    elsewhere = " or set BIASVAR_CACHE to a folder on another disk" if kept in said else ""
+    return f"{said}; free some space{elsewhere}, then the same command goes on from what was recorded"
+
+
+@contextmanager
+def _within_memory(study: Study, directory: Path, device: torch.device, jobs: int) -> Iterator[None]:
+    """Memory that runs out in the block becomes an error that says what to lower."""
+    from biasvar.training.faults import is_out_of_memory, out_of_memory
+
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError) as error:
+        if isinstance(error, BiasvarError) or not is_out_of_memory(error):
+            raise
+        raise out_of_memory(error, study, directory, device, jobs) from error
 
 
 def _run(study: Study, directory: Path, device_name: str | None, jobs: int | None) -> int:
@@ -72,10 +109,11 @@ def _run(study: Study, directory: Path, device_name: str | None, jobs: int | Non
         reason = str(error).splitlines()[0]
         print(f"biasvar: error: --device {device_name}: not usable here ({reason})", file=sys.stderr)
         return 2
+    if jobs is None:
+        jobs = min(4, len(os.sched_getaffinity(0))) if device.type == "cpu" else 1
     try:
-        if jobs is None:
-            jobs = min(4, len(os.sched_getaffinity(0))) if device.type == "cpu" else 1
-        run = run_study(study, directory, device=device, jobs=jobs)
+        with _within_memory(study, directory, device, jobs):
+            run = run_study(study, directory, device=device, jobs=jobs)
     except KeyboardInterrupt:
         print(f"\ninterrupted; {directory} is whole so far, the same command goes on from here", file=sys.stderr)
         return 130

@@ -15,11 +15,11 @@ ROOT = Path(biasvar.__file__).parent
 ALLOWED = {
     "errors": set(),
     "analysis": set(),
-    "data": {"errors"},
+    "data": {"errors", "analysis"},
     "records": {"errors", "analysis"},
     "study": {"errors"},
     "training": {"errors", "study", "data", "records", "analysis"},
-    "run": {"errors", "study", "training"},
+    "run": {"errors", "study", "training", "data"},
     "report": {"errors", "records", "data", "analysis"},
 }
 

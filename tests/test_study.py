@@ -25,7 +25,7 @@ def test_the_shipped_study_is_valid_and_keeps_its_promises():
     assert losses == {
         "cross_entropy", "label_smoothing", "distillation", "weighted_soft_label", "masked_distillation"
     }  # fmt: skip
-    plain = [a for a in study.arms.values() if a.loss == "distillation" and a.teacher == "main" and not a.uses]
+    plain = [a for n, a in study.arms.items() if (a.loss, a.teacher) == ("distillation", "main") and not study.uses(n)]
     assert {1, 2, 4, 8} <= {arm.temperature for arm in plain}
     assert {study.teachers[a.teacher].regime for a in study.arms.values() if a.teacher} >= {
         "fixed, all training rows", "fixed, disjoint rows", "per replica"
@@ -180,3 +180,102 @@ def test_an_arm_whose_weights_are_used_is_recorded_through_training(tiny_study):
     study = resolve_study(tiny_study)
     assert study.arms["kd"].record == Record(epochs="all")
     assert study.arms["ce"].record == Record(epochs="last")
+
+
+STUDIES = sorted((DIGITS.parent).rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: str(path.relative_to(DIGITS.parent)))
+def test_every_shipped_study_is_valid(path):
+    if path.name == "base.yaml":
+        return  # what others extend
+    study = load_study(path)
+    assert study.title
+    assert study.hash == load_study(path).hash
+    for name in study.share:
+        assert name in {load_study(other).name for other in path.parent.glob("*.yaml") if other.name != "base.yaml"}
+
+
+def test_a_study_extends_another(tmp_path, tiny_study):
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/first.yaml").write_text(yaml.safe_dump(tiny_study))
+    (tmp_path / "second.yaml").write_text(
+        "extends: base/first.yaml\nname: second\nschedule: {epochs: 9}\narms: {kd: {temperature: 8}, ce: {label: CE}}\n"
+    )
+    base, study = load_study(tmp_path / "base/first.yaml"), load_study(tmp_path / "second.yaml")
+    assert study.name == "second"
+    assert (study.schedule.epochs, study.schedule.batch_size) == (9, base.schedule.batch_size)
+    assert list(study.arms) == list(base.arms)
+    assert (study.arms["kd"].temperature, study.arms["kd"].loss) == (8, "distillation")
+    assert study.arms["ce"].label == "CE"
+    assert "extends" not in study.to_yaml()
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("extends: none.yaml", FileNotFoundError, r"study.yaml: extends: no study file at .*none.yaml"),
+        ("extends: study.yaml", StudyError, "study.yaml extends this file in turn"),
+        ("extends: [a]", StudyError, "extends: must be the path of a study file"),
+        ("extends: list.yaml", StudyError, "list.yaml: a study file is a mapping"),
+    ],
+)
+def test_what_cannot_be_extended_is_named(tmp_path, text, error, message):
+    (tmp_path / "study.yaml").write_text(text)
+    (tmp_path / "list.yaml").write_text("[1]")
+    with pytest.raises(error, match=message):
+        load_study(tmp_path / "study.yaml")
+
+
+def test_a_study_does_not_share_with_itself(tiny_study):
+    with pytest.raises(StudyError, match="share: 'tiny' is this study itself"):
+        resolve_study({**tiny_study, "share": ["tiny"]})
+
+
+def taught(tiny_study, **soft_label):
+    tiny_study["soft_labels"] = {"s": soft_label}
+    tiny_study["arms"]["taught"] = {"loss": "soft_label", "soft_label": "s"}
+    return tiny_study
+
+
+def test_students_of_soft_labels_alone(tiny_study):
+    study = resolve_study(taught(tiny_study, kind="student", arm="kd", labelled=50))
+    assert study.uses("taught") == ["kd"]
+    assert study.order().index("kd") < study.order().index("taught")
+    assert study.arms["taught"].family == "soft_label"
+
+
+@pytest.mark.parametrize(
+    ("soft_label", "message"),
+    [
+        ({"kind": "teachr"}, "soft_labels.s.kind: must be .*did you mean 'teacher'"),
+        ({"kind": "teacher"}, "soft_labels.s: teacher: needed for kind teacher"),
+        ({"kind": "teacher", "teacher": "mian"}, "soft_labels.s.teacher: no teacher.*'mian', did you mean 'main'"),
+        ({"kind": "smoothing", "smoothing": 0.1, "scale": 1}, "scale: not used by kind smoothing, which takes smooth"),
+        ({"kind": "student", "arm": "kdd", "labelled": 5}, "soft_labels.s.arm: no arm"),
+        ({"kind": "student", "arm": "taught", "labelled": 5}, "arms.taught: needs its own record"),
+        ({"kind": "votes", "people": "cifar10h", "votes": "worst"}, "votes: worst is of cifar10n"),
+        ({"kind": "partial", "unreliability": 0.1, "ambiguity": 1.5}, "soft_labels.s.ambiguity: must be less than"),
+        ({"kind": "label", "labeled": 3}, "soft_labels.s.labeled: unknown key, did you mean 'labelled'"),
+    ],
+)
+def test_soft_labels_that_cannot_be_are_named(tiny_study, soft_label, message):
+    with pytest.raises(StudyError, match=message):
+        resolve_study(taught(tiny_study, **soft_label))
+
+
+def test_an_arm_names_a_soft_label_that_is_there(tiny_study):
+    taught(tiny_study, kind="label")["arms"]["taught"]["soft_label"] = "t"
+    with pytest.raises(StudyError, match=r"arms\.taught\.soft_label: no soft label"):
+        resolve_study(tiny_study)
+    del tiny_study["arms"]["taught"]["soft_label"]
+    with pytest.raises(StudyError, match=r"arms\.taught\.soft_label: needed for loss soft_label"):
+        resolve_study(tiny_study)
+
+
+def test_nought_is_a_setting(tiny_study):
+    tiny_study["arms"]["kd"]["alpha"] = 0
+    taught(tiny_study, kind="partial", unreliability=0, ambiguity=0.5)
+    study = resolve_study(tiny_study)
+    assert study.arms["kd"].alpha == 0
+    assert study.soft_labels["s"].unreliability == 0

@@ -1,4 +1,7 @@
-"""Ways to make a soft label: smoothing a label, a teacher at a temperature, the votes of people."""
+"""Ways to make a soft label: smoothing a label, a teacher at a temperature, the votes of people, scores projected.
+
+Those that draw at random (partial labels, noise, teachers that know nothing) are in `biasvar.analysis.random_labels`.
+"""
 
 from __future__ import annotations
 
@@ -85,3 +88,38 @@ def from_votes(counts: Any, *, concentration: float = 0.0) -> Array:
     if bool(xp.any(empty)):
         raise ValueError(f"row {named(empty)} has no votes; leave it out or give a concentration above 0")
     return (counts + concentration / counts.shape[1]) / total
+
+
+def project_to_simplex(scores: Any) -> Array:
+    """The distribution nearest to each row of scores in Euclidean distance, float64 `(..., K)`.
+
+    max(scores - t, 0) with the t for which it sums to 1. With the entries sorted downwards, u_1 >= u_2 >= ..., t = (u_1
+    + ... + u_r - 1) / r for the last r at which u_r is above that value (Held, Wolfe and Crowder 1974); all rows at
+    once by one sort and one running sum. A distribution is its own projection; entries far below the largest become 0,
+    so that cross-entropy against the result stays bounded where raw scores, some of them negative, leave it unbounded.
+
+    Args:
+        scores: `(..., K)` finite numbers, K at least 2.
+
+    Raises:
+        ValueError: for scores that hold no real numbers, fewer than two classes, or values that are not finite.
+
+    >>> project_to_simplex([[1.0, 0.5, -3.0]]).tolist()
+    [[0.75, 0.25, 0.0]]
+    """
+    scores = as_array(scores)
+    check_real(scores, "scores")
+    if scores.ndim < 1 or scores.shape[-1] < 2:
+        raise ValueError(f"scores must have shape (..., K) with at least two classes, got {tuple(scores.shape)}")
+    xp = namespace(scores)
+    scores = xp.astype(scores, xp.float64)
+    bad = ~xp.all(xp.isfinite(scores), axis=-1)
+    if bool(xp.any(bad)):
+        raise ValueError(f"scores must be finite; row {named(bad[None] if scores.ndim == 1 else bad)} is not")
+    # Relative to the largest entry, which is always kept, nothing of size is lost when scores are far from 0.
+    scores = scores - xp.max(scores, axis=-1, keepdims=True)
+    ordered = xp.sort(scores, axis=-1, descending=True)
+    count = xp.arange(1, scores.shape[-1] + 1, dtype=xp.float64, device=array_api_compat.device(scores))
+    level = (xp.cumulative_sum(ordered, axis=-1) - 1.0) / count
+    kept = xp.sum(xp.astype(ordered > level, xp.int64), axis=-1, keepdims=True)
+    return xp.clip(scores - xp.take_along_axis(level, kept - 1, axis=-1), min=0.0)

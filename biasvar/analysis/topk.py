@@ -1,72 +1,110 @@
-"""Sets of the k largest entries of soft labels, and what ties at the edge of a set can change."""
+"""Sets of labels that a soft label singles out: the k largest entries, or those of at least some mass; and their ties.
+
+Sets are taken in main memory: breaking ties by a seed must not depend on a device.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from biasvar.analysis.arrays import as_labels, as_soft_labels, to_numpy
+from biasvar.analysis.batches import Batch
+from biasvar.analysis.draws import words
 
 TIES = ("random", "include", "exclude_zero")
 
 
 @dataclass(frozen=True, eq=False)
-class TopSets:
-    """Membership `(N, K)` of labels in every sample's set: as chosen, and with all or none of the tied labels taken."""
+class Ranking:
+    """The largest entries of every row: labels `order` `(n, depth)` and values `top` `(n, depth + 1)`, or all K.
 
-    chosen: np.ndarray
-    most: np.ndarray
-    least: np.ndarray
-    labels: np.ndarray
-    ties: int
+    Equal entries stand in an order drawn from the seed and the sample's id. Sets of a larger k hold those of a smaller.
+    """
 
-    @property
-    def class_sizes(self) -> np.ndarray:
-        """`(K,)`, samples of each class."""
-        return np.bincount(self.labels, minlength=self.chosen.shape[1])
+    order: np.ndarray
+    top: np.ndarray
 
-    def by_class(self, member: np.ndarray) -> np.ndarray:
-        """`(K, K)`: how many samples of class c (row) have label j (column) in their set."""
-        counts = np.zeros((member.shape[1], member.shape[1]), dtype=np.int64)
-        order = np.argsort(self.labels, kind="stable")
-        sizes = self.class_sizes
-        filled = np.flatnonzero(sizes)
-        starts = (np.cumsum(sizes) - sizes)[filled]
-        counts[filled] = np.add.reduceat(member[order].astype(np.int64), starts, axis=0)
-        return counts
+    def tied(self, k: int, ties: str) -> np.ndarray:
+        """`(n,)` bool: is the k-th entry equal to the (k+1)-th, so that the rule decides on the set of size k."""
+        if k >= self.top.shape[1]:
+            return np.zeros(len(self.top), dtype=bool)
+        equal = self.top[:, k - 1] == self.top[:, k]
+        return equal & (self.top[:, k] > 0) if ties == "exclude_zero" else equal
 
 
-def checked(soft_labels: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Soft labels `(N, K)` float64 and labels `(N,)` int64 as NumPy arrays, or a ValueError that names the row."""
-    values = to_numpy(as_soft_labels(soft_labels))
-    return values, to_numpy(as_labels(labels, values, values.shape[:1], values.shape[1]))
+def rank_labels(batch: Batch, depth: int, seed: int) -> Ranking:
+    """The `depth` largest entries of every row, ties in random order."""
+    values, classes = batch.values, batch.values.shape[1]
+    width = min(depth + 1, classes)
+    top = np.sort(np.partition(values, classes - width, axis=1)[:, classes - width :], axis=1)[:, ::-1]
+    # Comparing with the smallest of them is three times quicker than argpartition, and finds ties at the end as well.
+    among = values >= top[:, -1:]
+    unclear = (top[:, :-1] == top[:, 1:]).any(axis=1)
+    if width < classes:
+        unclear |= among.sum(axis=1) != width
+    order = np.empty((len(values), depth), dtype=np.int64)
+    clear = ~unclear
+    if clear.any():
+        rows = slice(None) if clear.all() else clear
+        place = (np.flatnonzero(among[rows]) % classes).reshape(-1, width)
+        chosen = np.take_along_axis(values[rows], place, axis=1)
+        order[rows] = np.take_along_axis(place, np.argsort(-chosen, axis=1)[:, :depth], axis=1)
+    if unclear.any():
+        ids = batch.sample_ids[unclear]
+        order[unclear] = _ordered_by_draw(values[unclear], top[unclear, depth - 1], ids, depth, seed)
+    return Ranking(order, top)
 
 
-def top_sets(values: np.ndarray, labels: np.ndarray, k: int, ties: str, seed: int) -> TopSets:
-    """The sets of the k largest entries under a tie rule; see `biasvar.analysis.indicators.unreliability`."""
+def _ordered_by_draw(values: np.ndarray, edge: np.ndarray, ids: np.ndarray, depth: int, seed: int) -> np.ndarray:
+    """The `depth` largest labels, `edge` being the last value among them, equal entries by their draw."""
+    key = words(seed, "ties", ids, values.shape[1]) >> np.uint64(1)
+    edge = edge[:, None]
+    # What lies above the edge is in, then the labels on it by their draw; the rest is never reached.
+    rank = np.where(values > edge, np.uint64(0), np.where(values == edge, key, np.uint64(2**64 - 1)))
+    near = np.argpartition(rank, depth - 1, axis=1)[:, :depth]
+    by_draw = np.lexsort((np.take_along_axis(key, near, axis=1), -np.take_along_axis(values, near, axis=1)), axis=1)
+    return np.take_along_axis(near, by_draw, axis=1)
+
+
+def above(values: np.ndarray, threshold: float) -> np.ndarray:
+    """`(n, K)` bool: labels of mass >= threshold; at threshold 0 those of mass > 0, since else all would be in."""
+    return np.asarray(values > 0 if threshold == 0.0 else values >= threshold)
+
+
+def check_ties(ties: str, scores: bool) -> str:
+    """The tie rule, if it exists and fits."""
     if ties not in TIES:
         raise ValueError(f"ties must be one of {', '.join(TIES)}, got {ties!r}")
-    classes = values.shape[1]
-    if isinstance(k, bool) or int(k) != k or not 1 <= k <= classes:
-        raise ValueError(f"k must be a whole number in 1 .. {classes} (the number of classes), got {k!r}")
-    k = int(k)
-    edge = -np.partition(-values, k - 1, axis=1)[:, k - 1 : k]
-    above, level = values > edge, values == edge
-    if ties == "exclude_zero":
-        level &= values > 0
-    # A tie is real where taking every label at the edge would overfill the set.
-    tied = above.sum(axis=1) + level.sum(axis=1) > k
-    most, least = above | level, above | (level & ~tied[:, None])
-    chosen = most
-    if ties != "include" and tied.any():
-        # Labels above the edge come first, then those on it in random order, then the rest.
-        draw = np.random.default_rng(seed).random(values.shape)[tied]
-        rank = np.where(above[tied], -1.0, np.where(level[tied], draw, 2.0))
-        first = np.argsort(rank, axis=1, kind="stable")[:, :k]
-        picked = np.zeros(rank.shape, dtype=bool)
-        np.put_along_axis(picked, first, True, axis=1)
-        chosen = most.copy()
-        chosen[tied] = picked
-    return TopSets(chosen, most, least, labels, int(tied.sum()))
+    if scores and ties == "exclude_zero":
+        raise ValueError("ties='exclude_zero' is for distributions: of raw scores, zero is a value like any other")
+    return ties
+
+
+def check_k(k: Any, num_classes: int) -> int:
+    """k as an int in 1 .. K."""
+    if isinstance(k, bool | np.bool_) or not isinstance(k, int | float | np.number) or not _is_whole(k, num_classes):
+        raise ValueError(f"k must be a whole number in 1 .. {num_classes} (the number of classes), got {k!r}")
+    return int(k)
+
+
+def check_threshold(threshold: Any, scores: bool) -> float:
+    """A threshold as a float: of mass in 0 .. 1, of raw scores any finite number."""
+    number = isinstance(threshold, int | float | np.number) and not isinstance(threshold, bool | np.bool_)
+    if not number or not (np.isfinite(threshold) if scores else 0.0 <= threshold <= 1.0):
+        allowed = "a finite number" if scores else "a mass in 0 .. 1 (0 means: mass above 0)"
+        raise ValueError(f"threshold must be {allowed}, got {threshold!r}")
+    return float(threshold)
+
+
+def listed(values: Any) -> list[Any]:
+    """One value or several as a list without repeats, None as an empty one."""
+    if values is None:
+        return []
+    return list(dict.fromkeys(values)) if isinstance(values, Iterable) else [values]
+
+
+def _is_whole(k: Any, num_classes: int) -> bool:
+    return bool(np.isfinite(k)) and int(k) == k and 1 <= k <= num_classes

@@ -16,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from biasvar.errors import disk_full, is_full
+
 try:
     import fcntl
 except ImportError:  # pragma: no cover - Windows has no flock; one process at a time there
@@ -36,9 +38,19 @@ def write_bytes(path: str | Path, data: bytes | memoryview) -> None:
     The bytes go to a temporary file with a leading dot in the same directory, which is synced and renamed; then the
     directory is synced, so that the file also outlives a power cut. Missing directories are made.
 
-    Raises OSError (a full disk, no permission); the temporary file is then gone and what was at ``path`` is untouched.
+    Raises OSError (no permission), DiskFullError if the disk is full; the temporary file is then gone and what was at
+    ``path`` is untouched.
     """
     path = Path(path)
+    try:
+        _write(path, data)
+    except OSError as error:
+        if is_full(error):
+            raise disk_full(error, path) from error
+        raise
+
+
+def _write(path: Path, data: bytes | memoryview) -> None:
     _make_directory(path.parent)
     # The process in the name keeps two writers apart and lets a later one tell what was left behind by a killed one.
     temporary = path.with_name(f".{path.name}.{os.getpid()}@{_HOST}.tmp")

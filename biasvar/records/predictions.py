@@ -82,6 +82,26 @@ def read_teacher(path: Path, num_classes: int) -> TeacherLogits:
     return TeacherLogits(ids, logits, member, replicas)
 
 
+@dataclass(frozen=True)
+class SoftLabels:
+    """What students of a study learn from: (N, C), or (R, N, C) where each replica has its own; rows of 0: nothing."""
+
+    sample_ids: np.ndarray
+    labels: np.ndarray
+    values: np.ndarray
+
+
+def read_soft_labels(path: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sample ids (N,) and values (N, C) or (R, N, C) of one file of soft labels."""
+    table = read_columns(path, ["replica", "sample_id", "value"])
+    replicas, ids = np.unique(table.column("replica").to_numpy()), np.unique(table.column("sample_id").to_numpy())
+    values = _matrix(table.column("value"), num_classes, path)
+    if len(values) != len(replicas) * len(ids):
+        raise RecordError(f"{path} must hold every sample once for every replica; it has {len(values)} rows")
+    values = values.reshape(len(replicas), len(ids), num_classes)
+    return ids, values[0] if replicas.tolist() == [schema.FIXED_TEACHER] else values
+
+
 def _matrix(column: pa.ChunkedArray, num_classes: int, path: Path) -> np.ndarray:
     values = column.combine_chunks()
     flat = values.flatten() if isinstance(values, pa.Array) else pa.concat_arrays([c.flatten() for c in values.chunks])

@@ -14,9 +14,16 @@ from biasvar.errors import RecordError
 from biasvar.records import schema
 from biasvar.records.catalog import StoredFile, arms_on_disk, read_columns, stored_files
 from biasvar.records.frames import arrays_of, empty_table, record_tables, to_frame, wanted_columns
-from biasvar.records.predictions import Predictions, TeacherLogits, read_means, read_teacher
+from biasvar.records.predictions import (
+    Predictions,
+    SoftLabels,
+    TeacherLogits,
+    read_means,
+    read_soft_labels,
+    read_teacher,
+)
 from biasvar.records.summary import SUMMARY_COLUMNS, summarise
-from biasvar.records.weights import mean_weights, write_weights
+from biasvar.records.weights import aligned_weights, mean_weights, write_weights
 from biasvar.records.writer import read_manifest
 
 if TYPE_CHECKING:
@@ -236,6 +243,22 @@ class Run:
         schema.one_of(name, there, f"teacher of {self.directory},")
         return read_teacher(schema.teacher_path(self.directory, name), self.num_classes)
 
+    @property
+    def soft_label_names(self) -> list[str]:
+        """The soft labels that are stored as data."""
+        return sorted(path.stem for path in (self.directory / "soft_labels").glob("*.parquet") if path.name[0] != ".")
+
+    def soft_labels(self, name: str) -> SoftLabels:
+        """Soft labels of the study that students learn from, with the true labels."""
+        schema.one_of(name, self.soft_label_names, f"soft label of {self.directory},")
+        ids, values = read_soft_labels(schema.soft_label_path(self.directory, name), self.num_classes)
+        return SoftLabels(ids, self._labels(ids), values)
+
+    def teacher_epochs(self, name: str) -> pd.DataFrame | None:
+        """A teacher's accuracy, unreliability and ambiguity on held-out rows after each epoch; None if not kept."""
+        path = schema.teacher_epochs_path(self.directory, name)
+        return to_frame(read_columns(path)) if path.is_file() else None
+
     def weights(self, arm: str, *, column: str = "wsl_weight", by: str = "sample", epochs: Any = None) -> pd.DataFrame:
         """The mean of a recorded weight over the training epochs: sample_id, weight, n (rows behind the mean).
 
@@ -246,6 +269,27 @@ class Run:
             self.directory, "records", arm=self._known(arm), split="train", part="augmented", epochs=epochs
         )
         return mean_weights(files, column, by)
+
+    def retraining_weights(
+        self, arm: str, labels: Any, *, column: str = "wsl_weight", epochs: Any = None, missing: float | None = None
+    ) -> np.ndarray:
+        """Recorded weights for another training: float32 (N,), row i the mean weight of sample_id i.
+
+            weights = torch.from_numpy(biasvar.open_run("runs/mine").retraining_weights("kd", labels))
+            loss(student_logits, teacher_logits, labels[ids], weights[ids])     # any loss of biasvar.losses
+
+        Args:
+            labels: (N,) true class of every sample of the data to train on, by sample_id; they tell whether it is the
+                data that was recorded.
+            column, epochs: As for :meth:`weights`.
+            missing: Weight of a sample that was never recorded; None refuses.
+
+        Raises:
+            RecordError: The record is of other data (names the first sample whose label differs), or lacks samples.
+        """
+        recorded = self.samples
+        where = f"arm {arm!r} of {self.directory}"
+        return aligned_weights(self.weights(arm, column=column, epochs=epochs), recorded, labels, missing, where)
 
     def save_weights(self, arm: str, path: str | Path, *, column: str = "wsl_weight", by: str = "sample") -> Path:
         """Write :meth:`weights` as ``.csv`` or ``.parquet``, by the suffix of ``path``, for any trainer."""

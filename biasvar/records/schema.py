@@ -121,6 +121,36 @@ def teacher_schema(num_classes: int) -> pa.Schema:
     )
 
 
+def soft_label_schema(num_classes: int) -> pa.Schema:
+    """The columns of ``soft_labels/<name>.parquet``: what students learn from, of every row they may draw."""
+    return pa.schema(
+        [
+            pa.field("replica", pa.int32(), nullable=False),  # -1: the same for all
+            pa.field("sample_id", pa.int64(), nullable=False),
+            pa.field("value", pa.list_(pa.float32(), num_classes), nullable=False),  # a distribution, scores, or all 0
+        ]
+    )
+
+
+def teacher_epochs_schema() -> pa.Schema:
+    """The columns of ``teacher_epochs/<name>.parquet``: a teacher through its training, top-k sets on held-out rows."""
+    return pa.schema(
+        [
+            pa.field("replica", pa.int32(), nullable=False),
+            pa.field("epoch", pa.int32(), nullable=False),
+            pa.field("split", pa.string(), nullable=False),
+            pa.field("k", pa.int32(), nullable=False),
+            pa.field("n", pa.int64(), nullable=False),
+            pa.field("accuracy", pa.float64(), nullable=False),
+            pa.field("unreliability", pa.float64(), nullable=False),
+            pa.field("ambiguity", pa.float64(), nullable=False),
+        ]
+    )
+
+
+TEACHER_EPOCH_KEYS = ("replica", "epoch", "split", "k")
+
+
 def prediction_schema(num_classes: int) -> pa.Schema:
     """The columns of a file under ``predictions/``."""
     return pa.schema(
@@ -179,6 +209,16 @@ def weights_path(directory: str | Path, arm: str, group: int = 0) -> Path:
 def teacher_path(directory: str | Path, name: str) -> Path:
     """The logits of one teacher on every sample."""
     return Path(directory) / "teachers" / f"{check_name(name, 'teacher')}.parquet"
+
+
+def soft_label_path(directory: str | Path, name: str) -> Path:
+    """The soft labels of that name in the study, of the students' pool."""
+    return Path(directory) / "soft_labels" / f"{check_name(name, 'soft label')}.parquet"
+
+
+def teacher_epochs_path(directory: str | Path, name: str) -> Path:
+    """A teacher's numbers through its training."""
+    return Path(directory) / "teacher_epochs" / f"{check_name(name, 'teacher')}.parquet"
 
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")

@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from biasvar.analysis.calibration import calibration_error
 from biasvar.records.schema import CRITERIA
+
+__all__ = ["SUMMARY_COLUMNS", "calibration_error", "criterion_flags", "summarise"]
 
 SUMMARY_COLUMNS = (
     *("replica", "label", "student_prediction", "student_loss", "bias_gradient", "variance_gradient"),
@@ -64,21 +67,6 @@ def summarise(columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
         "wsl_weight": mean(columns.get("wsl_weight")),
         "loss_weight": mean(columns.get("loss_weight")),
     }
-
-
-def calibration_error(confidence: Any, correct: Any, *, bins: int = 15) -> float:
-    """Expected calibration error: sum over equal-width bins of (n_b / n) |accuracy_b - mean confidence_b|.
-
-    ``confidence`` (n,) in [0, 1] is the probability of the predicted class, ``correct`` (n,) whether it was right; bins
-    are closed on the right. Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3.
-
-    >>> round(calibration_error([0.9, 0.9, 0.6, 0.6], [True, True, True, False]), 3)
-    0.1
-    """
-    confidence = np.asarray(confidence, dtype=np.float64)
-    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    gap = np.asarray(correct, dtype=np.float64) - confidence
-    return float(np.abs(np.bincount(place, weights=gap, minlength=bins)).sum() / len(confidence))
 
 
 def _index(replica: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -117,6 +117,27 @@ def teacher_table(sample_ids: Any, logits: Any, member: Any, replicas: Any, wher
     )
 
 
+def soft_label_table(sample_ids: Any, values: Any, where: str, num_classes: int) -> pa.Table:
+    """Soft labels (N, C), or (R, N, C) with one a replica, as rows sorted by (replica, sample_id)."""
+    values = np.asarray(values)
+    replicas = [schema.FIXED_TEACHER] if values.ndim == 2 else list(range(len(values)))
+    values = values[None] if values.ndim == 2 else values
+    ids = typed(sample_ids, pa.int64(), f"{where}, sample_ids")
+    expected = (len(replicas), len(ids), num_classes)
+    if values.shape != expected:
+        raise RecordError(f"{where}: values {values.shape} must be {expected}, or without the first axis")
+    values = typed(values, pa.float32(), f"{where}, values")
+    bad = ~np.isfinite(values).all(axis=(0, 2))
+    if bad.any():
+        raise RecordError(f"{where}: values are not finite for sample_ids {few(ids[bad])}")
+    columns = {
+        "replica": np.repeat(typed(replicas, pa.int32(), where), len(ids)),
+        "sample_id": np.tile(ids, len(replicas)),
+        "value": values.reshape(-1, num_classes),
+    }
+    return _sorted_table(columns, schema.soft_label_schema(num_classes), where)
+
+
 def membership_table(sample_ids: Any, multiplicity: Any, replicas: Any) -> pa.Table:
     """Multiplicities (R, N) of the students' draws as rows, those above 0 only."""
     ids = typed(sample_ids, pa.int64(), "membership, sample_ids")

@@ -61,6 +61,34 @@ def mean_weights(files: Sequence[StoredFile], column: str, by: str) -> pd.DataFr
     return frame[[*keys, "weight", "n"]]
 
 
+def aligned_weights(
+    frame: pd.DataFrame, recorded: pd.DataFrame, labels: Any, missing: float | None, where: str
+) -> np.ndarray:
+    """Weights by sample id for data with these ``labels``: see :meth:`biasvar.records.Run.retraining_weights`."""
+    truth = np.asarray(labels)
+    if truth.ndim != 1 or truth.dtype.kind not in "iu":
+        raise RecordError(f"labels must be whole numbers of shape (N,), not {truth.dtype} of shape {truth.shape}")
+    ids, known = recorded["sample_id"].to_numpy(), recorded["label"].to_numpy()
+    if len(ids) and int(ids.max()) >= len(truth):
+        raise RecordError(f"{where} holds sample_id {int(ids.max())}, your data has {len(truth)} samples: other data")
+    wrong = ids[truth[ids] != known]
+    if len(wrong):
+        first = int(wrong[0])
+        raise RecordError(
+            f"{where} is a record of other data: sample_id {first} has label {int(known[ids == first][0])} there and "
+            f"{int(truth[first])} in yours ({len(wrong):,} of {len(ids):,} samples differ)"
+        )
+    weights = np.full(len(truth), np.nan if missing is None else missing, dtype=np.float32)
+    weights[frame["sample_id"].to_numpy()] = frame["weight"].to_numpy()
+    lacking = np.flatnonzero(np.isnan(weights))
+    if missing is None and len(lacking):
+        raise RecordError(
+            f"{where} has no weight for {len(lacking):,} of your {len(truth):,} samples, the first is sample_id "
+            f"{lacking[0]}; pass missing=, the weight that such a sample is to get, such as 1.0"
+        )
+    return weights
+
+
 def write_weights(frame: pd.DataFrame, path: str | Path, metadata: dict[str, Any]) -> Path:
     """Write a frame of weights as CSV or Parquet, by the suffix of ``path``."""
     path = Path(path)

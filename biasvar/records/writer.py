@@ -174,6 +174,21 @@ class RunWriter:
         write_table(path, table, schema.metadata_of(teacher=name))
         return path
 
+    def soft_labels(self, name: str, sample_ids: Any, values: Any) -> Path:
+        """Write the soft labels (N, C), or (R, N, C) where each replica has its own, that arms learn from."""
+        table = tables.soft_label_table(sample_ids, values, f"soft labels {name!r}", self.num_classes)
+        path = schema.soft_label_path(self.directory, name)
+        write_table(path, table, schema.metadata_of(soft_label=name))
+        return path
+
+    def teacher_epochs(self, name: str, frame: Any) -> Path:
+        """Write a teacher's accuracy and indicators through its training."""
+        where = f"epochs of teacher {name!r}"
+        table = tables.frame_table(frame, schema.teacher_epochs_schema(), schema.TEACHER_EPOCH_KEYS, where)
+        path = schema.teacher_epochs_path(self.directory, name)
+        write_table(path, table, schema.metadata_of(teacher=name))
+        return path
+
     def samples(self, sample_ids: Any, labels: Any, splits: Any, pool: Any = None) -> Path:
         """Write every sample's label, split (one name, or one a sample) and pool ("student", "reserved" or None)."""
         table = tables.samples_table(sample_ids, labels, splits, pool, self.num_classes)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from biasvar.errors import BiasvarError
+from biasvar.report.card.options import add_options, from_arguments, in_words, wanted
 from biasvar.report.figures import FIGURES
 
 FORMATS = ("png", "svg", "pdf")
@@ -23,14 +24,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=f"Figures: {', '.join(FIGURES)}.",
     )
     parser.add_argument("runs", metavar="RUN", nargs="*", help="run directories (default: the newest under runs/)")
-    parser.add_argument("--out", metavar="DIR", help="where to write (default: RUN/report; report/ for several runs)")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="where to write (default: RUN/report; report/ for several runs; for a card NAME_card/)",
+    )
     parser.add_argument("--figures", metavar="A,B", help="only these figures, by name (default: all)")
     parser.add_argument(
         "--formats", metavar="A,B", default="png,svg",
         help="png, pdf, svg: the files written for each figure (default: %(default)s; the page itself needs none)",
     )  # fmt: skip
+    add_options(parser)
     options = parser.parse_args(arguments)
     try:
+        if wanted(options):
+            return _card(options)
         figures = _chosen(options.figures, FIGURES, "figure") if options.figures is not None else list(FIGURES)
         formats = _chosen(options.formats, FORMATS, "format")
         directories = [Path(name) for name in options.runs] or [_newest(Path("runs"))]
@@ -46,6 +54,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; no file was changed", file=sys.stderr)
         return 130
+    print(page)
+    return 0
+
+
+def _card(options: argparse.Namespace) -> int:
+    """Write the card of soft labels that the arguments ask for."""
+    card, formats = from_arguments(options), _chosen(options.formats, FORMATS, "format")
+
+    from biasvar.report.card.page import write_card
+
+    try:
+        page = write_card(card, formats)
+    except ValueError as error:
+        raise BiasvarError(in_words(error)) from None
     print(page)
     return 0
 

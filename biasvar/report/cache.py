@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 
 from biasvar.analysis.decomposition import Decomposition, decompose_groups
+from biasvar.analysis.totals import Totals
 from biasvar.records import Run
+from biasvar.records.catalog import stored_files
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +32,39 @@ class Terms:
 @lru_cache(maxsize=256)
 def terms(run: Run, arm: str, split: str = "test", membership: str = "all") -> Terms | None:
     """Corrected bias and variance of an arm at its last stored epoch."""
+    return _terms(run, arm, split, membership, None)
+
+
+def _terms(run: Run, arm: str, split: str, membership: str, epoch: int | None) -> Terms | None:
     if not (run.directory / "predictions" / f"arm={arm}" / f"split={split}" / f"membership={membership}").is_dir():
         return None
-    found = run.predictions(arm, split=split, membership=membership)
+    found = run.predictions(arm, split=split, membership=membership, epoch=epoch)
     result = decompose_groups(found.counts, found.mean_log_probs, found.labels)
     return Terms(found.sample_ids, found.labels, found.epoch, result.corrected())
+
+
+@lru_cache(maxsize=4096)
+def totals(run: Run, arm: str, split: str, membership: str, epoch: int) -> tuple[Totals, int] | None:
+    """Means over samples of the corrected terms at one stored epoch, and how many groups of replicas they rest on.
+
+    Only the means are kept: through training the terms of every sample would fill the memory.
+    """
+    last = terms(run, arm, split, membership)
+    found = last if last is None or last.epoch == epoch else _terms(run, arm, split, membership, epoch)
+    if found is None:
+        return None
+    groups = found.decomposition.group_counts
+    count = 0 if groups is None else int(np.count_nonzero(groups.sum(axis=1)))
+    return found.decomposition.totals(), count
+
+
+def prediction_epochs(run: Run, arm: str, split: str = "test", membership: str = "all") -> list[int]:
+    """The epochs after which predictions of the arm were stored, rising; found without reading any."""
+    place = run.directory / "predictions" / f"arm={arm}" / f"split={split}" / f"membership={membership}"
+    if not place.is_dir():
+        return []
+    files = stored_files(run.directory, "predictions", arm=arm, split=split, part=membership)
+    return sorted({file.epoch for file in files})
 
 
 def decomposition(run: Run, arm: str, split: str = "test", membership: str = "all") -> Decomposition | None:

@@ -96,17 +96,32 @@ def draw_note(run: Run) -> str:
 
 
 def conditions(runs: Iterable[Run]) -> str:
-    """The closing sentences of a caption: replicas, draw and data of every run."""
+    """The closing sentences of a caption: replicas, draw and data of every run, once for runs that share them."""
     runs = list(runs)
-    sentences = []
+    sentences: dict[str, list[str]] = {}
     for run in runs:
         count = replica_count(run)
         data = run.manifest.get("data") or {}
         note = data.get("note") or data.get("name")
         text = [f"{count} replica{'s' if count != 1 else ''}{draw_note(run)}."] if count else []
         text += [f"Data: {note}."] if note else []
-        sentences.append((f"{run.name}: " if len(runs) > 1 else "") + " ".join(text))
-    return " ".join(sentence for sentence in sentences if sentence)
+        sentences.setdefault(" ".join(text), []).append(run.name)
+    return " ".join(
+        (f"{', '.join(names)}: " if len(runs) > 1 else "") + text for text, names in sentences.items() if text
+    )
+
+
+def runs_in(frame: pd.DataFrame, runs: Iterable[Run]) -> list[Run]:
+    """The runs that a figure shows: those of the report that its frame has rows of."""
+    there = set(frame["run"])
+    return [run for run in runs if run.name in there]
+
+
+def conditions_in(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """`conditions` of the runs that a figure shows; says which run it is where it shows one of several."""
+    shown = runs_in(frame, runs)
+    only = f"Only run {shown[0].name} holds what this needs. " if len(shown) == 1 < len(runs) else ""
+    return only + conditions(shown)
 
 
 def replica_count(run: Run) -> int:

@@ -41,39 +41,34 @@ def over_replicas(run: Run, metrics: pd.DataFrame, column: str) -> pd.DataFrame:
     return pd.DataFrame(found, columns=COLUMNS)
 
 
-def curves(ax: Axes, frame: pd.DataFrame, column: str) -> None:
-    """A line for every (run, arm); the band is the interval of the mean. Later runs are drawn thinner."""
+def curves(ax: Axes, frame: pd.DataFrame, column: str, *, markers: bool = False) -> None:
+    """A line for every arm of one run; the band is the interval of the mean.
+
+    `markers` puts the marker of the arm's teacher regime at every point, for few points.
+    """
     styles = style.styles_of(frame)
-    runs = list(dict.fromkeys(frame["run"]))
-    for (run, arm), part in frame.groupby(["run", "arm"], sort=False):
+    for arm, part in frame.groupby("arm", sort=False):
         look, part = styles[str(arm)], part.sort_values("epoch")
         sparse = len(part) == 1
-        width = 1.5 if run == runs[0] else 0.8
         ax.fill_between(part["epoch"], part["low"], part["high"], color=look.color, alpha=0.16, linewidth=0)
         ax.plot(
-            part["epoch"], part[column], color=look.color, linewidth=width, linestyle=look.linestyle,
-            marker=look.marker if sparse else "", markersize=4,
+            part["epoch"], part[column], color=look.color, linewidth=1.5, linestyle=look.linestyle,
+            marker=look.marker if sparse or markers else "", markersize=4,
         )  # fmt: skip
 
 
-def handles(frame: pd.DataFrame) -> list[Any]:
-    """A legend entry for every arm, and for every run if there are several."""
+def handles(frame: pd.DataFrame, *, markers: bool = False) -> list[Any]:
+    """A legend entry for every arm."""
     from matplotlib.lines import Line2D
 
     styles = style.styles_of(frame)
-    runs = list(dict.fromkeys(frame["run"]))
     failed = set(frame.loc[frame["failed"] > 0, "arm"])
-    found = [
+    return [
         Line2D([], [], color=styles[arm].color, linestyle=styles[arm].linestyle, linewidth=2.0,
+               marker=styles[arm].marker if markers else "",
                label=styles[arm].label + (" †" if arm in failed else ""))
         for arm in dict.fromkeys(frame["arm"])
     ]  # fmt: skip
-    if len(runs) > 1:
-        found += [
-            Line2D([], [], color=style.MUTED, linewidth=1.5 if run == runs[0] else 0.8, label=f"run {run}")
-            for run in runs
-        ]
-    return found
 
 
 def failures(frame: pd.DataFrame) -> str:

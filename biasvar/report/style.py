@@ -24,6 +24,8 @@ from typing import IO, TYPE_CHECKING, Any
 import matplotlib as mpl
 from matplotlib.figure import Figure as Drawing
 
+from biasvar.report.figure import reference_arms
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -176,6 +178,20 @@ def arm_label(run: Run, arm: str) -> str:
     return str(run.arm(arm).get("label") or arm)
 
 
+def panel_title(label: str, run: str = "", *, width: int = 17) -> str:
+    r"""The head of a narrow panel: an arm, under the run's name if there are several, on lines of about that width.
+
+    >>> panel_title("KD, disjoint teacher", "wsl_regularization_samples")
+    'wsl_\nregularization_\nsamples: KD,\ndisjoint teacher'
+    """
+    lines = [""]
+    for word in re.split(r"(?<=[_ ])", f"{run}: {label}" if run else label):
+        if lines[-1] and len((lines[-1] + word).rstrip()) > width:
+            lines.append("")
+        lines[-1] += word
+    return "\n".join(line.rstrip() for line in lines)
+
+
 def arm_styles(runs: Run | Sequence[Run]) -> dict[str, ArmStyle]:
     """Colour, marker, line and label of every arm of the runs; an arm of several runs looks the same in all.
 
@@ -186,7 +202,7 @@ def arm_styles(runs: Run | Sequence[Run]) -> dict[str, ArmStyle]:
     for run in runs:
         for arm in run.arms:
             entries.setdefault(arm, (run.arm(arm), _kind(run, arm)))
-    colors = _colors({arm: kind for arm, (_, kind) in entries.items()})
+    colors = _colors({arm: kind for arm, (_, kind) in entries.items()}, _usual(runs), _order(entries))
     found = {}
     for arm, (entry, kind) in entries.items():
         regime = str(entry.get("regime") or "none")
@@ -240,27 +256,66 @@ def _kind(run: Run, arm: str) -> str:
     return f"{loss}/regime" if role == "regime" and loss in _SHADES else (loss if loss in _SHADES else "")
 
 
-def _colors(kinds: dict[str, str]) -> dict[str, str]:
+def _usual(runs: Sequence[Run]) -> list[str]:
+    """The arms at the setting of KD, which take the usual shade of their kind in whatever company."""
+    found: list[str] = []
+    for run in runs:
+        references = reference_arms(run)
+        found += references.values()
+        if "KD" in references:
+            kd = run.arm(references["KD"])
+            setting = (kd.get("temperature"), kd.get("alpha"))
+            found += [
+                arm for arm in run.arms if (run.arm(arm).get("temperature"), run.arm(arm).get("alpha")) == setting
+            ]
+    return found
+
+
+def _order(entries: dict[str, tuple[dict[str, Any], str]]) -> dict[str, tuple[float, float]]:
+    """Arms of one kind go from light to dark by temperature, then by alpha."""
+    return {
+        arm: (float(entry.get("temperature") or 0.0), float(entry.get("alpha") or 0.0))
+        for arm, (entry, _) in entries.items()
+    }
+
+
+def _colors(
+    kinds: dict[str, str], usual: Sequence[str] = (), order: dict[str, tuple[float, float]] | None = None
+) -> dict[str, str]:
     members: dict[str, list[str]] = {}
     for arm, kind in kinds.items():
         members.setdefault(kind, []).append(arm)
-    colors = {}
+    colors: dict[str, str] = {}
     for kind, arms in members.items():
-        for place, arm in enumerate(arms):
-            if kind == "":
-                colors[arm] = _PLAIN[place % len(_PLAIN)]
-            elif kind.endswith("/regime"):
-                colors[arm] = _SHADES[kind.removesuffix("/regime")][1]
-            else:
-                colors[arm] = _shade(_SHADES[kind], place, len(arms))
+        if kind == "":
+            colors |= {arm: _PLAIN[place % len(_PLAIN)] for place, arm in enumerate(arms)}
+        elif kind.endswith("/regime"):
+            colors |= {arm: _SHADES[kind.removesuffix("/regime")][1] for arm in arms}
+        else:
+            pivot = next((arm for arm in usual if arm in arms), None)
+            ranked = sorted(arms, key=lambda arm: (order or {}).get(arm, (0.0, 0.0)))
+            colors |= {arm: _shade(_SHADES[kind], at) for arm, at in _positions(ranked, pivot).items()}
     return colors
 
 
-def _shade(shades: tuple[str, str, str], place: int, count: int) -> str:
-    """The colour at `place` of `count` from light to dark; the usual shade for one alone."""
-    if count == 1:
-        return shades[1]
-    position = 2.0 * place / (count - 1)
+def _positions(arms: list[str], pivot: str | None) -> dict[str, float]:
+    """Where arms lie from light (0) over usual (1) to dark (2): the pivot at 1, the others on its two sides."""
+    if pivot is None:
+        return {arm: 2.0 * place / (len(arms) - 1) if len(arms) > 1 else 1.0 for place, arm in enumerate(arms)}
+    middle = arms.index(pivot)
+    after = len(arms) - 1 - middle
+    return {
+        arm: 1.0
+        if place == middle
+        else 0.65 * place / max(middle - 1, 1)
+        if place < middle
+        else 2.0 - 0.65 * (after - (place - middle)) / max(after - 1, 1)
+        for place, arm in enumerate(arms)
+    }
+
+
+def _shade(shades: tuple[str, str, str], position: float) -> str:
+    """The colour at a position from light (0) over usual (1) to dark (2)."""
     first = min(int(position), 1)
     low, high = _channels(shades[first]), _channels(shades[first + 1])
     mixed = [round(a + (b - a) * (position - first)) for a, b in zip(low, high, strict=True)]

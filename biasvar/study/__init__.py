@@ -8,5 +8,6 @@ An error names the file, the key, what is allowed there and the nearest spelling
 
 from biasvar.study.reading import load_study, resolve_study
 from biasvar.study.schema import MODELS, Arm, Record, Study, Teacher
+from biasvar.study.soft_labels import SoftLabel
 
-__all__ = ["MODELS", "Arm", "Record", "Study", "Teacher", "load_study", "resolve_study"]
+__all__ = ["MODELS", "Arm", "Record", "SoftLabel", "Study", "Teacher", "load_study", "resolve_study"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from biasvar.study.schema import CLAIM_ROLES, LOSS_KEYS, Arm, Study
+from biasvar.study.schema import CLAIM_ROLES, LISTS, LOSS_KEYS, Arm, Study
 from biasvar.study.words import no_such
 
 _STORED = {"record", "predictions"}  # what is kept of an arm, whatever its loss
@@ -27,7 +27,8 @@ def faults(study: Study) -> Iterable[str]:
             yield f"teachers.{name}.rows: reserved rows are asked for, but data.reserved is 0"
     for name, arm in study.arms.items():
         needed, optional = LOSS_KEYS[arm.loss]
-        given = {key for key in set(Arm.model_fields) - _STORED if getattr(arm, key) not in (None, "", False)}
+        settings = {key: getattr(arm, key) for key in set(Arm.model_fields) - _STORED}
+        given = {key for key, value in settings.items() if not (value is None or value is False or value == "")}
         for key in sorted(needed - given):
             yield f"arms.{name}.{key}: needed for loss {arm.loss}, in the arm or under defaults"
         for key in sorted(given - needed - optional - {"loss", "label", "role", "family"}):
@@ -35,12 +36,19 @@ def faults(study: Study) -> Iterable[str]:
             yield f"arms.{name}.{key}: not used by loss {arm.loss}, which takes {takes}"
         if arm.teacher and arm.teacher not in study.teachers:
             yield f"arms.{name}.teacher: {no_such(arm.teacher, study.teachers, 'teacher')}"
+        if arm.soft_label and arm.soft_label not in study.soft_labels:
+            yield f"arms.{name}.soft_label: {no_such(arm.soft_label, study.soft_labels, 'soft label')}"
         for key in ("weights_from", "alpha_from"):
             other = getattr(arm, key)
             if other and other not in study.arms:
                 yield f"arms.{name}.{key}: {no_such(other, study.arms, 'arm')}"
             elif other and study.arms[other].teacher is None and study.reference_teacher is None and not study.teachers:
                 yield f"arms.{name}.{key}: arm {other!r} is recorded without a teacher, so it has no weights"
+    for name, source in study.soft_labels.items():
+        if source.teacher and source.teacher not in study.teachers:
+            yield f"soft_labels.{name}.teacher: {no_such(source.teacher, study.teachers, 'teacher')}"
+        if source.arm and source.arm not in study.arms:
+            yield f"soft_labels.{name}.arm: {no_such(source.arm, study.arms, 'arm')}"
     yield from _rate_faults(study)
     yield from _claim_faults(study)
 
@@ -57,8 +65,8 @@ def _claim_faults(study: Study) -> Iterable[str]:
                 yield f"{place}: needs the roles {wanted}, not {given}"
                 continue
             for role, names in test.items():
-                if isinstance(names, str) == (role == "arms"):
-                    what = "a list of arms" if role == "arms" else "one arm"
+                if isinstance(names, str) == (role in LISTS):
+                    what = "a list of arms" if role in LISTS else "one arm"
                     yield f"{place}.{role}: {what} is needed, not {names!r}"
                     continue
                 for other in [names] if isinstance(names, str) else names:
@@ -75,7 +83,7 @@ def _rate_faults(study: Study) -> Iterable[str]:
         place = f"learning_rate.families.{family}"
         if chosen_on not in study.arms:
             yield f"{place}: {no_such(chosen_on, study.arms, 'arm')}"
-        elif study.arms[chosen_on].uses:
+        elif study.uses(chosen_on):
             yield f"{place}: arm {chosen_on!r} needs another arm's record; choose the rate on one that does not"
     if rate.grid:
         for name, arm in study.arms.items():

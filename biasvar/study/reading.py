@@ -24,6 +24,7 @@ from biasvar.study.schema import (
     Study,
     Teacher,
 )
+from biasvar.study.soft_labels import SoftLabel
 from biasvar.study.words import nearest
 
 
@@ -109,7 +110,7 @@ def _resolved(study: Study) -> Study:
     arms = {}
     for name, arm in study.arms.items():
         record = arm.record or study.record
-        if any(name in other.uses for other in study.arms.values()) and record.selected(last) == {last}:
+        if any(name in study.uses(other) for other in study.arms) and record.selected(last) == {last}:
             record = Record(epochs="all")  # another arm reads this one's weights through training
         resolved = {"record": record, "predictions": arm.predictions or study.predictions}
         arms[name] = arm.model_copy(update={"label": arm.label or name, "family": arm.family or arm.loss, **resolved})
@@ -160,6 +161,7 @@ def _fields_at(parts: Sequence[str]) -> list[str]:
     sections: dict[str, type[BaseModel]] = {
         "data": Data, "student": Network, "draw": Draw, "schedule": Schedule, "learning_rate": LearningRate,
         "record": Record, "predictions": Predictions, "teachers": Teacher, "arms": Arm,
+        "soft_labels": SoftLabel,
     }  # fmt: skip
     if not parts:
         return [*Study.model_fields, "defaults", "extends"]

@@ -7,9 +7,11 @@ import json
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from biasvar.errors import StudyError
+from biasvar.study.sections import Section as _Section
+from biasvar.study.soft_labels import SoftLabel
 from biasvar.study.words import nearest
 
 # What each loss takes, beside what every arm takes; the first of the sets must be given (in the arm or in `defaults`).
@@ -19,8 +21,11 @@ LOSS_KEYS: dict[str, tuple[set[str], set[str]]] = {
     "distillation": ({"teacher", "temperature", "alpha"}, {"weights_from", "alpha_from"}),
     "weighted_soft_label": ({"teacher", "temperature", "alpha"}, {"shuffle"}),
     "masked_distillation": ({"teacher", "temperature", "alpha", "keep"}, set()),
+    "soft_label": ({"soft_label"}, {"measure", "k"}),
 }
-LossName = Literal["cross_entropy", "label_smoothing", "distillation", "weighted_soft_label", "masked_distillation"]
+LossName = Literal[
+    "cross_entropy", "label_smoothing", "distillation", "weighted_soft_label", "masked_distillation", "soft_label"
+]
 MODELS = ("mlp", *(f"resnet{depth}" for depth in (8, 14, 20, 32, 44, 56, 110)), "resnet8x4", "resnet32x4")
 JACKKNIFE_GROUPS = 16  # at most so many groups of replicas are kept apart in stored predictions
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -35,11 +40,12 @@ CLAIM_ROLES: dict[str, frozenset[str]] = {
     "W7": frozenset({"masked", "full", "random"}),
     "W9": frozenset({"treatment", "scaled", "shuffled"}),
     "M1": frozenset({"treatment", "control", "treatment_t1", "control_t1"}),
+    **dict.fromkeys(("L1", "L4"), frozenset({"student", "truth"})),
+    **dict.fromkeys(("L2", "L6"), frozenset({"arms", "truth"})),
+    "L3": frozenset({"arms", "truths"}),
+    "L5": frozenset({"arms"}),
 }
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+LISTS = frozenset({"arms", "truths"})  # the roles that several arms play
 
 
 class Data(_Section):
@@ -62,7 +68,7 @@ def _known_model(name: str) -> None:
 
 class Network(_Section):
     model: str = "mlp"  # or a ResNet by name, or the import path of a factory, "package.module:factory"
-    hidden: list[Width] = []  # mlp: widths
+    hidden: list[Width] = Field([])  # mlp: widths
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
@@ -86,7 +92,7 @@ class Schedule(_Section):
     nesterov: bool = True
     weight_decay: float = Field(5e-4, ge=0)
     decay: Literal["cosine", "constant", "step"] = "cosine"
-    milestones: list[int] = []  # step: epochs after which the rate falls by gamma
+    milestones: list[int] = Field([])  # step: epochs after which the rate falls by gamma
     gamma: float = Field(0.1, gt=0, le=1)
     warmup: float = Field(0.0, ge=0)  # epochs
     precision: Literal["float32", "bf16"] = "float32"  # bf16: mixed, where the device is a GPU
@@ -110,9 +116,19 @@ class LearningRate(_Section):
     """One rate for all (`value`), or a grid from which each loss family takes its best on the validation split."""
 
     value: float | None = Field(None, gt=0)
-    grid: list[Annotated[float, Field(gt=0)]] = []
+    grid: list[Annotated[float, Field(gt=0)]] = Field([])
     replicas: int = Field(8, ge=1)
-    families: dict[str, str] = {}  # family -> the arm on which the family's rate is chosen
+    families: dict[str, str] = Field({})  # family -> the arm on which the family's rate is chosen
+
+
+class BadTeacher(_Section):
+    """A teacher that is wrong on purpose: `biasvar.losses.BadTeacherLoss`."""
+
+    k: int = Field(3, ge=2)
+    punishment: float = Field(1.0, ge=0)
+    compensation: float = Field(1.0, ge=0)
+    rivals: float = Field(1.0, ge=0)
+    redraw: bool = False  # rivals drawn anew in every epoch, not once a sample
 
 
 class Teacher(_Section):
@@ -125,11 +141,15 @@ class Teacher(_Section):
     batch_size: int = Field(100, ge=1)
     learning_rate: float = Field(0.05, gt=0)
     smoothing: float = Field(0.0, ge=0, lt=1)
+    bad: BadTeacher | None = None
+    follow: bool = False  # keep accuracy, unreliability and ambiguity on held-out rows after every epoch
     train_mode: bool = False  # BatchNorm on batch statistics while it teaches, as in the code released with WSL
 
     @model_validator(mode="after")
     def _regime(self) -> Self:
         _known_model(self.model)
+        if self.bad and self.smoothing:
+            raise ValueError("bad: its loss has no label smoothing; leave smoothing out")
         if (self.draw == "per_replica") != (self.rows == "own"):
             raise ValueError("draw: per_replica goes with rows: own (each replica's own rows), and only with it")
         return self
@@ -172,23 +192,21 @@ class Predictions(Record):
 class Arm(_Section):
     loss: LossName
     label: str = ""
-    role: Literal["main", "control", "regime", "teacher sweep"] = "main"
+    role: Literal["main", "control", "regime", "teacher sweep", "grid"] = "main"
     family: str = ""  # arms of one family share a learning rate; default: the loss
     teacher: str | None = None
     temperature: float | None = Field(None, gt=0)
     alpha: float | None = Field(None, ge=0)
     smoothing: float | None = Field(None, ge=0, lt=1)
     keep: Literal["other", "regularization", "random"] | None = None  # which samples keep their soft label
+    soft_label: str | None = None  # soft_label: which of the study's soft_labels is all that the student learns from
+    measure: Literal["cross_entropy", "squared_error", "candidates"] | None = None  # soft_label: how it is fitted
+    k: int | None = Field(None, ge=1)  # measure candidates: the k largest entries; none given: those above 0
     shuffle: bool = False  # weighted_soft_label: the current weights, shuffled within the batch
     weights_from: str | None = None  # distillation: mean recorded WSL weight of that arm, same replica and sample
     alpha_from: str | None = None  # distillation: alpha times that arm's mean WSL weight, same replica and epoch
     record: Record | None = None
     predictions: Predictions | None = None
-
-    @property
-    def uses(self) -> list[str]:
-        """The arms whose record this one needs."""
-        return [name for name in (self.weights_from, self.alpha_from) if name]
 
 
 class Study(_Section):
@@ -201,7 +219,7 @@ class Study(_Section):
     # Keep a teacher's logits of the augmented views while the study runs, for the arms that share the teacher: epochs x
     # rows x classes x 4 bytes for each replica and teacher.
     keep_views: bool = False
-    share: list[Name] = []  # runs beside this one whose arms of the same name and settings are taken over, not trained
+    share: list[Name] = Field([])  # runs beside this one; their arms of the same name and settings are taken over
     threads: int = Field(1, ge=1)
     data: Data = Data()
     student: Network
@@ -212,21 +230,32 @@ class Study(_Section):
     checkpoint_every: int = Field(20, ge=1)
     record: Record = Record()
     predictions: Predictions = Predictions()
-    teachers: dict[Name, Teacher] = {}
+    teachers: dict[Name, Teacher] = Field({})
+    soft_labels: dict[Name, SoftLabel] = Field({})
     reference_teacher: str | None = None  # arms whose loss uses no teacher are scored against this one ...
     reference_temperature: float = Field(4.0, gt=0)  # ... at this temperature
     arms: dict[Name, Arm] = Field(min_length=1)
-    claims: dict[str, list[dict[str, str | list[str]]]] = {}
+    claims: dict[str, list[dict[str, str | list[str]]]] = Field({})
 
     @property
     def hash(self) -> str:
-        """Identity of the study: everything that can change a number, in canonical JSON."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
+        """Identity of the study: everything in it but its title and labels, in canonical JSON."""
+        content = self.model_dump(mode="json", exclude={"title"})
+        for section, word in (("arms", "label"), ("teachers", "label"), ("soft_labels", "name")):
+            for entry in content[section].values():
+                del entry[word]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def models(self) -> list[str]:
         """The network of the student and of each teacher, by name."""
         return [self.student.model, *(teacher.model for teacher in self.teachers.values())]
+
+    def uses(self, name: str) -> list[str]:
+        """The arms whose record or students an arm needs."""
+        arm = self.arms[name]
+        taught_by = self.soft_labels[arm.soft_label].arm if arm.soft_label in self.soft_labels else None
+        return [other for other in (arm.weights_from, arm.alpha_from, taught_by) if other]
 
     def order(self) -> list[str]:
         """The arms in an order in which each follows the arms it uses; the file's order where there is a choice."""
@@ -236,7 +265,7 @@ class Study(_Section):
             if name in path:
                 raise StudyError(f"arms.{name}: needs its own record, by way of {' -> '.join([*path, name])}")
             if name not in done:
-                for other in self.arms[name].uses:
+                for other in self.uses(name):
                     visit(other, (*path, name))
                 done.append(name)
 

@@ -19,6 +19,7 @@ from biasvar.training.loop import Batch, predict, train
 from biasvar.training.objectives import Objective, make_loss
 from biasvar.training.recorder import Recorder
 from biasvar.training.replicas import Replicas, groups_of
+from biasvar.training.soft_targets import soft_targets
 from biasvar.training.views import open_views
 from biasvar.training.weights import read_weights, weights_file
 from biasvar.training.workbench import Workbench
@@ -78,7 +79,8 @@ def _objective(bench: Workbench, name: str, replicas: Sequence[int]) -> Objectiv
         metrics = open_run(bench.directory).metrics.query("arm == @arm.alpha_from and view == 'augmented'")
         means = metrics.pivot(index="replica", columns="epoch", values="loss_weight").loc[list(replicas)]
         scale = torch.as_tensor(np.array(means, dtype=np.float32), device=bench.device)
-    return Objective(make_loss(arm), teacher, networks, views, recorded, scale, arm.shuffle)
+    targets = soft_targets(bench, arm.soft_label, replicas) if arm.soft_label else None
+    return Objective(make_loss(arm), teacher, networks, views, recorded, scale, arm.shuffle, targets=targets, k=arm.k)
 
 
 class _Group:

@@ -24,9 +24,11 @@ from tqdm import tqdm
 
 from biasvar.records import Run, RunWriter, open_run
 from biasvar.study import Study
+from biasvar.training.checks import check_sources
 from biasvar.training.manifest import arm_entry, arm_outcome, study_manifest
 from biasvar.training.replicas import groups_of
 from biasvar.training.sharing import identity_of, take_over, tuned_elsewhere
+from biasvar.training.soft_targets import soft_label_table
 from biasvar.training.tasks import (
     Executor,
     ask_teacher,
@@ -61,6 +63,8 @@ def run_study(study: Study, directory: str | Path, *, device: torch.device | str
     torch.set_num_threads(study.threads)
     bench = Workbench.open(study, directory, device)
     writer = RunWriter(directory, manifest=study_manifest(study, bench), resume=True)
+    check_sources(writer.manifest.get("sources", {}), study, writer.directory)
+    _rename(writer, study)
     left = [name for name in study.order() if not _is_complete(writer, name)]
     if writer.manifest["status"] == "complete" and not left:
         return open_run(directory)
@@ -83,8 +87,20 @@ def run_study(study: Study, directory: str | Path, *, device: torch.device | str
                 writer.update_manifest(teachers={**writer.manifest.get("teachers", {}), key: entry})
         rates = _learning_rates(writer, bench, work, progress)
         _train_arms(writer, bench, left, rates, work, progress)
+    for name in study.soft_labels:
+        writer.soft_labels(name, bench.blocks["student"], soft_label_table(bench, name))
     writer.update_manifest(status="complete")
     return open_run(directory)
+
+
+def _rename(writer: RunWriter, study: Study) -> None:
+    """Take over the title and the labels, which are no part of a study's identity."""
+    manifest = writer.manifest
+    if manifest.get("title") != study.title:
+        writer.update_manifest(title=study.title)
+    for name, arm in study.arms.items():
+        if manifest["arms"][name].get("label") != arm.label:
+            writer.update_arm(name, label=arm.label)
 
 
 def _is_complete(writer: RunWriter, arm: str) -> bool:
@@ -182,7 +198,7 @@ def _train_arms(
     _expect(progress, len(tasks))
     for name, number in missing:
         arm = study.arms[name]
-        used = {(other, n) for other in arm.uses for n in range(len(groups))}
+        used = {(other, n) for other in study.uses(name) for n in range(len(groups))}
         asked = {("views", arm.teacher or study.reference_teacher, r) for r in groups[number]}
         tasks[name, number] = Task(train_group, (name, number, rates[arm.family]), frozenset(used | asked))
     for key, outcome in work(tasks):

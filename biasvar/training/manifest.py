@@ -10,6 +10,7 @@ from typing import Any
 
 import biasvar
 from biasvar.study import Study
+from biasvar.training.checks import source_hashes
 from biasvar.training.weights import file_hashes
 from biasvar.training.workbench import Workbench
 
@@ -39,6 +40,7 @@ def study_manifest(study: Study, bench: Workbench) -> dict[str, Any]:
         "arms": {name: {"label": arm.label, "status": "waiting"} for name, arm in study.arms.items()},
         "versions": {**versions, **{name: version(name) for name in packages}},
         "commit": _commit(),
+        "sources": source_hashes(study),
         "device": bench.device.type,
         "threads": study.threads,
     }
@@ -52,7 +54,7 @@ def arm_entry(study: Study, name: str, rates: dict[str, float]) -> dict[str, Any
         "regime": study.teachers[arm.teacher].regime if arm.teacher else "none",
         "scored_against": arm.teacher or study.reference_teacher,
         "record_temperature": arm.temperature or study.reference_temperature,
-        "uses": arm.uses,
+        "uses": study.uses(name),
         "replicas": study.replicas,
         "epochs": study.schedule.epochs,
         "learning_rate": rates[arm.family],

@@ -4,14 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from biasvar.study import Arm
 from biasvar.training import losses
+from biasvar.training.bad_teacher import BadTeacherLoss, draw_rivals
 from biasvar.training.losses import shuffle_within_batch
+from biasvar.training.soft_losses import CandidateSetLoss, ScoreLoss, SoftLabelLoss, top_candidates
 from biasvar.training.views import Views
+
+if TYPE_CHECKING:
+    from biasvar.training.soft_targets import SoftTargets
+
+
+@dataclass
+class Rivals:
+    """The random wrong labels of a bad teacher's other slots, by sample id: one draw, or one for every epoch."""
+
+    labels: torch.Tensor
+    num_classes: int
+    k: int
+    seed: int
+    replicas: Sequence[int]
+    redraw: bool
+    _epoch: int = -1
+    _drawn: torch.Tensor | None = None
+
+    def at(self, ids: torch.Tensor, epoch: int) -> torch.Tensor:
+        """int (R, B, k - 1) rivals of (R, B) samples."""
+        when = epoch if self.redraw else None
+        if self._drawn is None or (self.redraw and epoch != self._epoch):
+            draws = [
+                draw_rivals(self.labels, self.num_classes, self.k, seed=self.seed, epoch=when, replica=r)
+                for r in self.replicas
+            ]
+            self._drawn, self._epoch = torch.stack(draws), epoch
+        return self._drawn[torch.arange(len(ids), device=ids.device)[:, None], ids]
 
 
 @dataclass(frozen=True)
@@ -28,6 +59,9 @@ class Objective:
         recorded: (R, N) weights of a recorded run by sample id, or None.
         scale: (R, epochs) factor on alpha, or None.
         shuffle: Shuffle the loss's own weights within the batch.
+        targets: The soft labels that are all a student learns from.
+        rivals: What a bad teacher is to put beside the truth.
+        k: Where the student learns from sets of candidates: the k largest entries, or all above 0 for None.
     """
 
     loss: nn.Module
@@ -37,6 +71,9 @@ class Objective:
     recorded: torch.Tensor | None = None
     scale: torch.Tensor | None = None
     shuffle: bool = False
+    targets: SoftTargets | None = None
+    rivals: Rivals | None = None
+    k: int | None = None
 
     @property
     def random(self) -> bool:
@@ -73,6 +110,10 @@ class Objective:
         keys: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Per-sample losses (R, B), and the weights (R, B) their soft labels got (None: all 1)."""
+        if self.targets is not None:
+            return self._fitted(logits, self.targets.at(ids, epoch)), None
+        if isinstance(self.loss, BadTeacherLoss):
+            return self.loss(logits, labels, None if self.rivals is None else self.rivals.at(ids, epoch)), None
         if not isinstance(self.loss, losses.DistillationLoss):
             return self.loss(logits, labels), None
         assert teacher_logits is not None
@@ -89,6 +130,15 @@ class Objective:
                 weights = shuffle_within_batch(weights, keys)
         return self.loss(logits, teacher_logits, labels, weights), weights
 
+    def _fitted(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Losses (R, B) against targets (R, B, C); the mean over a batch is over its rows that have a target."""
+        there = (targets != 0).any(-1)
+        aim = targets
+        if isinstance(self.loss, CandidateSetLoss):
+            aim = targets > 0 if self.k is None else top_candidates(targets, self.k)
+        share = there.sum(-1, keepdim=True).clamp(min=1) / there.shape[-1]
+        return self.loss(logits, aim) * there / share
+
 
 def make_loss(arm: Arm) -> nn.Module:
     """The loss module of an arm, per sample."""
@@ -97,6 +147,10 @@ def make_loss(arm: Arm) -> nn.Module:
     if arm.loss == "label_smoothing":
         assert arm.smoothing is not None
         return losses.LabelSmoothingLoss(smoothing=arm.smoothing, reduction="none")
+    if arm.loss == "soft_label":
+        if arm.measure == "squared_error":
+            return ScoreLoss(reduction="none")
+        return CandidateSetLoss(reduction="none") if arm.measure == "candidates" else SoftLabelLoss(reduction="none")
     assert arm.temperature is not None  # the study was validated
     assert arm.alpha is not None
     if arm.loss == "weighted_soft_label":

@@ -7,9 +7,11 @@ shape changes. Parameters and buffers carry the same names, so a checkpoint of o
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -177,6 +179,21 @@ def load_network(
         raise ValueError(f"network {call} returned {type(network).__name__}, not a torch.nn.Module")
     _try(network, call, (2, in_channels, *image_size), num_classes)
     return network
+
+
+def source_hash(path: str) -> str | None:
+    """SHA-256 of the source file that a network's import path names; None for a network of ours.
+
+    What "mylab.nets:wide_net" stands for may change between two runs: kept weights are good for one source only.
+    Modules that the file imports in its turn are not looked at.
+
+    >>> source_hash("resnet20") is None
+    True
+    """
+    if ":" not in path:
+        return None
+    source = getattr(importlib.import_module(path.partition(":")[0]), "__file__", None)
+    return hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else None
 
 
 def _import(path: str) -> Callable[..., object]:

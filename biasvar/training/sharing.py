@@ -22,6 +22,7 @@ from biasvar.records.catalog import StoredFile, stored_files
 from biasvar.records.schema import metrics_path, weights_path
 from biasvar.study import Study
 from biasvar.study.schema import JACKKNIFE_GROUPS, Predictions, Record
+from biasvar.training.checks import source_hashes
 
 if TYPE_CHECKING:
     from biasvar.training.workbench import Workbench
@@ -44,6 +45,7 @@ def identity_of(bench: Workbench, name: str, rate: float, others: dict[str, str]
     depends = {
         "code": code_hash(),
         "packages": [version("torch"), version("numpy")],
+        "sources": source_hashes(study),
         "device": bench.device.type,
         "fingerprint": bench.dataset.fingerprint,
         "study": study.model_dump(
@@ -56,7 +58,8 @@ def identity_of(bench: Workbench, name: str, rate: float, others: dict[str, str]
         "teacher": [scored, study.teachers[scored].model_dump(mode="json", exclude={"label"}) if scored else None],
         "reference_temperature": None if arm.temperature else study.reference_temperature,
         "rate": rate,
-        "uses": {other: (others or {}).get(other) for other in arm.uses},
+        "uses": {other: (others or {}).get(other) for other in study.uses(name)},
+        "soft_label": study.soft_labels[arm.soft_label].model_dump(mode="json") if arm.soft_label else None,
     }
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:24]
 

@@ -12,23 +12,28 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 import torch
 
-from biasvar.errors import BiasvarError
 from biasvar.records import RunWriter, write_bytes, write_json
 from biasvar.records.schema import metrics_path, prediction_path, record_path, weights_path
 from biasvar.records.writer import read_manifest
 from biasvar.study import Study
 from biasvar.training.arm import ArmRun, train_arm_group, tune_once
+from biasvar.training.checks import check_kept_teacher
 from biasvar.training.evaluate import evaluation_metrics
-from biasvar.training.replicas import groups_of
+from biasvar.training.faults import lost_workers
+from biasvar.training.loop import predict
+from biasvar.training.memory import keep_freed_memory
+from biasvar.training.replicas import Replicas, groups_of
 from biasvar.training.views import write_views
 from biasvar.training.weights import cached_teacher, file_hashes, weights_file
 from biasvar.training.workbench import Workbench, teacher_weights_path
@@ -38,6 +43,7 @@ MOST_LOSSES = 3  # workers that may be lost before a run gives up
 
 _bench: Workbench | None = None
 _writer: RunWriter | None = None
+_fault: Exception | None = None  # why a worker could not be set up
 
 
 class Executor(Protocol):
@@ -79,10 +85,8 @@ class _Pool:
     def restart(self) -> None:
         self._losses += 1
         if self._losses > MOST_LOSSES:
-            raise BiasvarError(
-                f"worker processes were lost {self._losses} times, perhaps for lack of memory; {self._directory} is "
-                "whole so far: the same command goes on from here, with --jobs 1 in less memory"
-            )
+            study, directory, _ = self._settings
+            raise lost_workers(study, directory, self._jobs, self._losses)
         self.stop()
         self._pool = self._start()
 
@@ -110,7 +114,11 @@ def make_executor(study: Study, directory: Path, device: torch.device, jobs: int
 def _set_up_worker(study: Study, directory: Path, device: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _set_up(study, directory, device)
+    global _fault
+    try:
+        _set_up(study, directory, device)
+    except Exception as error:  # raised again by the first task, since an initializer that fails only breaks the pool
+        _fault = error
 
 
 def _end_with_parent() -> None:
@@ -124,11 +132,14 @@ def _end_with_parent() -> None:
 def _set_up(study: Study, directory: Path, device: str) -> None:
     global _bench, _writer
     torch.set_num_threads(study.threads)
+    keep_freed_memory()
     _bench = Workbench.open(study, directory, torch.device(device))
     _writer = RunWriter(directory, manifest=read_manifest(directory), resume=True)
 
 
 def _here() -> tuple[Workbench, RunWriter]:
+    if _fault is not None:
+        raise _fault
     assert _bench is not None
     assert _writer is not None
     return _bench, _writer
@@ -141,14 +152,55 @@ def train_teacher_group(name: str, number: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     replicas = bench.teacher_groups(name)[number]
     kept = cached_teacher(bench, name, replicas) if bench.study.keep_teachers else None
+    epochs = path.with_suffix(".parquet")  # until the teacher is finished
+    follow = bench.study.teachers[name].follow
     if kept is not None and kept.exists():
+        teacher = bench.study.teachers[name]
+        network = bench.model(teacher.model, teacher.hidden, "teacher init", replicas[0])
+        check_kept_teacher(kept, network, replicas, what=f"teacher {name} ({teacher.model})")
+    if kept is not None and kept.exists() and (kept.with_suffix(".parquet").exists() or not follow):
+        if follow:
+            write_bytes(epochs, kept.with_suffix(".parquet").read_bytes())
         write_bytes(path, kept.read_bytes())
         return
-    content = weights_file(bench.train_teacher(name, replicas), replicas)
+    found: list[pd.DataFrame] = []
+    net = bench.train_teacher(name, replicas, partial(_follow, bench, replicas, found) if follow else None)
+    if found:
+        pd.concat(found, ignore_index=True).to_parquet(epochs)
+    content = weights_file(net, replicas)
     write_bytes(path, content)
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
+        if found:
+            write_bytes(kept.with_suffix(".parquet"), epochs.read_bytes())
         write_bytes(kept, content)
+
+
+def _follow(bench: Workbench, replicas: Sequence[int], found: list[pd.DataFrame], net: Replicas, epoch: int) -> None:
+    """Accuracy and indicators of a teacher's top-k sets on held-out rows, after an epoch."""
+    for split in ("validation", "test"):
+        ids = bench.blocks[split]
+        logits = predict(net, bench.inputs, torch.as_tensor(ids, device=bench.device)).cpu().numpy()
+        labels = bench.dataset.labels[ids]
+        for r, one in zip(replicas, logits, strict=True):
+            frame = indicators_by_k(one, labels)
+            found.append(frame.assign(replica=r, epoch=epoch, split=split, n=len(ids)))
+
+
+def indicators_by_k(logits: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    """Accuracy, unreliability and class-conditional ambiguity of the top-k sets of logits (n, C), for every k < C.
+
+    Delta = Pr(truth not in the set); gamma = max over classes c and others j of Pr(j in the set | c).
+    """
+    rank = np.argsort(np.argsort(-logits, axis=1, kind="stable"), axis=1)
+    classes = np.unique(labels)
+    truth = np.take_along_axis(rank, labels[:, None], 1)[:, 0]
+    rows = []
+    for k in range(1, logits.shape[1]):
+        among = np.stack([(rank[labels == c] < k).mean(0) for c in classes])
+        among[np.arange(len(classes)), classes] = 0
+        rows.append({"k": k, "unreliability": (truth >= k).mean(), "ambiguity": among.max()})
+    return pd.DataFrame(rows).assign(accuracy=(truth == 0).mean())
 
 
 def finish_teacher(name: str) -> dict[str, Any]:
@@ -162,6 +214,11 @@ def finish_teacher(name: str) -> dict[str, Any]:
     logits = np.stack([_clean_logits(bench, network, where) for network in networks])
     member = bench.teacher_members(name)[:, ids]
     writer.teacher(name, ids, logits[0] if fixed else logits, member[0] if fixed else member)
+    followed = sorted((writer.directory / "weights" / f"teacher={name}").glob("*.parquet"))
+    if followed:
+        writer.teacher_epochs(name, pd.concat([pd.read_parquet(path) for path in followed], ignore_index=True))
+        for path in followed:
+            path.unlink()
     labels = bench.dataset.labels[ids]
     entry: dict[str, Any] = {
         **teacher.model_dump(),

@@ -16,6 +16,7 @@ import torch
 from biasvar.data.layout import cache_folder
 from biasvar.errors import RecordError
 from biasvar.training.replicas import Replicas
+from biasvar.training.resnets import source_hash
 
 if TYPE_CHECKING:
     from biasvar.training.workbench import Workbench
@@ -55,6 +56,7 @@ def cached_teacher(bench: Workbench, name: str, replicas: Sequence[int]) -> Path
         "data": bench.dataset.fingerprint,
         "rows": hashlib.sha256(members.tobytes()).hexdigest(),
         "teacher": teacher.model_dump(mode="json", exclude={"label", "train_mode"}),
+        "source": source_hash(teacher.model),
         "schedule": study.schedule.model_dump(mode="json"),
         "draw": study.draw.model_dump(mode="json") if teacher.draw == "per_replica" else None,
         "view": [study.data.crop, study.data.flip],

@@ -13,11 +13,13 @@ from torch import nn
 from biasvar.data import Dataset, check_classes, draw_members, generator, load_dataset, split_official
 from biasvar.records import open_run
 from biasvar.study import Study, Teacher
+from biasvar.training.bad_teacher import BadTeacherLoss
+from biasvar.training.checks import check_fit, check_networks
 from biasvar.training.inputs import Features, Images, Inputs
 from biasvar.training.loop import Rows, train
 from biasvar.training.losses import CrossEntropyLoss, LabelSmoothingLoss
 from biasvar.training.models import MLP, seeded
-from biasvar.training.objectives import Objective
+from biasvar.training.objectives import Objective, Rivals
 from biasvar.training.replicas import Replicas, groups_of, make_replicas
 from biasvar.training.resnets import build_network, load_network
 from biasvar.training.schedules import rate_at
@@ -50,6 +52,7 @@ class Workbench:
     def open(study: Study, directory: str | Path, device: torch.device) -> Workbench:
         data = study.data
         dataset = load_dataset(data.name)
+        check_networks(study, dataset.images.shape[1:], dataset.num_classes)
         blocks = split_official(
             dataset, test=data.test, validation=data.validation, reserved=data.reserved, student=data.student,
             seed=study.seed,
@@ -103,7 +106,7 @@ class Workbench:
     def students(self, replicas: Sequence[int]) -> Replicas:
         """Fresh students; replica r starts from the same weights in every arm."""
         student = self.study.student
-        return self._networks([self.model(student.model, student.hidden, "init", r) for r in replicas])
+        return self.replicas([self.model(student.model, student.hidden, "init", r) for r in replicas])
 
     def model(self, name: str, hidden: Sequence[int], purpose: str, replica: int) -> nn.Module:
         """A fresh network on the device; its weights depend on the seed, the purpose and the replica alone."""
@@ -123,7 +126,7 @@ class Workbench:
         seed = int(generator(self.study.seed, purpose, replica).integers(2**62))
         return seeded(seed, make).to(self.device)
 
-    def _networks(self, models: Sequence[nn.Module]) -> Replicas:
+    def replicas(self, models: Sequence[nn.Module]) -> Replicas:
         schedule = self.study.schedule
         return make_replicas(
             self.study.backend, models, momentum=schedule.momentum,
@@ -160,26 +163,34 @@ class Workbench:
         fixed = self.study.teachers[name].draw == "fixed"
         return groups_of(self.study.backend, range(1 if fixed else self.study.replicas))
 
-    def train_teacher(self, name: str, replicas: Sequence[int]) -> Replicas:
-        """Train a teacher, or some of its replicas.
+    def train_teacher(
+        self, name: str, replicas: Sequence[int], on_epoch: Callable[[Replicas, int], None] | None = None
+    ) -> Replicas:
+        """Train a teacher, or some of its replicas; `on_epoch` sees it after each epoch.
 
         All teachers start from the same weights (where the shape allows) and visit their rows in the same order, so
         that two that differ in one setting differ by that setting only.
         """
         teacher = self.study.teachers[name]
-        net = self._networks([self.model(teacher.model, teacher.hidden, "teacher init", r) for r in replicas])
-        loss = (
-            LabelSmoothingLoss(smoothing=teacher.smoothing, reduction="none")
-            if teacher.smoothing
-            else CrossEntropyLoss(reduction="none")
-        )
+        net = self.replicas([self.model(teacher.model, teacher.hidden, "teacher init", r) for r in replicas])
+        loss: nn.Module = CrossEntropyLoss(reduction="none")
+        rivals = None
+        if teacher.smoothing:
+            loss = LabelSmoothingLoss(smoothing=teacher.smoothing, reduction="none")
+        if teacher.bad:
+            bad = teacher.bad
+            loss = BadTeacherLoss(
+                k=bad.k, punishment=bad.punishment, compensation=bad.compensation, rivals=bad.rivals, reduction="none"
+            )
+            rivals = Rivals(self.labels, self.dataset.num_classes, bad.k, self.study.seed, replicas, bad.redraw)
         rows = self.teacher_rows(name, teacher)
         if teacher.draw == "per_replica":
             rows = self.rows(replicas)
         train(
-            net, rows, Objective(loss), self.inputs, self.labels, epochs=teacher.epochs,
+            net, rows, Objective(loss, rivals=rivals), self.inputs, self.labels, epochs=teacher.epochs,
             batch_size=teacher.batch_size, rate_of=self.rate_of(teacher.learning_rate, teacher.epochs),
             seed=int(generator(self.study.seed, "teacher").integers(2**31)),
+            on_epoch=None if on_epoch is None else lambda epoch, _: on_epoch(net, epoch),
         )  # fmt: skip
         return net
 
@@ -201,8 +212,10 @@ class Workbench:
             saved = read_weights(teacher_weights_path(self.directory, name, number))[0] if here else {}
             for r in here:
                 network = self.model(teacher.model, teacher.hidden, "teacher init", r)
-                prefix = f"{r}."
-                network.load_state_dict({k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)})
+                mine = {k.partition(".")[2]: v for k, v in saved.items() if k.partition(".")[0] == str(r)}
+                path = teacher_weights_path(self.directory, name, number)
+                check_fit(mine, network.state_dict(), path=path, what=f"teacher {name} ({teacher.model})")
+                network.load_state_dict(mine)
                 networks[r] = network.train(teacher.train_mode).requires_grad_(False)
         return [networks[r] for r in wanted]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from biasvar.analysis import ambiguity, effectiveness, learnability_exponent, samples_sufficient, unreliability
+from biasvar.analysis import ambiguity, effectiveness, learnability_exponent, unreliability
 
 from .reference import quick
 
@@ -127,12 +127,12 @@ TRUE = np.arange(4)
 
 
 def test_ties_are_counted_and_a_draw_that_matters_warns():
-    with pytest.warns(UserWarning, match=r"1 samples are tied.*unreliability within 0 .. 0\.25"):
+    with pytest.warns(UserWarning, match=r"at k = 1, 1 samples, the unreliability within 0 .. 0\.25"):
         result = unreliability(TIED, TRUE, k=1)
     assert result.ties == 1
     assert result.value in (0.0, 0.25)
     rivals = np.tile([[0.6, 0.2, 0.2], [0.0, 1.0, 0.0], [0.1, 0.1, 0.8]], (2, 1))
-    with pytest.warns(UserWarning, match="6 samples are tied.*ambiguity within 0 .. 1"):
+    with pytest.warns(UserWarning, match="at k = 2, 6 samples, the ambiguity within 0 .. 1"):
         assert ambiguity(rivals, [0, 1, 2, 0, 1, 2], k=2).value in (0.5, 1.0)
     assert ambiguity(TIED, TRUE, k=2).ties == 2  # class 3 holds the maximum at 1 whatever the draw: no warning
     soft = TIED.copy()
@@ -166,7 +166,7 @@ def test_exclude_zero_never_takes_labels_without_mass():
     assert unreliability(soft, [0, 1, 2], k=3, ties="exclude_zero").value == 0.0
     assert unreliability(TIED, TRUE, k=2, ties="exclude_zero").ties == 1  # row 2 alone: its tied labels have mass
     soft[2] = [0.3, 0.3, 0.4]
-    with pytest.warns(UserWarning, match="1 samples are tied"):
+    with pytest.warns(UserWarning, match="1 samples, the ambiguity within"):
         ambiguity(soft, [0, 1, 2], k=2, ties="exclude_zero")
 
 
@@ -174,8 +174,9 @@ def test_the_table_repeats_the_indicators():
     soft, labels = draw(4)
     table = effectiveness(soft, labels, ks=[1, 2, 4])
     assert list(table.columns) == [
-        "k", "delta", "gamma", "sum", "worst_class_sum", "kappa", "delta_low", "delta_high", "gamma_low", "gamma_high",
-        "worst_class", "worst_true", "worst_wrong", "n", "ties",
+        "k", "threshold", "delta", "gamma", "sum", "worst_class_sum", "kappa", "kappa_classes", "floor", "set_size",
+        "marginal", "delta_low", "delta_high", "gamma_low", "gamma_high", "sum_low", "sum_high", "worst_class_sum_low",
+        "worst_class_sum_high", "kappa_low", "kappa_high", "worst_class", "worst_true", "worst_wrong", "n", "ties",
     ]  # fmt: skip
     for row in table.itertuples():
         delta, gamma = unreliability(soft, labels, k=row.k), ambiguity(soft, labels, k=row.k)
@@ -187,8 +188,18 @@ def test_the_table_repeats_the_indicators():
         assert (row.delta_low, row.delta_high) == (delta.interval.low, delta.interval.high)
         assert (row.gamma_low, row.gamma_high) == (gamma.interval.low, gamma.interval.high)
         assert row.kappa == learnability_exponent(row.delta, row.gamma)
+        assert row.kappa_classes == learnability_exponent(delta.per_class, gamma.per_class)
+        assert row.set_size == row.k
+        assert row.floor == gamma.floor == pytest.approx((row.k - 1 + row.delta) / 4)
+        assert row.marginal == ambiguity(soft, labels, k=row.k, version="marginal").value >= row.floor - 1e-12
+        both = unreliability(soft, labels, k=row.k, level=0.975), ambiguity(soft, labels, k=row.k, level=0.975)
+        assert row.sum_high == both[0].interval.high + both[1].interval.high
+        assert row.sum_low == both[0].interval.low + both[1].interval.low
+        assert row.kappa_low == learnability_exponent(both[0].interval.high, both[1].interval.high)
+        assert row.kappa_high == learnability_exponent(both[0].interval.low, both[1].interval.low)
+        assert row.worst_class_sum_low <= row.worst_class_sum <= row.worst_class_sum_high
         assert row.n == 60
-    with pytest.warns(UserWarning, match=r"can change the indicators at k = \[1\]"):
+    with pytest.warns(UserWarning, match=r"at k = 1, 1 samples, the unreliability within 0 .. 0.25"):
         assert effectiveness(TIED, TRUE, ks=[1, 2, 3, 4])["ties"].tolist() == [1, 2, 3, 0]
     assert len(effectiveness(TIED, TRUE, ks=[1], ties="include")) == 1
     with pytest.raises(ValueError, match="at least one k"):
@@ -230,43 +241,3 @@ def test_the_marginal_version_does_not_need_every_class():
         ambiguity(np.eye(2), [0, 0], k=1, version="marginal")
     with pytest.raises(ValueError, match="class, marginal"):
         ambiguity(np.eye(2), [0, 1], k=1, version="pointwise")
-
-
-@pytest.mark.parametrize(
-    ("delta", "gamma", "kappa"),
-    [
-        (0, 0.1, 0.9),
-        (0.1, 0.1, 0.4),
-        (0.1, 0.5, 0.153),
-        (0.2, 0.7, 0.010),
-        (0.3, 0.7, 0),
-        (0.5, 0.3, 0.025),
-        (0.9, 0.9, 0),
-    ],
-)
-def test_the_exponent(delta, gamma, kappa):
-    assert learnability_exponent(delta, gamma) == pytest.approx(kappa, abs=6e-4)
-
-
-def test_the_exponent_bounds_the_chance_that_a_wrong_hypothesis_wins():
-    """One wrong hypothesis that errs on a share of 0.3: simulated counts of missed sets against (1 - 0.3 kappa)^n."""
-    delta, gamma, error, n = 0.1, 0.3, 0.3, 60
-    rng = np.random.default_rng(0)
-    errs = rng.random((20_000, n)) < error
-    u = rng.random((20_000, n))
-    gain = (u < delta).astype(int) - (u > delta + gamma)  # the rival's label is in alone, the truth's is in alone
-    share = ((gain * errs).sum(1) >= 0).mean()
-    assert share <= (1 - error * learnability_exponent(delta, gamma)) ** n
-
-
-def test_sample_bounds():
-    options = {"dimension": 10, "num_classes": 10, "error": 0.1, "risk": 0.05}
-    for delta, gamma, n in ((0, 0.1, 7702), (0.1, 0.1, 22400), (0.1, 0.5, 68095), (0.3, 0.3, 132755)):
-        assert samples_sufficient(delta, gamma, **options) == pytest.approx(n, rel=1e-4)
-    assert samples_sufficient(0.5, 0.5, **options) == math.inf
-    for bad in ({"dimension": 0}, {"num_classes": 1}, {"error": 0.0}, {"risk": 1.0}):
-        with pytest.raises(ValueError, match="samples_sufficient needs"):
-            samples_sufficient(0.1, 0.1, **(options | bad))
-    for delta, gamma in ((-0.1, 0.1), (0.1, 1.1), (math.nan, 0.1)):
-        with pytest.raises(ValueError, match="between 0 and 1"):
-            learnability_exponent(delta, gamma)

@@ -61,3 +61,33 @@ def test_weights_are_saved_for_any_trainer(small_run, tmp_path):
     with pytest.raises(RecordError, match=r"unknown suffix of .*'.xlsx'"):
         run.save_weights("kd", tmp_path / "w.xlsx")
     assert pd.read_csv(run.save_weights("kd", tmp_path / "r.csv", by="replica")).columns[0] == "replica"
+
+
+def test_weights_for_retraining_are_aligned_by_sample(small_run):
+    run = open_run(small_run)
+    samples = run.samples
+    labels = np.full(samples["sample_id"].max() + 1, 7)
+    labels[samples["sample_id"]] = samples["label"]
+    frame = run.weights("kd").set_index("sample_id")["weight"]
+    weights = run.retraining_weights("kd", labels, missing=-1.0)
+    assert weights.dtype == np.float32
+    np.testing.assert_allclose(weights[frame.index], frame, rtol=1e-6)
+    np.testing.assert_array_equal(np.flatnonzero(weights == -1), np.setdiff1d(np.arange(len(labels)), frame.index))
+
+
+def test_weights_of_other_data_are_refused(small_run):
+    run = open_run(small_run)
+    samples = run.samples
+    ids = samples["sample_id"].to_numpy()
+    labels = np.zeros(ids.max() + 5, dtype=np.int64)
+    labels[ids] = samples["label"]
+    other = labels.copy()
+    other[ids[3]] += 1
+    for given, message in (
+        (other, f"record of other data: sample_id {ids[3]} has label .*1 of {len(ids)} samples differ"),
+        (labels[: ids.max()], f"holds sample_id {ids.max()}, your data has {ids.max()} samples"),
+        (labels, r"has no weight for .* samples, the first is sample_id .*pass missing="),
+        (labels.astype(float), "labels must be whole numbers"),
+    ):
+        with pytest.raises(RecordError, match=message):
+            run.retraining_weights("kd", given)

@@ -234,6 +234,8 @@ def test_records_that_lack_what_a_claim_needs(run, monkeypatch):
 
 def test_the_ledger_is_the_one_that_was_fixed():
     assert {claim.id for claim in LEDGER} == {*CLAIM_ROLES}
-    assert [claim.id for claim in LEDGER] == [f"W{i}" for i in range(1, 13)] + ["M1", "M2"]
+    assert [claim.id for claim in LEDGER] == [
+        *(f"W{i}" for i in range(1, 13)), "M1", "M2", *(f"L{i}" for i in range(1, 7))
+    ]  # fmt: skip
     assert (measurements.ACCURACY, measurements.TERM, measurements.SHARE) == (0.002, 0.05, 0.02)
     assert (measurements.CORRELATION, measurements.AUC) == (0.2, 0.10)

@@ -146,9 +146,9 @@ def test_kept_teachers_are_not_trained_again_and_a_change_makes_another(study, t
     trained = []
     train = Workbench.train_teacher
 
-    def count(self, name, replicas):
+    def count(self, name, replicas, on_epoch=None):
         trained.append(name)
-        return train(self, name, replicas)
+        return train(self, name, replicas, on_epoch)
 
     monkeypatch.setattr(Workbench, "train_teacher", count)
     study["name"] = "again"

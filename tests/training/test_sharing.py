@@ -144,3 +144,13 @@ def test_predictions_are_kept_at_the_epochs_asked_for(small, tmp_path):
     both = run.metrics.query("arm == 'kd' and split == 'test' and epoch == 1")["nll"].mean()
     assert bias_and_variance.loss.value == pytest.approx(both, rel=1e-6)
     assert list(metrics.index) == [1, 2, 3]
+
+
+def test_a_title_or_a_label_may_change_without_training_anew(small, tmp_path, untouched):
+    run_study(resolve_study(small), tmp_path / "run", device="cpu")
+    untouched.clear()
+    small["title"], small["arms"]["kd"]["label"] = "A better title", "KD, τ 4"
+    small["teachers"]["main"]["label"] = "The teacher"
+    run = run_study(resolve_study(small), tmp_path / "run", device="cpu")
+    assert untouched == []
+    assert (run.manifest["title"], run.arm("kd")["label"]) == ("A better title", "KD, τ 4")

@@ -1,4 +1,4 @@
-"""Figure 2: accuracy, negative log-likelihood and calibration error of every arm, and what each gains."""
+"""Accuracy, negative log-likelihood and calibration error of every arm, and what each gains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figure 1: bias and variance of every arm."""
+"""Bias and variance of every arm."""
 
 from __future__ import annotations
 

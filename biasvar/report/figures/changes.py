@@ -1,4 +1,4 @@
-"""Figure 3: the change of bias against the change of variance, sample by sample, from cross-entropy to another arm."""
+"""The change of bias against the change of variance, sample by sample, from cross-entropy to another arm."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from biasvar.report.changes import (
     reference_arm,
     unstyled,
 )
+from biasvar.report.families import taken_over
 from biasvar.report.figure import Figure, arms_with_role, conditions
 
 if TYPE_CHECKING:
@@ -40,32 +41,31 @@ ROWS = {
 }
 """Which rows and replicas, by the names of the table: split, membership, and how the figure says it."""
 
-MAX_PLANES = 4  # arms whose samples are drawn; the shares are shown for all
+MAX_PLANES = 4  # arms drawn side by side; the shares of all arms are in the figure `directions`
+MOST_PLANES = 8  # over several runs
 LINEAR = 1e-3  # nats; the axes are linear up to here and logarithmic beyond
-QUADRANT_COLORS = ("#9c4fb3", "#d55e00", "#e6a817", "#00808a")
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
-    """Rows of kind "mean", "bias", "variance" and "quadrant" for every arm, and of kind "sample" for those drawn."""
-    parts = [part for run in runs for part in _of_run(run)]
+    """Rows of kind "mean", "bias", "variance", "quadrant" and "sample" for every arm that is drawn."""
+    most = min(MAX_PLANES, max(1, MOST_PLANES // max(len(runs), 1)))
+    parts = [part for run in runs for part in _of_run(run, most, taken_over(run, runs))]
     frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     return style.styled(frame.reindex(columns=COLUMNS), runs)
 
 
-def _of_run(run: Run) -> list[pd.DataFrame]:
+def _of_run(run: Run, most: int, taken: set[str]) -> list[pd.DataFrame]:
     control, failed = reference_arm(run), failed_arms(run)
     if control is None or control in failed:
         return []
-    arms = [arm for arm in arms_with_role(run) if arm != control and arm not in failed]
-    drawn = _drawn(run, arms)
+    arms = [arm for arm in arms_with_role(run) if arm != control and arm not in failed and arm not in taken]
     parts = []
-    for arm in arms:
+    for arm in _drawn(run, arms, most):
         for name, (split, membership, _) in ROWS.items():
             found = change(run, arm, control, split=split, membership=membership)
             if found is None:
                 continue
-            both = [_summary(found), _shares(found)] + ([_samples(found)] if arm in drawn else [])
-            part = pd.concat(both, ignore_index=True)
+            part = pd.concat([_summary(found), _shares(found), _samples(found)], ignore_index=True)
             parts.append(
                 part.assign(
                     run=run.name, arm=arm, label=style.arm_label(run, arm), control=control, rows=name, df=_df(found)
@@ -80,13 +80,13 @@ def _df(found: SampleChange) -> int:
     return int(np.count_nonzero(counts.sum(axis=1))) - 1 if counts is not None else 0
 
 
-def _drawn(run: Run, arms: list[str]) -> list[str]:
+def _drawn(run: Run, arms: list[str], most: int) -> list[str]:
     """The treatments of the claims on the trade-off and on weighting, else the first arms of each loss."""
     claims = run.manifest.get("claims") or {}
     wanted = [entry.get("treatment") for name in ("W6", "W1", "W8") for entry in claims.get(name, [])]
     first = {str(run.arm(arm).get("loss")): arm for arm in reversed(arms)}
     order = [arm for arm in dict.fromkeys([*wanted, *sorted(first.values(), key=arms.index), *arms]) if arm in arms]
-    return sorted(order[:MAX_PLANES], key=arms.index)
+    return sorted(order[:most], key=arms.index)
 
 
 def _summary(found: SampleChange) -> pd.DataFrame:
@@ -117,24 +117,22 @@ def _samples(found: SampleChange) -> pd.DataFrame:
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
-    """Above, the planes of a few arms; below, the shares of the quadrants for all."""
+    """A plane for each of a few arms and each kind of rows."""
     styles, frame = unstyled(frame)
     planes = frame.loc[frame["kind"] == "sample", ["run", "arm", "label"]].drop_duplicates()
     kinds = [name for name in ROWS if name in set(frame["rows"])]
-    arms = frame[["run", "arm", "label"]].drop_duplicates()
     blocks = [planes[i : i + MAX_PLANES] for i in range(0, len(planes), MAX_PLANES)]
-    heights = [1.6 * len(kinds) + 0.75] * len(blocks) + [0.2 * len(arms) + 1.25]
+    heights = [1.6 * len(kinds) + 0.75] * len(blocks)
     figure = style.new_figure(height=sum(heights))
     subfigures: Any = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)
     parts = list(subfigures[:, 0])
-    for part, block in zip(parts, blocks, strict=False):
+    for part, block in zip(parts, blocks, strict=True):
         axes = part.subplots(len(kinds), max(map(len, blocks)), sharex=True, sharey=True, squeeze=False)
         for ax in axes[:, len(block) :].flat:
             ax.set_axis_off()
         _planes(axes, frame, block, kinds, styles)
         part.supxlabel("change of bias (nats, symmetric log scale, linear within ±0.001)", fontsize=9.5)
         part.supylabel("change of variance (nats, same scale)", fontsize=9.5)
-    _bars(parts[-1], frame, arms, kinds)
     return figure
 
 
@@ -150,7 +148,7 @@ def _planes(
             part = frame[(frame["run"] == one.run) & (frame["arm"] == one.arm) & (frame["rows"] == name)]
             _plane(ax, part, styles[str(one.arm)].color, limits)
             if row == 0:
-                ax.set_title((f"{one.run}: " if several else "") + _wrapped(str(one.label)), fontsize=9.5)
+                ax.set_title(style.panel_title(str(one.label), str(one.run) if several else ""), fontsize=9.5)
             if column == 0:
                 ax.set_ylabel(ROWS[name][2], fontsize=9)
 
@@ -178,42 +176,8 @@ def _plane(ax: Axes, part: pd.DataFrame, color: str, limits: list[float]) -> Non
         )  # fmt: skip
 
 
-def _bars(part: Any, frame: pd.DataFrame, arms: pd.DataFrame, kinds: list[str]) -> None:
-    from matplotlib.patches import Patch
-
-    axes = part.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
-    several = frame["run"].nunique() > 1
-    places: dict[Any, int] = {(row.run, row.arm): place for place, row in enumerate(each(arms))}
-    shares = frame[frame["kind"] == "quadrant"]
-    for ax, name in zip(axes, kinds, strict=True):
-        for key, group in shares[shares["rows"] == name].groupby(["run", "arm"], sort=False):
-            left = 0.0
-            order = group.set_index("quadrant").reindex(list(QUADRANTS))
-            for color, row in zip(QUADRANT_COLORS, each(order), strict=True):
-                clear, rest = 100 * row.share_clear, 100 * (row.share - row.share_clear)
-                ax.barh(places[key], clear, left=left, height=0.78, color=color)
-                ax.barh(places[key], rest, left=left + clear, height=0.78, color=color, alpha=0.35)
-                left += clear + rest
-        ax.set_xlim(0, 100)
-        ax.set_ylim(len(arms) - 0.4, -0.6)
-        ax.set_yticks(range(len(arms)), [(f"{a.run}: " if several else "") + a.label for a in each(arms)])
-        ax.tick_params(axis="y", length=0)
-        ax.set_xticks([0, 50, 100])
-        ax.set_xlabel("% of rows")
-        ax.set_title(ROWS[name][2], fontsize=9.5, weight="normal")
-        ax.grid(False)
-    handles = [Patch(color=color, label=name) for color, name in zip(QUADRANT_COLORS, QUADRANTS, strict=True)]
-    handles.append(Patch(color="#8c8c8c", label=f"full colour: both changes beyond {CLEAR:g} standard errors"))
-    part.legend(handles=handles, loc="outside lower left", ncols=2, columnspacing=1.4, handlelength=1.2)
-
-
 def _limit(values: pd.Series) -> float:
     return 10.0 * max(float(values.abs().max()), 10 * LINEAR)
-
-
-def _wrapped(label: str) -> str:
-    """A label on two lines at its comma, for the head of a narrow panel."""
-    return label.replace(", ", ",\n", 1)
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
@@ -241,7 +205,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         "Change from cross-entropy, corrected for the finite number of replicas, against the true labels at "
         f"temperature 1, last epoch, clean view ({sizes}). Corners: share of rows in the quadrant, in brackets those "
         f"with both changes beyond {CLEAR:g} standard errors (paired jackknife over replicas{_chance(frame)}); "
-        f"coloured dots and full bars are those.{alone} + is the mean change. "
+        f"coloured dots are those.{alone} + is the mean change. The shares of all arms: figure `directions`. "
         "Training rows are decomposed over the replicas that drew the row or over those that did not; a fixed teacher "
         f"on all training rows has seen them either way.{kept}{out} {conditions(runs)}"
     )

@@ -1,7 +1,8 @@
-"""Figure 11: the learning curves of the main arms."""
+"""The learning curves of the main arms."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -23,6 +24,8 @@ PANELS = {
     ("test", "clean", "nll"): "Test NLL",
 }
 
+MOST_BESIDE = 14  # arms whose names fit beside the panels; more go below
+
 
 def collect(runs: list[Run]) -> pd.DataFrame:
     """One row per run, arm, split, metric and evaluated epoch; nothing for runs without two epochs."""
@@ -42,14 +45,31 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
-    """Accuracy above, NLL below; the legend takes the place that is left over."""
+    """A block for each run: accuracy above, NLL below; a short legend takes the place that is left over."""
+    runs = list(dict.fromkeys(frame["run"]))
+    parts = [frame[frame["run"] == run] for run in runs]
+    figure = style.new_figure(height=sum(_height(part) for part in parts))
+    blocks: Any = figure.subfigures(len(runs), 1, squeeze=False, height_ratios=[_height(part) for part in parts])
+    for block, run, part in zip(blocks[:, 0], runs, parts, strict=True):
+        if len(runs) > 1:
+            block.suptitle(run, weight="bold", fontsize=10.5, x=0.01, ha="left")
+        _block(block, part)
+    return figure
+
+
+def _height(frame: pd.DataFrame) -> float:
+    arms = frame["arm"].nunique()
+    below = 0.0 if arms <= MOST_BESIDE else 0.19 * math.ceil(arms / 3)
+    return below + (5.6 if all(len(_part(frame, key)) for key in PANELS) else 3.4)
+
+
+def _block(block: Any, frame: pd.DataFrame) -> None:
     shown = [(key, title) for key, title in PANELS.items() if len(_part(frame, key))]
     full = len(shown) == len(PANELS)
-    figure = style.new_figure(height=5.6 if full else 3.4)
     places = (1, 2, 3, 5, 6) if full else range(1, len(shown) + 1)
     for place, (key, title) in zip(places, shown, strict=True):
         part = _part(frame, key)
-        ax = figure.add_subplot(2, 3, place) if full else figure.add_subplot(1, len(shown), place)
+        ax = block.add_subplot(2, 3, place) if full else block.add_subplot(1, len(shown), place)
         lines.curves(ax, part, "value")
         low, high = lines.window(part, "value")
         if key[2] == "nll":
@@ -62,13 +82,12 @@ def draw(frame: pd.DataFrame) -> Drawing:
         ax.locator_params(axis="x", nbins=4)
         ax.set_ylabel("nats" if key[2] == "nll" else "")
     handles = lines.handles(frame)
-    if full:
-        empty = figure.add_subplot(2, 3, 4)
+    if full and len(handles) <= MOST_BESIDE:
+        empty = block.add_subplot(2, 3, 4)
         empty.axis("off")
         empty.legend(handles=handles, loc="center left", borderaxespad=0, handlelength=2.4, labelspacing=0.25)
     else:
-        figure.legend(handles=handles, loc="outside lower left", ncols=3, handlelength=2.4)
-    return figure
+        block.legend(handles=handles, loc="outside lower left", ncols=3, handlelength=2.4)
 
 
 def _part(frame: pd.DataFrame, key: tuple[str, str, str]) -> pd.DataFrame:

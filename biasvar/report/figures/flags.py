@@ -1,4 +1,4 @@
-"""Figure 8: whether a flagged sample is one whose bias rises and whose variance falls."""
+"""Whether a flagged sample is one whose bias rises and whose variance falls."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pandas as pd
 
 from biasvar.report import style
 from biasvar.report.changes import each, failed_arms, reference_arm, unstyled
+from biasvar.report.families import taken_over
 from biasvar.report.figure import Figure, arms_with_role, conditions
 from biasvar.report.flags import COLUMNS as FLAG_COLUMNS
 from biasvar.report.flags import flag_auc
@@ -37,7 +38,10 @@ def collect(runs: list[Run]) -> pd.DataFrame:
     """One row per run, treatment and score, with the area and its intervals."""
     parts = []
     for run in runs:
+        taken = taken_over(run, runs)
         for treatment, control in _pairs(run):
+            if {treatment, control} <= taken:
+                continue
             found = flag_auc(run, treatment, control)
             parts.append(
                 found.assign(
@@ -84,8 +88,8 @@ def draw(frame: pd.DataFrame) -> Drawing:
         for place, (ax, key) in enumerate(zip(row, block, strict=False)):
             part = frame[(frame["run"] == key.run) & (frame["arm"] == key.arm)]
             _panel(ax, part, styles[key.arm], named=place == 0)
-            name = str(key.label).replace(", ", ",\n", 1)
-            ax.set_title(f"{key.run}: {name}" if several else name, fontsize=9.5)
+            title = style.panel_title(str(key.label), str(key.run) if several else "", width=24)
+            ax.set_title(title, fontsize=9.5)
     figure.supxlabel("area under the ROC curve (.5: no better than chance)", fontsize=9.5)
     return figure
 

@@ -1,4 +1,4 @@
-"""Figure 10: the samples with the strongest terms, as images, with what teacher and students say of them."""
+"""The samples with the strongest terms, as images, with what teacher and students say of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pandas as pd
 
 from biasvar.report import cache, style
 from biasvar.report.changes import SampleChange, change, each, failed_arms, reference_arm, unstyled
+from biasvar.report.families import taken_over
 from biasvar.report.figure import Figure, conditions, signed
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def collect(runs: list[Run]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     images: dict[tuple[str, int], np.ndarray] = {}
     for run in runs:
-        if pair := _pair(run):
+        pair = _pair(run)
+        if pair and not set(pair) <= taken_over(run, runs):
             rows += _of_run(run, *pair, images)
     frame = style.styled(pd.DataFrame(rows, columns=COLUMNS), runs)
     frame.attrs["images"] = images
@@ -158,7 +160,8 @@ def draw(frame: pd.DataFrame) -> Drawing:
     styles, bare = unstyled(frame)
     frame.attrs["images"] = images
     blocks = list(bare.groupby(["run", "row"], sort=False))
-    figure = style.new_figure(height=2.2 * len(blocks) + 0.35)
+    upright = _upright(bare)
+    figure = style.new_figure(height=(2.75 if upright else 2.2) * len(blocks) + 0.35)
     parts: Any = figure.subfigures(len(blocks), 1, squeeze=False)
     several = bare["run"].nunique() > 1
     for part, ((run, row), block) in zip(parts[:, 0], blocks, strict=True):
@@ -175,8 +178,14 @@ def draw(frame: pd.DataFrame) -> Drawing:
                 continue
             one = samples[column][1]
             _picture(top, one.iloc[0], images.get((str(run), int(one["sample_id"].iloc[0]))))
-            _chart(bottom, one, styles, named=column == 0)
+            _chart(bottom, one, styles, named=column == 0, upright=upright)
     return figure
+
+
+def _upright(frame: pd.DataFrame) -> bool:
+    """Whether the names of the classes are too long to stand side by side."""
+    names = frame.drop_duplicates(["run", "class"])
+    return bool((names.groupby("run")["class_name"].agg(lambda part: part.astype(str).str.len().sum()) > 16).any())
 
 
 def _picture(ax: Any, one: Any, image: np.ndarray | None) -> None:
@@ -200,7 +209,7 @@ def _picture(ax: Any, one: Any, image: np.ndarray | None) -> None:
     ax.text(0.52, 0.98, text, va="top", fontsize=9, linespacing=1.35)
 
 
-def _chart(ax: Any, one: pd.DataFrame, styles: dict[str, style.ArmStyle], *, named: bool) -> None:
+def _chart(ax: Any, one: pd.DataFrame, styles: dict[str, style.ArmStyle], *, named: bool, upright: bool) -> None:
     """Three small bar charts over one another, the true class shaded."""
     first = one.iloc[0]
     colors = {"teacher": "#8c8c8c", "control": styles[first.control].color, "treatment": styles[first.arm].color}
@@ -212,7 +221,8 @@ def _chart(ax: Any, one: pd.DataFrame, styles: dict[str, style.ArmStyle], *, nam
         ax.bar(part["class"], part["probability"], bottom=1.2 * level, width=0.72, color=colors[series])
         ax.axhline(1.2 * level, color=style.MUTED, linewidth=0.7)
     names = one.drop_duplicates("class").set_index("class")["class_name"]
-    ax.set_xticks(names.index, names, fontsize=8.5 if len(names) <= 10 else 7)
+    size = 8.5 if upright or len(names) <= 10 else 7
+    ax.set_xticks(names.index, names, fontsize=size, rotation=90 if upright else 0)
     for tick, number in zip(ax.get_xticklabels(), names.index, strict=True):
         tick.set_weight("bold" if number == first.true_class else "normal")
     ax.set_yticks(

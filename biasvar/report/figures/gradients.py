@@ -1,4 +1,4 @@
-"""Figure 6: the plane of bias and variance gradients, at a few epochs of training."""
+"""The plane of bias and variance gradients, at a few epochs of training."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pandas as pd
 
 from biasvar.report import cache, style
 from biasvar.report.changes import each, failed_arms, reference_arm, unstyled
+from biasvar.report.families import taken_over
 from biasvar.report.figure import Figure, conditions
 
 if TYPE_CHECKING:
@@ -30,8 +31,13 @@ BINS = 36
 
 def collect(runs: list[Run]) -> pd.DataFrame:
     """Rows of kind "bin" (counts on a grid of the plane) and of kind "panel" (the share that is flagged)."""
-    rows = [row for run in runs for arm in _arms(run) for row in _of_arm(run, arm)]
+    rows = [row for run in runs for arm in _shown(run, runs) for row in _of_arm(run, arm)]
     return style.styled(pd.DataFrame(rows, columns=COLUMNS), runs)
+
+
+def _shown(run: Run, runs: list[Run]) -> list[str]:
+    arms = _arms(run)
+    return [] if set(arms) <= taken_over(run, runs) else arms
 
 
 def _arms(run: Run) -> list[str]:

@@ -1,4 +1,4 @@
-"""Figure 9: unreliability and ambiguity of every soft label, against k."""
+"""Unreliability and ambiguity of every soft label, against k."""
 
 from __future__ import annotations
 
@@ -164,9 +164,14 @@ def _panel(ax: Axes, part: pd.DataFrame, column: str) -> dict[str, Any]:
 
 
 def _name_extremes(ax: Axes, part: pd.DataFrame, chosen: list[str]) -> None:
-    """Names the two thin lines that start highest: the others lie too close to be told apart."""
-    start = part[(part["k"] == part["k"].min()) & ~part["teacher"].isin([*chosen, SMOOTHED])]
-    for row in each(start.nlargest(2, "delta")):
+    """Names the two thin lines that start highest, where nothing else is as near as its name would reach."""
+    start = part[part["k"] == part["k"].min()]
+    least = 0.09 * float(start["delta"].max())
+    thin = start[~start["teacher"].isin([*chosen, SMOOTHED])]
+    for row in each(thin.nlargest(2, "delta")):
+        others = start.loc[start["teacher"] != row.teacher, "delta"]
+        if ((others - row.delta).abs() < least).any():
+            continue
         ax.annotate(
             str(row.label).removeprefix("Teacher, "), (row.k, row.delta), xytext=(6, 0), textcoords="offset points",
             fontsize=9, va="center", color=style.MUTED,

@@ -1,8 +1,8 @@
-"""Figure 4: how many training samples are regularization samples, through training."""
+"""How many training samples are regularization samples, through training."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -43,11 +43,21 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
-    """A panel a criterion."""
+    """A block for each run, a panel a criterion."""
+    runs = list(dict.fromkeys(frame["run"]))
+    figure = style.new_figure(height=6.6 * len(runs))
+    blocks: Any = figure.subfigures(len(runs), 1, squeeze=False)
+    for block, run in zip(blocks[:, 0], runs, strict=True):
+        if len(runs) > 1:
+            block.suptitle(run, weight="bold", fontsize=10.5, x=0.01, ha="left")
+        _block(block, frame[frame["run"] == run])
+    return figure
+
+
+def _block(block: Any, frame: pd.DataFrame) -> None:
     criteria = [name for name in CRITERIA if (frame["criterion"] == name).any()]
-    figure = style.new_figure(height=6.6)
     for place, criterion in enumerate(criteria):
-        ax = figure.add_subplot(2, 2, place + 1)
+        ax = block.add_subplot(2, 2, place + 1)
         part = frame[frame["criterion"] == criterion]
         lines.curves(ax, part, "share")
         ax.set_title(MEANING[criterion])
@@ -57,8 +67,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
             ax.set_ylabel("share of samples")
         if place >= len(criteria) - 2:
             ax.set_xlabel("epoch")
-    figure.legend(handles=lines.handles(frame), loc="outside lower left", ncols=3, handlelength=2.4)
-    return figure
+    block.legend(handles=lines.handles(frame), loc="outside lower left", ncols=3, handlelength=2.4)
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:

@@ -1,4 +1,4 @@
-"""Figure 5: the share of regularization samples against the student's accuracy, over teachers."""
+"""The share of regularization samples against the student's accuracy, over teachers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from biasvar.report import style
@@ -25,6 +26,7 @@ COLUMNS = [
     "alpha", "teacher_accuracy", "regime", "correlation", "low", "high", "n_teachers", "of_teacher_accuracy",
 ]  # fmt: skip
 PANEL = (3.0, 3.0)  # inches, about
+TEXT = (135.0, 40.0)  # points, about: the three lines of the correlation
 TITLES = {"share_mean": "Mean over epochs", "share_last": "Last epoch"}
 DIFFERS = {
     "base": ("*", "#222222", "reference teacher"),
@@ -32,6 +34,7 @@ DIFFERS = {
     "hidden": ("s", "#1f78c1", "width"),
     "epochs": ("^", "#d55e00", "epochs trained"),
     "rows": ("D", "#009e73", "rows trained on"),
+    "model": ("v", "#a06a00", "network"),
     "other": ("P", "#6b6b6b", "something else"),
 }
 
@@ -106,11 +109,18 @@ def _shown(run: Run, counted: list[str]) -> list[str]:
 
 
 def _difference(run: Run, teacher: dict[str, Any]) -> tuple[str, str]:
-    """Which one setting a teacher has unlike the reference teacher, and its value."""
+    """Which one setting a teacher has unlike the reference teacher, and its value.
+
+    Of one that differs in its smoothing and one setting more, that setting, and the smoothing as "LS 0.1".
+    """
     base = (run.manifest.get("teachers") or {}).get(run.manifest.get("reference_teacher")) or {}
-    unlike = [name for name in ("smoothing", "hidden", "epochs", "rows") if teacher.get(name) != base.get(name)]
+    unlike = [
+        name for name in ("smoothing", "hidden", "epochs", "rows", "model") if teacher.get(name) != base.get(name)
+    ]
     if not unlike:
         return "base", ""
+    if len(unlike) == 2 and unlike[0] == "smoothing":
+        return unlike[1], f"LS {float(teacher.get('smoothing') or 0.0):g}"
     if len(unlike) > 1:
         return "other", ""
     value = teacher.get(unlike[0])
@@ -149,33 +159,64 @@ def _panel(ax: Axes, part: pd.DataFrame, styles: dict[str, style.ArmStyle]) -> N
         )  # fmt: skip
     ax.margins(0.08)
     ax.autoscale_view()
-    _name(ax, part)
+    x, y, box = _corner(ax, part)
+    _name(ax, part, box)
     one = part.iloc[0]
     ax.text(
-        0.03, 0.03, f"rank correlation {_signed(one.correlation)}\n95 %: {_signed(one.low)} to {_signed(one.high)}\n"
+        x, y, f"rank correlation {_signed(one.correlation)}\n95 %: {_signed(one.low)} to {_signed(one.high)}\n"
         f"{one.n_teachers} teachers",
-        transform=ax.transAxes, va="bottom",
+        transform=ax.transAxes, va="bottom" if y < 0.5 else "top", ha="left" if x < 0.5 else "right",
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5},
     )  # fmt: skip
 
 
-def _name(ax: Axes, part: pd.DataFrame) -> None:
-    """The value of the differing setting beside each dot: at the first place around it that nothing else takes."""
-    width, height = (72 * size for size in PANEL)  # points; near enough before the layout is known
+def _corner(ax: Axes, part: pd.DataFrame) -> tuple[float, float, tuple[float, ...]]:
+    """Where the numbers cover the fewest markers: their place as shares of the axes, and their box in points."""
+    x, y = _points(ax, part)
+    width, height = (72 * size for size in PANEL)
+    found = []
+    for right, top in ((0, 0), (1, 1), (0, 1), (1, 0)):
+        left, bottom = right * (width - TEXT[0]), top * (height - TEXT[1])
+        inside = (x > left - 6) & (x < left + TEXT[0] + 6) & (y > bottom - 6) & (y < bottom + TEXT[1] + 6)
+        box = (left, left + TEXT[0], bottom, bottom + TEXT[1])
+        found.append((int(inside.sum()), 0.97 if right else 0.03, 0.97 if top else 0.03, box))
+    covered, place_x, place_y, box = min(found, key=lambda corner: corner[0])
+    if covered:  # make room below
+        low, high = ax.get_ylim()
+        ax.set_ylim(low - (TEXT[1] + 12) / (height - TEXT[1] - 12) * (high - low), high)
+        _, place_x, place_y, box = found[0]
+    return place_x, place_y, box
+
+
+def _points(ax: Axes, part: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Where the markers are, in points from the lower left of the axes; near enough before the layout is known."""
+    width, height = (72 * size for size in PANEL)
     low_x, high_x, low_y, high_y = *ax.get_xlim(), *ax.get_ylim()
-    x = ((100 * part["share"] - low_x) / (high_x - low_x) * width).to_numpy()
-    y = ((100 * part["accuracy"] - low_y) / (high_y - low_y) * height).to_numpy()
-    taken = [(px - 5, px + 5, py - 5, py + 5) for px, py in zip(x, y, strict=True)]
+    x = (100 * part["share"] - low_x) / (high_x - low_x) * width
+    y = (100 * part["accuracy"] - low_y) / (high_y - low_y) * height
+    return x.to_numpy(), y.to_numpy()
+
+
+def _name(ax: Axes, part: pd.DataFrame, numbers: tuple[float, ...]) -> None:
+    """The value of the differing setting beside each dot: at the first place around it that nothing else takes.
+
+    Where all are taken, over an error bar rather than over a marker or a name.
+    """
+    height = 72 * PANEL[1]
+    x, y = _points(ax, part)
+    taken = [numbers, *((px - 5, px + 5, py - 5, py + 5) for px, py in zip(x, y, strict=True))]
+    low, high = ax.get_ylim()
+    bars = []
+    for px, py, error in zip(x, y, part["accuracy_stderr"], strict=True):
+        reach = 100 * error / (high - low) * height if math.isfinite(error) else 0.0
+        bars.append((px - 1.5, px + 1.5, py - reach, py + reach))
     for px, py, row in zip(x, y, each(part), strict=True):
         if not row.counted or not row.value:
             continue
-        half_x, half_y = 2.9 * len(row.value) + 1.0, 4.5
-        for ring, angle in itertools.product((1.0, 1.8, 2.6, 3.4), (0.4, 2.7, -0.5, -2.6, 1.5, -1.5, 0.0, 3.1)):
-            dx, dy = ring * (half_x + 6) * math.cos(angle), ring * 11 * math.sin(angle)
-            box = (px + dx - half_x, px + dx + half_x, py + dy - half_y, py + dy + half_y)
-            inside = box[0] > 0 and box[1] < width and box[3] < height
-            if inside and not any(_overlap(box, other) for other in taken):
-                break
+        places = _places(px, py, 2.9 * len(row.value) + 1.0)
+        free = [place for place in places if not any(_overlap(place[3], other) for other in taken)]
+        clear = [place for place in free if not any(_overlap(place[3], other) for other in bars)]
+        ring, dx, dy, box = next(iter([*clear, *free, *places]))
         taken.append(box)
         color = DIFFERS[row.differs][1]
         line = {"arrowstyle": "-", "color": color, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 2} if ring > 1 else None
@@ -183,6 +224,19 @@ def _name(ax: Axes, part: pd.DataFrame) -> None:
             row.value, (100 * row.share, 100 * row.accuracy), xytext=(dx, dy), textcoords="offset points",
             fontsize=8.5, color=color, ha="center", va="center", arrowprops=line,
         )  # fmt: skip
+
+
+def _places(px: float, py: float, half_x: float) -> list[tuple[float, float, float, tuple[float, ...]]]:
+    """Places for a name around a marker, near ones first: ring, offset (x, y) and box; those inside the axes."""
+    width, height = (72 * size for size in PANEL)
+    half_y = 4.5
+    found: list[tuple[float, float, float, tuple[float, ...]]] = []
+    for ring, angle in itertools.product((1.0, 1.8, 2.6, 3.4), (0.4, 2.7, -0.5, -2.6, 1.5, -1.5, 0.0, 3.1)):
+        dx, dy = ring * (half_x + 6) * math.cos(angle), ring * 11 * math.sin(angle)
+        box = (px + dx - half_x, px + dx + half_x, py + dy - half_y, py + dy + half_y)
+        if box[0] > 0 and box[1] < width and box[2] > 0 and box[3] < height:
+            found.append((ring, dx, dy, box))
+    return found or [(1.0, 0.0, 11.0, (px - half_x, px + half_x, py + 6.5, py + 15.5))]
 
 
 def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
@@ -196,7 +250,7 @@ def _handles(frame: pd.DataFrame, styles: dict[str, style.ArmStyle]) -> list[Any
     used = [name for name in DIFFERS if name in set(counted["differs"])]
     handles = [
         Line2D([], [], linestyle="none", marker=DIFFERS[name][0], color=DIFFERS[name][1], markersize=7,
-               label=DIFFERS[name][2] if name == "base" else f"other {DIFFERS[name][2]}")
+               label=DIFFERS[name][2] if name in ("base", "other") else f"other {DIFFERS[name][2]}")
         for name in used
     ]  # fmt: skip
     for arm, label in dict(frame.loc[~frame["counted"].astype(bool), ["arm", "label"]].to_numpy()).items():
@@ -230,8 +284,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"{one.n_epochs} epochs that every arm recorded (left) and at epoch {one.last_epoch} (right), against "
         f"accuracy on the {one.split} split after the last epoch. Bars: standard error over "
         f"{' or '.join(map(str, replicas))} replicas. Numbers name the setting that differs from the reference "
-        "teacher. Rank correlation: Spearman's, replicas averaged within each teacher first, 95 % interval by Fisher's "
-        "z."
+        "teacher; LS names the label smoothing of a teacher that differs in another setting too. Rank correlation: "
+        "Spearman's, replicas averaged within each teacher first, 95 % interval by Fisher's z."
         f"{_hollow(frame)}{rival} {conditions(runs)}"
     )
 

@@ -1,4 +1,4 @@
-"""Figure 7: the weights of WSL through training."""
+"""The weights of WSL through training."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pandas as pd
 
 from biasvar.report import cache, style
 from biasvar.report.changes import each, failed_arms, unstyled
+from biasvar.report.families import ablated_controls, taken_over
 from biasvar.report.figure import Figure, conditions
 
 if TYPE_CHECKING:
@@ -33,8 +34,11 @@ def collect(runs: list[Run]) -> pd.DataFrame:
     for run in runs:
         failed = failed_arms(run)
         recorded = {arm for arm, split, view in run.recorded() if (split, view) == ("train", "augmented")}
+        varied, taken = ablated_controls(run), taken_over(run, runs)
+        # What another run shows already stays beside weighted arms of this one, as what they compare with.
+        weighted = any(_is_weighted(run, arm) for arm in run.arms if arm not in taken)
         for arm in run.arms:
-            if arm in failed:
+            if arm in failed or arm in varied:
                 continue
             about = {
                 "run": run.name,
@@ -43,9 +47,9 @@ def collect(runs: list[Run]) -> pd.DataFrame:
                 "regime": run.arm(arm).get("regime"),
                 "temperature": run.arm(arm).get("temperature"),
             }
-            if arm in recorded and _is_wsl(run, arm):
+            if arm in recorded and arm not in taken and _is_wsl(run, arm):
                 rows += [{**about, "panel": "bands", **row} for row in _bands(run, arm)]
-            if _is_weighted(run, arm):
+            if weighted and _is_weighted(run, arm):
                 rows += [{**about, "panel": "mean", **row} for row in _means(run, arm)]
     return style.styled(pd.DataFrame(rows, columns=COLUMNS), runs)
 
@@ -123,8 +127,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
         for ax, key in zip(axes, block, strict=False):
             one = bands[(bands["run"] == key.run) & (bands["arm"] == key.arm)]
             _band(ax, one, styles[key.arm].color)
-            name = str(key.label).replace(", ", ",\n", 1)
-            ax.set_title(f"{key.run}: {name}" if several else name, fontsize=9.5)
+            ax.set_title(style.panel_title(str(key.label), str(key.run) if several else ""), fontsize=9.5)
             ax.set_xlabel("epoch")
         axes[0].set_ylabel("WSL weight")
     for run, part in zip(runs, parts[len(blocks) :], strict=True):

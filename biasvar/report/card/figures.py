@@ -1,0 +1,235 @@
+"""The card's figures: indicators against k and threshold, co-occurrence, entropy and calibration."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from biasvar.report import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+
+    from biasvar.analysis.cooccurrence import SetCounts
+
+BLUE, ORANGE = "#1f78c1", "#d55e00"
+MOST_CLASSES = 15  # of a heat map whose cells can still be read
+WIDEST = 14  # letters of a class name on an axis
+
+
+def draw_indicators(table: pd.DataFrame) -> Drawing:
+    """Delta, gamma, their sum and kappa of `effectiveness`'s table, against k or against the threshold."""
+    by_k = bool(table["k"].notna().all())
+    if by_k:
+        x, ticks, name = table["k"].astype(int).to_numpy(), None, "k (labels in the top set)"
+    else:
+        x = np.arange(len(table))
+        ticks = [f"≥ {value:g}" if value else "> 0" for value in table["threshold"]]
+        name = "mass of the labels in the set"
+    figure = style.new_figure(height=5.6)
+    panels = figure.subplots(2, 2, sharex=True)
+    first, second = (BLUE, "-", "o"), (ORANGE, "--", "s")
+    for ax, title, lines in (
+        (panels[0, 0], "Unreliability Δ", [("delta", "_", first)]),
+        (panels[0, 1], "Ambiguity γ", [("gamma", "_", first), ("floor", "floor", (style.MUTED, ":", ""))]),
+        (panels[1, 0], "Sum Δ + γ", [("sum", "overall", first), ("worst_class_sum", "worst class", second)]),
+        (panels[1, 1], "Exponent κ", [("kappa", "overall", first), ("kappa_classes", "by class", second)]),
+    ):
+        name_of_band = lines[0][0]
+        if f"{name_of_band}_tie_low" in table and bool((table["ties"] > 0).any()):
+            low, high = table[f"{name_of_band}_tie_low"], table[f"{name_of_band}_tie_high"]
+            ax.fill_between(x, low, high, color="#e9e4d8", linewidth=0, label="reach of ties", zorder=1)
+        for column, label, (color, line, marker) in lines:
+            # Beside one another, so that intervals of both can be seen.
+            moved = x + (0.1 if color == ORANGE else 0.0)
+            ax.plot(moved, table[column], color=color, linestyle=line, marker=marker, label=label, zorder=3)
+            if f"{column}_low" in table:
+                ends = _around(table[column], table[f"{column}_low"], table[f"{column}_high"])
+                ax.errorbar(moved, table[column], yerr=ends, color=color, fmt="none", zorder=2, elinewidth=1.1)
+        ax.set_title(title)
+        ax.set_ylim(*_limits(ax, title))
+        ax.yaxis.set_major_locator(MaxNLocator(nbins=5))
+        if ax.get_legend_handles_labels()[0]:
+            # On the title's line: inside, intervals may be anywhere.
+            ax.legend(loc="lower right", bbox_to_anchor=(1.02, 0.97), ncols=2, handlelength=1.4, columnspacing=0.9)
+        if ticks is None and len(x) > 12:
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+        else:
+            ax.set_xticks(x, ticks)
+        if len(x) == 1:
+            ax.set_xlim(x[0] - 1, x[0] + 1)
+    panels[1, 0].axhline(1.0, color=style.BAD, linewidth=1.2, zorder=1)
+    for ax in panels[1]:
+        ax.set_xlabel(name)
+    panels[0, 0].set_ylabel("probability")
+    return figure
+
+
+def _around(value: Any, low: Any, high: Any) -> np.ndarray:
+    return np.maximum(np.stack([value - low, high - value]), 0.0)
+
+
+def _limits(ax: Axes, title: str) -> tuple[float, float]:
+    top = ax.get_ylim()[1]
+    least = 1.08 if title.startswith("Sum") else 0.0
+    top = max(top, least, 0.02)
+    if title.startswith("Exponent"):
+        top = min(max(top, 0.05), 1.03)
+    return -0.03 * top, top
+
+
+def chosen_classes(counts: SetCounts, pairs: pd.DataFrame) -> np.ndarray:
+    """The classes of the heat map: all where that can be read, else those of the most confusable pairs."""
+    if counts.num_classes <= MOST_CLASSES:
+        return np.arange(counts.num_classes)
+    found: list[int] = []
+    for pair in pairs[["true", "wrong"]].to_numpy().tolist():
+        fresh = [one for one in pair if one not in found]
+        if len(found) + len(fresh) > MOST_CLASSES:
+            break
+        # A class whose partner is there already goes next to it.
+        place = found.index(pair[0] if pair[1] in fresh else pair[1]) + 1 if len(fresh) == 1 else len(found)
+        found[place:place] = fresh
+    return np.array(found, dtype=np.int64)
+
+
+def draw_matrix(counts: SetCounts, classes: np.ndarray, names: list[str], rule: str) -> Drawing:
+    """Pr(label j in the set | class c) in percent; wrong labels coloured by their largest, the truth's cells grey."""
+    rates = 100.0 * counts.rates()[np.ix_(classes, classes)]
+    size = len(classes)
+    truth = np.eye(size, dtype=bool)
+    wrong = np.where(truth | (rates == 0.0), np.nan, rates)
+    top = float(np.max(rates[~truth]))
+    short = [_short(names[c]) for c in classes]
+    longest = max(map(len, short))
+    figure = style.new_figure(height=min(2.2 + 0.42 * size, 6.6) + 0.05 * longest)
+    ax = figure.subplots()
+    picture = ax.imshow(wrong, cmap="YlOrBr", vmin=0.0, vmax=max(top, 1e-9), aspect="auto")
+    ax.imshow(np.where(truth, 1.0, np.nan), cmap="Greys", vmin=0.0, vmax=7.0, aspect="auto")
+    for i in range(size):
+        for j in range(size):
+            dark = i != j and rates[i, j] > 0.6 * top
+            ax.text(j, i, _percent(rates[i, j]), ha="center", va="center", fontsize=9 if size <= 12 else 8,
+                    color="white" if dark else style.INK)  # fmt: skip
+    turned = longest > 4
+    ax.set_xticks(range(size), short, rotation=45 if turned else 0, ha="right" if turned else "center",
+                  rotation_mode="anchor" if turned else None)  # fmt: skip
+    ax.set_yticks(range(size), short)
+    ax.set_xlabel(f"label in the set ({rule})")
+    ax.set_ylabel("true class")
+    ax.tick_params(length=0, which="both")
+    ax.grid(visible=False)
+    ax.set_xticks(np.arange(size + 1) - 0.5, minor=True)
+    ax.set_yticks(np.arange(size + 1) - 0.5, minor=True)
+    ax.grid(visible=True, which="minor", color="#efefef", linewidth=0.6)
+    ax.set_axisbelow(False)
+    for side in ax.spines.values():
+        side.set_visible(False)
+    if top > 0.0:
+        bar = figure.colorbar(picture, ax=ax, shrink=0.7, pad=0.02)
+        bar.set_label("wrong labels, % of the class's samples")
+        bar.outline.set_visible(False)
+    return figure
+
+
+def _percent(value: float) -> str:
+    """A percentage, short enough for a cell; nothing for none.
+
+    >>> _percent(12.3), _percent(1.83), _percent(0.0), _percent(99.97), _percent(100.0)
+    ('12', '1.8', '', '>99.9', '100')
+    """
+    if value <= 0.0:
+        return ""
+    if value < 0.05:
+        return "·"
+    if 99.9 < value < 100.0:
+        return ">99.9"
+    return f"{value:.1f}" if value < 9.95 or 98.95 <= value < 100.0 else f"{value:.0f}"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= WIDEST else name[: WIDEST - 1] + "…"
+
+
+def entropy_table(entropy: np.ndarray, correct: np.ndarray, num_classes: int, bins: int = 40) -> pd.DataFrame:
+    """Histogram of entropies over 0 .. ln K: low, high, n, n_correct."""
+    edges = np.linspace(0.0, math.log(num_classes), bins + 1)
+    place = np.clip(np.ceil(entropy / edges[-1] * bins - 1e-9).astype(np.int64) - 1, 0, bins - 1)
+    n, right = (np.bincount(place, weights=weights, minlength=bins) for weights in (None, correct.astype(float)))
+    columns = {"low": edges[:-1], "high": edges[1:], "n": n.astype(np.int64), "n_correct": right.astype(np.int64)}
+    return pd.DataFrame(columns)
+
+
+def log_counts(table: pd.DataFrame) -> bool:
+    """Does one bin hold so much that on a plain axis the others would not be seen."""
+    wrong = table["n"] - table["n_correct"]
+    crowded = table["n"].max() > 0.3 * table["n"].sum() and (table["n"] > 0).sum() > 1
+    return bool(crowded or 0 < wrong.max() < 0.1 * table["n"].max())
+
+
+def _logarithmic(ax: Axes) -> None:
+    """A log axis of counts with plain numbers (math in texts is off in the report)."""
+    ax.set_yscale("log")
+    ax.set_ylim(bottom=0.5)
+    ax.yaxis.set_major_locator(LogLocator(numticks=5))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def draw_entropy(table: pd.DataFrame) -> Drawing:
+    """Entropies of samples whose largest entry is the truth, and of the others."""
+    figure = style.new_figure(height=3.0)
+    ax = figure.subplots()
+    edges = np.append(table["low"], table["high"].iloc[-1])
+    right, wrong = table["n_correct"].to_numpy(), (table["n"] - table["n_correct"]).to_numpy()
+    logarithmic = log_counts(table)
+    floor = 0.5 if logarithmic else 0.0
+    for counts, color, label, fill in (
+        (right, BLUE, "largest entry is the truth", True), (wrong, ORANGE, "largest entry is wrong", False),
+    ):  # fmt: skip
+        if counts.any():
+            shown = np.maximum(counts, floor)
+            ax.stairs(shown, edges, baseline=floor, fill=fill, color=color, alpha=0.35 if fill else 1.0, linewidth=0)
+            ax.stairs(shown, edges, baseline=floor, color=color, linewidth=1.4, label=f"{label} ({counts.sum():,})")
+    if logarithmic:
+        _logarithmic(ax)
+    else:
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    span = edges[-1]
+    ax.axvline(span, color=style.MUTED, linestyle=":", linewidth=1.2)
+    ax.text(span, 0.97, " ln K", transform=ax.get_xaxis_transform(), va="top", color=style.MUTED, fontsize=9)
+    ax.set_xlim(-0.01 * span, 1.06 * span)
+    ax.set_xlabel("entropy of the soft label, nats")
+    ax.set_ylabel("samples" + (", log scale" if logarithmic else ""))
+    figure.legend(loc="outside upper left", ncols=2)
+    return figure
+
+
+def draw_reliability(table: pd.DataFrame, error: float) -> Drawing:
+    """Accuracy against confidence in bins with intervals, and below how many samples each bin holds."""
+    figure = style.new_figure(height=4.6, width=5.2)
+    ax, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1.0])
+    ax.plot([0, 1], [0, 1], color=style.MUTED, linestyle="--", linewidth=1.1, zorder=1)
+    ends = _around(table["accuracy"], table["accuracy_low"], table["accuracy_high"])
+    middle = table["confidence"]
+    ax.vlines(middle, middle, table["accuracy"], color=ORANGE, linewidth=5, alpha=0.3, zorder=1)
+    ax.errorbar(table["confidence"], table["accuracy"], yerr=ends, color=BLUE, fmt="o", elinewidth=1.2, zorder=3)
+    ax.set_title(f"ECE {error:.3f}")
+    ax.set_ylabel("accuracy in the bin")
+    ax.set_ylim(-0.03, 1.05)
+    ax.set_xlim(-0.02, 1.02)
+    below.bar(table["low"], table["n"], width=table["high"] - table["low"], align="edge", color=BLUE, alpha=0.5,
+              edgecolor="white", linewidth=0.6)  # fmt: skip
+    if table["n"].max() > 20 * table["n"].min():
+        _logarithmic(below)
+    else:
+        below.yaxis.set_major_locator(MaxNLocator(nbins=3))
+        below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    below.set_ylabel("samples")
+    below.set_xlabel("confidence: largest entry of the soft label")
+    return figure

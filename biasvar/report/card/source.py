@@ -1,0 +1,209 @@
+"""Where a card's soft labels, labels and images come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from biasvar.errors import RecordError
+from biasvar.records import Run, open_run
+from biasvar.records.soft_labels import open_soft_labels
+from biasvar.report.card.options import CardOptions
+
+Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # soft labels (n, K), labels (n,), sample ids (n,)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Soft labels to be read in batches.
+
+    Attributes:
+        name: what they are, for headings.
+        num_classes: K.
+        rows: how many, None where only reading tells.
+        batches: starts a reading.
+        class_names: if the source has any.
+        notes: what a reader must know of them.
+    """
+
+    name: str
+    num_classes: int
+    rows: int | None
+    batches: Callable[[], Iterable[Part]]
+    class_names: tuple[str, ...] | None
+    notes: tuple[str, ...]
+
+
+def open_source(options: CardOptions) -> Source:
+    """The soft labels that the options name.
+
+    Raises as `open_soft_labels` does, and RecordError for a name that the run does not have.
+    """
+    place, name = options.soft_labels, None
+    if not Path(place).exists() and ":" in place:
+        folder, _, last = place.rpartition(":")
+        if Path(folder).is_dir():
+            place, name = folder, last
+    if Path(place).is_dir():
+        return _of_run(open_run(place), name, options)
+    if options.split is not None or options.replica is not None or options.held_out:
+        raise RecordError(f"--split, --replica and --held-out choose within a run; {place} is a file or missing")
+    found = open_soft_labels(place, options.labels, temperature=options.temperature)
+    return Source(found.name, found.num_classes, found.rows, found.batches, None, ())
+
+
+def _of_run(run: Run, name: str | None, options: CardOptions) -> Source:
+    names = tuple(map(str, run.manifest.get("class_names") or ())) or None
+    teachers = sorted(path.stem for path in (run.directory / "teachers").glob("*.parquet") if path.name[0] != ".")
+    stored = run.soft_label_names
+    if name is None or name in teachers:
+        members = False if options.held_out else None
+        found = open_soft_labels(
+            run, options.labels, temperature=options.temperature, teacher=name, replica=options.replica,
+            split=options.split, members=members,
+        )  # fmt: skip
+        teacher = name or str(run.manifest.get("reference_teacher"))
+        notes = () if options.held_out else _own_rows(run, teacher, options)
+        return Source(found.name, found.num_classes, found.rows, found.batches, names, notes)
+    if options.held_out:
+        raise RecordError(f"--held-out is for teachers of a run; {name} is none of {', '.join(teachers)}")
+    if name in stored:
+        return _stored(run, name, names, options)
+    if name in run.arms:
+        if options.replica is not None:
+            raise RecordError(f"--replica is not for an arm such as {name}, whose replicas are averaged")
+        found = open_soft_labels(
+            run, options.labels, temperature=options.temperature, arm=name, split=options.split
+        )  # fmt: skip
+        return Source(found.name, found.num_classes, found.rows, found.batches, names, ())
+    raise RecordError(
+        f"{run.directory} has no teacher, soft labels or arm named {name!r}; teachers: {', '.join(teachers) or 'none'};"
+        f" soft labels: {', '.join(stored) or 'none'}; arms: {', '.join(run.arms) or 'none'}"
+    )
+
+
+def _own_rows(run: Run, name: str, options: CardOptions) -> tuple[str, ...]:
+    """A note where rows that the teacher was trained on are among those of the card."""
+    teacher = run.teacher(name)
+    member = teacher.member
+    if member.ndim == 2:
+        place = list(teacher.replicas).index(options.replica) if options.replica is not None else 0
+        member = member[place]
+    if options.split is not None:
+        samples = run.samples
+        ids = samples.loc[samples["split"] == options.split, "sample_id"].to_numpy()
+        member = member[np.isin(teacher.sample_ids, ids)]
+    if not member.any():
+        return ()
+    return (
+        f"{member.sum():,} of these {len(member):,} rows are among those that the teacher was trained on, where it "
+        "looks better than elsewhere (--held-out leaves them out).",
+    )
+
+
+def _stored(run: Run, name: str, names: tuple[str, ...] | None, options: CardOptions) -> Source:
+    """The soft labels that an arm of a study was trained on, as the run keeps them."""
+    if options.labels is not None or options.temperature is not None:
+        raise RecordError(f"{name} are stored soft labels of a run: --labels and --temperature are not for them")
+    stored = run.soft_labels(name)
+    values, notes, own = stored.values, [], ""
+    if values.ndim == 3:
+        count, chosen = len(values), options.replica or 0
+        if not 0 <= chosen < count:
+            raise RecordError(f"soft labels {name!r} of {run.directory} are of replicas 0 .. {count - 1}, not {chosen}")
+        notes.append(f"{count} replicas have soft labels of their own; this is the card of replica {chosen}'s.")
+        values, own = values[chosen], f", replica {chosen}"
+    elif options.replica is not None:
+        raise RecordError(f"soft labels {name!r} of {run.directory} are the same for all replicas: leave out --replica")
+    keep = np.ones(len(values), dtype=bool)
+    if options.split is not None:
+        samples = run.samples
+        keep = np.isin(stored.sample_ids, samples.loc[samples["split"] == options.split, "sample_id"].to_numpy())
+    empty = keep & ~values.any(axis=1)
+    if not options.scores and empty.any():
+        notes.append(
+            f"{empty.sum():,} of {keep.sum():,} samples have no soft label (a row of zeros, from which no student "
+            "learns); the card leaves them out, though each of them is one whose set lacks the truth."
+        )
+        keep &= ~empty
+    if not keep.any():
+        raise RecordError(f"soft labels {name!r} of {run.directory} have no rows in split {options.split!r}")
+
+    def read() -> Iterator[Part]:
+        yield values[keep], stored.labels[keep], stored.sample_ids[keep]
+
+    title = f"{run.name}: soft labels {name}{own}"
+    return Source(title, run.num_classes, int(keep.sum()), read, names, tuple(notes))
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Images of a card's samples: `at(rows)` for rows in the order of the soft labels."""
+
+    images: np.ndarray
+    place: np.ndarray | None
+    class_names: tuple[str, ...] | None
+
+    def at(self, rows: Iterable[int]) -> list[np.ndarray]:
+        """The images of these rows, (H, W) or (H, W, 3)."""
+        found = []
+        for row in rows:
+            image = np.asarray(self.images[row if self.place is None else self.place[row]])
+            if image.ndim == 3 and image.shape[-1] not in (1, 3) and image.shape[0] in (1, 3):
+                image = np.moveaxis(image, 0, -1)
+            found.append(image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image)
+        return found
+
+
+def open_pictures(place: str, sample_ids: np.ndarray, labels: np.ndarray) -> Pictures:
+    """Images of samples: an array of as many, or a data set in which the samples are found by id or by split and row.
+
+    Raises FileNotFoundError, or ValueError for an array of another shape and a data set with other labels.
+    """
+    if Path(place).suffix.lower() == ".npy":
+        return Pictures(_array(Path(place), len(labels)), None, None)
+    from biasvar.data import load_dataset
+
+    data = load_dataset(place)
+    tried = []
+    for what, rows in _candidates(sample_ids, data.split, len(data.labels), len(labels)):
+        differs = data.labels[rows] != labels
+        if not differs.any():
+            return Pictures(data.images, rows, data.class_names)
+        row = int(np.argmax(differs))
+        tried.append(f"{what} row {row} is of class {data.labels[rows[row]]} there, {labels[row]} here")
+    why = "; ".join(tried) or f"it has {len(data.labels):,} rows, and no split of {len(labels):,}"
+    raise ValueError(
+        f"the images of {data.name} are not those of these {len(labels):,} soft labels: {why}. Give the images as a"
+        " .npy array in the order of the rows"
+    )
+
+
+def _candidates(
+    sample_ids: np.ndarray, split: np.ndarray | None, total: int, n: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    if sample_ids.min() >= 0 and sample_ids.max() < total:
+        yield "by sample_id,", sample_ids
+    for name in ("test", "train") if split is not None else ():
+        rows = np.flatnonzero(split == name)
+        if len(rows) == n:
+            yield f"as the {name} split,", rows
+
+
+def _array(path: Path, n: int) -> np.ndarray:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist or is no file")
+    try:
+        images: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise RecordError(f"{path} cannot be read as a NumPy file ({error})") from None
+    colour = images.ndim == 4 and (images.shape[3] in (1, 3) or images.shape[1] in (1, 3))
+    if len(images) != n or not (images.ndim == 3 or colour) or images.dtype.kind not in "uif":
+        raise RecordError(
+            f"images {path} must hold numbers of shape ({n}, H, W), ({n}, H, W, 3) or ({n}, 3, H, W), one image a row"
+            f" of the soft labels; it holds {images.dtype} of shape {images.shape}"
+        )
+    return images

@@ -1,0 +1,109 @@
+"""Accuracy against temperature and against alpha, all else equal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from biasvar.analysis.comparison import mean_interval
+from biasvar.report import settings, style
+from biasvar.report.changes import each
+from biasvar.report.families import core_arms, series
+from biasvar.report.figure import Figure, conditions_in, sizes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+    from biasvar.records import Run
+
+AXES = {"temperature": "temperature τ", "alpha": "weight of the soft labels α"}
+BANDS = ("cross_entropy", "label_smoothing")
+
+
+def collect(runs: list[Run]) -> pd.DataFrame:
+    """One row per run, setting and arm of a series; rows of setting "" for the arms drawn as bands."""
+    found = [row for run in runs for row in _of_run(run)]
+    return style.styled(pd.DataFrame(found, columns=settings.COLUMNS), runs)
+
+
+def _of_run(run: Run) -> list[dict[str, Any]]:
+    found = []
+    for setting in AXES:
+        for one in series(run, setting):
+            rows = [
+                settings.accuracy_row(run, one, arm, value) for arm, value in zip(one.arms, one.values, strict=True)
+            ]
+            found += [row for row in rows if row is not None]
+    if not found:
+        return []
+    for arm in core_arms(run):
+        final = settings.final_accuracy(run, arm)
+        if run.arm(arm).get("loss") not in BANDS or final is None:
+            continue
+        interval = mean_interval(final["accuracy"])
+        bounds = {"estimate": interval.estimate, "low": interval.low, "high": interval.high, "stderr": interval.stderr}
+        counts = {"n_replicas": interval.n, "n": int(final["n"].iloc[0]), "split": final["split"].iloc[0]}
+        named = {"run": run.name, "arm": arm, "label": style.arm_label(run, arm), "loss": run.arm(arm).get("loss")}
+        found.append(
+            {**named, **bounds, **counts, "setting": "", "quantity": "accuracy", "failed": 0, "regime": "none"}
+        )
+    return found
+
+
+def draw(frame: pd.DataFrame) -> Drawing:
+    """For each run a panel for each setting, each with its own scale."""
+    runs = list(dict.fromkeys(frame["run"]))
+    shown = [name for name in AXES if (frame["setting"] == name).any()]
+    looks, styles = settings.looks(frame), style.styles_of(frame)
+    bands = frame[frame["setting"] == ""]
+    figure = style.new_figure(height=0.95 + 3.0 * len(runs))
+    grid = figure.subplots(len(runs), len(shown), squeeze=False)
+    for axes, run in zip(grid, runs, strict=True):
+        for ax, setting in zip(axes, shown, strict=True):
+            part = frame[(frame["run"] == run) & (frame["setting"] == setting)]
+            if part.empty:
+                ax.set_axis_off()
+                continue
+            settings.lines(ax, part, looks)
+            for row in each(bands[bands["run"] == run]):
+                settings.band(ax, row, styles[row.arm])
+            ax.set_xlabel(AXES[setting])
+            ax.set_ylabel(f"accuracy, {part['split'].iloc[0]} rows (%)" if ax is axes[0] else "")
+            ax.set_title((f"{run}, " if len(runs) > 1 else "") + f"at {settings.held(part)}", weight="normal")
+    handles = settings.handles(looks)
+    handles += [settings.band_handle(row, styles[row.arm]) for row in each(bands.drop_duplicates("arm"))]
+    figure.legend(handles=handles, loc="outside lower left", ncols=3, handlelength=2.6)
+    return figure
+
+
+def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """n, what differs and what does not, intervals, teacher regimes, failures, draw and data."""
+    lines = frame[frame["setting"] != ""]
+    regimes = "; ".join(style.regime_label(name) for name in dict.fromkeys(lines["regime"]))
+    bands = frame[frame["setting"] == ""]
+    level = (
+        f" Level lines with bands: {', '.join(dict.fromkeys(bands['label']))}, which have neither."
+        if len(bands)
+        else ""
+    )
+    return (
+        f"Accuracy on n = {sizes(frame['n'])} {' and '.join(dict.fromkeys(frame['split']))} rows after the last epoch. "
+        f"A line joins arms that differ in the one setting only, at one learning rate ({regimes}); the arm at the "
+        f"reference setting is in both panels.{level} Dots are means over replicas, bars and bands 95 % t intervals "
+        "over replicas for these rows; replicas are paired, so differences between dots are known better than the bars "
+        f"say.{settings.failures(lines)} {conditions_in(frame, runs)}"
+    )
+
+
+FIGURE = Figure(
+    name="ablations",
+    title="Accuracy against temperature and alpha",
+    how_to_read="A loss whose line lies above another's at every setting wins without having been tuned; one that wins "
+    "at a single setting only may owe it to the choice of that setting. One learning rate serves a whole line, though "
+    "temperature and alpha rescale the gradient.",
+    needs="arms that differ in the temperature or in alpha only",
+    collect=collect,
+    draw=draw,
+    caption=caption,
+)

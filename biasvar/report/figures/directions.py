@@ -1,0 +1,173 @@
+"""How many samples go which way, bias and variance, from cross-entropy to another arm."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from biasvar.analysis.comparison import interval_from
+from biasvar.report import rows, style
+from biasvar.report.changes import CLEAR, QUADRANTS, SampleChange, change, each, failed_arms, quadrants, reference_arm
+from biasvar.report.families import ablated_controls, core_arms, left_out, taken_note, taken_over
+from biasvar.report.figure import Figure, arms_with_role, conditions_in, runs_in, sizes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+
+    from biasvar.records import Run
+
+COLUMNS = [
+    "run", "arm", "label", "regime", "control", "rows", "quadrant", "share", "low", "high", "share_clear",
+    "stderr_samples", "stderr_replicas", "n_samples", "n_replicas",
+]  # fmt: skip
+ROWS = {
+    "held-out": ("test", "all", "Test rows"),
+    "nonmember": ("train", "nonmember", "Training rows, not in the draw"),
+    "member": ("train", "member", "Training rows, in the draw"),
+}
+TITLES = {
+    "bias up, variance down": "bias ↑\nvariance ↓",
+    "bias up, variance up": "bias ↑\nvariance ↑",
+    "bias down, variance up": "bias ↓\nvariance ↑",
+    "bias down, variance down": "bias ↓\nvariance ↓",
+}
+
+
+def collect(runs: list[Run]) -> pd.DataFrame:
+    """A row per run, arm, kind of rows and quadrant; training rows for the arms that the study turns on only."""
+    found = [row for run in runs for row in _of_run(run, taken_over(run, runs))]
+    return style.styled(pd.DataFrame(found, columns=COLUMNS), runs)
+
+
+def _of_run(run: Run, taken: set[str]) -> list[dict[str, Any]]:
+    control, failed = reference_arm(run), failed_arms(run)
+    if control is None or control in failed:
+        return []
+    core = core_arms(run)
+    varied = ablated_controls(run)
+    found = []
+    for rows_, (split, membership, _) in ROWS.items():
+        for arm in arms_with_role(run):
+            if (
+                arm == control
+                or arm in failed
+                or arm in varied
+                or arm in taken
+                or (rows_ != "held-out" and arm not in core)
+            ):
+                continue
+            changed = change(run, arm, control, split=split, membership=membership)
+            if changed is None:
+                continue
+            about = {"run": run.name, "arm": arm, "label": style.arm_label(run, arm), "control": control}
+            about |= {"regime": run.arm(arm).get("regime") or "none", "rows": rows_}
+            found += [{**about, **row} for row in _shares(changed)]
+    return found
+
+
+def _shares(changed: SampleChange) -> list[dict[str, Any]]:
+    counts = changed.change.group_counts
+    groups = int(np.count_nonzero(counts.sum(axis=1))) if counts is not None else 0
+    found: list[dict[str, Any]] = []
+    for row in quadrants(changed).rename(columns={"clear": "share_clear"}).to_dict("records"):
+        replicas = row["stderr_replicas"]
+        df = math.inf if math.isnan(replicas) else groups - 1
+        error = row["stderr_samples"] if math.isnan(replicas) else math.hypot(row["stderr_samples"], replicas)
+        interval = interval_from(row["share"], error, df, row["n_replicas"])
+        bounds = {"low": max(interval.low, 0.0), "high": min(interval.high, 1.0)}
+        found.append({**{str(name): value for name, value in row.items()}, **bounds})
+    return found
+
+
+def draw(frame: pd.DataFrame) -> Drawing:
+    """A column for each way to go, a block of rows for each run and kind of samples."""
+    blocks = [
+        (run, kind, part)
+        for run in dict.fromkeys(frame["run"])
+        for kind in ROWS
+        if len(part := frame[(frame["run"] == run) & (frame["rows"] == kind)])
+    ]
+    arms = [len(part["arm"].unique()) for _, _, part in blocks]
+    heights = [rows.ROW_HEIGHT * (count + 1.2) for count in arms]
+    figure = style.new_figure(height=sum(heights) + 1.2)
+    grid = figure.subplots(len(blocks), len(QUADRANTS), squeeze=False, height_ratios=heights, sharex=True)
+    several = frame["run"].nunique() > 1
+    limit = 100 * min(1.0, 1.04 * float(frame["high"].max()))
+    for axes, (run, kind, part) in zip(grid, blocks, strict=True):
+        axes[0].set_zorder(1)  # its heading runs over the axes beside it
+        labels = part.drop_duplicates("arm")
+        for ax, quadrant in zip(axes, QUADRANTS, strict=True):
+            _bars(ax, part[part["quadrant"] == quadrant])
+            ax.set_xlim(0, limit)
+            ax.set_ylim(len(labels) - 0.4, -1.6)
+            ax.set_yticks(range(len(labels)), list(labels["label"]) if ax is axes[0] else [""] * len(labels))
+            ax.tick_params(axis="y", length=0)
+            ax.locator_params(axis="x", nbins=4)
+            ax.grid(False, axis="y")
+        title = ROWS[kind][2]
+        axes[0].text(
+            0.0, -1.0, f"{run}: {title[0].lower()}{title[1:]}" if several else title, weight="bold", va="center",
+            in_layout=False, zorder=5, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+        )  # fmt: skip
+    for ax, quadrant in zip(grid[0], QUADRANTS, strict=True):
+        ax.set_title(TITLES[quadrant], weight="normal", fontsize=9.5, linespacing=1.15)
+    for ax in grid[-1]:
+        ax.set_xlabel("% of rows")
+    figure.legend(handles=_handles(), loc="outside lower left", ncols=3, handlelength=1.4, columnspacing=1.4)
+    return figure
+
+
+def _bars(ax: Axes, part: pd.DataFrame) -> None:
+    styles = style.styles_of(part)
+    for place, row in enumerate(each(part)):
+        color = styles[row.arm].color
+        ax.barh(place, 100 * row.share, height=0.74, color=color, alpha=0.35)
+        ax.barh(place, 100 * row.share_clear, height=0.74, color=color)
+        ax.plot([100 * row.low, 100 * row.high], [place, place], color=style.INK, linewidth=1.1, zorder=3)
+
+
+def _handles() -> list[Any]:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    return [
+        Patch(color=style.MUTED, alpha=0.35, label="share"),
+        Patch(color=style.MUTED, label=f"of it clear: both beyond {CLEAR:g} standard errors"),
+        Line2D([], [], color=style.INK, linewidth=1.1, label="95 % interval of the share"),
+    ]
+
+
+def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """n by kind of rows, what is compared, errors, what was left out, draw and data."""
+    kinds = [name for name in ROWS if name in set(frame["rows"])]
+    said = "; ".join(
+        f"{ROWS[name][2].lower()}, n = {sizes(frame.loc[frame['rows'] == name, 'n_samples'])}" for name in kinds
+    )
+    replicas = sizes(frame["n_replicas"].astype(int))
+    shown = runs_in(frame, runs)
+    training = " Training rows are shown for the main comparisons only." if len(kinds) > 1 else ""
+    return (
+        "Share of samples by the signs of their changes of bias and variance from cross-entropy (arm "
+        f"{', '.join(dict.fromkeys(frame['control']))}), corrected terms, against the true labels at temperature 1, "
+        f"last epoch, clean view, on {replicas} paired replicas ({said}). An effect of nothing but noise would put "
+        "samples on every side; those beyond twice their paired jackknife error with both changes are clear. "
+        "Intervals: error over replicas (jackknife of the share) and over samples in quadrature, Student's t."
+        f"{training}{taken_note(runs)}{left_out(shown, ('main', 'control', 'regime'))} {conditions_in(frame, runs)}"
+    )
+
+
+FIGURE = Figure(
+    name="directions",
+    title="How many samples go which way",
+    how_to_read="A bar is the share of samples that moved in the direction over its column against cross-entropy; the "
+    "full part are those whose moves are clear. Distillation is said to fill the first column. Compare an arm over "
+    "teacher regimes before crediting the loss.",
+    needs="predictions of a cross-entropy arm and of another arm on the same rows by the same replicas",
+    collect=collect,
+    draw=draw,
+    caption=caption,
+)

@@ -1,0 +1,249 @@
+"""Partial labels: students' accuracy over a grid of unreliability and ambiguity, and the gap to true labels by rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from biasvar.analysis.comparison import paired_mean_difference, rank_correlation
+from biasvar.report import sources, style, taught
+from biasvar.report.changes import each
+from biasvar.report.figure import Figure, signed, sizes
+from biasvar.report.sources import conditions_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+
+    from biasvar.records import Run
+
+COLUMNS = [
+    "run", "part", "fit", "arm", "label", "asked_delta", "asked_gamma", "labelled", "delta", "delta_low", "delta_high",
+    "gamma", "gamma_low", "gamma_high", "sum", "sum_low", "sum_high", "estimate", "low", "high", "stderr",
+    "n_replicas", "n", "n_rows",
+]  # fmt: skip
+CELL, GAP, TRUTH = "grid", "gap", "true labels"
+FITS = {sources.AVERAGE: "average over candidates", sources.CANDIDATES: "any candidate (set loss)"}
+LOOKS = {sources.AVERAGE: ("#0072b2", "o"), sources.CANDIDATES: ("#d55e00", "s")}
+REALISED = ("delta", "gamma", "sum")
+LEAST = 6  # cells
+
+
+def collect(runs: list[Run]) -> pd.DataFrame:
+    """Rows "grid", one a cell and way to fit; "gap", the accuracy of true labels less that of partial ones, by rows."""
+    return pd.DataFrame([row for run in runs for row in _of_run(run)], columns=COLUMNS)
+
+
+def _of_run(run: Run) -> list[dict[str, Any]]:
+    arms = [arm for arm in sources.finished(run) if sources.kind(run, arm) == "partial"]
+    grid = [arm for arm in arms if not sources.source(run, arm).get("labelled")]
+    grid = [arm for arm in grid if sources.measure(run, arm) in FITS]
+    asked = {_asked(run, arm) for arm in grid}
+    if len(asked) < LEAST or min(len({pair[i] for pair in asked}) for i in (0, 1)) < 2:
+        return []
+    found = [_row(run, arm, CELL) | sources.level(run, arm) for arm in grid]
+    truth = sources.truth_arm(run)
+    if truth is not None:
+        about = {"run": run.name, "part": TRUTH, "arm": truth, "label": style.arm_label(run, truth)}
+        found.append({**about, "n": sources.test_rows(run), **sources.level(run, truth)})
+    return found + _gaps(run, [arm for arm in arms if sources.source(run, arm).get("labelled")])
+
+
+def _asked(run: Run, arm: str) -> tuple[float, float]:
+    said = sources.source(run, arm)
+    return float(said["unreliability"]), float(said["ambiguity"])
+
+
+def _row(run: Run, arm: str, part: str) -> dict[str, Any]:
+    """What is known of an arm's partial labels: asked for, and realised, by the entries above 0."""
+    delta, gamma = _asked(run, arm)
+    about: dict[str, Any] = {"run": run.name, "part": part, "fit": sources.measure(run, arm), "arm": arm}
+    about |= {"label": style.arm_label(run, arm), "asked_delta": delta, "asked_gamma": gamma}
+    return {**about, **_realised(run, str(run.arm(arm)["soft_label"])), "n": sources.test_rows(run)}
+
+
+def _realised(run: Run, name: str) -> dict[str, float]:
+    """Indicators of the entries above 0; only how many rows there are where some class has none."""
+    stored = run.soft_labels(name)
+    there = stored.labels[(stored.values != 0).any(axis=-1)]
+    if len(np.unique(there)) < run.num_classes:
+        return {"n_rows": len(there)}
+    table = taught.table(run, name)
+    row = table[table["k"].isna()].iloc[0]
+    found = {f"{name}{end}": float(row[f"{name}{end}"]) for name in REALISED for end in ("", "_low", "_high")}
+    return {**found, "n_rows": len(there)}
+
+
+def _gaps(run: Run, arms: list[str]) -> list[dict[str, Any]]:
+    """Accuracy of true labels of as many rows less that of partial ones, paired by replica."""
+    truths = {}
+    for arm in sources.finished(run):
+        said = sources.source(run, arm)
+        if said["kind"] == "label" and said.get("labelled"):
+            truths[int(said["labelled"])] = arm
+    found = []
+    for arm in arms:
+        labelled = int(sources.source(run, arm)["labelled"])
+        if labelled in truths:
+            mine, theirs = taught.accuracy(run, arm), taught.accuracy(run, truths[labelled])
+            both = mine.index.intersection(theirs.index)
+            gap = sources.numbers(paired_mean_difference(theirs[both], mine[both]))
+            found.append({**_row(run, arm, GAP), "labelled": labelled, **gap})
+    return found
+
+
+def draw(frame: pd.DataFrame) -> Drawing:
+    """For each run a heat map for each way to fit; below, accuracy against the sum, and the gap by rows."""
+    runs = list(dict.fromkeys(frame["run"]))
+    depth = frame.loc[frame["part"] == CELL].groupby("run")["asked_delta"].nunique().max()
+    heights = [1.0 + 0.42 * depth, 2.75]
+    figure = style.new_figure(height=sum(heights) * len(runs))
+    for block, run in zip(figure.subfigures(len(runs), 1, squeeze=False)[:, 0], runs, strict=True):
+        part = frame[frame["run"] == run]
+        grid, gaps = part[part["part"] == CELL], part[part["part"] == GAP]
+        fits = [fit for fit in FITS if (grid["fit"] == fit).any()]
+        top, bottom = block.subfigures(2, 1, height_ratios=heights)
+        for i, (ax, fit) in enumerate(zip(np.atleast_1d(top.subplots(1, len(fits))), fits, strict=True)):
+            _heat(ax, grid[grid["fit"] == fit])
+            ax.set_title((f"{run}: " if len(runs) > 1 and i == 0 else "") + FITS[fit].capitalize())
+            ax.set_ylabel("asked Δ" if i == 0 else "")
+        axes = np.atleast_1d(bottom.subplots(1, 2 if len(gaps) else 1))
+        _against_sum(axes[0], part, fits)
+        if len(gaps):
+            _gap(axes[1], gaps)
+    return figure
+
+
+def _heat(ax: Axes, part: pd.DataFrame) -> None:
+    import matplotlib as mpl
+
+    xs, ys = sorted(part["asked_gamma"].unique()), sorted(part["asked_delta"].unique())
+    colours, below = mpl.colormaps["viridis"], {}
+    for row in each(part):
+        x, y = xs.index(row.asked_gamma), ys.index(row.asked_delta)
+        below[x, y] = row.sum < 1.0
+        color = colours(row.estimate)
+        bright = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > 0.5
+        ink = style.INK if bright else "white"
+        ax.fill_between([x - 0.5, x + 0.5], y - 0.5, y + 0.5, color=color, linewidth=0)
+        half = 50 * (row.high - row.low)
+        ax.text(x, y + 0.2, f"{100 * row.estimate:.0f} ±{half:.0f}", ha="center", va="center", color=ink, weight="bold")
+        said = f"{row.delta:.2f} {row.gamma:.2f}".replace("0.", ".")
+        ax.text(x, y - 0.22, said, ha="center", va="center", color=ink, fontsize=9)
+    _border(ax, below)
+    ax.set_xlim(-0.5, len(xs) - 0.5)
+    ax.set_ylim(-0.5, len(ys) - 0.5)
+    ax.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
+    ax.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
+    ax.tick_params(length=0)
+    ax.grid(visible=False)
+    ax.set_xlabel("asked γ")
+    for side in ax.spines.values():
+        side.set_visible(False)
+
+
+def _border(ax: Axes, below: dict[tuple[int, int], bool]) -> None:
+    """The line Delta + gamma = 1 of the realised values: between cells on either side of it."""
+    for (x, y), inside in below.items():
+        for (dx, dy), xs, ys in (
+            ((1, 0), [x + 0.5, x + 0.5], [y - 0.5, y + 0.5]),
+            ((0, 1), [x - 0.5, x + 0.5], [y + 0.5, y + 0.5]),
+        ):
+            if below.get((x + dx, y + dy), inside) != inside:
+                ax.plot(xs, ys, color="white", linewidth=4.5, solid_capstyle="round", zorder=4)
+                ax.plot(xs, ys, color=style.BAD, linewidth=2.4, solid_capstyle="round", zorder=5)
+
+
+def _against_sum(ax: Axes, part: pd.DataFrame, fits: list[str]) -> None:
+    for row in each(part[part["part"] == TRUTH]):
+        ax.axhspan(100 * row.low, 100 * row.high, color=style.FAINT, linewidth=0)
+    for fit in fits:
+        color, marker = LOOKS[fit]
+        one = part[(part["part"] == CELL) & (part["fit"] == fit)]
+        bars = [100 * (one["estimate"] - one["low"]), 100 * (one["high"] - one["estimate"])]
+        ax.errorbar(
+            one["sum"], 100 * one["estimate"], yerr=bars, marker=marker, linestyle="none", color=color, markersize=4.5,
+            elinewidth=0.9, markerfacecolor=color if fit == sources.AVERAGE else "white",
+            label={sources.AVERAGE: "average", sources.CANDIDATES: "set loss"}[fit],
+        )  # fmt: skip
+    ax.axvline(1.0, color=style.BAD, linewidth=1.2)
+    ax.set_ylim(0, 103)
+    ax.set_xlabel("realised Δ + γ")
+    ax.set_ylabel("test accuracy (%)")
+    ax.set_title("Over the whole grid")
+    ax.legend(loc="lower left", handletextpad=0.2)
+
+
+def _gap(ax: Axes, gaps: pd.DataFrame) -> None:
+    from matplotlib.ticker import NullLocator
+
+    for (fit, delta, gamma), one in gaps.groupby(["fit", "asked_delta", "asked_gamma"], sort=False):
+        one = one.sort_values("labelled")
+        color, marker = LOOKS[str(fit)]
+        bars = [100 * (one["estimate"] - one["low"]), 100 * (one["high"] - one["estimate"])]
+        ax.errorbar(
+            one["labelled"], 100 * one["estimate"], yerr=bars, marker=marker, color=color, elinewidth=1.4,
+            label=f"Δ {delta:g}, γ {gamma:g}",
+        )  # fmt: skip
+    ax.axhline(0.0, color=style.MUTED, linewidth=0.9)
+    ax.set_xscale("log")
+    ticks = sorted(gaps["labelled"].unique())
+    ax.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_ylim(bottom=min(-1.0, 100 * float(gaps["low"].min()) - 1))
+    ax.set_xlabel("rows of the pool that carry labels")
+    ax.set_ylabel("gap (percentage points)")
+    ax.set_title("Accuracy that true labels add")
+    ax.legend(loc="lower left")
+
+
+def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """n, what a cell says, intervals, how realised differs from asked for, the gap in numbers."""
+    grid, gaps = frame[frame["part"] == CELL], frame[frame["part"] == GAP]
+    text = (
+        "The truth is dropped with probability Δ and each wrong label added with probability γ, once a row; an empty "
+        "set becomes all labels, which moves Δ into γ. A cell: students' accuracy on n = "
+        f"{sizes(int(n) for n in grid['n'].unique())} test rows (%), mean over "
+        f"{sizes(int(n) for n in grid['n_replicas'].unique())} replicas ± half a 95 % t interval; below it realised Δ "
+        f"and γ over {sizes(int(n) for n in grid['n_rows'].unique())} training rows (γ: the largest of all pairs of "
+        "classes, which leans upwards). Red: the border between realised Δ + γ below 1 and above. Average: "
+        "cross-entropy with the uniform distribution on the candidates; set loss: −log of their joint probability. "
+        f"Grey: true labels of all rows.{_correlations(grid)}"
+    )
+    if len(gaps):
+        first, last = gaps.sort_values("labelled").iloc[[0, -1]].to_dict("records")
+        ends = "; ".join(
+            f"{signed(100 * row['estimate'], 1)} ({signed(100 * row['low'], 1)} to {signed(100 * row['high'], 1)}) at "
+            f"{row['labelled']:,.0f} rows" for row in (first, last)
+        )  # fmt: skip
+        text += (
+            " Gap: accuracy of true labels of as many rows less that of the partial labels, paired by replica, 95 % t "
+            f"interval: {ends}, where the upper bound of Δ + γ is {last['sum_high']:.2f}."
+        )
+    return f"{text} {conditions_of(frame, runs)}"
+
+
+def _correlations(grid: pd.DataFrame) -> str:
+    """Rank correlation of accuracy with the realised sum over the grid, by way to fit, with a space before it."""
+    said = []
+    for (run, fit), part in grid.groupby(["run", "fit"], sort=False):
+        found = rank_correlation(part["sum"], part["estimate"])
+        where = f"{run}, " if grid["run"].nunique() > 1 else ""
+        said.append(
+            f"{where}{FITS[str(fit)]}: {signed(found.estimate, 2)} ({signed(found.low, 2)} to {signed(found.high, 2)})"
+        )
+    return f" Rank correlation of accuracy with Δ + γ over the cells, 95 % interval by Fisher's z: {'; '.join(said)}."
+
+
+FIGURE = Figure(
+    name="partial",
+    title="Partial labels: accuracy over unreliability and ambiguity",
+    how_to_read="Bright cells teach well. The condition Δ + γ < 1 holds on the lower left of the red line; a student "
+    "can do poorly there for want of rows, so the last panel asks whether its gap to true labels closes as rows grow.",
+    needs="partial labels over a grid of unreliability and ambiguity, with students of each",
+    collect=collect,
+    draw=draw,
+    caption=caption,
+)

@@ -1,0 +1,289 @@
+"""Incomplete supervision: pseudo-labels from round to round, and the measured map from one round to the next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from biasvar.analysis.comparison import jackknife_interval, mean_interval, paired_mean_difference
+from biasvar.report import sources, style
+from biasvar.report.changes import each
+from biasvar.report.figure import Figure, signed, sizes
+from biasvar.report.sources import conditions_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+
+    from biasvar.records import Run
+
+COLUMNS = [
+    "run", "part", "series", "labelled", "arm", "round", "replica", "before", "after", "estimate", "low", "high",
+    "stderr", "n_replicas", "n", "moved",
+]  # fmt: skip
+ACCURACY, TRUTH, REPLICA, MEAN, GAIN, SLOPE = "students", "true labels", "replica", "mean", "gain", "slope"
+COLORS = ("#d55e00", "#0072b2", "#009e73", "#9c4fb3", "#a87400", "#56b4e9")
+MARKERS = "osD^vP"
+STILL = 0.0005  # the narrowest half width of a close-up
+
+
+def collect(runs: list[Run]) -> pd.DataFrame:
+    """Accuracy of students by round, and pseudo-labels' accuracy before and after each round."""
+    return pd.DataFrame([row for run in runs for row in _of_run(run)], columns=COLUMNS)
+
+
+def _of_run(run: Run) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for chain in chains(run):
+        found += _of_chain(run, chain)
+    truth = sources.truth_arm(run)
+    if found and truth is not None:
+        about = {"run": run.name, "part": TRUTH, "arm": truth, "series": style.arm_label(run, truth)}
+        found.append({**about, "n": sources.test_rows(run), **sources.level(run, truth)})
+    return found
+
+
+def chains(run: Run) -> list[list[str]]:
+    """The arms of each series of rounds: one of few labels, then one taught by the students of the one before."""
+    arms = sources.finished(run)
+    after: dict[str, list[str]] = {}
+    for arm in arms:
+        said = sources.source(run, arm)
+        if said["kind"] == "student":
+            after.setdefault(str(said["arm"]), []).append(arm)
+    found: list[list[str]] = []
+
+    def follow(path: list[str]) -> None:
+        taught = after.get(path[-1], [])
+        for arm in taught:
+            follow([*path, arm])
+        if not taught and len(path) > 1:
+            found.append(path)
+
+    for arm in arms:
+        said = sources.source(run, arm)
+        if said["kind"] == "label" and said.get("labelled"):
+            follow([arm])
+    return found
+
+
+def _of_chain(run: Run, chain: list[str]) -> list[dict[str, Any]]:
+    labelled = int(sources.source(run, chain[0])["labelled"])
+    # Rounds of one start that differ otherwise (soft or hard, say) are named by their last arm.
+    several = sum(other[0] == chain[0] for other in chains(run)) > 1
+    series = style.arm_label(run, chain[-1] if several else chain[0])
+    about = {"run": run.name, "series": series, "labelled": labelled}
+    n = sources.test_rows(run)
+    found = [
+        {**about, "part": ACCURACY, "arm": arm, "round": i, "n": n, **sources.level(run, arm)}
+        for i, arm in enumerate(chain)
+    ]
+    answers = pseudo_accuracy(run, chain)
+    if answers is None:
+        return found
+    values, rows = answers
+    for i in range(len(values) - 1):
+        step = {**about, "round": i + 1, "n": rows}
+        before, after = values[i], values[i + 1]
+        moved = int((before != after).sum())
+        pairs = enumerate(zip(before, after, strict=True))
+        found += [{**step, "part": REPLICA, "replica": r, "before": a, "after": b} for r, (a, b) in pairs]
+        means = {"before": float(before.mean()), "after": float(after.mean())}
+        found.append({**step, "part": MEAN, **means, **sources.numbers(mean_interval(after))})
+        gain = sources.numbers(paired_mean_difference(after, before))
+        found.append({**step, "part": GAIN, **means, "moved": moved, **gain})
+    if np.ptp(values[0]) > 0 and len(values[0]) > 3:
+        whole, deleted = _slope(values[0], values[1]), _deleted_slopes(values[0], values[1])
+        interval = sources.numbers(jackknife_interval(whole, deleted))
+        found.append({**about, "part": SLOPE, "round": 1, "n": rows, **interval})
+    return found
+
+
+def pseudo_accuracy(run: Run, chain: list[str]) -> tuple[np.ndarray, int] | None:
+    """Accuracy on the pool's unlabelled rows of what each round but the last taught the next, (rounds, R), and n.
+
+    The last students' own comes from their record of the training rows, where there is one.
+    """
+    first = run.soft_labels(str(run.arm(chain[0])["soft_label"]))
+    free = ~(first.values != 0).any(axis=-1)
+    if first.values.ndim != 2 or not free.any():
+        return None
+    found = []
+    for arm in chain[1:]:
+        stored = run.soft_labels(str(run.arm(arm)["soft_label"]))
+        values = stored.values if stored.values.ndim == 3 else stored.values[None]
+        found.append((values[:, free].argmax(axis=-1) == stored.labels[free]).mean(axis=1))
+    last = _recorded(run, chain[-1], first.sample_ids[free])
+    if last is not None and len(last) == len(found[0]):
+        found.append(last)
+    return (np.stack(found), int(free.sum())) if len(found) > 1 else None
+
+
+def _recorded(run: Run, arm: str, ids: np.ndarray) -> np.ndarray | None:
+    if (arm, "train", "clean") not in run.recorded():
+        return None
+    last = run.record_epochs(arm, "train", "clean")[-1]
+    columns = ["sample_id", "replica", "label", "student_prediction"]
+    frame = run.records(columns, epochs=last, samples=ids, arm=arm, split="train", view="clean")
+    right = (frame["student_prediction"] == frame["label"]).groupby(frame["replica"])
+    counts = right.size().to_numpy()
+    return right.mean().to_numpy(dtype=float) if len(counts) and (counts == len(ids)).all() else None
+
+
+def _slope(before: np.ndarray, after: np.ndarray) -> float:
+    return float(np.cov(before, after)[0, 1] / np.var(before, ddof=1))
+
+
+def _deleted_slopes(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    kept = ~np.eye(len(before), dtype=bool)
+    return np.array([_slope(before[one], after[one]) for one in kept])
+
+
+def draw(frame: pd.DataFrame) -> Drawing:
+    """For each run: students by round, the map between rounds, and a close-up of the map for each number of labels."""
+    runs = list(dict.fromkeys(frame["run"]))
+    figure = style.new_figure(height=5.7 * len(runs))
+    for block, run in zip(figure.subfigures(len(runs), 1, squeeze=False)[:, 0], runs, strict=True):
+        part = frame[frame["run"] == run]
+        names = list(dict.fromkeys(part.loc[part["part"] == ACCURACY, "series"]))
+        looks = {name: (COLORS[i % 6], MARKERS[i % 6]) for i, name in enumerate(names)}
+        close = [name for name in names if ((part["series"] == name) & (part["part"] == GAIN)).any()][:4]
+        top, bottom = block.subfigures(2, 1, height_ratios=[3.5, 2.2]) if close else (block, None)
+        first, second = top.subplots(1, 2)
+        handles = _by_round(first, part, looks)
+        first.set_title((f"{run}: " if len(runs) > 1 else "") + "Students by round")
+        _map(second, part, looks)
+        top.legend(handles=handles, loc="outside lower left", ncols=5, columnspacing=1.2)
+        if bottom is not None:
+            axes = np.atleast_1d(bottom.subplots(1, len(close)))
+            for ax, name in zip(axes, close, strict=True):
+                _close_up(ax, part[part["series"] == name], *looks[name])
+                ax.set_title(name, weight="normal")
+            bottom.supxlabel("pseudo-labels' accuracy before (%)", fontsize=9.5)
+            axes[0].set_ylabel("after (%)")
+    return figure
+
+
+def _by_round(ax: Axes, part: pd.DataFrame, looks: dict[str, tuple[str, str]]) -> list[Any]:
+    from matplotlib.patches import Patch
+
+    handles: list[Any] = []
+    for name, (color, marker) in looks.items():
+        one = part[(part["series"] == name) & (part["part"] == ACCURACY)]
+        ax.fill_between(one["round"], 100 * one["low"], 100 * one["high"], color=color, alpha=0.15, linewidth=0)
+        handles += ax.plot(one["round"], 100 * one["estimate"], color=color, marker=marker, label=name)
+    for row in each(part[part["part"] == TRUTH]):
+        ax.axhspan(100 * row.low, 100 * row.high, color=style.FAINT, linewidth=0)
+        handles.append(Patch(color=style.FAINT, label="all true labels"))
+    ax.set_xticks(range(int(part["round"].max()) + 1))
+    ax.set_xlabel("round (0: the labels alone)")
+    ax.set_ylabel("test accuracy (%)")
+    return handles
+
+
+def _map(ax: Axes, part: pd.DataFrame, looks: dict[str, tuple[str, str]]) -> None:
+    there = part[part["part"].isin([REPLICA, MEAN])]
+    if there.empty:
+        ax.set_axis_off()
+        return
+    low, high = 100 * there[["before", "after"]].min().min() - 3, 100 * there[["before", "after"]].max().max() + 3
+    ax.plot([low, high], [low, high], color=style.MUTED, linewidth=1.0, zorder=1)
+    for name, (color, marker) in looks.items():
+        one = there[there["series"] == name]
+        small, large = one[one["part"] == REPLICA], one[one["part"] == MEAN]
+        ax.plot(100 * small["before"], 100 * small["after"], marker, color=color, markersize=3, alpha=0.45)
+        ax.plot(
+            100 * large["before"], 100 * large["after"], marker, color=color, markersize=7, markeredgecolor="white",
+            markeredgewidth=0.6, zorder=4,
+        )  # fmt: skip
+    ax.set_xlim(low, high)
+    ax.set_ylim(low, high)
+    ax.set_aspect("equal")
+    ax.set_title("The map from round to round")
+    ax.set_xlabel("pseudo-labels' accuracy before (%)")
+    ax.set_ylabel("after (%)")
+
+
+def _close_up(ax: Axes, part: pd.DataFrame, color: str, marker: str) -> None:
+    """The cobweb of the means, large: bars are intervals of what a round gains."""
+    gains = part[part["part"] == GAIN].sort_values("round")
+    before, after = 100 * gains["before"].to_numpy(), 100 * gains["after"].to_numpy()
+    path = np.array([[before[0], before[0]]])
+    for a, b in zip(before, after, strict=True):
+        path = np.vstack([path, [[a, b], [b, b]]])
+    ax.plot(path[:, 0], path[:, 1], color=color, linewidth=0.9, alpha=0.7)
+    for x, row in zip(before, each(gains), strict=True):
+        ends = [100 * (row.before + row.low), 100 * (row.before + row.high)]
+        ax.plot([x, x], ends, color=color, linewidth=1.5, alpha=0.6, solid_capstyle="butt")
+    ax.plot(before, after, marker, color=color, markersize=5, markeredgecolor="white", markeredgewidth=0.4, zorder=4)
+    bars = 100 * np.concatenate([gains["before"] + gains["low"], gains["before"] + gains["high"]])
+    values = np.concatenate([before, after, bars[np.isfinite(bars)]])
+    middle = (values.min() + values.max()) / 2
+    half = 1.12 * max(100 * STILL, (values.max() - values.min()) / 2)
+    ends = [middle - half, middle + half]
+    ax.plot(ends, ends, color=style.MUTED, linewidth=1.0, zorder=1)
+    ax.set_xlim(*ends)
+    ax.set_ylim(*ends)
+    ax.set_aspect("equal")
+    ax.locator_params(nbins=3)
+
+
+def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """n, what the map is, where it meets the diagonal, with intervals."""
+    students, gains = frame[frame["part"] == ACCURACY], frame[frame["part"] == GAIN]
+    replicas = sizes(int(n) for n in students["n_replicas"].unique())
+    text = (
+        f"Left: accuracy on n = {sizes(int(n) for n in students['n'].unique())} test rows by round, means over "
+        f"{replicas} replicas with 95 % t intervals; in each round a new student learns from the few labels and from "
+        "what the student of the round before says of the pool's other rows. "
+    )
+    if len(gains):
+        text += (
+            "Right: accuracy of those pseudo-labels before and after a round, on the pool's "
+            f"{sizes(int(n) for n in gains['n'].unique())} rows without a label; small: replicas, large: means, line: "
+            "no change. Below: the means close up, with the steps from round to round; bars: 95 % t interval of what a "
+            f"round adds, paired by replica. {_crossings(frame)} "
+        )
+    return text + conditions_of(frame, runs)
+
+
+def _crossings(frame: pd.DataFrame) -> str:
+    """Where each series stays: the last gain and level with intervals, and how level depends on where it began."""
+    said = []
+    for (run, name), part in frame.groupby(["run", "series"], sort=False):
+        gains = part[part["part"] == GAIN].sort_values("round")
+        if gains.empty:
+            continue
+        last = gains.iloc[-1]
+        level = part[(part["part"] == MEAN) & (part["round"] == last["round"])].iloc[0]
+        where = f"{100 * level['estimate']:.1f} % ({100 * level['low']:.1f} to {100 * level['high']:.1f})"
+        added = f"{signed(100 * last['estimate'], 2)} points"
+        if last["moved"]:
+            added += f" ({signed(100 * last['low'], 2)} to {signed(100 * last['high'], 2)})"
+            crosses = last["low"] <= 0 <= last["high"]
+            text = f"{name}: {'on' if crosses else 'not yet on'} the line at {where}, the last round adding {added}"
+        else:
+            text = f"{name}: on the line at {where}, where no replica moves any more"
+        slope = part[part["part"] == SLOPE]
+        for row in each(slope):
+            text += f"; slope over replicas {row.estimate:.2f} ({row.low:.2f} to {row.high:.2f})"
+        said.append((f"{run}, " if frame["run"].nunique() > 1 else "") + text)
+    slopes = (
+        " (Slope: of the first step; 1 means that a replica keeps the level it began with, so that every level is a "
+        "fixed point and none draws the others to it.)"
+    )
+    return ". ".join(said) + "." + (slopes if (frame["part"] == SLOPE).any() else "")
+
+
+FIGURE = Figure(
+    name="rounds",
+    title="Few labels: pseudo-labels from round to round",
+    how_to_read="Above the line a round makes the pseudo-labels better, below it worse; where the map meets the line, "
+    "rounds change nothing more.",
+    needs="arms of few labels, each followed by rounds that learn from the students before",
+    collect=collect,
+    draw=draw,
+    caption=caption,
+)

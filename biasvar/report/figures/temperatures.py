@@ -1,0 +1,122 @@
+"""The share of regularization samples against the temperature, by every criterion, and the students' accuracy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from biasvar.analysis.comparison import mean_interval
+from biasvar.records.schema import CRITERIA
+from biasvar.report import cache, settings, style
+from biasvar.report.families import Series, series
+from biasvar.report.figure import Figure, conditions_in, sizes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+    from biasvar.records import Run
+
+TITLES = {
+    "opposing": "opposing: b > |a|",
+    "literal": "literal: b > a",
+    "magnitude": "magnitude: |b| > |a|",
+    "norm": "norm: ‖b‖ > ‖a‖",
+    "accuracy": "Student's accuracy",
+}
+
+
+def collect(runs: list[Run]) -> pd.DataFrame:
+    """One row per run, arm and quantity: the share by each criterion, a mean over recorded epochs, and accuracy."""
+    found = [row for run in runs for one in _series(run) for row in _of_series(run, one)]
+    return style.styled(pd.DataFrame(found, columns=settings.COLUMNS), runs)
+
+
+def _series(run: Run) -> list[Series]:
+    return [one for one in series(run, "temperature") if run.arm(one.reference).get("loss") == "distillation"]
+
+
+def _of_series(run: Run, one: Series) -> list[dict[str, Any]]:
+    metrics = cache.metrics(run)
+    there = metrics[metrics["arm"].isin(one.arms) & (metrics["split"] == "train") & (metrics["view"] == "augmented")]
+    counted = there[there["share_opposing"].notna()]
+    recorded = [set(counted.loc[counted["arm"] == arm, "epoch"]) for arm in one.arms]
+    common = set.intersection(*recorded)  # every arm at the same epochs, whatever else it recorded
+    if not common:
+        return []
+    found = []
+    for arm, value in zip(one.arms, one.values, strict=True):
+        part = counted[(counted["arm"] == arm) & counted["epoch"].isin(common)]
+        for criterion in CRITERIA:
+            shares = part.groupby("replica")[f"share_{criterion}"].mean().dropna()
+            if shares.empty:
+                continue
+            interval = mean_interval(shares)
+            bounds = {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
+            counts = {"stderr": interval.stderr, "n_replicas": interval.n, "n": int(part["n"].iloc[0])}
+            where = {"split": "train", "epochs": len(common), "quantity": criterion}
+            found.append({**settings.about(run, one, arm, value), **bounds, **counts, **where})
+        accuracy = settings.accuracy_row(run, one, arm, value)
+        found += [accuracy] if accuracy else []
+    return found
+
+
+def draw(frame: pd.DataFrame) -> Drawing:
+    """For each run four small panels of shares and a tall one of accuracy."""
+    runs, styles = list(dict.fromkeys(frame["run"])), settings.looks(frame)
+    figure = style.new_figure(height=0.75 + 3.9 * len(runs))
+    blocks: Any = figure.subfigures(len(runs), 1, squeeze=False)
+    for block, run in zip(blocks[:, 0], runs, strict=True):
+        mine = frame[frame["run"] == run]
+        if len(runs) > 1:
+            block.suptitle(run, weight="bold", fontsize=10.5, x=0.01, ha="left")
+        grid = block.add_gridspec(2, 3, width_ratios=(1, 1, 1.25))
+        for place, name in enumerate([*CRITERIA, "accuracy"]):
+            part = mine[mine["quantity"] == name]
+            if part.empty:
+                continue
+            spec = grid[:, 2] if name == "accuracy" else grid[place // 2, place % 2]
+            ax = block.add_subplot(spec)
+            settings.lines(ax, part, styles)
+            ax.set_title(TITLES[name], fontsize=9.5)
+            if name == "accuracy":
+                ax.set_ylabel(f"accuracy, {part['split'].iloc[0]} rows (%)")
+            elif place % 2 == 0:
+                ax.set_ylabel("% of rows")
+            if place > 1:
+                ax.set_xlabel("temperature τ")
+    figure.legend(handles=settings.handles(styles), loc="outside lower left", ncols=3, handlelength=2.6)
+    return figure
+
+
+def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """n, what differs and what does not, epochs, intervals, teacher regimes, failures, draw and data."""
+    shares, accuracy = frame[frame["quantity"] != "accuracy"], frame[frame["quantity"] == "accuracy"]
+    regimes = "; ".join(style.regime_label(name) for name in dict.fromkeys(frame["regime"]))
+    held_out = (
+        f" Accuracy on n = {sizes(accuracy['n'])} {accuracy['split'].iloc[0]} rows after the last epoch."
+        if len(accuracy)
+        else ""
+    )
+    return (
+        f"Each line is KD from one teacher ({regimes}) at several temperatures, all else equal "
+        f"({settings.held(frame)}; one learning rate). Shares of the n = {sizes(shares['n'])} rows of each replica's "
+        "draw, counted before each update in the augmented view, as the mean over the "
+        f"{sizes(shares['epochs'])} epochs that all arms of the "
+        "line recorded, each arm scored against its own teacher at its own temperature; a is the bias gradient, b the "
+        f"variance gradient.{held_out} Bars: 95 % t intervals over replicas. The vertical axes differ."
+        f"{settings.failures(frame)} {conditions_in(frame, runs)}"
+    )
+
+
+FIGURE = Figure(
+    name="temperatures",
+    title="Regularization samples against the temperature",
+    how_to_read="The four small panels count the same samples by four readings of the definition; where they disagree "
+    "on the direction, nothing can be said of it without naming the reading. The paper compares counts only within one "
+    "temperature, so read a difference between lines at one temperature, not the course of a line, as its claim.",
+    needs="distillation arms that differ in the temperature only, with records of the training pass",
+    collect=collect,
+    draw=draw,
+    caption=caption,
+)

@@ -1,0 +1,140 @@
+"""Bias and variance of the arms that a study turns on, through training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from biasvar.analysis.comparison import interval_from
+from biasvar.report import cache, lines, style
+from biasvar.report.families import core_arms, left_out, taken_note, taken_over
+from biasvar.report.figure import Figure, conditions_in, runs_in, sizes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+    from biasvar.records import Run
+
+COLUMNS = [
+    "run", "arm", "label", "regime", "rows", "term", "epoch", "value", "low", "high", "stderr_replicas",
+    "stderr_samples", "n_replicas", "n", "failed",
+]  # fmt: skip
+ROWS = {
+    "held-out": ("test", "all", "Test rows"),
+    "member": ("train", "member", "Training rows, drawn"),
+    "nonmember": ("train", "nonmember", "Training rows, not drawn"),
+}
+TERMS = ("bias", "variance")
+SETTLED = 0.25  # of the epochs; what comes before would flatten the rest
+MOST_MARKERS = 15  # epochs; beyond, they would cover the lines
+
+
+def collect(runs: list[Run]) -> pd.DataFrame:
+    """One row per run, arm, kind of rows, term and epoch, where predictions were stored after two epochs or more."""
+    found = [
+        row for run in runs for arm in core_arms(run) if arm not in taken_over(run, runs) for row in _of_arm(run, arm)
+    ]
+    return style.styled(pd.DataFrame(found, columns=COLUMNS), runs)
+
+
+def _of_arm(run: Run, arm: str) -> list[dict[str, Any]]:
+    found = []
+    for rows, (split, membership, _) in ROWS.items():
+        epochs = cache.prediction_epochs(run, arm, split, membership)
+        for epoch in epochs if len(epochs) > 1 else []:
+            stored = cache.totals(run, arm, split, membership, epoch)
+            if stored is None or not stored[0].bias.n_samples:
+                continue
+            totals, groups = stored
+            about = {"run": run.name, "arm": arm, "label": style.arm_label(run, arm), "rows": rows, "epoch": epoch}
+            about |= {"regime": run.arm(arm).get("regime") or "none", "failed": 0}
+            for term in TERMS:
+                total = getattr(totals, term)
+                interval = interval_from(total.value, total.stderr_replicas, groups - 1, total.n_replicas)
+                bounds = {"value": interval.estimate, "low": interval.low, "high": interval.high}
+                errors = {"stderr_replicas": total.stderr_replicas, "stderr_samples": total.stderr_samples}
+                counts = {"n_replicas": total.n_replicas, "n": total.n_samples}
+                found.append({**about, "term": term, **bounds, **errors, **counts})
+    return found
+
+
+def draw(frame: pd.DataFrame) -> Drawing:
+    """For each run bias above and variance below, a column for each kind of rows."""
+    runs = list(dict.fromkeys(frame["run"]))
+    kinds = [name for name in ROWS if name in set(frame["rows"])]
+    figure = style.new_figure(height=0.85 + 4.0 * len(runs))
+    blocks: Any = figure.subfigures(len(runs), 1, squeeze=False)
+    for block, run in zip(blocks[:, 0], runs, strict=True):
+        axes = block.subplots(len(TERMS), len(kinds), squeeze=False, sharex=True, sharey="row")
+        if len(runs) > 1:
+            block.suptitle(run, weight="bold", fontsize=10.5, x=0.01, ha="left")
+        for row, term in zip(axes, TERMS, strict=True):
+            for ax, kind in zip(row, kinds, strict=True):
+                part = frame[(frame["run"] == run) & (frame["term"] == term) & (frame["rows"] == kind)]
+                _panel(ax, part, frame[(frame["run"] == run) & (frame["term"] == term)])
+                if term == TERMS[0]:
+                    ax.set_title(ROWS[kind][2], fontsize=9.5)
+                else:
+                    ax.set_xlabel("epoch")
+            row[0].set_ylabel(f"{term} (nats)")
+    handles = lines.handles(frame, markers=True)
+    figure.legend(handles=handles, loc="outside lower left", ncols=3, handlelength=2.6, columnspacing=1.6)
+    return figure
+
+
+def _panel(ax: Any, part: pd.DataFrame, scale: pd.DataFrame) -> None:
+    """One panel; `scale` holds all that its row of panels shows."""
+    if part.empty:
+        ax.set_axis_off()
+        return
+    lines.curves(ax, part, "value", markers=part["epoch"].nunique() <= MOST_MARKERS)
+    late = scale[scale["epoch"] >= SETTLED * scale["epoch"].max()]
+    values = late[["value", "low", "high"]].to_numpy(dtype=float)
+    values = values[np.isfinite(values)]
+    least = float(late["value"].min())
+    low, high = float(values.min()), float(values.max())
+    if least > 0 and high > 4 * least:  # a corrected bias may fall below 0
+        ax.set_yscale("log")
+        lines.plain_log_ticks(ax)
+        ax.set_ylim(0.93 * max(low, 0.5 * least), 1.07 * high)
+    else:
+        margin = 0.05 * (high - low) or 0.05
+        ax.set_ylim(low - margin, high + margin)
+        ax.locator_params(axis="y", nbins=5)
+    ax.locator_params(axis="x", nbins=5, integer=True)
+
+
+def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """n by kind of rows, target, correction, interval, teacher regimes, what was left out, draw and data."""
+    kinds = [name for name in ROWS if name in set(frame["rows"])]
+    said = "; ".join(f"{ROWS[name][2].lower()}, n = {sizes(frame.loc[frame['rows'] == name, 'n'])}" for name in kinds)
+    regimes = [style.regime_label(name) for name in dict.fromkeys(frame["regime"]) if name != "none"]
+    taught = f" Teachers: {'; '.join(regimes)} (marker and line)." if regimes else ""
+    training = (
+        " A training row is decomposed over the replicas that drew it or over those that did not; a teacher on all "
+        "training rows has seen it either way."
+        if len(kinds) > 1
+        else ""
+    )
+    return (
+        f"Means over samples ({said}) at the epochs after which predictions were stored, clean view, against the true "
+        "labels at temperature 1, cross-entropy in nats, corrected for the finite number of replicas. Bands: 95 % t "
+        "intervals over replicas of the jackknifed total, for these rows; the error over rows is in the CSV. The "
+        "vertical axes are fitted to what follows the first quarter of the epochs."
+        f"{taught}{training}{taken_note(runs)}{left_out(runs_in(frame, runs))} {conditions_in(frame, runs)}"
+    )
+
+
+FIGURE = Figure(
+    name="training",
+    title="Bias and variance through training",
+    how_to_read="Each line is an arm: how far its mean prediction is from the truth (bias) and how much its replicas "
+    "disagree (variance), epoch by epoch. A gap between drawn and not drawn training rows is what was learnt by heart. "
+    "A vertical axis that spans much is logarithmic, so that equal heights are equal ratios.",
+    needs="predictions stored after at least two epochs (`predictions: {epochs: ...}` in the study file)",
+    collect=collect,
+    draw=draw,
+    caption=caption,
+)

@@ -1,0 +1,58 @@
+"""Published numbers to set a run beside: read from `published.yaml`, each with where it was found."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+FILE = Path(__file__).parent / "published.yaml"
+
+
+def weighting() -> pd.DataFrame:
+    """WSL less KD and less the student alone, in percentage points, one row a published comparison that was found.
+
+    Columns: by ("authors" or "others"), who, data, pair, against ("KD" or "student alone"), difference, same_source
+    (whether both accuracies come from one source), source (of both).
+    """
+    found = []
+    for entry in _read()["weighting"]:
+        for key, against in (("kd", "KD"), ("student", "student alone")):
+            if key not in entry:
+                continue
+            first, second = str(entry["source"]), str(entry[f"{key}_source"])
+            same = first == second
+            found.append(
+                {
+                    **{name: str(entry.get(name, "")) for name in ("by", "who", "data", "pair")},
+                    "against": against,
+                    "difference": round(float(entry["wsl"]) - float(entry[key]), 6),
+                    "same_source": same,
+                    "source": first if same else f"WSL: {first}; {against}: {second}",
+                }
+            )
+    return pd.DataFrame(found)
+
+
+def smoothed_teacher() -> pd.DataFrame:
+    """KD from a smoothed teacher less KD from a plain one, in percentage points: data, pair, temperature, difference,
+    source."""
+    part = _read()["smoothed_teacher"]
+    found = []
+    for entry in part["runs"]:
+        for place, temperature in enumerate(part["temperatures"]):
+            value = float(entry["smoothed"][place]) - float(entry["plain"][place])
+            about = {name: str(entry[name]) for name in ("data", "pair")}
+            found.append({**about, "temperature": float(temperature), "difference": round(value, 6)})
+    frame = pd.DataFrame(found).assign(source=str(part["source"]))
+    return frame[frame["difference"].map(math.isfinite)]
+
+
+@lru_cache(maxsize=1)
+def _read() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    return content

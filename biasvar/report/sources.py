@@ -1,0 +1,91 @@
+"""What each arm's soft labels are made of, as the study says: how figures on biased soft labels group their arms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from biasvar.analysis.comparison import Interval, mean_interval
+from biasvar.records import Run
+from biasvar.report import cache, taught
+from biasvar.report.figure import conditions
+
+AVERAGE, CANDIDATES, SQUARED = "soft_label", "candidates", "squared_error"
+"""How students fit a soft label: cross-entropy with it, the probability of any candidate, squared error."""
+
+KINDS: dict[str, tuple[str, str, str]] = {
+    "label": ("true labels", "*", "#222222"),
+    "smoothing": ("label smoothing", "D", "#a87400"),
+    "teacher": ("teacher", "o", "#1f78c1"),
+    "bad teacher": ("teacher made bad", "X", "#d55e00"),
+    "revision": ("revised teacher", "P", "#00808a"),
+    "partial": ("partial labels", "s", "#009e73"),
+    "noise": ("additive noise", "^", "#9c4fb3"),
+    "votes": ("people's votes", "v", "#cc79a7"),
+    "random": ("chance", "h", "#6b6b6b"),
+    "student": ("students of an earlier round", "<", "#56b4e9"),
+}
+"""Name, marker and colour of every kind of soft label."""
+
+
+def source(run: Run, arm: str) -> dict[str, Any]:
+    """What the study says of the soft label that an arm's students learn from; empty if they learn from none."""
+    sources = (run.study or {}).get("soft_labels") or {}
+    found: dict[str, Any] = sources.get(run.arm(arm).get("soft_label")) or {}
+    return found
+
+
+def kind(run: Run, arm: str) -> str:
+    """The kind of an arm's soft label, one of `KINDS`: a teacher that was taught to be wrong is apart."""
+    said = source(run, arm)
+    teacher = ((run.study or {}).get("teachers") or {}).get(said.get("teacher")) or {}
+    return "bad teacher" if said.get("kind") == "teacher" and teacher.get("bad") else str(said.get("kind", ""))
+
+
+def measure(run: Run, arm: str) -> str:
+    """How an arm's students fit their soft label: `AVERAGE`, `CANDIDATES` or `SQUARED`."""
+    said = str(run.arm(arm).get("measure") or AVERAGE)
+    return said if said in (CANDIDATES, SQUARED) else AVERAGE
+
+
+def finished(run: Run) -> list[str]:
+    """The arms taught by stored soft labels alone whose students have been evaluated on test rows."""
+    frame = cache.metrics(run)
+    tested = set(frame.loc[(frame["split"] == "test") & (frame["view"] == "clean"), "arm"])
+    return [arm for arm in taught.taught_arms(run) if arm in tested and source(run, arm)]
+
+
+def truth_arm(run: Run) -> str | None:
+    """The first arm whose students learned from the true label of every row; None if there is none."""
+    for arm in finished(run):
+        said = source(run, arm)
+        if said["kind"] == "label" and not said.get("labelled") and measure(run, arm) == AVERAGE:
+            return arm
+    return None
+
+
+def test_rows(run: Run) -> int:
+    """How many test rows accuracy is over."""
+    frame = cache.metrics(run)
+    part = frame[(frame["split"] == "test") & (frame["view"] == "clean")]
+    return int(part["n"].iloc[0]) if len(part) else 0
+
+
+def level(run: Run, arm: str) -> dict[str, Any]:
+    """Mean final test accuracy over replicas with its 95 % t interval, as columns of a tidy frame."""
+    return numbers(mean_interval(taught.accuracy(run, arm).to_numpy()))
+
+
+def numbers(interval: Interval) -> dict[str, Any]:
+    """An interval as columns of a tidy frame."""
+    bounds = {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
+    return {**bounds, "stderr": interval.stderr, "n_replicas": interval.n}
+
+
+def conditions_of(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """`conditions` of those runs of a report that a figure shows; says which where it shows one of several."""
+    there = set(frame["run"])
+    shown = [run for run in runs if run.name in there]
+    only = f"Only run {shown[0].name} holds what this needs. " if len(shown) == 1 < len(runs) else ""
+    return only + conditions(shown)

@@ -1,0 +1,123 @@
+"""What an arm's students learned from, where that is soft labels alone: its indicators, and how well they ended."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from biasvar.analysis.comparison import mean_interval
+from biasvar.analysis.measured import Indicators
+from biasvar.analysis.streaming import measure_indicators
+from biasvar.records import Run
+from biasvar.records.summary import calibration_error
+from biasvar.report import cache
+
+CANDIDATES = (
+    *("delta", "gamma", "sum", "worst_class_sum", "kappa", "teacher_accuracy", "distance", "ece", "entropy"),
+    "variance_reduction",
+)
+"""What may predict the student: see `predictors`."""
+
+
+@lru_cache(maxsize=256)
+def table(run: Run, name: str) -> pd.DataFrame:
+    """Indicators of one of the run's soft labels on the rows that have one: by k < K, and of the entries above 0.
+
+    The columns of `biasvar.effectiveness`; where each replica has its own soft labels, those of all replicas together.
+    Intervals hold after a choice of the row.
+    """
+    values, labels = _rows(run, name)
+    scores = bool((values < 0).any())
+    found = _measured(values, labels, scores)
+    rows = len(found.sets)
+    return found.table(level=1 - 0.05 / rows)
+
+
+def _rows(run: Run, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """(n, C) soft labels and (n,) true labels of the rows that have one, replica after replica."""
+    stored = run.soft_labels(name)
+    values = stored.values if stored.values.ndim == 3 else stored.values[None]
+    labels = np.tile(stored.labels, len(values))
+    values = values.reshape(-1, values.shape[-1]).astype(np.float64)
+    there = (values != 0).any(axis=1)
+    return values[there], labels[there]
+
+
+def _measured(values: np.ndarray, labels: np.ndarray, scores: bool) -> Indicators:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ties are broken at random, and the caption says so
+        return measure_indicators(
+            values, labels, ks=range(1, values.shape[1]), thresholds=None if scores else [0.0], scores=scores,
+            normalize=not scores, mean_labels=False,
+        )  # fmt: skip
+
+
+def best(run: Run, name: str) -> dict[str, Any]:
+    """The row of the table with the smallest sum, as plain numbers; "k" is NaN where it is the entries above 0."""
+    found = table(run, name)
+    row = found.iloc[int(found["sum"].argmin())]
+    return {**{str(key): value for key, value in row.items()}, "kappa": float(found["kappa"].max())}
+
+
+def taught_arms(run: Run) -> list[str]:
+    """The arms whose students learned from nothing but stored soft labels."""
+    stored = run.soft_label_names
+    return [arm for arm in run.arms if run.arm(arm).get("soft_label") in stored]
+
+
+def accuracy(run: Run, arm: str) -> pd.Series[Any]:
+    """Final test accuracy by replica."""
+    frame = cache.metrics(run).query("arm == @arm and split == 'test' and view == 'clean'")
+    return frame[frame["epoch"] == frame["epoch"].max()].set_index("replica")["accuracy"]
+
+
+@lru_cache(maxsize=256)
+def predictors(run: Run, arm: str, truth: str) -> dict[str, float]:
+    """What may predict an arm's students, from its soft labels and the truth.
+
+    Args:
+        truth: the arm whose students learned from true labels.
+
+    Returns:
+        The `CANDIDATES`: delta, gamma and sum at the k with the smallest sum, the largest kappa, the share of rows
+        whose first class is the truth (ties at random), mean total variation distance to the one-hot label, expected
+        calibration error, mean entropy in nats (of scores: of their softmax), and the mean corrected variance of the
+        truth's students less that of the arm's, on test rows.
+    """
+    name = str(run.arm(arm)["soft_label"])
+    found, row = table(run, name), best(run, name)
+    values, labels = _rows(run, name)
+    scores = bool((values < 0).any())
+    soft = np.exp(values - np.logaddexp.reduce(values, axis=1, keepdims=True)) if scores else values
+    right = soft.argmax(1) == labels
+    logs = np.log(soft, out=np.zeros_like(soft), where=soft > 0)
+    mine, theirs = cache.decomposition(run, arm), cache.decomposition(run, truth)
+    reduction = math.nan
+    if mine is not None and theirs is not None:
+        reduction = theirs.totals().variance.value - mine.totals().variance.value
+    first = found[found["k"] == 1].iloc[0]
+    return {
+        **{key: float(row[key]) for key in ("delta", "gamma", "sum", "kappa")},
+        "worst_class_sum": float(found["worst_class_sum"].min()),
+        "teacher_accuracy": 1.0 - float(first["delta"]),
+        "distance": float(1.0 - soft[np.arange(len(labels)), labels].mean()),
+        "ece": float(calibration_error(soft.max(1), right)),
+        "entropy": float(-(soft * logs).sum(1).mean()),
+        "variance_reduction": reduction,
+    }
+
+
+def prediction_table(run: Run, arms: list[str], truth: str) -> pd.DataFrame:
+    """One row an arm: its soft label's `CANDIDATES`, its students' mean accuracy, the error of that and n."""
+    rows = []
+    for arm in arms:
+        interval = mean_interval(accuracy(run, arm).to_numpy())
+        about = {"arm": arm, "label": run.arm(arm).get("label") or arm, "accuracy": interval.estimate}
+        about |= {"stderr": interval.stderr, "n_replicas": interval.n}
+        rows.append({**about, **predictors(run, arm, truth)})
+    return pd.DataFrame(rows)

@@ -1,0 +1,306 @@
+"""The figures on biased soft labels: predictors, partial labels, noise, rounds, bad teachers."""
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from scipy.stats import spearmanr
+from scipy.stats import t as student_t
+
+from biasvar.analysis.theory import additive_noise_indicators
+from biasvar.records import Run, open_run
+from biasvar.report import prediction, sources, style, taught
+from biasvar.report.changes import change
+from biasvar.report.figure import Figure
+from biasvar.report.figures import bad_teacher, noise, partial, people, predictors, rounds
+from biasvar.study import resolve_study
+from biasvar.training.execute import run_study
+from tests.conftest import TINY
+from tests.report.made import make_run
+
+FIGURES = [one.FIGURE for one in (predictors, partial, noise, rounds, bad_teacher, people)]
+REPLICAS = 4
+LABELLED = 150
+
+
+def _study() -> dict[str, Any]:
+    """The digits in miniature, with soft labels of every kind that the figures look for."""
+    study = copy.deepcopy(TINY)
+    bad = {"k": 3, "punishment": 5, "rivals": 2}
+    study["teachers"] = {
+        "good": {"hidden": [16], "epochs": 6, "follow": True},
+        "bad": {"hidden": [16], "epochs": 6, "follow": True, "bad": bad},
+    }
+    soft: dict[str, Any] = {
+        "truth": {"kind": "label"},
+        "few": {"kind": "label", "labelled": LABELLED},
+        "again": {"kind": "student", "arm": "few", "labelled": LABELLED, "hard": True},
+        "third": {"kind": "student", "arm": "again", "labelled": LABELLED, "hard": True},
+        "few_partial": {"kind": "partial", "unreliability": 0.1, "ambiguity": 0.2, "labelled": LABELLED},
+        "votes": {"kind": "partial", "unreliability": 0.1, "ambiguity": 0.05},
+        "smooth": {"kind": "smoothing", "smoothing": 0.3},
+        "good": {"kind": "teacher", "teacher": "good"},
+        "bad": {"kind": "teacher", "teacher": "bad"},
+        "bad_first": {"kind": "teacher", "teacher": "bad", "hard": True},
+        "chance": {"kind": "random"},
+    }
+    for drop in (0.0, 0.4):
+        for add in (0.0, 0.2, 0.5):
+            soft[f"p_{10 * drop:.0f}_{10 * add:.0f}"] = {"kind": "partial", "unreliability": drop, "ambiguity": add}
+    for scale in (0.5, 1, 4):
+        soft[f"n_{10 * scale:.0f}"] = {"kind": "noise", "scale": scale}
+        soft[f"n_{10 * scale:.0f}_projected"] = {"kind": "noise", "scale": scale, "project": True, "redraw": True}
+    arms = {f"of_{name}" if name == "bad" else name: {"loss": "soft_label", "soft_label": name} for name in soft}
+    for name, said in soft.items():
+        if said["kind"] == "noise" and not said.get("project"):
+            arms[name]["measure"] = "squared_error"
+        if name.startswith("p_"):
+            arms[f"{name}_sets"] = {"loss": "soft_label", "soft_label": name, "measure": "candidates"}
+    arms["bad_sets"] = {"loss": "soft_label", "soft_label": "bad", "measure": "candidates", "k": 3}
+    study |= {"soft_labels": soft, "arms": {"ce": {"loss": "cross_entropy"}, **arms}, "replicas": REPLICAS}
+    study["name"] = "soft"
+    study.pop("defaults", None)
+    study["record"] = {"epochs": "last"}
+    study["predictions"] = {"epochs": "last", "train": True}
+    study["schedule"] = {"epochs": 4, "batch_size": 15}
+    return study
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The study; what it says of one partial label is then put as if three people's votes were behind it."""
+    made = run_study(resolve_study(_study()), tmp_path_factory.mktemp("soft") / "run", device="cpu")
+    path = made.directory / "study.yaml"
+    study = yaml.safe_load(path.read_text())
+    study["soft_labels"]["votes"] |= {"kind": "votes", "people": "cifar10n"}
+    path.write_text(yaml.safe_dump(study))
+    return open_run(made.directory)
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda one: one.name)
+def test_draws_one_run_and_two_beside_one_without(figure: Figure, run: Run, tmp_path: Path) -> None:
+    other = Run(run.directory, {**run.manifest, "name": "again"})
+    made = make_run(tmp_path / "made", samples=40).run
+    for runs in ([run], [run, other, made]):
+        frame = figure.collect(runs)
+        assert set(frame["run"]) == {one.name for one in runs} - {"made"}
+        with style.context():
+            drawing = figure.draw(frame)
+            style.save(drawing, tmp_path / "figure.png", "png")  # a layout that does not fit warns, which is an error
+        caption = figure.caption(frame, runs)
+        assert "nan" not in caption.lower()
+        assert f"{REPLICAS} replicas" in caption
+    assert (tmp_path / "figure.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda one: one.name)
+def test_no_rows_without_soft_labels_of_the_study(figure: Figure, tmp_path: Path) -> None:
+    frame = figure.collect([make_run(tmp_path / "made", samples=40).run])
+    assert frame.empty
+    assert "run" in frame.columns
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda one: one.name)
+def test_an_unfinished_run_draws_what_it_has_or_nothing(figure: Figure, run: Run, tmp_path: Path) -> None:
+    """While a study runs, soft labels and arms are there whose students are not."""
+    directory = tmp_path / "begun"
+    directory.mkdir()
+    for path in run.directory.iterdir():
+        if path.name not in ("metrics", "predictions", "records"):
+            (directory / path.name).symlink_to(path)
+    (directory / "metrics").mkdir()
+    for arm in ("truth", "few", "of_bad"):
+        for part in ("metrics", "predictions"):
+            (directory / part).mkdir(exist_ok=True)
+            (directory / part / f"arm={arm}").symlink_to(run.directory / part / f"arm={arm}")
+    begun = open_run(directory)
+    frame = figure.collect([begun])
+    if figure.name == "bad_teacher":
+        with style.context():
+            figure.draw(frame)
+        figure.caption(frame, [begun])
+    else:
+        assert frame.empty
+
+
+def test_the_arms_that_are_compared(run: Run) -> None:
+    truth, arms = prediction.compared_arms(run)
+    assert truth == "truth"
+    left_out = {"truth", "few", "again", "third", "few_partial", "bad_sets", "n_10", "p_0_2_sets", "ce"}
+    assert not left_out & set(arms)
+    assert {"smooth", "good", "of_bad", "bad_first", "chance", "p_4_5", "n_10_projected"} <= set(arms)
+    assert [sources.kind(run, arm) for arm in ("good", "of_bad", "chance")] == ["teacher", "bad teacher", "random"]
+
+
+def test_ranking_is_spearmans_and_its_lead_is_that_over_accuracy(run: Run) -> None:
+    frame = predictors.collect([run])
+    table = predictors.ranking_table(frame).set_index("candidate")
+    points = frame[frame["part"] == predictors.SOFT_LABEL]
+    for name, row in table.iterrows():
+        expected = spearmanr(points[name].astype(float), points["accuracy"].astype(float)).statistic
+        assert row["rho"] == pytest.approx(expected)
+        assert row["low"] <= row["size"] + 1e-12
+        assert row["high"] <= 1.0 + 1e-12
+        if name != "teacher_accuracy":
+            assert row["versus"] == pytest.approx(row["size"] - table.loc["teacher_accuracy", "size"])
+    assert table["size"].is_monotonic_decreasing
+    assert math.isnan(table.loc["teacher_accuracy", "versus"])
+    accuracy = points.set_index("arm").loc["smooth"]
+    assert accuracy["accuracy"] == pytest.approx(taught.accuracy(run, "smooth").mean())
+
+
+def _made_candidates(n: int, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    accuracy = rng.random(n)
+    frame = pd.DataFrame({name: rng.random(n) for name in prediction.NAMES})
+    return frame.assign(sum=-accuracy + 0.01 * rng.random(n), accuracy=accuracy, ece=0.5)
+
+
+def test_bootstrap_finds_the_candidate_that_predicts_and_covers_none_that_does_not() -> None:
+    table = prediction.ranking(_made_candidates(40, 0), resamples=300).set_index("candidate")
+    assert table.index[0] == "sum"
+    assert table.loc["sum", "rho"] < -0.99
+    assert table.loc["sum", "versus_low"] > 0
+    assert table.loc["entropy", "low"] < 0.25 < 0.6 < table.loc["sum", "low"]
+    assert "ece" not in table.index  # it does not vary
+    covered = [
+        row["low"] <= 0 for seed in range(20)
+        for name, row in prediction.ranking(_made_candidates(30, seed), resamples=200)
+        .set_index("candidate").iterrows() if name == "entropy"
+    ]  # fmt: skip
+    assert np.mean(covered) > 0.7
+
+
+def test_partial_cells_hold_realised_indicators_and_accuracy(run: Run) -> None:
+    frame = partial.collect([run])
+    cells = frame[frame["part"] == partial.CELL].set_index("arm")
+    assert len(cells) == 12
+    row = cells.loc["p_4_2"]
+    stored = run.soft_labels("p_4_2")
+    right = stored.values[np.arange(len(stored.labels)), stored.labels] > 0
+    assert row["delta"] == pytest.approx(1 - right.mean())
+    assert row["delta_low"] < row["delta"] < row["delta_high"]
+    shares = [
+        (stored.values[stored.labels == c, j] > 0).mean() for c in range(10) for j in range(10) if j != c
+    ]  # fmt: skip
+    assert row["gamma"] == pytest.approx(max(shares))
+    # An empty set becomes all labels: nothing is dropped for good where nothing is added.
+    assert cells.loc["p_4_0", "delta"] == 0.0
+    assert cells.loc["p_4_0", "gamma"] > 0.3
+    accuracy = taught.accuracy(run, "p_4_2_sets")
+    half = student_t.ppf(0.975, REPLICAS - 1) * accuracy.std() / math.sqrt(REPLICAS)
+    assert cells.loc["p_4_2_sets", "high"] == pytest.approx(accuracy.mean() + half)
+
+
+def test_partial_gap_is_paired_with_as_many_true_labels(run: Run) -> None:
+    gaps = partial.collect([run]).query("part == 'gap'")
+    assert gaps["labelled"].tolist() == [LABELLED]
+    expected = taught.accuracy(run, "few") - taught.accuracy(run, "few_partial")
+    assert gaps["estimate"].iloc[0] == pytest.approx(expected.mean())
+    assert gaps["stderr"].iloc[0] == pytest.approx(expected.std() / math.sqrt(REPLICAS))
+
+
+def test_noise_measures_raw_scores_at_the_k_of_the_formula(run: Run) -> None:
+    frame = noise.collect([run])
+    measured = frame[(frame["part"] == noise.MEASURED) & (frame["scale"] == 1)].set_index("quantity")
+    sums = [sum(additive_noise_indicators(10, k, 1.0)) for k in range(1, 10)]
+    assert measured.loc["sum", "k"] == int(np.argmin(sums)) + 1
+    delta, _ = additive_noise_indicators(10, int(measured.loc["delta", "k"]), 1.0)
+    assert measured.loc["delta", "low"] < delta < measured.loc["delta", "high"]
+    assert set(frame.loc[frame["part"] == noise.STUDENT, "fit"]) == {noise.RAW, noise.PROJECTED}
+    projected = frame[(frame["part"] == noise.STUDENT) & (frame["fit"] == noise.PROJECTED)]
+    assert set(projected["drawn"]) == {noise.REDRAWN}
+
+
+def test_rounds_follow_pseudo_labels_and_end_with_the_last_students(run: Run) -> None:
+    assert rounds.chains(run) == [["few", "again", "third"]]
+    found = rounds.pseudo_accuracy(run, ["few", "again", "third"])
+    assert found is not None
+    values, n = found
+    free = ~(run.soft_labels("few").values != 0).any(axis=1)
+    assert (values.shape, n) == ((3, REPLICAS), int(free.sum()))
+    # What a round teaches the next is what its students' record says of the same rows.
+    ids = run.soft_labels("few").sample_ids[free]
+    recorded = rounds._recorded(run, "again", ids)
+    assert recorded is not None
+    assert recorded.tolist() == pytest.approx(values[1].tolist())
+    frame = rounds.collect([run])
+    gains = frame[frame["part"] == rounds.GAIN]
+    assert gains["estimate"].tolist() == pytest.approx(np.diff(values, axis=0).mean(axis=1).tolist())
+    slope = frame[frame["part"] == rounds.SLOPE].iloc[0]
+    assert slope["estimate"] == pytest.approx(np.polyfit(values[0], values[1], 1)[0])
+
+
+def test_rounds_that_no_longer_move_are_called_fixed(run: Run) -> None:
+    frame = rounds.collect([run])
+    still = frame.copy()
+    last = (still["part"] == rounds.GAIN) & (still["round"] == still["round"].max())
+    still.loc[last, ["estimate", "low", "high", "stderr", "moved"]] = 0.0
+    assert "no replica moves any more" in rounds.caption(still, [run])
+    still.loc[last, ["estimate", "low", "high", "moved"]] = [0.02, 0.01, 0.03, 4]
+    assert "not yet on the line" in rounds.caption(still, [run])
+
+
+def test_bad_teacher_holds_every_epoch_and_the_changes_against_true_labels(run: Run) -> None:
+    frame = bad_teacher.collect([run])
+    epochs = run.teacher_epochs("bad")
+    assert epochs is not None
+    kept = epochs[(epochs["split"] == "test") & (epochs["k"] == 3)]
+    drawn = frame[(frame["part"] == bad_teacher.TEACHER) & (frame["teacher"] == "bad")]
+    for quantity, column in (("accuracy", "accuracy"), ("delta", "unreliability"), ("gamma", "ambiguity")):
+        part = drawn[drawn["quantity"] == quantity]
+        assert part["estimate"].tolist() == pytest.approx(kept[column].tolist())
+    last = drawn[drawn["quantity"] == "gamma"].iloc[-1]
+    assert last["low"] < last["estimate"] <= last["high"]
+    ends = frame[(frame["part"] == bad_teacher.STUDENT) & (frame["arm"] == "of_bad")].set_index("quantity")
+    moved = change(run, "of_bad", "truth")
+    assert moved is not None
+    assert ends.loc["variance", "estimate"] == moved.totals.variance.value
+    half = student_t.ppf(0.975, REPLICAS - 1) * moved.totals.bias.stderr_replicas
+    assert ends.loc["bias", "high"] == pytest.approx(moved.totals.bias.value + half)
+    sets = frame[(frame["arm"] == "bad_sets") & (frame["part"] == bad_teacher.STUDENT)].iloc[0]
+    table = taught.table(run, "bad")
+    assert sets["sum"] == table.loc[table["k"] == 3, "sum"].iloc[0]
+    assert {"truth", "good", "bad_first", "chance"} <= set(frame["arm"].dropna())
+    assert "few" not in set(frame["arm"].dropna())
+
+
+def test_people_bins_rows_by_what_the_votes_say(run: Run) -> None:
+    frame = people.collect([run])
+    assert set(frame["arm"]) == {"truth", "votes", "smooth"}
+    entropy = people.human_entropy(run, "votes")
+    candidates = (run.soft_labels("votes").values > 0).sum(axis=1)
+    assert entropy.to_numpy() == pytest.approx(np.log(candidates), abs=1e-6)
+    found = run.decomposition("votes", split="train", membership="nonmember").corrected()
+    ids = run.predictions("votes", split="train", membership="nonmember").sample_ids
+    agreed = entropy.reindex(ids).to_numpy() < 1e-6
+    totals = found.totals(agreed)
+    rows = frame[(frame["arm"] == "votes") & (frame["part"] == people.BY_ENTROPY)]
+    first = rows[rows["quantity"] == "bias"].iloc[0]
+    assert (first["entropy"], first["n"]) == (pytest.approx(0.0, abs=1e-6), totals.bias.n_samples)
+    assert first["estimate"] == pytest.approx(totals.bias.value)
+    errors = math.hypot(totals.bias.stderr_replicas, totals.bias.stderr_samples)
+    assert first["high"] - first["estimate"] == pytest.approx(student_t.ppf(0.975, REPLICAS - 1) * errors)
+
+
+def test_many_entropies_are_put_into_like_sized_bins() -> None:
+    entropy = np.random.default_rng(0).random(1000)
+    counts = np.bincount(people.bins_of(entropy))
+    assert counts.tolist() == [200] * 5
+    mostly_agreed = np.where(np.arange(1000) < 700, 0.0, entropy)
+    assert np.bincount(people.bins_of(mostly_agreed))[0] == 700
+
+
+def test_half_the_page_can_be_read(run: Run) -> None:
+    """No text of any figure is smaller than nine points."""
+    for figure in FIGURES:
+        with style.context():
+            drawing = figure.draw(figure.collect([run]))
+            style.lay_out(drawing)
+            texts = drawing.findobj(lambda artist: hasattr(artist, "get_fontsize") and bool(artist.get_text()))
+        assert min(text.get_fontsize() for text in texts) >= 9.0
