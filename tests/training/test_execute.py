@@ -324,10 +324,10 @@ def test_rates_are_chosen_on_the_validation_split_and_the_grid_is_kept(tmp_path,
 
 def test_ctrl_c_leaves_a_run_that_resumes(tmp_path, tiny_study):
     """The command line, interrupted by a signal, then run again."""
-    tiny_study["schedule"]["epochs"] = 200
-    tiny_study["evaluate_every"] = tiny_study["checkpoint_every"] = 50
+    tiny_study["schedule"]["epochs"] = 400  # seconds, so that the signal comes before the end on a busy machine too
+    tiny_study["evaluate_every"] = tiny_study["checkpoint_every"] = 100
     tiny_study["arms"] = {name: tiny_study["arms"][name] for name in ("ce", "kd")}
-    tiny_study["record"] = {"epochs": 100}
+    tiny_study["record"] = {"epochs": 200}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(tiny_study))
     command = [sys.executable, "-m", "biasvar.run", "study.yaml", "--jobs", "1"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
