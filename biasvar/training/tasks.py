@@ -6,6 +6,7 @@ and numbers travel, results go to disk, so any executor with `submit(function, *
 
 from __future__ import annotations
 
+import io
 import json
 import multiprocessing
 import os
@@ -166,14 +167,16 @@ def train_teacher_group(name: str, number: int) -> None:
     found: list[pd.DataFrame] = []
     net = bench.train_teacher(name, replicas, partial(_follow, bench, replicas, found) if follow else None)
     if found:
-        pd.concat(found, ignore_index=True).to_parquet(epochs)
-    content = weights_file(net, replicas)
-    write_bytes(path, content)
+        content = io.BytesIO()
+        pd.concat(found, ignore_index=True).to_parquet(content)
+        write_bytes(epochs, content.getvalue())
+    weights = weights_file(net, replicas)
+    write_bytes(path, weights)
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
         if found:
             write_bytes(kept.with_suffix(".parquet"), epochs.read_bytes())
-        write_bytes(kept, content)
+        write_bytes(kept, weights)
 
 
 def _follow(bench: Workbench, replicas: Sequence[int], found: list[pd.DataFrame], net: Replicas, epoch: int) -> None:
