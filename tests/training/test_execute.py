@@ -330,7 +330,10 @@ def test_ctrl_c_leaves_a_run_that_resumes(tmp_path, tiny_study):
     tiny_study["record"] = {"epochs": 200}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(tiny_study))
     command = [sys.executable, "-m", "biasvar.run", "study.yaml", "--jobs", "1"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )  # fmt: skip
     records = tmp_path / "runs/tiny/records"
     deadline = time.monotonic() + 60
     while not records.exists() and time.monotonic() < deadline:
