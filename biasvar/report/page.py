@@ -84,7 +84,7 @@ def write_report(runs: list[Run], out: Path, *, figures: Sequence[str], formats:
     """
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"{out} is a file; name a directory for the report")
-    with _into_place(out) as folder, style.context():
+    with into_place(out) as folder, style.context():
         progress = tqdm(figures, disable=None, unit="figure", dynamic_ncols=True)
         drawn = [_figure(load(name), runs, folder, formats) for name in progress]
         claims = claims_table(runs)
@@ -159,7 +159,7 @@ def _page(runs: list[Run], drawn: list[dict[str, Any]], claims: pd.DataFrame) ->
 
 
 @contextmanager
-def _into_place(out: Path) -> Iterator[Path]:
+def into_place(out: Path) -> Iterator[Path]:
     """A temporary folder whose files move to `out` at the end; on an error nothing is left of it."""
     there = out.absolute().parent
     while not there.exists():

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
-
 from biasvar.analysis.comparison import Interval, mean_interval
 from biasvar.records import Run
 from biasvar.report import cache, taught
-from biasvar.report.figure import conditions
 
 AVERAGE, CANDIDATES, SQUARED = "soft_label", "candidates", "squared_error"
 """How students fit a soft label: cross-entropy with it, the probability of any candidate, squared error."""
@@ -81,11 +78,3 @@ def numbers(interval: Interval) -> dict[str, Any]:
     """An interval as columns of a tidy frame."""
     bounds = {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
     return {**bounds, "stderr": interval.stderr, "n_replicas": interval.n}
-
-
-def conditions_of(frame: pd.DataFrame, runs: list[Run]) -> str:
-    """`conditions` of those runs of a report that a figure shows; says which where it shows one of several."""
-    there = set(frame["run"])
-    shown = [run for run in runs if run.name in there]
-    only = f"Only run {shown[0].name} holds what this needs. " if len(shown) == 1 < len(runs) else ""
-    return only + conditions(shown)

@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from biasvar.analysis.streaming import measure_indicators
 from biasvar.records import RunWriter, write_bytes, write_json
 from biasvar.records.schema import metrics_path, prediction_path, record_path, weights_path
 from biasvar.records.writer import read_manifest
@@ -186,24 +187,15 @@ def _follow(bench: Workbench, replicas: Sequence[int], found: list[pd.DataFrame]
         logits = predict(net, bench.inputs, torch.as_tensor(ids, device=bench.device)).cpu().numpy()
         labels = bench.dataset.labels[ids]
         for r, one in zip(replicas, logits, strict=True):
-            frame = indicators_by_k(one, labels)
+            frame = _indicators_by_k(one, labels)
             found.append(frame.assign(replica=r, epoch=epoch, split=split, n=len(ids)))
 
 
-def indicators_by_k(logits: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    """Accuracy, unreliability and class-conditional ambiguity of the top-k sets of logits (n, C), for every k < C.
-
-    Delta = Pr(truth not in the set); gamma = max over classes c and others j of Pr(j in the set | c).
-    """
-    rank = np.argsort(np.argsort(-logits, axis=1, kind="stable"), axis=1)
-    classes = np.unique(labels)
-    truth = np.take_along_axis(rank, labels[:, None], 1)[:, 0]
-    rows = []
-    for k in range(1, logits.shape[1]):
-        among = np.stack([(rank[labels == c] < k).mean(0) for c in classes])
-        among[np.arange(len(classes)), classes] = 0
-        rows.append({"k": k, "unreliability": (truth >= k).mean(), "ambiguity": among.max()})
-    return pd.DataFrame(rows).assign(accuracy=(truth == 0).mean())
+def _indicators_by_k(logits: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    """Accuracy, unreliability and class-conditional ambiguity of the top-k sets of logits (n, C), for every k < C."""
+    sets = measure_indicators(logits, labels, ks=range(1, logits.shape[1]), scores=True, mean_labels=False).sets
+    rows = [{"k": counts.k, "unreliability": counts.delta, "ambiguity": counts.gamma} for counts in sets]
+    return pd.DataFrame(rows).assign(accuracy=1.0 - sets[0].delta)
 
 
 def finish_teacher(name: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from biasvar.report.card.collect import Collected, collect
 from biasvar.report.card.options import CardOptions, default_out
 from biasvar.report.card.source import Pictures, Source, open_pictures, open_source
 from biasvar.report.card.verdict import LEVEL, Verdict, to_frame, verdicts
-from biasvar.report.page import FLOATS, TEMPLATES, _into_place
+from biasvar.report.page import FLOATS, TEMPLATES, into_place
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -48,7 +48,7 @@ def write_card(options: CardOptions, formats: Sequence[str]) -> Path:
     samples = found.samples
     pictures = None if options.images is None else open_pictures(options.images, samples.ids, samples.labels)
     names = _names(source, options, pictures)
-    with _into_place(out) as folder, style.context():
+    with into_place(out) as folder, style.context():
         _Card(found, source, options, names, folder, formats).write(pictures)
     return out / "index.html"
 

@@ -12,8 +12,7 @@ from biasvar.analysis.bounds import clopper_pearson
 from biasvar.analysis.comparison import interval_from, mean_interval
 from biasvar.report import cache, rows, sources, style, taught
 from biasvar.report.changes import change, each
-from biasvar.report.figure import Figure, signed, sizes
-from biasvar.report.sources import conditions_of
+from biasvar.report.figure import Figure, conditions_in, signed, sizes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -264,7 +263,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         "interval. Filled: cross-entropy with the whole soft label; squares: the probability of any of its k most "
         "probable labels; diamonds: its first class alone. Below: after the last epoch, in brackets Δ + γ on training "
         "rows, the smallest over k, of sets at their k; bias and variance, corrected, less those of the students of "
-        f"true labels, paired by replica, 95 % jackknife t interval.{_answer(frame)} {conditions_of(frame, runs)}"
+        f"true labels, paired by replica, 95 % jackknife t interval.{_answer(frame)} {conditions_in(frame, runs)}"
     )
 
 

@@ -10,8 +10,7 @@ import pandas as pd
 from biasvar.analysis.theory import additive_noise_indicators, learnability_exponent
 from biasvar.report import sources, style, taught
 from biasvar.report.changes import each
-from biasvar.report.figure import Figure, sizes
-from biasvar.report.sources import conditions_of
+from biasvar.report.figure import Figure, conditions_in, sizes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -183,7 +182,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"{sizes(int(n) for n in students['n'].unique())} rows, means over "
         f"{sizes(int(n) for n in students['n_replicas'].unique())} replicas with 95 % t intervals; students fit the "
         "raw scores by squared error, or the scores' projection to the simplex by cross-entropy."
-        f"{_ends(students)} {conditions_of(frame, runs)}"
+        f"{_ends(students)} {conditions_in(frame, runs)}"
     )
 
 

@@ -10,8 +10,7 @@ import pandas as pd
 from biasvar.analysis.comparison import paired_mean_difference, rank_correlation
 from biasvar.report import sources, style, taught
 from biasvar.report.changes import each
-from biasvar.report.figure import Figure, signed, sizes
-from biasvar.report.sources import conditions_of
+from biasvar.report.figure import Figure, conditions_in, signed, sizes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -222,7 +221,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
             " Gap: accuracy of true labels of as many rows less that of the partial labels, paired by replica, 95 % t "
             f"interval: {ends}, where the upper bound of Δ + γ is {last['sum_high']:.2f}."
         )
-    return f"{text} {conditions_of(frame, runs)}"
+    return f"{text} {conditions_in(frame, runs)}"
 
 
 def _correlations(grid: pd.DataFrame) -> str:

@@ -11,8 +11,7 @@ import pandas as pd
 from biasvar.analysis.comparison import interval_from
 from biasvar.report import cache, rows, sources, style
 from biasvar.report.changes import each
-from biasvar.report.figure import Figure, sizes
-from biasvar.report.sources import conditions_of
+from biasvar.report.figure import Figure, conditions_in, sizes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -188,7 +187,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
             f"means over training rows of like entropy of the votes (nats: rows, {bins}); 95 % t intervals of the "
             "errors over replicas and over rows together. "
         )
-    return text + conditions_of(frame, runs)
+    return text + conditions_in(frame, runs)
 
 
 FIGURE = Figure(

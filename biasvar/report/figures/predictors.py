@@ -9,8 +9,7 @@ import pandas as pd
 from biasvar.analysis.comparison import mean_interval
 from biasvar.report import prediction, rows, sources, style, taught
 from biasvar.report.changes import each
-from biasvar.report.figure import Figure, signed, sizes
-from biasvar.report.sources import conditions_of
+from biasvar.report.figure import Figure, conditions_in, signed, sizes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -156,7 +155,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         "the pool's training rows, ties at random; best k: the smallest Δ + γ among top-k sets and the entries above "
         "0; κ the largest. Accuracy of the soft label: share of rows whose first class is the truth. Distance: total "
         "variation to one-hot truth. ECE: 15 equal-width bins. Reduction of variance: corrected, on test rows, against "
-        f"{' and '.join(dict.fromkeys(ranked['truth'].str.lower()))}. {conditions_of(frame, runs)}"
+        f"{' and '.join(dict.fromkeys(ranked['truth'].str.lower()))}. {conditions_in(frame, runs)}"
     )
 
 

@@ -10,8 +10,7 @@ import pandas as pd
 from biasvar.analysis.comparison import jackknife_interval, mean_interval, paired_mean_difference
 from biasvar.report import sources, style
 from biasvar.report.changes import each
-from biasvar.report.figure import Figure, signed, sizes
-from biasvar.report.sources import conditions_of
+from biasvar.report.figure import Figure, conditions_in, signed, sizes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -246,7 +245,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
             "no change. Below: the means close up, with the steps from round to round; bars: 95 % t interval of what a "
             f"round adds, paired by replica. {_crossings(frame)} "
         )
-    return text + conditions_of(frame, runs)
+    return text + conditions_in(frame, runs)
 
 
 def _crossings(frame: pd.DataFrame) -> str:
