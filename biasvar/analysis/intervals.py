@@ -8,7 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its two-sided interval at `level`, its standard error, and the number n of units it rests on."""
+    """An estimate with its two-sided interval at `level`, its standard error, and the number n of units it rests on.
+
+    >>> print(interval_from(0.5, 0.01, float("inf"), 100))
+    0.5 (95 % 0.4804 to 0.5196, n 100)
+    """
 
     estimate: float
     low: float
@@ -16,6 +20,9 @@ class Interval:
     stderr: float
     n: int
     level: float
+
+    def __str__(self) -> str:
+        return f"{self.estimate:.4g} ({100 * self.level:g} % {self.low:.4g} to {self.high:.4g}, n {self.n:,})"
 
 
 def interval_from(estimate: float, stderr: float, df: float, n: int, level: float = 0.95) -> Interval:

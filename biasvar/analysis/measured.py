@@ -33,7 +33,9 @@ CHOICES = {"sum": "smallest", "worst_class_sum": "smallest", "kappa": "largest",
 
 @dataclass(frozen=True, eq=False)
 class Indicator:
-    """A probability over samples with its interval, by class, and where it is worst; `float()` gives the value.
+    """A probability over samples with its interval, by class, and where it is worst.
+
+    `float()` gives the value; printed, it is the value with its interval and where it is worst.
 
     Attributes:
         value: the indicator, in [0, 1].
@@ -58,6 +60,14 @@ class Indicator:
     def __float__(self) -> float:
         return self.value
 
+    def __str__(self) -> str:
+        where = "class {}, label {}".format(*self.worst) if isinstance(self.worst, tuple) else f"{self.worst}"
+        ties = f", {self.ties:,} ties" if self.ties else ""
+        return f"{self.interval}; worst: {where}{ties}"
+
+    def __repr__(self) -> str:
+        return f"<Indicator {self}>"
+
 
 @dataclass(frozen=True, eq=False)
 class Indicators:
@@ -73,6 +83,11 @@ class Indicators:
     means: MeanLabels | None
     ties: str
     seed: int
+
+    def __repr__(self) -> str:
+        one = self.sets[0]
+        rules = ", ".join(counts.rule for counts in self.sets)
+        return f"<Indicators of {one.n:,} soft labels over {one.num_classes:,} classes: {rules}>"
 
     def counts(self, *, k: int | None = None, threshold: float | None = None) -> SetCounts:
         """The counts at one k or threshold; without either, if there is only one."""

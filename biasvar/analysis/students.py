@@ -60,6 +60,11 @@ class StudentCondition:
     rivals: np.ndarray
     class_sizes: np.ndarray
 
+    def __repr__(self) -> str:
+        worst = int(self.margins.argmin())
+        least = f"{self.margins[worst]:.4g} (class {worst}, to label {self.rivals[worst]})"
+        return f"<StudentCondition {self.per_class} class by class, least margin {least}; per sample {self.per_sample}>"
+
     @property
     def per_class(self) -> str:
         """Of all classes: "holds" if every margin is above 0 beyond its error, "fails" if one is below."""

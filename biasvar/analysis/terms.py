@@ -39,6 +39,10 @@ class Decomposition:
     deleted_variance: Array | None = None
     is_corrected: bool = False
 
+    def __repr__(self) -> str:
+        kind = f"{self.loss}, {'corrected' if self.is_corrected else 'plug-in'}"
+        return f"<Decomposition ({kind}) of {self.noise.shape[0]:,} samples; {_said(self.totals())}>"
+
     @property
     def bias_stderr(self) -> Array:
         """Jackknife error of each sample's bias over replicas, `(N,)`; NaN below 2 groups or without errors."""
@@ -119,6 +123,10 @@ class Change:
     deleted_variance: Array | None = None
     is_corrected: bool = False
 
+    def __repr__(self) -> str:
+        kind = "corrected" if self.is_corrected else "plug-in"
+        return f"<Change ({kind}) of {self.bias.shape[0]:,} samples; {_said(self.totals())}>"
+
     @property
     def bias_stderr(self) -> Array:
         """Paired jackknife error of the change of bias, `(N,)`; NaN below 2 groups or without errors."""
@@ -196,6 +204,10 @@ def paired_change(treatment: Decomposition, control: Decomposition) -> Change:
         deleted_variance=difference("deleted_variance"),
         is_corrected=treatment.is_corrected,
     )
+
+
+def _said(totals: Totals) -> str:
+    return f"{totals.bias.n_replicas} replicas: bias {totals.bias}; variance {totals.variance}"
 
 
 def _stderr(value: Array, deleted: Array | None, sizes: Array | None, least: int) -> Array:

@@ -25,6 +25,9 @@ class Estimate:
     n_replicas: int
     n_samples: int
 
+    def __str__(self) -> str:
+        return f"{self.value:.4g} ± {self.stderr_replicas:.2g} over replicas, ± {self.stderr_samples:.2g} over samples"
+
 
 @dataclass(frozen=True)
 class Totals:
