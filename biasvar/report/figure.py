@@ -39,11 +39,18 @@ class Figure:
 
 ROLES = ("main", "control", "regime")
 """The roles of arms that most figures show; a teacher sweep has a figure of its own."""
+MOST_LISTED = 40
 
 
 def arms_with_role(run: Run, roles: Iterable[str] = ROLES) -> list[str]:
     """The arms of a run that play one of the roles, in its order; an arm that says no role is a main one."""
     return [arm for arm in run.arms if (run.arm(arm).get("role") or "main") in tuple(roles)]
+
+
+def listed_arms(run: Run) -> list[str]:
+    """The arms that a figure with a row for each arm lists; those of a grid too, where it has little else to list."""
+    listed, all_of = arms_with_role(run), arms_with_role(run, (*ROLES, "grid"))
+    return all_of if len(listed) < 2 and len(all_of) <= MOST_LISTED else listed
 
 
 def failed_replicas(run: Run, arm: str) -> list[int]:

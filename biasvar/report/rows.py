@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ROW_HEIGHT = 0.195  # inches, enough for 9.5 points
+LONGEST_NOTE = 90  # characters that fit the width of a figure
 
 
 def layout(frame: pd.DataFrame) -> tuple[pd.Series, dict[str, float], float]:
@@ -113,6 +114,8 @@ def regime_handles(frame: pd.DataFrame) -> list[Any]:
     regimes = [name for name in dict.fromkeys(frame["regime"]) if set(frame["regime"]) != {"none"}]
     handles = [handle(style.regime_marker(name), style.regime_label(name)) for name in regimes]
     note = failure_note(frame)
+    if len(note) > LONGEST_NOTE:  # the caption has it
+        note = "replicas at chance or not finite (see below)"
     return [*handles, handle("o", f"† {note}", hollow=True)] if note else handles
 
 

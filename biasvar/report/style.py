@@ -156,6 +156,7 @@ _SHADES: dict[str, tuple[str, str, str]] = {
     "masked_distillation": ("#d55e00", "#d55e00", "#f2a36b"),
     "control": ("#7d7d7d", "#9a9a9a", "#b8b8b8"),
     "teacher sweep": ("#9c7a4d", "#9c7a4d", "#9c7a4d"),
+    "grid": ("#4f7ca3", "#4f7ca3", "#4f7ca3"),
 }
 _PLAIN = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#4d4d4d", "#8c6d1f")
 _MARKERS = {"none": "D", "fixed, all training rows": "o", "fixed, disjoint rows": "s", "per replica": "^"}
@@ -245,7 +246,7 @@ def _kind(run: Run, arm: str) -> str:
     """Which row of `_SHADES` an arm belongs to; "" for an arm of which nothing is known."""
     entry = run.arm(arm)
     role, loss = entry.get("role"), str(entry.get("loss") or "")
-    if role in ("control", "teacher sweep"):
+    if role in ("control", "teacher sweep", "grid"):
         return str(role)
     if loss == "distillation" and entry.get("weights_from"):
         return "distillation, stored weights"

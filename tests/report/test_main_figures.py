@@ -1,5 +1,8 @@
 """Figures 1, 2, 4 and 11 hold the numbers of the run, by other means; and how arms look."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +10,7 @@ from scipy import stats
 
 from biasvar.records import Run
 from biasvar.report import cache, describe, rows, style
-from biasvar.report.figure import conditions, reference_arms, signed
+from biasvar.report.figure import MOST_LISTED, conditions, listed_arms, reference_arms, signed
 from biasvar.report.figures import FIGURES, load
 
 
@@ -85,6 +88,43 @@ def test_curves_are_the_metrics(study_run: Run) -> None:
     assert row["n"] == 60
     training = frame[(frame["arm"] == "ls") & (frame["split"] == "train")]
     assert training["epoch"].tolist() == [1, 2, 3, 4]
+
+
+def test_two_epochs_are_no_curve(study_run: Run) -> None:
+    ends = cache.metrics(study_run).query("epoch in (1, 4)")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache, "metrics", lambda run: ends)
+        assert load("curves").collect([study_run]).empty
+
+
+def test_accuracy_above_one_is_not_on_the_axis(study_run: Run) -> None:
+    figure = load("curves")
+    frame = figure.collect([study_run])
+    frame.loc[frame["metric"] == "accuracy", ["value", "low", "high"]] = [1.0, 0.9, 1.1]
+    with style.context():
+        drawing = figure.draw(frame)
+    tops = [ax.get_ylim()[1] for ax in drawing.axes if "accuracy" in ax.get_title(loc="left")]
+    assert len(tops) == 3
+    assert max(tops) < 1.01
+
+
+def test_a_grid_is_listed_where_little_else_is() -> None:
+    def roles(*names: str) -> Any:
+        said = {f"arm{i}": {"role": name} for i, name in enumerate(names)}
+        return SimpleNamespace(arms=list(said), arm=said.__getitem__)
+
+    assert listed_arms(roles("main", "grid", "teacher sweep", "grid")) == ["arm0", "arm1", "arm3"]
+    assert listed_arms(roles("main", "control", "grid")) == ["arm0", "arm1"]
+    assert listed_arms(roles("main", *["grid"] * (MOST_LISTED - 1)))[1:]
+    assert listed_arms(roles("main", *["grid"] * MOST_LISTED)) == ["arm0"]
+
+
+def test_many_failures_are_told_in_the_caption_alone(study_run: Run) -> None:
+    frame = load("bias_variance").collect([study_run])
+    frame["failed"] = 4
+    assert len(rows.failure_note(frame)) > rows.LONGEST_NOTE
+    assert rows.regime_handles(frame)[-1].get_label().endswith("(see below)")
+    assert rows.failure_note(frame) in load("bias_variance").caption(frame, [study_run])
 
 
 @pytest.mark.parametrize("name", ["bias_variance", "accuracy", "shares", "curves"])

@@ -17,7 +17,7 @@ from biasvar.records import Run, open_run
 from biasvar.report import prediction, sources, style, taught
 from biasvar.report.changes import change
 from biasvar.report.figure import Figure
-from biasvar.report.figures import bad_teacher, noise, partial, people, predictors, rounds
+from biasvar.report.figures import accuracy, bad_teacher, noise, partial, people, predictors, rounds
 from biasvar.study import resolve_study
 from biasvar.training.execute import run_study
 from tests.conftest import TINY
@@ -268,6 +268,16 @@ def test_bad_teacher_holds_every_epoch_and_the_changes_against_true_labels(run: 
     assert sets["sum"] == table.loc[table["k"] == 3, "sum"].iloc[0]
     assert {"truth", "good", "bad_first", "chance"} <= set(frame["arm"].dropna())
     assert "few" not in set(frame["arm"].dropna())
+
+
+def test_without_cross_entropy_accuracy_is_compared_with_true_labels(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accuracy, "reference_arms", lambda run: {})
+    frame = accuracy.collect([run])
+    last = run.metrics.query("split == 'test' and view == 'clean' and epoch == 4").set_index("replica")
+    changes = last.loc[last["arm"] == "smooth", "accuracy"] - last.loc[last["arm"] == "truth", "accuracy"]
+    found = frame[(frame["arm"] == "smooth") & (frame["metric"] == "accuracy") & (frame["against"] == "true labels")]
+    assert found["estimate"].item() == pytest.approx(changes.mean())
+    assert set(frame["against"]) == {"", "true labels"}
 
 
 def test_people_bins_rows_by_what_the_votes_say(run: Run) -> None:

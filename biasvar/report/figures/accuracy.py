@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from biasvar.analysis.comparison import Interval, mean_interval, paired_mean_difference
-from biasvar.report import cache, rows, style
-from biasvar.report.figure import Figure, arms_with_role, conditions, failed_replicas, reference_arms, sizes
+from biasvar.report import cache, rows, sources, style
+from biasvar.report.figure import Figure, conditions, failed_replicas, listed_arms, reference_arms, sizes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -30,8 +30,11 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 
 def _of_run(run: Run) -> list[dict[str, Any]]:
-    values = {arm: final for arm in arms_with_role(run) if (final := _final(run, arm)) is not None}
-    controls = {name: arm for name, arm in reference_arms(run).items() if arm in values}
+    values = {arm: final for arm in listed_arms(run) if (final := _final(run, arm)) is not None}
+    references = reference_arms(run)
+    if "cross-entropy" not in references and (truth := sources.truth_arm(run)) is not None:
+        references["true labels"] = truth
+    controls = {name: arm for name, arm in references.items() if arm in values}
     found = []
     for arm, final in values.items():
         entry = run.arm(arm)

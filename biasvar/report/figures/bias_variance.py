@@ -9,7 +9,7 @@ import pandas as pd
 
 from biasvar.analysis.comparison import interval_from
 from biasvar.report import cache, rows, style
-from biasvar.report.figure import Figure, arms_with_role, conditions, failed_replicas, sizes
+from biasvar.report.figure import Figure, conditions, failed_replicas, listed_arms, sizes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -25,7 +25,7 @@ HELD_OUT = ("test", "validation")
 
 def collect(runs: list[Run]) -> pd.DataFrame:
     """One row per run, arm and term, with the 95 % interval over replicas."""
-    found = [row for run in runs for arm in arms_with_role(run) for row in _rows(run, arm)]
+    found = [row for run in runs for arm in listed_arms(run) for row in _rows(run, arm)]
     return style.styled(pd.DataFrame(found, columns=COLUMNS), runs)
 
 

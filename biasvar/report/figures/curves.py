@@ -24,18 +24,19 @@ PANELS = {
     ("test", "clean", "nll"): "Test NLL",
 }
 
+LEAST_EPOCHS = 3  # two would be a straight line
 MOST_BESIDE = 14  # arms whose names fit beside the panels; more go below
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
-    """One row per run, arm, split, metric and evaluated epoch; nothing for runs without two epochs."""
+    """One row per run, arm, split, metric and evaluated epoch; nothing for runs without three epochs."""
     parts = []
     for run in runs:
         metrics = cache.metrics(run)
         metrics = metrics[metrics["arm"].isin(arms_with_role(run, ("main",)))]
         for split, view, metric in PANELS:
             there = metrics[(metrics["split"] == split) & (metrics["view"] == view) & metrics[metric].notna()]
-            if there["epoch"].nunique() < 2:
+            if there["epoch"].nunique() < LEAST_EPOCHS:
                 continue
             part = lines.over_replicas(run, there, metric)
             parts.append(
@@ -76,7 +77,7 @@ def _block(block: Any, frame: pd.DataFrame) -> None:
             ax.set_yscale("log")
             lines.plain_log_ticks(ax)
             low = max(low, 0.9 * part["value"].min())
-        ax.set_ylim(low, high)
+        ax.set_ylim(low, min(high, 1.005) if key[2] == "accuracy" else high)
         ax.set_title(title)
         ax.set_xlabel("epoch")
         ax.locator_params(axis="x", nbins=4)
@@ -113,7 +114,7 @@ FIGURE = Figure(
     title="Training curves",
     how_to_read="Each line is an arm through its epochs. Lines that are still moving at the right end mean that the "
     "schedule was short; a training accuracy far above test means that the draw is learnt by heart.",
-    needs="metrics at two epochs or more",
+    needs="metrics at three epochs or more",
     collect=collect,
     draw=draw,
     caption=caption,
