@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -118,6 +120,8 @@ def test_bad_overrides_are_named(tmp_path, tiny_study, override, message):
         ("arms.wsl_recorded.weights_from", "kdd", "no arm named 'kdd', did you mean 'kd'"),
         ("arms.kd.weights_from", "wsl_recorded", "needs its own record, by way of wsl_recorded -> kd -> wsl_recorded"),
         ("reference_teacher", "none", "reference_teacher: no teacher named 'none'"),
+        ("data.split", "tset", "data.split: must be 'train' or 'test', not 'tset', did you mean 'test'"),
+        ("data", {"split": "test", "reserved": 9}, "data.test: a number of rows is needed where all rows are cut from"),
         ("data.reserved", 0, "reserved rows are asked for, but data.reserved is 0"),
         ("teachers.main.draw", "per_replica", "per_replica goes with rows: own"),
         ("draw.rows", None, "draw.rows: needed for draw.kind subsample"),
@@ -254,7 +258,7 @@ def test_students_of_soft_labels_alone(tiny_study):
         ({"kind": "smoothing", "smoothing": 0.1, "scale": 1}, "scale: not used by kind smoothing, which takes smooth"),
         ({"kind": "student", "arm": "kdd", "labelled": 5}, "soft_labels.s.arm: no arm"),
         ({"kind": "student", "arm": "taught", "labelled": 5}, "arms.taught: needs its own record"),
-        ({"kind": "votes", "people": "cifar10h", "votes": "worst"}, "votes: worst is of cifar10n"),
+        ({"kind": "votes", "people": "cifar10h", "votes": "worst"}, "votes: worst .*; cifar10h has all and majority"),
         ({"kind": "partial", "unreliability": 0.1, "ambiguity": 1.5}, "soft_labels.s.ambiguity: must be less than"),
         ({"kind": "label", "labeled": 3}, "soft_labels.s.labeled: unknown key, did you mean 'labelled'"),
     ],
@@ -262,6 +266,44 @@ def test_students_of_soft_labels_alone(tiny_study):
 def test_soft_labels_that_cannot_be_are_named(tiny_study, soft_label, message):
     with pytest.raises(StudyError, match=message):
         resolve_study(taught(tiny_study, **soft_label))
+
+
+@pytest.mark.parametrize(
+    ("people", "split", "message"),
+    [
+        ("cifar10h", None, "cifar10h labels the official test images, but the students' rows are train images; give "
+         "data.split: test, with a number of rows for data.test, or take people: cifar10n"),
+        ("cifar10h", "train", "cifar10h labels the official test images"),
+        ("cifar10n", "test", "cifar10n labels the official train images, but the students' rows are test images; give "
+         "no data.split, or take people: cifar10h"),
+    ],
+)  # fmt: skip
+def test_people_labelled_other_images(tiny_study, people, split, message):
+    taught(tiny_study, kind="votes", people=people)["data"] |= {"name": "cifar10", "split": split}
+    with pytest.raises(StudyError, match=f"soft_labels.s.people: {message}"):
+        resolve_study(tiny_study)
+
+
+def test_people_labelled_these_images(tiny_study):
+    taught(tiny_study, kind="votes", people="cifar10n", votes="majority")["data"]["name"] = "cifar10"
+    assert resolve_study(tiny_study).data.split is None
+    tiny_study["soft_labels"]["s"]["people"], tiny_study["data"]["split"] = "cifar10h", "test"
+    assert resolve_study(tiny_study).data.split == "test"
+
+
+def test_an_official_split_is_part_of_what_a_study_is(tiny_study):
+    """... and a study that names none is the same as before there was that key."""
+    study = resolve_study(tiny_study)
+    content = study.model_dump(mode="json", exclude={"title"})
+    for section in ("arms", "teachers"):
+        for entry in content[section].values():
+            del entry["label"]
+    del content["data"]["split"]
+    assert study.hash == hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    tiny_study["data"]["split"] = "train"
+    train = resolve_study(tiny_study).hash
+    tiny_study["data"]["split"] = "test"
+    assert len({study.hash, train, resolve_study(tiny_study).hash}) == 3
 
 
 def test_an_arm_names_a_soft_label_that_is_there(tiny_study):

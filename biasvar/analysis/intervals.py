@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,18 @@ def interval_from(estimate: float, stderr: float, df: float, n: int, level: floa
     check_level(level)
     half = t_quantile(0.5 + level / 2.0, df) * stderr
     return Interval(float(estimate), float(estimate - half), float(estimate + half), float(stderr), int(n), level)
+
+
+def percentile_ends(draws: Any, level: float = 0.95) -> tuple[float, float]:
+    """Percentiles of bootstrap draws with (1 - level) / 2 of them on either side; draws that are NaN are left out.
+
+    >>> percentile_ends(np.arange(101.0), 0.9)
+    (5.0, 95.0)
+    """
+    check_level(level)
+    tail = 50.0 * (1.0 - level)
+    low, high = np.nanpercentile(draws, [tail, 100.0 - tail])
+    return float(low), float(high)
 
 
 def t_quantile(probability: float, df: float) -> float:

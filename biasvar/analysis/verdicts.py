@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from biasvar.analysis.intervals import Interval, interval_from, t_quantile
+from biasvar.analysis.intervals import Interval, interval_from, percentile_ends, t_quantile
 
 DIRECTIONS = ("greater", "less", "differs")
 OUTCOMES = ("holds", "does not hold", "undecided")
@@ -46,6 +46,7 @@ def judge(
     direction: str,
     smallest_effect: float,
     alpha: float = 0.05,
+    draws: Any = None,
 ) -> Verdict:
     """Whether an effect lies beyond the smallest effect of interest d in the claimed direction.
 
@@ -62,6 +63,7 @@ def judge(
         n: units the estimate rests on.
         smallest_effect: d, 0 or more.
         alpha: the level of this test, from `holm_levels` if there are several.
+        draws: bootstrap draws of the effect; the interval is then between their percentiles.
 
     Raises:
         ValueError: for an unknown direction, a negative smallest effect, an alpha outside (0, 1).
@@ -71,6 +73,9 @@ def judge(
     """
     _check_rule(direction, smallest_effect)
     interval = interval_from(effect, stderr, df, n, 1.0 - alpha)
+    if draws is not None:
+        low, high = percentile_ends(draws, 1.0 - alpha)
+        interval = replace(interval, low=low, high=high)
     threshold = -smallest_effect if direction == "less" else smallest_effect
     short, beyond = interval.high < threshold, interval.low > threshold
     if direction == "less":
@@ -86,11 +91,14 @@ def judge(
     )
 
 
-def decision_p_value(effect: float, stderr: float, df: float, *, direction: str, smallest_effect: float) -> float:
+def decision_p_value(
+    effect: float, stderr: float, df: float, *, direction: str, smallest_effect: float, draws: Any = None
+) -> float:
     """The smallest alpha at which `judge` would decide, one way or the other: what `holm_levels` takes.
 
     It is the two-sided p-value of the effect being exactly at the threshold (the nearer one of -d and d for "differs").
-    NaN for a NaN effect or error.
+    NaN for a NaN effect or error. Of bootstrap `draws` it is twice the smaller share of them on either side, at least
+    one draw's; they go with "greater" and "less" only.
 
     >>> round(decision_p_value(1.96, 1.0, float("inf"), direction="greater", smallest_effect=0.0), 3)
     0.05
@@ -101,6 +109,11 @@ def decision_p_value(effect: float, stderr: float, df: float, *, direction: str,
     gap = _gap(effect, direction, smallest_effect)
     if math.isnan(gap) or math.isnan(stderr) or math.isnan(df) or df < 1.0:
         return math.nan
+    if draws is not None:
+        threshold = -smallest_effect if direction == "less" else smallest_effect
+        kept = np.asarray(draws)[np.isfinite(draws)]
+        smaller = min(np.mean(kept <= threshold), np.mean(kept >= threshold))
+        return float(min(1.0, 2.0 * max(smaller, 1.0 / len(kept))))
     if stderr == 0.0:
         return 0.0 if gap > 0.0 else 1.0
     z = -gap / stderr

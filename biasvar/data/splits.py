@@ -17,6 +17,7 @@ def split_official(
     validation: int | None = 0,
     reserved: int | None = 0,
     student: int | None = None,
+    split: str | None = None,
     seed: int,
 ) -> dict[str, np.ndarray]:
     """Disjoint, near-stratified blocks: "test" from the official test split, the others from the official train split.
@@ -24,19 +25,21 @@ def split_official(
     Each class of a split is shuffled and spread evenly over one order of the split's rows; blocks are consecutive
     pieces of that order. A block of n rows so holds every class within one or two of its proportional count, and a
     smaller study's test rows are among a larger one's with the same seed. Without an official split all four are cut
-    from all rows, as :func:`split_rows` does.
+    from all rows, as :func:`split_rows` does; with `split` all four are cut from that official split.
 
     Args:
         dataset: With or without a `split`.
         test: Rows of the test split, None for all. A number is needed where there is no official split.
         validation, reserved, student: Rows of the train split; at most one is None, for all that remain.
+        split: "train" or "test", to cut all four blocks, test rows too, from that official split; `test` is a number.
         seed: Of the study.
 
     Returns:
         Sorted sample ids of "test", "validation", "reserved" and "student".
 
     Raises:
-        ValueError: More rows than there are, no row for the students, or more than one None.
+        ValueError: More rows than there are, no row for the students, more than one None, or a `split` that there is
+            not.
 
     >>> from biasvar.data import load_dataset
     >>> blocks = split_official(load_dataset("digits"), test=497, validation=200, student=900, seed=0)
@@ -45,6 +48,14 @@ def split_official(
     """
     sizes = {"validation": validation, "reserved": reserved, "student": student}
     labels = dataset.labels
+    if split is not None:
+        rows = np.arange(0) if dataset.split is None else np.flatnonzero(dataset.split == split)
+        if not len(rows):
+            raise ValueError(f"{dataset.name} has no official {split} split to cut all rows from: leave split out")
+        if test is None:
+            raise ValueError(f"all rows are cut from the {split} split of {dataset.name}: give the number of test rows")
+        where = f"the {split} split of "
+        return _cut(dataset, rows, {"test": test, **sizes}, generator(seed, "split", "only", split), where)
     if dataset.split is None:
         if test is None:
             raise ValueError(f"{dataset.name} has no official test split: give the number of test rows")

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from biasvar.analysis.comparison import Verdict, decision_p_value, holm_levels, judge
@@ -113,7 +114,7 @@ def _run_rows(run: Run) -> list[dict[str, Any]]:
             continue
         mine = [{**base, **_row(part, float(next(levels)), excuse)} for part in parts]
         teachers = {run.arm(arm).get("teacher") for arm in _arms(roles)} - {None}
-        if len(teachers) > 1 and not any(part.fisher for part in parts):
+        if len(teachers) > 1 and not any(part.fisher or part.draws is not None for part in parts):
             for row in mine:
                 row["detail"] = "; ".join(filter(None, [row["detail"], "rests on one teacher of each kind"]))
         verdicts = {row["verdict"] for row in mine}
@@ -172,12 +173,22 @@ def _shifted(part: m.Measurement) -> tuple[float, str, float]:
 
 def _p_value(part: m.Measurement) -> float:
     effect, direction, smallest = _shifted(part)
-    return decision_p_value(effect, part.stderr, part.df, direction=direction, smallest_effect=smallest)
+    return decision_p_value(
+        effect, part.stderr, part.df, direction=direction, smallest_effect=smallest, draws=_shifted_draws(part)
+    )
+
+
+def _shifted_draws(part: m.Measurement) -> np.ndarray | None:
+    """Draws of the effect, less what `_shifted` takes off it."""
+    return None if part.draws is None else part.draws - part.threshold
 
 
 def _judge(part: m.Measurement, stderr: float, level: float) -> Verdict:
     effect, direction, smallest = _shifted(part)
-    return judge(effect, stderr, part.df, part.n, direction=direction, smallest_effect=smallest, alpha=level)
+    return judge(
+        effect, stderr, part.df, part.n, direction=direction, smallest_effect=smallest, alpha=level,
+        draws=_shifted_draws(part),
+    )  # fmt: skip
 
 
 def _row(part: m.Measurement, alpha: float, excuse: str) -> dict[str, Any]:
@@ -206,7 +217,7 @@ def _detail(part: m.Measurement, verdict: Verdict, alpha: float, offset: float, 
     """What an undecided test would take, and whether a decided one still is with the error over samples added."""
     if math.isnan(part.effect) or math.isnan(part.stderr):
         return "the effect or its error could not be computed"
-    unit = "teachers" if part.fisher else "replicas"
+    unit = "teachers" if part.fisher else "replicas" if part.draws is None else "soft labels"
     if verdict.outcome == UNDECIDED:
         needed = verdict.replicas_needed
         many = "more than a study can have" if needed is None or needed > 100_000 else f"about {needed:,}"

@@ -43,6 +43,7 @@ class Measurement:
         unit: "nats", "accuracy", "share", "rank correlation" or "AUC".
         stderr_samples: The error over samples, NaN where there is none.
         fisher: The effect and its error are Fisher's z of a correlation.
+        draws: Bootstrap draws of the effect, whose percentiles are then the interval; None for a t interval.
     """
 
     test: str
@@ -55,6 +56,7 @@ class Measurement:
     unit: str
     stderr_samples: float = math.nan
     fisher: bool = False
+    draws: np.ndarray | None = None
 
 
 Roles = Mapping[str, Any]

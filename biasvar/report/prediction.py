@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from biasvar.analysis.intervals import percentile_ends
 from biasvar.records import Run
 from biasvar.report import sources, taught
 from biasvar.report.figure import failed_replicas
@@ -62,35 +65,69 @@ def soft_labels(run: Run) -> pd.DataFrame:
     return frame.assign(kind=[sources.kind(run, arm) for arm in frame["arm"]])
 
 
+@dataclass(frozen=True)
+class Correlations:
+    """Spearman's correlations of candidates with the students' accuracy over soft labels, and bootstrap draws of them.
+
+    Attributes:
+        names: V candidates.
+        rho: (V,) over all soft labels.
+        draws: (V, B), over soft labels drawn with replacement and ranked anew; NaN where a draw has one value only.
+        n: soft labels.
+    """
+
+    names: tuple[str, ...]
+    rho: np.ndarray
+    draws: np.ndarray
+    n: int
+
+    def size(self, name: str) -> tuple[float, np.ndarray]:
+        """|rho| and its draws: rho in the direction that it has over all, so that a size near 0 is not pushed up."""
+        place = self.names.index(name)
+        return abs(float(self.rho[place])), self.draws[place] * np.sign(self.rho[place])
+
+    def lead(self, name: str) -> tuple[float, np.ndarray]:
+        """The size less that of the accuracy of the soft label, and its draws; NaN where that is no candidate."""
+        if RIVAL not in self.names or name == RIVAL:
+            return math.nan, np.full(self.draws.shape[1], np.nan)
+        (mine, draws), (rival, of_rival) = self.size(name), self.size(RIVAL)
+        return mine - rival, draws - of_rival
+
+
+def correlations(frame: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0) -> Correlations:
+    """Of every candidate that varies and has a value for every soft label; see `soft_labels` for the frame.
+
+    The draws depend on the soft labels and not on the order of their rows or on the other candidates.
+    """
+    frame = frame.sort_values("arm")
+    names = tuple(name for name in NAMES if frame[name].notna().all() and frame[name].nunique() > 1)
+    values = frame[[*names, "accuracy"]].to_numpy(dtype=np.float64).T
+    n = len(frame)
+    rows = np.random.default_rng(seed).integers(n, size=(resamples, n))
+    return Correlations(names, _spearman(values[:, None])[:, 0], _spearman(values[:, rows]), n)
+
+
 def ranking(frame: pd.DataFrame, *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
     """How well each candidate predicts the students' accuracy over the rows of `soft_labels`, best first.
 
     Columns: candidate, name, rho (Spearman's), size (|rho|) with low and high, versus (size less that of the accuracy
-    of the soft label) with versus_low and versus_high, n_soft_labels. A bootstrap over soft labels, percentiles; in
-    every resample a correlation keeps the sign that it has in the whole, so that a size near 0 is not pushed up, and
-    low may lie below 0. Candidates that do not vary, or have no value for some soft label, are left out.
+    of the soft label) with versus_low and versus_high, n_soft_labels. Percentiles of the draws of `correlations`; low
+    may lie below 0.
     """
-    names = [name for name in NAMES if frame[name].notna().all() and frame[name].nunique() > 1]
-    values = frame[[*names, "accuracy"]].to_numpy(dtype=np.float64).T
-    n = len(frame)
-    whole = _correlations(values[:, None])[:, 0]
-    rows = np.random.default_rng(seed).integers(n, size=(resamples, n))
-    drawn = _correlations(values[:, rows]) * np.sign(whole)[:, None]
-    rival = names.index(RIVAL) if RIVAL in names else None
-    tail = 100 * (1 - level) / 2
-    found = []
-    for i, name in enumerate(names):
-        low, high = np.nanpercentile(drawn[i], [tail, 100 - tail])
-        row = {"candidate": name, "name": NAMES[name], "rho": whole[i], "size": abs(whole[i]), "low": low, "high": high}
-        versus = {"versus": math.nan, "versus_low": math.nan, "versus_high": math.nan}
-        if rival is not None and i != rival:
-            ends = np.nanpercentile(drawn[i] - drawn[rival], [tail, 100 - tail])
-            versus = {"versus": abs(whole[i]) - abs(whole[rival]), "versus_low": ends[0], "versus_high": ends[1]}
-        found.append({**row, **versus, "n_soft_labels": n})
-    return pd.DataFrame(found).sort_values("size", ascending=False, ignore_index=True)
+    found = correlations(frame, resamples=resamples, seed=seed)
+    table = []
+    for name, rho in zip(found.names, found.rho, strict=True):
+        row: dict[str, Any] = {"candidate": name, "name": NAMES[name], "rho": rho}
+        for key, low, high, (value, draws) in (
+            ("size", "low", "high", found.size(name)), ("versus", "versus_low", "versus_high", found.lead(name)),
+        ):  # fmt: skip
+            ends = percentile_ends(draws, level) if math.isfinite(value) else (math.nan, math.nan)
+            row |= {key: value, low: ends[0], high: ends[1]}
+        table.append({**row, "n_soft_labels": found.n})
+    return pd.DataFrame(table).sort_values("size", ascending=False, ignore_index=True)
 
 
-def _correlations(values: np.ndarray) -> np.ndarray:
+def _spearman(values: np.ndarray) -> np.ndarray:
     """Spearman's correlation (V - 1, B) of each of the first variables (V, B, n) with the last; NaN if one is constant.
 
     Ranks are taken anew in every resample.

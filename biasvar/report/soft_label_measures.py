@@ -8,12 +8,11 @@ import numpy as np
 
 from biasvar.analysis.comparison import mean_interval, rank_correlation
 from biasvar.records import Run
-from biasvar.report import taught
+from biasvar.report import prediction, taught
 from biasvar.report.measurements import ACCURACY, CORRELATION, Measurement, Roles
 
 NEAR = 0.03  # of accuracy on true labels
 BAD = 0.30  # accuracy of a bad teacher
-RESAMPLES = 2000
 
 
 def good_student(run: Run, roles: Roles) -> list[Measurement]:
@@ -38,46 +37,26 @@ def _near(run: Run, roles: Roles) -> list[Measurement]:
 
 
 def indicators_predict(run: Run, roles: Roles) -> list[Measurement]:
-    """Rank correlation of Delta + gamma with the student, and its size less that of the teacher's accuracy (L2)."""
-    frame = taught.prediction_table(run, list(roles["arms"]), roles["truth"])
-    interval = rank_correlation(frame["sum"], frame["accuracy"])
-    if math.isnan(interval.estimate):
+    """Rank correlation of Delta + gamma with the student, and its size less that of the teacher's accuracy (L2).
+
+    Both with the bootstrap draws over soft labels that the figure of the predictors shows.
+    """
+    found = prediction.correlations(taught.prediction_table(run, list(roles["arms"]), roles["truth"]))
+    if not {"sum", prediction.RIVAL} <= set(found.names) or found.n < prediction.LEAST:
         return []
-    sizes = _correlation_sizes(frame[["sum", "teacher_accuracy"]].to_numpy(), frame["accuracy"].to_numpy())
-    low, high = np.quantile(sizes, [0.025, 0.975])
-    error = (high - low) / 3.92
-    whole = abs(_spearman(frame["sum"], frame["accuracy"])) - abs(
-        _spearman(frame["teacher_accuracy"], frame["accuracy"])
-    )
-    stderr = math.sqrt((1 + interval.estimate**2 / 2) / (interval.n - 3))
-    bound = min(max(interval.estimate, -1 + 1e-9), 1 - 1e-9)
+    rho, draws = float(found.rho[found.names.index("sum")]), found.draws[found.names.index("sum")]
+    lead, leads = found.lead("sum")
+    over = f"over {found.n} soft labels (n counts them, the error is a bootstrap's over them)"
     return [
         Measurement(
-            f"rank correlation of Δ + γ (best k) with student accuracy over {interval.n} soft labels "
-            "(n counts soft labels)",
-            math.atanh(bound), stderr, math.inf, interval.n, -math.atanh(CORRELATION), "less", "rank correlation",
-            fisher=True,
+            f"rank correlation of Δ + γ (best k) with student accuracy {over}", rho, float(np.nanstd(draws, ddof=1)),
+            math.inf, found.n, -CORRELATION, "less", "rank correlation", draws=draws,
         ),
         Measurement(
-            "its size less that of the teacher's accuracy (the error is a bootstrap's over soft labels)",
-            whole, error, math.inf, interval.n, 0.0, "greater", "rank correlation",
+            f"its size less that of the teacher's accuracy {over}", lead, float(np.nanstd(leads, ddof=1)), math.inf,
+            found.n, 0.0, "greater", "rank correlation", draws=leads,
         ),
     ]  # fmt: skip
-
-
-def _spearman(x: object, y: object) -> float:
-    return rank_correlation(x, y).estimate
-
-
-def _correlation_sizes(columns: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
-    """Bootstrap over soft labels of |rho| of the first column less that of the second."""
-    rng = np.random.default_rng(0)
-    n, found = len(accuracy), []
-    for _ in range(RESAMPLES):
-        rows = rng.integers(n, size=n)
-        rhos = [abs(_spearman(columns[rows, i], accuracy[rows])) for i in range(2)]
-        found.append(rhos[0] - rhos[1])
-    return np.asarray([value for value in found if not math.isnan(value)])
 
 
 def gap_closes(run: Run, roles: Roles) -> list[Measurement]:
@@ -103,6 +82,8 @@ def not_necessary(run: Run, roles: Roles) -> list[Measurement]:
     """A student near training on true labels although Delta + gamma is surely above 1.1 at every k (L4)."""
     parts = _near(run, roles)
     found = taught.table(run, str(run.arm(roles["student"])["soft_label"]))
+    if found["sum"].isna().any():
+        return []
     row = found.iloc[int(found["sum"].argmin())]
     stderr = (float(row["sum"]) - float(row["sum_low"])) / 1.96
     test = f"smallest Δ + γ of {_label(run, roles['student'])} (the error is its lower bound's)"

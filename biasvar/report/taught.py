@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from biasvar.analysis.bounds import delta_interval
 from biasvar.analysis.comparison import mean_interval
 from biasvar.analysis.measured import Indicators
 from biasvar.analysis.streaming import measure_indicators
@@ -28,14 +29,33 @@ CANDIDATES = (
 def table(run: Run, name: str) -> pd.DataFrame:
     """Indicators of one of the run's soft labels on the rows that have one: by k < K, and of the entries above 0.
 
-    The columns of `biasvar.effectiveness`; where each replica has its own soft labels, those of all replicas together.
-    Intervals hold after a choice of the row.
+    The columns of `biasvar.effectiveness`, and `reason`: "", or, where some class has no row, why only Delta, which is a
+    share of all rows, has a value and all else is NaN. Where each replica has its own soft labels, those of all
+    replicas together. Intervals hold after a choice of the row.
     """
     values, labels = _rows(run, name)
     scores = bool((values < 0).any())
     found = _measured(values, labels, scores)
-    rows = len(found.sets)
-    return found.table(level=1 - 0.05 / rows)
+    level = 1 - 0.05 / len(found.sets)
+    empty = np.flatnonzero(np.bincount(labels, minlength=values.shape[1]) == 0)
+    if not len(empty):
+        return found.table(level=level).assign(reason="")
+    classes = f"class{'es' if len(empty) > 1 else ''} {', '.join(map(str, empty))}"
+    reason = f"no row of {classes} has a label, and nothing can be said within a class that has no row"
+    return _unreliability_only(found, level).assign(reason=reason)
+
+
+def _unreliability_only(found: Indicators, level: float) -> pd.DataFrame:
+    """`Indicators.table` with a value for Delta alone."""
+    deltas = [delta_interval(counts, "exact", level) for counts in found.sets]
+    there = {
+        "k": pd.array([counts.k for counts in found.sets], dtype="Int64"),
+        "threshold": [math.nan if counts.threshold is None else counts.threshold for counts in found.sets],
+        "delta": [one.estimate for one in deltas], "delta_low": [one.low for one in deltas],
+        "delta_high": [one.high for one in deltas], "n": [one.n for one in deltas],
+    }  # fmt: skip
+    unknown = (f"{name}{end}" for name in ("gamma", "sum", "worst_class_sum", "kappa") for end in ("", "_low", "_high"))
+    return pd.DataFrame({**there, **dict.fromkeys(unknown, math.nan)})
 
 
 def _rows(run: Run, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -58,9 +78,12 @@ def _measured(values: np.ndarray, labels: np.ndarray, scores: bool) -> Indicator
 
 
 def best(run: Run, name: str) -> dict[str, Any]:
-    """The row of the table with the smallest sum, as plain numbers; "k" is NaN where it is the entries above 0."""
+    """The row of the table with the smallest sum, as plain numbers; "k" is NaN where it is the entries above 0.
+
+    The first row where no sum has a value; "reason" says why.
+    """
     found = table(run, name)
-    row = found.iloc[int(found["sum"].argmin())]
+    row = found.iloc[int(found["sum"].fillna(math.inf).argmin())]
     return {**{str(key): value for key, value in row.items()}, "kappa": float(found["kappa"].max())}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from biasvar.study.schema import CLAIM_ROLES, LISTS, LOSS_KEYS, Arm, Study
+from biasvar.study.soft_labels import LABELLED_SPLIT
 from biasvar.study.words import no_such
 
 _STORED = {"record", "predictions"}  # what is kept of an arm, whatever its loss
@@ -25,6 +26,8 @@ def faults(study: Study) -> Iterable[str]:
     for name, teacher in study.teachers.items():
         if teacher.rows == "reserved" and study.data.reserved == 0:
             yield f"teachers.{name}.rows: reserved rows are asked for, but data.reserved is 0"
+    if study.data.split and study.data.test is None:
+        yield f"data.test: a number of rows is needed where all rows are cut from one split ({study.data.split})"
     for name, arm in study.arms.items():
         needed, optional = LOSS_KEYS[arm.loss]
         settings = {key: getattr(arm, key) for key in set(Arm.model_fields) - _STORED}
@@ -49,8 +52,23 @@ def faults(study: Study) -> Iterable[str]:
             yield f"soft_labels.{name}.teacher: {no_such(source.teacher, study.teachers, 'teacher')}"
         if source.arm and source.arm not in study.arms:
             yield f"soft_labels.{name}.arm: {no_such(source.arm, study.arms, 'arm')}"
+    yield from _people_faults(study)
     yield from _rate_faults(study)
     yield from _claim_faults(study)
+
+
+def _people_faults(study: Study) -> Iterable[str]:
+    """People labelled one official split of CIFAR-10; the students' pool must be drawn from that one."""
+    drawn = study.data.split or "train"
+    for people, labelled in LABELLED_SPLIT.items():
+        names = [name for name, source in study.soft_labels.items() if source.people == people]
+        if names and labelled != drawn and study.data.name == "cifar10":
+            other = next(key for key, split in LABELLED_SPLIT.items() if split == drawn)
+            cure = "data.split: test, with a number of rows for data.test" if labelled == "test" else "no data.split"
+            yield (
+                f"soft_labels.{names[0]}.people: {people} labels the official {labelled} images, but the students' "
+                f"rows are {drawn} images; give {cure}, or take people: {other}"
+            )
 
 
 def _claim_faults(study: Study) -> Iterable[str]:

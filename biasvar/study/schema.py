@@ -26,7 +26,7 @@ LOSS_KEYS: dict[str, tuple[set[str], set[str]]] = {
 LossName = Literal[
     "cross_entropy", "label_smoothing", "distillation", "weighted_soft_label", "masked_distillation", "soft_label"
 ]
-MODELS = ("mlp", *(f"resnet{depth}" for depth in (8, 14, 20, 32, 44, 56, 110)), "resnet8x4", "resnet32x4")
+MODELS = ("mlp", "convnet", *(f"resnet{depth}" for depth in (8, 14, 20, 32, 44, 56, 110)), "resnet8x4", "resnet32x4")
 JACKKNIFE_GROUPS = 16  # at most so many groups of replicas are kept apart in stored predictions
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 Epoch = Annotated[int, Field(ge=1, strict=True)]
@@ -50,6 +50,8 @@ LISTS = frozenset({"arms", "truths"})  # the roles that several arms play
 
 class Data(_Section):
     name: str = "digits"  # a data set's name, or the path of a Parquet file or folder of images and labels
+    split: Literal["train", "test"] | None = None  # the official split that all rows, test rows too, are cut from; none
+    # given: test rows from the official test split, all others from the official train split
     test: int | None = Field(None, ge=2)  # rows that no training and no choice ever sees; none given: the official ones
     validation: int = Field(200, ge=2)  # rows for choices
     reserved: int = Field(0, ge=0)  # training rows that no student draws: for a teacher disjoint from every student
@@ -67,7 +69,7 @@ def _known_model(name: str) -> None:
 
 
 class Network(_Section):
-    model: str = "mlp"  # or a ResNet by name, or the import path of a factory, "package.module:factory"
+    model: str = "mlp"  # or a network for images by name, or the import path of a factory, "package.module:factory"
     hidden: list[Width] = Field([])  # mlp: widths
 
     @model_validator(mode="after")
@@ -241,6 +243,8 @@ class Study(_Section):
     def hash(self) -> str:
         """Identity of the study: everything in it but its title and labels, in canonical JSON."""
         content = self.model_dump(mode="json", exclude={"title"})
+        if self.data.split is None:
+            del content["data"]["split"]  # as in studies from before there was this key
         for section, word in (("arms", "label"), ("teachers", "label"), ("soft_labels", "name")):
             for entry in content[section].values():
                 del entry[word]

@@ -23,13 +23,19 @@ SOFT_LABEL_KEYS: dict[str, tuple[set[str], set[str]]] = {
 }
 
 
+LABELLED_SPLIT = {"cifar10h": "test", "cifar10n": "train"}
+"""The official split of CIFAR-10 that these people labelled."""
+
+
 class SoftLabel(Section):
     """One row of class probabilities (or scores) for every training row, fixed before a student sees it.
 
     Kinds: `label` (one-hot), `smoothing`, `teacher` (softmax of its logits / temperature; one-hot of its first class if
     `hard`), `revision` (Lan 2024: beta p + (1 - beta) onehot, beta = (1 - margin) / (p_max - p_true + 1)), `partial`
     (the truth is dropped with probability `unreliability`, each wrong label added with probability `ambiguity`; uniform
-    on the candidates), `noise` (onehot + scale times standard normal noise), `votes` (people's), `random` (a Dirichlet
+    on the candidates), `noise` (onehot + scale times standard normal noise), `votes` (people's: the
+    share of `all`, Dirichlet-smoothed by `concentration`; or one-hot: the `majority`, first class of a tie, or one of
+    CIFAR-10N's own), `random` (a Dirichlet
     draw that knows nothing), `student` (of the same replica of another arm).
 
     `labelled` rows, the same for all replicas, carry their label (`label`, `student`) or candidates (`partial`); the
@@ -49,7 +55,7 @@ class SoftLabel(Section):
     redraw: bool = False  # noise: anew in every epoch, not once a sample
     project: bool = False  # noise: onto the nearest distribution
     people: Literal["cifar10h", "cifar10n"] | None = None
-    votes: Literal["all", "random1", "random2", "random3", "aggregate", "worst"] | None = None
+    votes: Literal["all", "majority", "random1", "random2", "random3", "aggregate", "worst"] | None = None
     concentration: float | None = Field(None, ge=0)
     arm: str | None = None
     labelled: int | None = Field(None, ge=1)
@@ -64,6 +70,6 @@ class SoftLabel(Section):
         if given - needed - optional:
             takes = ", ".join(sorted(needed | optional)) or "nothing more"
             raise ValueError(f"{min(given - needed - optional)}: not used by kind {self.kind}, which takes {takes}")
-        if self.votes not in (None, "all") and self.people != "cifar10n":
-            raise ValueError(f"votes: {self.votes} is of cifar10n; cifar10h has all")
+        if self.votes not in (None, "all", "majority") and self.people != "cifar10n":
+            raise ValueError(f"votes: {self.votes} is of cifar10n; cifar10h has all and majority")
         return self

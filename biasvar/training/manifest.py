@@ -17,6 +17,7 @@ from biasvar.training.workbench import Workbench
 
 def study_manifest(study: Study, bench: Workbench) -> dict[str, Any]:
     """What a run is: the study, its data, and what it runs on."""
+    only = study.data.split
     packages = ("torch", "numpy", "pyarrow", "scikit-learn")
     versions = {"biasvar": biasvar.__version__, "python": platform.python_version()}
     return {
@@ -32,7 +33,8 @@ def study_manifest(study: Study, bench: Workbench) -> dict[str, Any]:
         "data": {
             "name": bench.dataset.name,
             "path": str(bench.dataset.path) if bench.dataset.path else None,
-            "note": bench.dataset.note,
+            "split": only,
+            "note": bench.dataset.note + (f"; all rows, test rows too, from its {only} split" if only else ""),
             "fingerprint": bench.dataset.fingerprint,
         },
         "reference_teacher": study.reference_teacher,

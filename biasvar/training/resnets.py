@@ -1,6 +1,6 @@
-"""Residual networks for small images, and a user's own network by import path.
+"""Networks for small images by name, residual ones above all, and a user's own network by import path.
 
-The networks are those of the distillation benchmark of Tian et al. 2020 (CRD; github.com/HobbitLong/RepDistiller,
+The residual ones are those of the distillation benchmark of Tian et al. 2020 (CRD; github.com/HobbitLong/RepDistiller,
 models/resnet.py at eedab9d): He et al. 2016, section 4.2, with a 1x1 convolution and BatchNorm as shortcut where the
 shape changes. Parameters and buffers carry the same names, so a checkpoint of one loads into the other.
 """
@@ -18,6 +18,8 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from biasvar.training.convnet import ConvNet
 
 SMALLEST = 8  # pixels: the last stage works at a quarter of the image's side
 
@@ -111,6 +113,7 @@ _NARROW, _WIDE = (16, 16, 32, 64), (32, 64, 128, 256)
 
 NETWORKS: Mapping[str, Builder] = MappingProxyType(
     {
+        "convnet": ConvNet,
         **{f"resnet{depth}": partial(ResNet, depth, _NARROW) for depth in (8, 14, 20, 32, 44, 56, 110)},
         **{f"resnet{depth}x4": partial(ResNet, depth, _WIDE) for depth in (8, 32)},
     }

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from biasvar.data import Dataset, check_classes, draw_members, generator, load_dataset, split_official
+from biasvar.data.people import load_people
 from biasvar.records import open_run
 from biasvar.study import Study, Teacher
 from biasvar.training.bad_teacher import BadTeacherLoss
@@ -55,7 +56,7 @@ class Workbench:
         check_networks(study, dataset.images.shape[1:], dataset.num_classes)
         blocks = split_official(
             dataset, test=data.test, validation=data.validation, reserved=data.reserved, student=data.student,
-            seed=study.seed,
+            split=data.split, seed=study.seed,
         )  # fmt: skip
         check_classes(dataset, {name: ids for name, ids in blocks.items() if len(ids)})
         inputs: Inputs
@@ -79,6 +80,8 @@ class Workbench:
         bench.rows([0])  # draws that cannot be are refused here, before anything is written
         for name, teacher in study.teachers.items():
             bench.teacher_rows(name, teacher)
+        for people in sorted({source.people for source in study.soft_labels.values() if source.people}):
+            load_people(people, dataset).take(blocks["student"])
         return bench
 
     @property

@@ -46,6 +46,21 @@ def test_differs_does_not_hold_if_the_interval_lies_within():
     assert verdict.outcome == "undecided"
 
 
+@given(st.integers(0, 2**31), st.floats(-3, 3), st.sampled_from(["greater", "less"]), st.floats(0.0, 1.0))
+@quick
+def test_bootstrap_draws_decide_by_their_percentiles(seed, effect, direction, smallest):
+    draws = np.random.default_rng(seed).normal(effect, 1.0, 500)
+    rule = {"direction": direction, "smallest_effect": smallest, "draws": np.append(draws, np.nan)}
+    p = decision_p_value(effect, 1.0, math.inf, **rule)
+    for alpha in (0.01, 0.05, 0.3):
+        verdict = judge(effect, 1.0, math.inf, 40, **rule, alpha=alpha)
+        low, high = np.quantile(draws, [alpha / 2, 1 - alpha / 2])
+        assert (verdict.effect.low, verdict.effect.high) == pytest.approx((low, high))
+        if abs(p - alpha) > 2 / 500:  # percentiles lie between draws
+            assert (verdict.outcome == "undecided") == (p > alpha)
+    assert 2 / 500 <= p <= 1
+
+
 def test_nan_or_too_little_to_judge_is_undecided():
     for effect, stderr, df in ((0.5, math.nan, 15), (math.nan, 0.1, 15), (0.5, 0.1, math.nan), (0.5, 0.1, 0)):
         verdict = judge(effect, stderr, df, 16, direction="greater", smallest_effect=0.1)

@@ -45,6 +45,26 @@ def test_blocks_follow_the_official_split(seed, test, validation, reserved, stud
         assert near(data.labels, ids)
 
 
+@given(st.integers(0, 2**31), st.sampled_from(["train", "test"]), st.integers(1, 40), st.integers(0, 30))
+def test_every_block_from_one_official_split(seed, split, test, validation):
+    data = made()
+    blocks = split_official(data, test=test, validation=validation, reserved=5, student=20, split=split, seed=seed)
+    assert [len(ids) for ids in blocks.values()] == [test, validation, 5, 20]
+    everyone = np.concatenate(list(blocks.values()))
+    assert len(set(everyone.tolist())) == len(everyone)
+    assert (data.split[everyone] == split).all()
+    assert all(near(data.labels, ids) for ids in blocks.values())
+
+
+def test_one_official_split_that_cannot_be():
+    with pytest.raises(ValueError, match="all rows are cut from the test split of made: give the number of test rows"):
+        split_official(made(), split="test", seed=0)
+    with pytest.raises(ValueError, match="out of the 100 rows of the test split of made and leave any for"):
+        split_official(made(), test=60, validation=40, split="test", seed=0)
+    with pytest.raises(ValueError, match="digits has no official test split to cut all rows from: leave split out"):
+        split_official(load_dataset("digits"), test=60, split="test", seed=0)
+
+
 @given(st.integers(0, 2**31), st.integers(0, 400), st.integers(0, 400), st.integers(0, 400))
 def test_without_an_official_split_it_is_split_rows(seed, test, validation, reserved):
     data, sizes = load_dataset("digits"), {"test": test, "validation": validation, "reserved": reserved}

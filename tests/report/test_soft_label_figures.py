@@ -14,7 +14,7 @@ from scipy.stats import t as student_t
 
 from biasvar.analysis.theory import additive_noise_indicators
 from biasvar.records import Run, open_run
-from biasvar.report import prediction, sources, style, taught
+from biasvar.report import claims, prediction, sources, style, taught
 from biasvar.report.changes import change
 from biasvar.report.figure import Figure
 from biasvar.report.figures import accuracy, bad_teacher, noise, partial, people, predictors, rounds
@@ -157,7 +157,7 @@ def test_ranking_is_spearmans_and_its_lead_is_that_over_accuracy(run: Run) -> No
 def _made_candidates(n: int, seed: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     accuracy = rng.random(n)
-    frame = pd.DataFrame({name: rng.random(n) for name in prediction.NAMES})
+    frame = pd.DataFrame({"arm": [f"a{i:02}" for i in range(n)], **{name: rng.random(n) for name in prediction.NAMES}})
     return frame.assign(sum=-accuracy + 0.01 * rng.random(n), accuracy=accuracy, ece=0.5)
 
 
@@ -174,6 +174,71 @@ def test_bootstrap_finds_the_candidate_that_predicts_and_covers_none_that_does_n
         .set_index("candidate").iterrows() if name == "entropy"
     ]  # fmt: skip
     assert np.mean(covered) > 0.7
+
+
+def test_draws_of_the_bootstrap_are_spearmans_of_redrawn_soft_labels() -> None:
+    frame = _made_candidates(12, 3)
+    found = prediction.correlations(frame, resamples=50, seed=4)
+    rows = np.random.default_rng(4).integers(12, size=(50, 12))
+    for place, name in enumerate(found.names):
+        drawn = [spearmanr(frame[name].to_numpy()[row], frame["accuracy"].to_numpy()[row]).statistic for row in rows]
+        assert found.draws[place] == pytest.approx(drawn)
+    value, draws = found.lead("sum")
+    sizes = [found.draws[found.names.index(name)] * np.sign(found.rho[found.names.index(name)])
+             for name in ("sum", "teacher_accuracy")]  # fmt: skip
+    assert draws == pytest.approx(sizes[0] - sizes[1])
+    assert value == pytest.approx(abs(found.rho[found.names.index("sum")]) - abs(found.size("teacher_accuracy")[0]))
+    shuffled = frame.sample(frac=1.0, random_state=1).assign(entropy=0.5)  # a candidate less, in another order
+    again = prediction.correlations(shuffled, seed=4, resamples=50)
+    assert again.lead("sum")[1] == pytest.approx(draws)
+
+
+def test_the_claim_and_the_figure_say_the_same_of_the_indicators(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth, arms = prediction.compared_arms(run)
+    roles = {"truth": truth, "arms": arms[::-1]}
+    monkeypatch.setitem(run.manifest, "claims", {"L2": [roles]})
+    monkeypatch.setattr(claims, "holm_levels", lambda p_values: [0.05] * len(p_values))
+    rho, lead = claims.claims_table([run]).to_dict("records")
+    drawn = predictors.ranking_table(predictors.collect([run])).set_index("candidate").loc["sum"]
+    assert rho["effect"] == pytest.approx(drawn["rho"])
+    assert (-rho["high"], -rho["low"]) == pytest.approx((drawn["low"], drawn["high"]))
+    assert lead["effect"] == pytest.approx(drawn["versus"])
+    assert (lead["low"], lead["high"]) == pytest.approx((drawn["versus_low"], drawn["versus_high"]))
+    assert lead["stderr"] > 0
+
+
+def test_two_data_sets_are_ranked_apart(run: Run) -> None:
+    other = Run(run.directory, {**run.manifest, "name": "again"})
+    frame = predictors.ranking_table(predictors.collect([run, other]))
+    one, two = (frame[frame["run"] == name].drop(columns="run").reset_index(drop=True) for name in ("soft", "again"))
+    pd.testing.assert_frame_equal(one, two)
+    assert one["n_soft_labels"].iloc[0] == len(prediction.compared_arms(run)[1])
+
+
+def test_labelled_rows_without_a_class_leave_ambiguity_open(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """... but not unreliability, which is a share of all rows."""
+    values, labels = taught._rows(run, "votes")
+    kept = ~np.isin(labels, [2, 7])
+    monkeypatch.setattr(taught, "_rows", lambda *_: (values[kept], labels[kept]))
+    taught.table.cache_clear()
+    try:
+        table, best = taught.table(run, "votes"), taught.best(run, "votes")
+    finally:
+        taught.table.cache_clear()
+    support = table[table["k"].isna()].iloc[0]
+    missed = (values[kept][np.arange(kept.sum()), labels[kept]] == 0).mean()
+    assert support["delta"] == pytest.approx(missed)
+    assert support["delta_low"] < missed < support["delta_high"]
+    assert table[["gamma", "sum", "worst_class_sum", "kappa", "sum_high"]].isna().all().all()
+    assert set(table["reason"]) == {
+        "no row of classes 2, 7 has a label, and nothing can be said within a class that has no row"
+    }
+    assert math.isnan(best["sum"])
+    assert best["reason"] == table["reason"].iloc[0]
+    monkeypatch.undo()
+    whole = taught.table(run, "votes")
+    assert set(whole["reason"]) == {""}
+    assert whole["gamma"].notna().all()
 
 
 def test_partial_cells_hold_realised_indicators_and_accuracy(run: Run) -> None:
