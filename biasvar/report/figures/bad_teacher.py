@@ -252,9 +252,10 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         "intervals over rows, γ's for all pairs of classes together); dotted: 30 %, below which the paper calls a "
         "teacher bad. Middle: students that learned from soft labels alone, on the same test rows, mean over "
         f"{replicas} replicas and 95 % t interval. Filled: cross-entropy with the whole soft label; squares: the "
-        "probability of any of its k most probable labels; diamonds: its first class alone. Below: after the last epoch, in brackets Δ + γ on training "
-        "rows, the smallest over k, of sets at their k; bias and variance, corrected, less those of the students of "
-        f"true labels, paired by replica, 95 % jackknife t interval.{_answer(frame)} {conditions_in(frame, runs)}"
+        "probability of any of its k most probable labels; diamonds: its first class alone. Below: after the last "
+        "epoch, in brackets Δ + γ on training rows, the smallest over k, of sets at their k; bias and variance, "
+        "corrected, less those of the students of true labels, paired by replica, 95 % jackknife t interval."
+        f"{_answer(frame)} {conditions_in(frame, runs)}"
     )
 
 
