@@ -101,6 +101,8 @@ def test_bad_overrides_are_named(tmp_path, tiny_study, override, message):
         ("student.hidden", [0], r"student.hidden.0: must be greater than or equal to 1, not 0"),
         ("student.hidden", [10**8], r"student.hidden.0: must be less than or equal to 65536"),
         ("teachers.main.hidden", [-1], r"teachers.main.hidden.0: must be greater than or equal to 1"),
+        ("teachers.main.weight_decay", -1, "teachers.main.weight_decay: must be greater than or equal to 0"),
+        ("teachers.main.augment", "half", "teachers.main.augment: must be a valid boolean"),
         ("teachers.main.rows", 0, "teachers.main.rows.*must be greater than or equal to 1"),
         ("teachers.a/b", {"hidden": [3]}, "teachers.a/b"),
         ("arms.a b", {"loss": "cross_entropy"}, "arms.a b"),

@@ -255,7 +255,7 @@ class Run:
         return SoftLabels(ids, self._labels(ids), values)
 
     def teacher_epochs(self, name: str) -> pd.DataFrame | None:
-        """A teacher's accuracy, unreliability and ambiguity on held-out rows after each epoch; None if not kept."""
+        """A teacher's accuracy, unreliability and ambiguity by split after each epoch; None if not kept."""
         path = schema.teacher_epochs_path(self.directory, name)
         return to_frame(read_columns(path)) if path.is_file() else None
 

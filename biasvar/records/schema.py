@@ -133,7 +133,10 @@ def soft_label_schema(num_classes: int) -> pa.Schema:
 
 
 def teacher_epochs_schema() -> pa.Schema:
-    """The columns of ``teacher_epochs/<name>.parquet``: a teacher through its training, top-k sets on held-out rows."""
+    """The columns of ``teacher_epochs/<name>.parquet``: a teacher through its training: its top-k sets by epoch.
+
+    Split "train" is the students' pool, to which it gives soft labels. Bounds are those of exact 95 % intervals.
+    """
     return pa.schema(
         [
             pa.field("replica", pa.int32(), nullable=False),
@@ -142,8 +145,11 @@ def teacher_epochs_schema() -> pa.Schema:
             pa.field("k", pa.int32(), nullable=False),
             pa.field("n", pa.int64(), nullable=False),
             pa.field("accuracy", pa.float64(), nullable=False),
-            pa.field("unreliability", pa.float64(), nullable=False),
-            pa.field("ambiguity", pa.float64(), nullable=False),
+            *(
+                pa.field(f"{name}{end}", pa.float64(), nullable=False)
+                for name in ("unreliability", "ambiguity")
+                for end in ("", "_low", "_high")
+            ),
         ]
     )
 

@@ -142,9 +142,11 @@ class Teacher(_Section):
     epochs: int = Field(60, ge=1)
     batch_size: int = Field(100, ge=1)
     learning_rate: float = Field(0.05, gt=0)
+    weight_decay: float | None = Field(None, ge=0)  # none given: the schedule's
+    augment: bool = True  # crops and flips of the data in its own training; false: it sees the images as they are
     smoothing: float = Field(0.0, ge=0, lt=1)
     bad: BadTeacher | None = None
-    follow: bool = False  # keep accuracy, unreliability and ambiguity on held-out rows after every epoch
+    follow: bool = False  # keep accuracy, unreliability and ambiguity on the pool and held-out rows by epoch
     train_mode: bool = False  # BatchNorm on batch statistics while it teaches, as in the code released with WSL
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -28,6 +28,9 @@ class Inputs(Protocol):
     def clean(self, ids: torch.Tensor) -> torch.Tensor:
         """(B, ...) inputs of (B,) samples in an evaluation pass."""
 
+    def plain(self) -> Inputs:
+        """The same inputs without augmentation."""
+
 
 @dataclass(frozen=True)
 class Features:
@@ -48,6 +51,9 @@ class Features:
 
     def clean(self, ids: torch.Tensor) -> torch.Tensor:
         return self.values[ids]
+
+    def plain(self) -> Features:
+        return self
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,9 @@ class Images:
             for row, r in zip(ids, replicas, strict=True)
         ]  # fmt: skip
         return torch.stack(views) if len(views) > 1 else views[0].unsqueeze(0)
+
+    def plain(self) -> Images:
+        return replace(self, crop=0, flip=False)
 
     def clean(self, ids: torch.Tensor) -> torch.Tensor:
         return normalise(self.values, ids, mean=self.mean, std=self.std, scale=self.scale)

@@ -181,9 +181,9 @@ def train_teacher_group(name: str, number: int) -> None:
 
 
 def _follow(bench: Workbench, replicas: Sequence[int], found: list[pd.DataFrame], net: Replicas, epoch: int) -> None:
-    """Accuracy and indicators of a teacher's top-k sets on held-out rows, after an epoch."""
-    for split in ("validation", "test"):
-        ids = bench.blocks[split]
+    """Accuracy and indicators of a teacher's top-k sets after an epoch: on the students' pool and on held-out rows."""
+    for split, block in (("train", "student"), ("validation", "validation"), ("test", "test")):
+        ids = bench.blocks[block]
         logits = predict(net, bench.inputs, torch.as_tensor(ids, device=bench.device)).cpu().numpy()
         labels = bench.dataset.labels[ids]
         for r, one in zip(replicas, logits, strict=True):
@@ -192,10 +192,14 @@ def _follow(bench: Workbench, replicas: Sequence[int], found: list[pd.DataFrame]
 
 
 def _indicators_by_k(logits: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    """Accuracy, unreliability and class-conditional ambiguity of the top-k sets of logits (n, C), for every k < C."""
-    sets = measure_indicators(logits, labels, ks=range(1, logits.shape[1]), scores=True, mean_labels=False).sets
-    rows = [{"k": counts.k, "unreliability": counts.delta, "ambiguity": counts.gamma} for counts in sets]
-    return pd.DataFrame(rows).assign(accuracy=1.0 - sets[0].delta)
+    """Accuracy, unreliability and class-conditional ambiguity of the top-k sets of logits (n, C), for every k < C.
+
+    Unreliability and ambiguity with their exact 95 % intervals at that k.
+    """
+    found = measure_indicators(logits, labels, ks=range(1, logits.shape[1]), scores=True, mean_labels=False).table()
+    names = {"delta": "unreliability", "gamma": "ambiguity"}
+    columns = {f"{short}{end}": f"{name}{end}" for short, name in names.items() for end in ("", "_low", "_high")}
+    return found[["k", *columns]].rename(columns=columns).assign(accuracy=1.0 - found["delta"].iloc[0])
 
 
 def finish_teacher(name: str) -> dict[str, Any]:

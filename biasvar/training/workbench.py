@@ -129,11 +129,13 @@ class Workbench:
         seed = int(generator(self.study.seed, purpose, replica).integers(2**62))
         return seeded(seed, make).to(self.device)
 
-    def replicas(self, models: Sequence[nn.Module]) -> Replicas:
+    def replicas(self, models: Sequence[nn.Module], weight_decay: float | None = None) -> Replicas:
+        """Networks that train together by the study's schedule, or by another weight decay."""
         schedule = self.study.schedule
+        decay = schedule.weight_decay if weight_decay is None else weight_decay
         return make_replicas(
             self.study.backend, models, momentum=schedule.momentum,
-            nesterov=schedule.nesterov, weight_decay=schedule.weight_decay, precision=schedule.precision,
+            nesterov=schedule.nesterov, weight_decay=decay, precision=schedule.precision,
         )  # fmt: skip
 
     def rate_of(self, base: float, epochs: int) -> Callable[[int, int], float]:
@@ -175,7 +177,9 @@ class Workbench:
         that two that differ in one setting differ by that setting only.
         """
         teacher = self.study.teachers[name]
-        net = self.replicas([self.model(teacher.model, teacher.hidden, "teacher init", r) for r in replicas])
+        models = [self.model(teacher.model, teacher.hidden, "teacher init", r) for r in replicas]
+        net = self.replicas(models, teacher.weight_decay)
+        inputs = self.inputs if teacher.augment else self.inputs.plain()
         loss: nn.Module = CrossEntropyLoss(reduction="none")
         rivals = None
         if teacher.smoothing:
@@ -190,7 +194,7 @@ class Workbench:
         if teacher.draw == "per_replica":
             rows = self.rows(replicas)
         train(
-            net, rows, Objective(loss, rivals=rivals), self.inputs, self.labels, epochs=teacher.epochs,
+            net, rows, Objective(loss, rivals=rivals), inputs, self.labels, epochs=teacher.epochs,
             batch_size=teacher.batch_size, rate_of=self.rate_of(teacher.learning_rate, teacher.epochs),
             seed=int(generator(self.study.seed, "teacher").integers(2**31)),
             on_epoch=None if on_epoch is None else lambda epoch, _: on_epoch(net, epoch),

@@ -315,13 +315,18 @@ def test_bad_teacher_holds_every_epoch_and_the_changes_against_true_labels(run: 
     frame = bad_teacher.collect([run])
     epochs = run.teacher_epochs("bad")
     assert epochs is not None
-    kept = epochs[(epochs["split"] == "test") & (epochs["k"] == 3)]
     drawn = frame[(frame["part"] == bad_teacher.TEACHER) & (frame["teacher"] == "bad")]
-    for quantity, column in (("accuracy", "accuracy"), ("delta", "unreliability"), ("gamma", "ambiguity")):
-        part = drawn[drawn["quantity"] == quantity]
-        assert part["estimate"].tolist() == pytest.approx(kept[column].tolist())
-    last = drawn[drawn["quantity"] == "gamma"].iloc[-1]
-    assert last["low"] < last["estimate"] <= last["high"]
+    for split in ("train", "test"):
+        kept = epochs[(epochs["split"] == split) & (epochs["k"] == 3)]
+        for quantity, column in (("accuracy", "accuracy"), ("delta", "unreliability"), ("gamma", "ambiguity")):
+            part = drawn[(drawn["quantity"] == quantity) & (drawn["rows"] == split)]
+            assert part["estimate"].tolist() == pytest.approx(kept[column].tolist())
+            assert (part["low"] <= part["estimate"]).all()
+            assert (part["estimate"] <= part["high"]).all()
+    labelled = taught.table(run, "bad").set_index("k").loc[3]  # of what the finished teacher gave
+    last = drawn[drawn["rows"] == "train"].groupby("quantity").last()
+    for quantity in ("delta", "gamma"):
+        assert last.loc[quantity, "estimate"] == pytest.approx(labelled[quantity], abs=1e-9)
     ends = frame[(frame["part"] == bad_teacher.STUDENT) & (frame["arm"] == "of_bad")].set_index("quantity")
     moved = change(run, "of_bad", "truth")
     assert moved is not None

@@ -194,6 +194,20 @@ def test_what_does_not_fit_is_refused(study, key, value, message):
         resolve_study(study)
 
 
+def test_a_teacher_can_do_without_the_augmentation_of_the_students(study, tmp_path):
+    plain = {"hidden": [16], "model": "mlp", "epochs": 2, "batch_size": 20}
+    study["teachers"] |= {"main": plain, "still": plain | {"augment": False}}
+    bare = study | {"data": study["data"] | {"crop": 0, "flip": False}}
+    weights = {}
+    for name, raw in (("augmented", study), ("bare", bare)):
+        bench = Workbench.open(resolve_study(raw), tmp_path / name, torch.device("cpu"))
+        for teacher in ("main", "still"):
+            weights[name, teacher] = bench.train_teacher(teacher, [0]).parameters()
+    torch.testing.assert_close(weights["augmented", "still"], weights["bare", "main"], rtol=0, atol=0)
+    first = next(iter(weights["bare", "main"]))
+    assert not torch.equal(weights["augmented", "main"][first], weights["bare", "main"][first])
+
+
 def test_vectors_are_not_augmented(study, tmp_path):
     study["student"] = {"model": "mlp", "hidden": [8]}
     study["teachers"] = {}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from biasvar.analysis import unreliability
+from biasvar.analysis import effectiveness, unreliability
 from biasvar.analysis.soft_labels import tempered
 from biasvar.study import resolve_study
 from biasvar.training.execute import run_study
@@ -116,7 +116,30 @@ def test_a_teacher_is_followed_through_its_training(run):
         expected = unreliability(tempered(teacher.logits[test], 1.0), labels, k=k)
         assert last.loc[k, "unreliability"] == pytest.approx(float(expected), abs=1e-9)
     assert last["accuracy"].iloc[0] == pytest.approx(run.manifest["teachers"]["bad"]["accuracy_test"])
+    given = run.soft_labels("bad")
+    for split, soft, truth in (
+        ("test", tempered(teacher.logits[test], 1.0), labels),
+        ("train", given.values.astype(np.float64), given.labels),
+    ):
+        end = frame[(frame["epoch"] == 6) & (frame["split"] == split)].set_index("k")
+        expected = effectiveness(soft, truth, ks=[3], normalize=True).iloc[0]
+        for name, stored in (("delta", "unreliability"), ("gamma", "ambiguity")):
+            ends = [expected[f"{name}{tail}"] for tail in ("", "_low", "_high")]
+            assert [end.loc[3, f"{stored}{tail}"] for tail in ("", "_low", "_high")] == pytest.approx(ends)
     assert not list((run.directory / "weights").rglob("*.parquet"))
+
+
+def test_a_teacher_has_a_weight_decay_of_its_own(study, tmp_path):
+    plain = {"hidden": [16], "epochs": 3}
+    study["teachers"] = {"main": plain, "same": plain | {"weight_decay": 0.0005}, "free": plain | {"weight_decay": 0}}
+    study["schedule"]["weight_decay"] = 0.0005
+    study["soft_labels"], study["arms"] = {}, {"ce": {"loss": "cross_entropy"}}
+    bench = Workbench.open(resolve_study(study), tmp_path, torch.device("cpu"))
+    norm = {}
+    for name in study["teachers"]:
+        trained = bench.train_teacher(name, [0]).parameters()
+        norm[name] = sum(float(value.square().sum()) for value in trained.values())
+    assert norm["same"] == norm["main"] < norm["free"]
 
 
 def test_the_same_run_with_processes_and_after_an_interruption(study, tmp_path, run):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from biasvar.analysis import effectiveness, tempered
 from biasvar.analysis.bounds import clopper_pearson
 from biasvar.analysis.comparison import interval_from, mean_interval
 from biasvar.report import cache, rows, sources, style, taught
@@ -20,15 +19,18 @@ if TYPE_CHECKING:
     from biasvar.records import Run
 
 COLUMNS = [
-    "run", "part", "teacher", "arm", "label", "kind", "fit", "quantity", "epoch", "k", "estimate", "low", "high",
-    "stderr", "n_replicas", "n", "sum", "sum_low", "sum_high",
+    "run", "part", "rows", "teacher", "arm", "label", "kind", "fit", "quantity", "epoch", "k", "estimate",
+    "low", "high", "stderr", "n_replicas", "n", "sum", "sum_low", "sum_high",
 ]  # fmt: skip
 TEACHER, TRAINING, STUDENT = "teacher", "students through training", "students at the end"
+ROWS = {"train": "rows that it labels", "test": "test rows"}
+INDICATORS = {"delta": "unreliability", "gamma": "ambiguity"}
 PANELS = {"accuracy": "accuracy (%)", "delta": "unreliability Δ (%)", "gamma": "ambiguity γ (%)"}
 ENDS = {"accuracy": "accuracy (%)", "bias": "change of bias", "variance": "change of variance"}
 GOOD = ("#1f78c1", "#009e73", "#56b4e9")
 BAD = ("#d55e00", "#9c4fb3", "#a87400", "#cc79a7")
 FITS = {"whole": ("o", "-"), "sets": ("s", "--"), "first class": ("D", ":")}
+TEACHERS, STUDENTS = 3.9, 2.6  # heights, inches
 TEACHES_ILL = 30.0  # %: a bad teacher, in the paper, is below it
 
 
@@ -70,7 +72,7 @@ def _followed(run: Run) -> dict[str, pd.DataFrame]:
     """The teachers that were followed through training, the bad ones among them at least one."""
     said = (run.study or {}).get("teachers") or {}
     frames = {name: run.teacher_epochs(name) for name in said}
-    found = {name: frame for name, frame in frames.items() if frame is not None and (frame["split"] == "test").any()}
+    found = {name: frame for name, frame in frames.items() if frame is not None}
     return found if any(said[name].get("bad") for name in found) else {}
 
 
@@ -81,38 +83,24 @@ def _top_k(run: Run) -> int:
 
 
 def _teacher(run: Run, name: str, frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Accuracy, Delta and gamma on test rows after each epoch, means over a teacher's replicas if it has several."""
+    """Accuracy, Delta and gamma after each epoch; of several teachers their means, and the widest interval."""
     k = _top_k(run)
     said = run.study["teachers"][name] if run.study else {}
-    part = frame[(frame["split"] == "test") & (frame["k"] == k)]
+    part = frame[frame["split"].isin(list(ROWS)) & (frame["k"] == k)]
     label = str(run.manifest["teachers"][name].get("label") or name)
     about = {"run": run.name, "part": TEACHER, "teacher": name, "label": label, "k": k}
     about["kind"] = "bad teacher" if said.get("bad") else "teacher"
     found = []
-    for epoch, one in part.groupby("epoch"):
+    for (split, epoch), one in part.groupby(["split", "epoch"]):
         n = int(one["n"].iloc[0])
-        for quantity, column in (("accuracy", "accuracy"), ("delta", "unreliability"), ("gamma", "ambiguity")):
-            value = float(one[column].mean())
-            row = {**about, "quantity": quantity, "epoch": epoch, "estimate": value, "n": n, "n_replicas": len(one)}
-            if quantity != "gamma":
-                low, high = clopper_pearson(np.array([round(value * n)]), np.array([n]), 0.05)
-                row |= {"low": float(low[0]), "high": float(high[0])}
-            elif epoch == part["epoch"].max():
-                row |= _last_gamma(run, name, k)
-            found.append(row)
+        here = {**about, "rows": split, "epoch": epoch, "n": n, "n_replicas": len(one)}
+        right = float(one["accuracy"].mean())
+        low, high = clopper_pearson(np.array([round(right * n)]), np.array([n]), 0.05)
+        found.append({**here, "quantity": "accuracy", "estimate": right, "low": float(low[0]), "high": float(high[0])})
+        for quantity, column in INDICATORS.items():
+            ends = {"low": float(one[f"{column}_low"].min()), "high": float(one[f"{column}_high"].max())}
+            found.append({**here, "quantity": quantity, "estimate": float(one[column].mean()), **ends})
     return found
-
-
-def _last_gamma(run: Run, name: str, k: int) -> dict[str, float]:
-    """The interval of gamma, which needs counts by class: from the logits of the finished teacher, if it is one."""
-    teacher = run.teacher(name)
-    if teacher.logits.ndim == 3:
-        return {}
-    held_out = run.samples[run.samples["split"] == "test"]
-    place = np.searchsorted(teacher.sample_ids, held_out["sample_id"].to_numpy())
-    soft = tempered(teacher.logits[place], 1.0)
-    found = effectiveness(soft, held_out["label"].to_numpy(), ks=[k]).iloc[0]
-    return {"low": float(found["gamma_low"]), "high": float(found["gamma_high"])}
 
 
 def _training(run: Run, arm: str) -> list[dict[str, Any]]:
@@ -150,12 +138,12 @@ def draw(frame: pd.DataFrame) -> Drawing:
     """For each run: its teachers through training, its students through training, and the students at the end."""
     runs = list(dict.fromkeys(frame["run"]))
     counts = [frame.loc[(frame["run"] == run) & (frame["part"] == STUDENT), "arm"].nunique() for run in runs]
-    heights = [2.35 + 2.6 + 0.85 + 0.23 * count for count in counts]
+    heights = [TEACHERS + STUDENTS + 0.85 + 0.23 * count for count in counts]
     figure = style.new_figure(height=sum(heights))
     blocks = figure.subfigures(len(runs), 1, squeeze=False, height_ratios=heights)[:, 0]
     for block, run, height in zip(blocks, runs, heights, strict=True):
         part = frame[frame["run"] == run]
-        top, middle, bottom = block.subfigures(3, 1, height_ratios=[2.35, 2.6, height - 4.95])
+        top, middle, bottom = block.subfigures(3, 1, height_ratios=[TEACHERS, STUDENTS, height - TEACHERS - STUDENTS])
         _teachers(top, part[part["part"] == TEACHER], (f"{run}: " if len(runs) > 1 else "") + "Teachers")
         _through(middle, part[part["part"] == TRAINING], part)
         _at_end(bottom, part[part["part"] == STUDENT], part)
@@ -179,26 +167,28 @@ def _look(row: Any, colors: dict[Any, str]) -> tuple[str, str, str]:
 
 def _teachers(top: Any, part: pd.DataFrame, title: str) -> None:
     colors = _colors(part)
-    axes = top.subplots(1, 3)
+    grid = top.subplots(len(ROWS), len(PANELS), sharex=True, sharey=True)
     k = int(part["k"].iloc[0])
-    for ax, (quantity, name) in zip(axes, PANELS.items(), strict=True):
-        for place, (teacher, one) in enumerate(part[part["quantity"] == quantity].groupby("teacher", sort=False)):
-            color = colors[teacher]
-            dashed = "--" if one["kind"].iloc[0] == "bad teacher" else "-"
-            ax.plot(one["epoch"], 100 * one["estimate"], color=color, linestyle=dashed, label=one["label"].iloc[0])
-            if quantity == "gamma":
-                last = one.iloc[-1]
-                at = last.epoch + 3.5 * place
-                ax.plot([at, at], [100 * last.low, 100 * last.high], color=color, linewidth=2.2, solid_capstyle="butt")
+    for axes, (split, where) in zip(grid, ROWS.items(), strict=True):
+        for ax, (quantity, name) in zip(axes, PANELS.items(), strict=True):
+            here = part[(part["rows"] == split) & (part["quantity"] == quantity)]
+            for teacher, one in here.groupby("teacher", sort=False):
+                dashed = "--" if one["kind"].iloc[0] == "bad teacher" else "-"
+                look: dict[str, Any] = {"color": colors[teacher], "linestyle": dashed, "linewidth": 1.3}
+                ax.plot(one["epoch"], 100 * one["estimate"], label=one["label"].iloc[0], **look)
+                low, high = 100 * one["low"], 100 * one["high"]
+                ax.fill_between(one["epoch"], low, high, color=colors[teacher], alpha=0.15, linewidth=0)
+            if axes is grid[0]:
+                title_of = name if quantity == "accuracy" else name.replace(" (%)", f", k = {k} (%)")
+                ax.set_title(title_of, weight="normal")
             else:
-                ax.fill_between(one["epoch"], 100 * one["low"], 100 * one["high"], color=color, alpha=0.15, linewidth=0)
-        ax.set_ylim(-2, 102)
-        ax.set_yticks([0, 25, 50, 75, 100])
-        ax.set_xlabel("epoch of the teacher")
-        ax.set_title(name if quantity == "accuracy" else name.replace(" (%)", f", k = {k} (%)"), weight="normal")
-    axes[0].axhline(TEACHES_ILL, color=style.BAD, linewidth=1.0, linestyle=":")
+                ax.set_xlabel("epoch of the teacher")
+        axes[0].set_ylabel(where)
+        axes[0].axhline(TEACHES_ILL, color=style.BAD, linewidth=1.0, linestyle=":")
+    grid[0][0].set_ylim(-2, 102)
+    grid[0][0].set_yticks([0, 25, 50, 75, 100])
     top.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=10)
-    handles, labels = axes[0].get_legend_handles_labels()
+    handles, labels = grid[0][0].get_legend_handles_labels()
     top.legend(handles, labels, loc="outside lower left", ncols=3, columnspacing=1.2)
 
 
@@ -254,22 +244,25 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """n, what is drawn, the numbers that answer the question, what the changes are against."""
     ends = frame[frame["part"] == STUDENT]
     teachers = frame[frame["part"] == TEACHER]
-    tested = sizes(int(n) for n in teachers["n"].unique())
+    tested, labelled = (sizes(teachers.loc[teachers["rows"] == split, "n"].astype(int)) for split in ("test", "train"))
+    replicas = sizes(int(n) for n in ends["n_replicas"].unique())
     return (
-        f"Above: accuracy, Δ and γ of each teacher's k most probable labels on n = {tested} test rows after each epoch "
-        "(bands: 95 % Clopper-Pearson over rows; γ, the largest of all pairs, has its interval at the last epoch); "
-        "dotted: 30 %, below which the paper calls a teacher bad. Middle: students that learned from soft labels alone "
-        f"on the same test rows, mean over {sizes(int(n) for n in ends['n_replicas'].unique())} replicas and 95 % t "
-        "interval. Filled: cross-entropy with the whole soft label; squares: the probability of any of its k most "
-        "probable labels; diamonds: its first class alone. Below: after the last epoch, in brackets Δ + γ on training "
-        "rows, the smallest over k, of sets at their k; bias and variance, corrected, less those of the students of "
-        f"true labels, paired by replica, 95 % jackknife t interval.{_answer(frame)} {conditions_in(frame, runs)}"
+        f"Above: accuracy, Δ and γ of each teacher's k most probable labels after each epoch, on the n = {labelled} "
+        f"rows of the students' pool, to which it gives soft labels, and on n = {tested} test rows (bands: exact 95 % "
+        "intervals over rows, γ's for all pairs of classes together); dotted: 30 %, below which the paper calls a "
+        "teacher bad. Middle: students that learned from soft labels alone, on the same test rows, mean over "
+        f"{replicas} replicas and 95 % t interval. Filled: cross-entropy with the whole soft label; squares: the "
+        "probability of any of its k most probable labels; diamonds: its first class alone. Below: after the last "
+        "epoch, in brackets Δ + γ on training rows, the smallest over k, of sets at their k; bias and variance, "
+        "corrected, less those of the students of true labels, paired by replica, 95 % jackknife t interval."
+        f"{_answer(frame)} {conditions_in(frame, runs)}"
     )
 
 
 def _answer(frame: pd.DataFrame) -> str:
     """Of students of bad teachers: the teacher's and their accuracy, and what moved, with a space before it."""
-    last = frame[frame["part"] == TEACHER].query("quantity == 'accuracy'").groupby(["run", "teacher"]).tail(1)
+    accuracy = frame[frame["part"] == TEACHER].query("quantity == 'accuracy' and rows == 'test'")
+    last = accuracy.groupby(["run", "teacher"]).tail(1)
     teachers = {(row.run, row.teacher): 100 * row.estimate for row in each(last)}
     said = []
     ends = frame[(frame["part"] == STUDENT) & (frame["kind"] == "bad teacher")]
@@ -278,7 +271,8 @@ def _answer(frame: pd.DataFrame) -> str:
         own = teachers.get((run, part["teacher"].iloc[0]))
         if own is None or not {"bias", "variance"} <= set(found) or part["fit"].iloc[0] == "first class":
             continue
-        text = f"{found['accuracy'].label}, {own:.0f} % itself: students {100 * found['accuracy'].estimate:.1f} %"
+        reached = 100 * found["accuracy"].estimate
+        text = f"{found['accuracy'].label}, {own:.0f} % itself on test rows: students {reached:.1f} %"
         for name in ("bias", "variance"):
             row = found[name]
             text += f", {name} {signed(row.estimate, 2)} ({signed(row.low, 2)} to {signed(row.high, 2)})"
