@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from biasvar.analysis.soft_labels import tempered
@@ -43,18 +44,25 @@ class SoftLabels:
     _labels: Table | None
     _temperature: float | None
 
-    def batches(self, rows: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Batches (soft_labels (n, K), labels (n,), sample_ids (n,)) of at most ``rows``, by default about 4 MB each.
+    def parts(self, rows: int | None = None) -> Iterator[Part]:
+        """Batches (soft_labels (n, K), labels, sample_ids) as the source has them, None where it lacks labels or ids.
 
-        May be called again, and starts anew then. Raises RecordError for rows without a label.
+        At most ``rows`` each, by default about 4 MB. May be called again, and starts anew then.
         """
-        step = rows or max(1, 2**20 // self.num_classes)
+        for values, labels, ids in self._read(rows or max(1, 2**20 // self.num_classes)):
+            yield values if self._temperature is None else tempered(values, self._temperature), labels, ids
+
+    def batches(self, rows: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Batches (soft_labels (n, K), labels (n,), sample_ids (n,)), like `parts`.
+
+        Raises RecordError for rows without a label.
+        """
         first = 0
-        for values, labels, ids in self._read(step):
+        for values, labels, ids in self.parts(rows):
             found_ids = np.arange(first, first + len(values)) if ids is None else ids
             truth = self._truth(labels, ids, first, len(values))
             first += len(values)
-            yield values if self._temperature is None else tempered(values, self._temperature), truth, found_ids
+            yield values, truth, found_ids
         if self._labels is not None and self._labels.sample_ids is None and first != len(self._labels.values):
             raise RecordError(f"{self.name} has {first} rows and there are {len(self._labels.values)} labels")
 
@@ -111,7 +119,11 @@ def open_soft_labels(
     truth = None if labels is None else read_labels(labels)
     if truth is not None and truth.sample_ids is not None:
         order = np.argsort(truth.sample_ids, kind="stable")
-        truth = Table(truth.values[order], truth.sample_ids[order])
+        ids = truth.sample_ids[order]
+        again = np.unique(ids[1:][ids[1:] == ids[:-1]])
+        if len(again):
+            raise RecordError(f"labels: sample_id {few(again)} comes more than once")
+        truth = Table(truth.values[order], ids)
     is_run = isinstance(source, Run) or Path(source).is_dir()
     if not is_run and (teacher, replica, arm, split, members) != (None,) * 5:
         raise RecordError(f"teacher, replica, arm, split and members choose within a run; {source} is a file")
@@ -125,6 +137,8 @@ def open_soft_labels(
     path = existing(source)
     suffix = schema.one_of(path.suffix.lower(), SUFFIXES, f"suffix of {path},")
     classes, rows, read = _parquet(path) if suffix == ".parquet" else _numpy(path)
+    if classes < 2:
+        raise RecordError(f"{path} must hold at least two classes, one number for each; its rows hold {classes}")
     return SoftLabels(path.name, classes, rows, read, truth, temperature)
 
 
@@ -201,14 +215,20 @@ def _parquet(path: Path) -> tuple[int, int, Callable[[int], Iterator[Part]]]:
     classes = len(first.column(0).flatten()) if lists else len(names)
 
     def read(step: int) -> Iterator[Part]:
+        first = 0
         with _opened(path) as file:
             for batch in file.iter_batches(batch_size=step, columns=fields.names):
                 columns = {name: batch.column(name) for name in fields.names}
                 if lists:
-                    values = _lists(columns[lists[0]], classes, path)
+                    values = _lists(columns[lists[0]], classes, path, first)
                 else:
                     values = np.stack([_numbers(columns[name], name, path) for name in names], axis=1)
+                for name in ("label", "sample_id"):
+                    if name in columns and columns[name].null_count:
+                        rows = few(first + np.flatnonzero(columns[name].is_null()))
+                        raise RecordError(f"{path}: column {name!r} lacks a value in row {rows}")
                 extra = [_numbers(columns[n], n, path) if n in columns else None for n in ("label", "sample_id")]
+                first += len(values)
                 yield values, extra[0], extra[1]
 
     return classes, rows, read
@@ -272,18 +292,25 @@ def _opened(path: Path) -> pq.ParquetFile:
         raise RecordError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]})") from None
 
 
-def _lists(column: pa.Array, classes: int, path: Path) -> np.ndarray:
-    flat = column.flatten()
-    ragged = pa.types.is_list(column.type) and (np.diff(column.offsets.to_numpy()) != classes).any()
-    if column.null_count or ragged or len(flat) != len(column) * classes:
-        raise RecordError(f"{path}: every row must hold the same number of values, {classes}")
-    return _numbers(flat, "values", path).reshape(-1, classes)
+def _lists(column: pa.Array, classes: int, path: Path, first: int = 0) -> np.ndarray:
+    """A list column as (n, K); an error names rows, counted from `first`."""
+    if pa.types.is_fixed_size_list(column.type):
+        bad = np.asarray(column.is_null()) | (column.type.list_size != classes)
+    elif pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        bad = np.asarray(pyarrow.compute.list_value_length(column).fill_null(-1)) != classes
+    else:
+        raise RecordError(f"{path}: the values must be lists of numbers, not {column.type}")
+    if bad.any():
+        raise RecordError(
+            f"{path}: every row must hold the same number of values, {classes}; row {few(first + np.flatnonzero(bad))}"
+            " does not"
+        )
+    return _numbers(column.flatten(), "values", path).reshape(-1, classes)
 
 
 def _numbers(column: pa.Array, name: str, path: Path) -> np.ndarray:
-    if column.null_count:
-        raise RecordError(f"{path}: column {name!r} lacks {column.null_count} values")
-    values: np.ndarray = column.to_numpy(zero_copy_only=False)
-    if values.dtype.kind not in "fiu":
+    """Numbers, NaN where one is missing."""
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         raise RecordError(f"{path}: column {name!r} must hold numbers, not {column.type}")
+    values: np.ndarray = column.to_numpy(zero_copy_only=False)
     return values

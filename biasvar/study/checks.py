@@ -47,11 +47,23 @@ def faults(study: Study) -> Iterable[str]:
                 yield f"arms.{name}.{key}: {no_such(other, study.arms, 'arm')}"
             elif other and study.arms[other].teacher is None and study.reference_teacher is None and not study.teachers:
                 yield f"arms.{name}.{key}: arm {other!r} is recorded without a teacher, so it has no weights"
+        taught_by = study.soft_labels.get(arm.soft_label or "")
+        if taught_by and taught_by.raw and arm.measure in (None, "cross_entropy"):
+            yield (
+                f"arms.{name}.measure: {arm.soft_label} are raw scores, whose cross-entropy has no lower bound; take "
+                f"squared_error, or soft_labels.{arm.soft_label}.project: true"
+            )
     for name, source in study.soft_labels.items():
         if source.teacher and source.teacher not in study.teachers:
             yield f"soft_labels.{name}.teacher: {no_such(source.teacher, study.teachers, 'teacher')}"
         if source.arm and source.arm not in study.arms:
             yield f"soft_labels.{name}.arm: {no_such(source.arm, study.arms, 'arm')}"
+        for part in source.shares or ():
+            place, found = f"soft_labels.{name}.shares.{part}", study.soft_labels.get(part)
+            if found is None:
+                yield f"{place}: {no_such(part, study.soft_labels, 'soft label')}"
+            elif found.kind in ("mixture", "student") or found.redraw or found.raw:
+                yield f"{place}: no mixture, soft labels of students, noise that is drawn anew, or raw scores"
     yield from _people_faults(study)
     yield from _rate_faults(study)
     yield from _claim_faults(study)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -59,12 +60,21 @@ def _read(path: Path, below: Sequence[Path]) -> dict[str, Any]:
         raise StudyError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise StudyError(f"{path}: a study file is a mapping of keys to values, this one holds {type(raw).__name__}")
+    _place_files(raw, path.parent)
     base = raw.pop("extends", None)
     if base is None:
         return raw
     if not isinstance(base, str):
         raise StudyError(f"{path}: extends: must be the path of a study file, relative to this one, not {base!r}")
     return _over(_read(path.parent / base, [*below, path]), raw)
+
+
+def _place_files(raw: dict[str, Any], folder: Path) -> None:
+    """Make the paths of soft labels' files, relative to the study file, absolute."""
+    sources = raw.get("soft_labels")
+    for source in sources.values() if isinstance(sources, dict) else ():
+        if isinstance(source, dict) and isinstance(source.get("path"), str):
+            source["path"] = os.path.abspath(folder / source["path"])
 
 
 def _over(base: dict[str, Any], raw: dict[str, Any]) -> dict[str, Any]:
@@ -94,7 +104,13 @@ def resolve_study(raw: dict[str, Any], *, source: str = "study") -> Study:
     if found:
         raise StudyError(f"{source}: {'; '.join(found)}")
     study.order()
-    return _resolved(study)
+    hashed = {}
+    for name, soft_label in study.soft_labels.items():
+        try:
+            hashed[name] = soft_label.with_hash()
+        except ValueError as error:
+            raise StudyError(f"{source}: soft_labels.{name}.{error}") from None
+    return _resolved(study.model_copy(update={"soft_labels": hashed}))
 
 
 def _with_defaults(arm: Any, defaults: dict[str, Any]) -> Any:

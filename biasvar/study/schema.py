@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from biasvar.errors import StudyError
 from biasvar.study.sections import Section as _Section
-from biasvar.study.soft_labels import SoftLabel
+from biasvar.study.soft_labels import NEWER_KEYS, SoftLabel
 from biasvar.study.words import nearest
 
 # What each loss takes, beside what every arm takes; the first of the sets must be given (in the arm or in `defaults`).
@@ -243,10 +243,16 @@ class Study(_Section):
 
     @property
     def hash(self) -> str:
-        """Identity of the study: everything in it but its title and labels, in canonical JSON."""
+        """Identity of the study: everything in it but its title and labels, in canonical JSON.
+
+        Of a file of soft labels the content counts, not the place.
+        """
         content = self.model_dump(mode="json", exclude={"title"})
         if self.data.split is None:
             del content["data"]["split"]  # as in studies from before there was this key
+        for source in content["soft_labels"].values():
+            for key in {"path", *(key for key in NEWER_KEYS if not source[key])}:
+                del source[key]
         for section, word in (("arms", "label"), ("teachers", "label"), ("soft_labels", "name")):
             for entry in content[section].values():
                 del entry[word]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from biasvar.study.sections import Section
 
-Kind = Literal["label", "smoothing", "teacher", "revision", "partial", "noise", "votes", "random", "student"]
+Kind = Literal[
+    "label", "smoothing", "teacher", "revision", "partial", "noise", "votes", "random", "student", "file", "pattern",
+    "mixture",
+]  # fmt: skip
 # What each kind takes beside `kind` and `name`: needed, optional.
 SOFT_LABEL_KEYS: dict[str, tuple[set[str], set[str]]] = {
     "label": (set(), {"labelled"}),
@@ -20,9 +25,14 @@ SOFT_LABEL_KEYS: dict[str, tuple[set[str], set[str]]] = {
     "votes": ({"people"}, {"votes", "concentration"}),
     "random": (set(), {"concentration"}),
     "student": ({"arm", "labelled"}, {"hard", "temperature"}),
+    "file": ({"path"}, {"sha256", "temperature", "normalize", "scores", "project"}),
+    "pattern": ({"mass"}, set()),
+    "mixture": ({"shares"}, set()),
 }
-
-
+# What a file may be: those that `biasvar.records.soft_labels.open_soft_labels` reads.
+FILE_SUFFIXES = (".npy", ".npz", ".parquet")
+NEWER_KEYS = frozenset({"sha256", "normalize", "scores", "mass", "shares"})
+"""Left out of a study's identity where they are not used, since older studies lack them."""
 LABELLED_SPLIT = {"cifar10h": "test", "cifar10n": "train"}
 """The official split of CIFAR-10 that these people labelled."""
 
@@ -33,10 +43,13 @@ class SoftLabel(Section):
     Kinds: `label` (one-hot), `smoothing`, `teacher` (softmax of its logits / temperature; one-hot of its first class if
     `hard`), `revision` (Lan 2024: beta p + (1 - beta) onehot, beta = (1 - margin) / (p_max - p_true + 1)), `partial`
     (the truth is dropped with probability `unreliability`, each wrong label added with probability `ambiguity`; uniform
-    on the candidates), `noise` (onehot + scale times standard normal noise), `votes` (people's: the
-    share of `all`, Dirichlet-smoothed by `concentration`; or one-hot: the `majority`, first class of a tie, or one of
-    CIFAR-10N's own), `random` (a Dirichlet
-    draw that knows nothing), `student` (of the same replica of another arm).
+    on the candidates), `noise` (onehot + scale times standard normal noise), `votes` (people's: the share of `all`,
+    Dirichlet-smoothed by `concentration`; or one-hot: the `majority`, first class of a tie, or one of CIFAR-10N's own),
+    `random` (a Dirichlet draw that knows nothing), `student` (of the same replica of another arm), `file` (rows by
+    `sample_id`; without that column, and in .npy and .npz, row i is sample i of the data set), `pattern` (`mass[j]` on
+    class y + j, counted round: the truth first, then its wrong labels in an order that is fixed for the class),
+    `mixture` (each row from one of the other soft labels, drawn by `shares` once a sample; a larger first share keeps a
+    smaller one's).
 
     `labelled` rows, the same for all replicas, carry their label (`label`, `student`) or candidates (`partial`); the
     other rows have nothing, or what the student of another arm says (`student`).
@@ -58,6 +71,12 @@ class SoftLabel(Section):
     votes: Literal["all", "majority", "random1", "random2", "random3", "aggregate", "worst"] | None = None
     concentration: float | None = Field(None, ge=0)
     arm: str | None = None
+    path: str | None = None  # .npy, .npz or .parquet; relative to the study file that names it
+    sha256: str | None = None  # of that file; written out when the study is read, and checked where it is given
+    normalize: bool = False  # file: divide rows by their sum
+    scores: bool = False  # file: raw scores, no distributions; with `temperature` the numbers are logits
+    mass: list[float] | None = None  # one for each class
+    shares: dict[str, float] | None = None  # soft label -> its share of the rows
     labelled: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")
@@ -72,4 +91,32 @@ class SoftLabel(Section):
             raise ValueError(f"{min(given - needed - optional)}: not used by kind {self.kind}, which takes {takes}")
         if self.votes not in (None, "all", "majority") and self.people != "cifar10n":
             raise ValueError(f"votes: {self.votes} is of cifar10n; cifar10h has all and majority")
+        if self.path is not None and Path(self.path).suffix.lower() not in FILE_SUFFIXES:
+            raise ValueError(f"path: {self.path} must end in {', '.join(FILE_SUFFIXES)}")
+        if self.normalize + self.scores + (self.temperature is not None and self.kind == "file") > 1:
+            raise ValueError("normalize: rows are divided by their sum, or are scores, or logits at a temperature")
+        if self.kind == "file" and self.project and not self.scores:
+            raise ValueError("project: for scores: true; distributions are their own projection")
+        shares = None if self.shares is None else [*self.shares.values()]
+        for key, values in (("mass", self.mass), ("shares", shares)):
+            if values is not None and (min(values, default=-1) < 0 or abs(sum(values) - 1) > 1e-9):
+                raise ValueError(f"{key}: must be numbers from 0 up that sum to 1, not {values}")
         return self
+
+    @property
+    def raw(self) -> bool:
+        """Whether they are scores, which need not be distributions."""
+        return (self.kind == "noise" or self.scores) and not self.project
+
+    def with_hash(self) -> SoftLabel:
+        """With the hash of the file it names; raises ValueError where that is missing, or another than was given."""
+        if self.path is None:
+            return self
+        try:
+            with open(self.path, "rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ValueError(f"path: {self.path} cannot be read ({error.strerror})") from None
+        if self.sha256 not in (None, found):
+            raise ValueError(f"sha256: {self.path} is another file now: its SHA-256 is {found}, not {self.sha256}")
+        return self.model_copy(update={"sha256": found})

@@ -38,6 +38,11 @@ def study_manifest(study: Study, bench: Workbench) -> dict[str, Any]:
             "fingerprint": bench.dataset.fingerprint,
         },
         "reference_teacher": study.reference_teacher,
+        "soft_label_files": {
+            name: {"path": source.path, "sha256": source.sha256}
+            for name, source in study.soft_labels.items()
+            if source.path
+        },
         "claims": study.claims,
         "arms": {name: {"label": arm.label, "status": "waiting"} for name, arm in study.arms.items()},
         "versions": {**versions, **{name: version(name) for name in packages}},

@@ -59,9 +59,17 @@ def identity_of(bench: Workbench, name: str, rate: float, others: dict[str, str]
         "reference_temperature": None if arm.temperature else study.reference_temperature,
         "rate": rate,
         "uses": {other: (others or {}).get(other) for other in study.uses(name)},
-        "soft_label": study.soft_labels[arm.soft_label].model_dump(mode="json") if arm.soft_label else None,
+        "soft_label": _learned_from(study, arm.soft_label) if arm.soft_label else None,
     }
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _learned_from(study: Study, name: str) -> dict[str, Any]:
+    """A soft label with the teacher or the soft labels that it is made of; of a file, its content."""
+    source = study.soft_labels[name]
+    teacher = study.teachers[source.teacher].model_dump(mode="json", exclude={"label"}) if source.teacher else None
+    parts = {other: _learned_from(study, other) for other in source.shares or ()}
+    return {**source.model_dump(mode="json", exclude={"name", "path"}), "of": teacher, "parts": parts}
 
 
 def shared_runs(directory: Path, study: Study) -> list[Run]:

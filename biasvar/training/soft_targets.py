@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from biasvar.analysis.draws import uniforms
 from biasvar.analysis.random_labels import add_noise, partial_labels, random_soft_labels
 from biasvar.analysis.revision import revise_labels
 from biasvar.analysis.soft_labels import project_to_simplex, smooth_labels, tempered
 from biasvar.data import generator
 from biasvar.data.people import load_people
 from biasvar.training.loop import predict
+from biasvar.training.soft_label_files import read_soft_label_file
 from biasvar.training.weights import read_weights
 
 if TYPE_CHECKING:
@@ -105,6 +107,17 @@ def soft_label_table(bench: Workbench, name: str) -> np.ndarray:
             return people.soft_labels(concentration=source.concentration or 0.0)
         case "random":
             return random_soft_labels(ids, classes, seed=seed, concentration=source.concentration or 1.0)
+        case "file":
+            values = read_soft_label_file(source, name, bench.dataset, ids)
+            return project_to_simplex(values) if source.project else values
+        case "pattern":
+            return np.asarray(source.mass)[(np.arange(classes) - labels[:, None]) % classes]
+        case "mixture":
+            shares = source.shares or {}
+            u = uniforms(seed, "mixture", ids, 1)[:, 0]
+            part = np.searchsorted(np.cumsum([*shares.values()])[:-1], u, side="right")
+            tables = np.broadcast_arrays(*(soft_label_table(bench, other) for other in shares))
+            return np.select([(part == i)[:, None] for i in range(len(tables))], tables)
     return _where_labelled(bench, source, smooth_labels(labels, classes, 0.0), _of_students(bench, source))
 
 

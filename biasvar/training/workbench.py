@@ -24,6 +24,7 @@ from biasvar.training.objectives import Objective, Rivals
 from biasvar.training.replicas import Replicas, groups_of, make_replicas
 from biasvar.training.resnets import build_network, load_network
 from biasvar.training.schedules import rate_at
+from biasvar.training.soft_label_files import check_soft_labels
 from biasvar.training.weights import read_weights
 
 
@@ -77,6 +78,7 @@ class Workbench:
             )
         labels = torch.as_tensor(np.array(dataset.labels), device=device)
         bench = Workbench(study, dataset, blocks, device, inputs, labels, Path(directory))
+        check_soft_labels(study, dataset, blocks["student"])
         bench.rows([0])  # draws that cannot be are refused here, before anything is written
         for name, teacher in study.teachers.items():
             bench.teacher_rows(name, teacher)

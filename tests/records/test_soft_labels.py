@@ -167,7 +167,7 @@ def test_files_that_will_not_do(tmp_path, data):
     pq.write_table(pa.table({"a": pa.array([[1.0], [1.0, 2.0]])}), tmp_path / "ragged.parquet")
     pq.write_table(pa.table({"a": pa.array([[1.0, 0.0], [1.0], [1.0, 2.0, 3.0]])}), tmp_path / "uneven.parquet")
     pq.write_table(pa.table({"a": pa.array([[1.0, 0.0], None])}), tmp_path / "null.parquet")
-    pq.write_table(pa.table({"a": [1.0, None], "b": [0.0, 1.0]}), tmp_path / "gap.parquet")
+    pq.write_table(pa.table({"a": [1.0, 0], "b": [0.0, 1], "label": [1, None]}), tmp_path / "gaps.parquet")
     pq.write_table(pa.table({"a": ["x"], "b": ["y"]}), tmp_path / "names.parquet")
     pq.write_table(pa.table({"a": [[1.0]], "b": [0.5]}), tmp_path / "mixed.parquet")
     pq.write_table(pa.table({"label": [1]}), tmp_path / "bare.parquet")
@@ -187,7 +187,7 @@ def test_files_that_will_not_do(tmp_path, data):
         ("ragged.parquet", "same number of values, 1"),
         ("uneven.parquet", "same number of values, 2"),
         ("null.parquet", "same number of values, 2"),
-        ("gap.parquet", "column 'a' lacks 1 values"),
+        ("gaps.parquet", "column 'label' lacks a value in row 1"),
         ("names.parquet", "column 'a' must hold numbers, not string"),
         ("mixed.parquet", "one list column, or one column of numbers a class"),
         ("bare.parquet", "one list column"),
@@ -200,3 +200,11 @@ def test_files_that_will_not_do(tmp_path, data):
         open_soft_labels(tmp_path / "nothing.npy", labels)
     with pytest.raises(RecordError, match=r"flat\.npy is a file"):
         open_soft_labels(tmp_path / "flat.npy", labels, teacher="big")
+
+
+def test_a_missing_number_is_nan_and_its_row_is_named(tmp_path):
+    pq.write_table(pa.table({"a": [1.0, None], "b": [0.0, 1.0], "label": [0, 1]}), tmp_path / "gap.parquet")
+    pq.write_table(pa.table({"p": [[1.0, 0.0], [None, 1.0]], "label": [0, 1]}), tmp_path / "list.parquet")
+    for name in ("gap.parquet", "list.parquet"):
+        with pytest.raises(ValueError, match="must be finite; row 1 holds NaN"):
+            measure_indicators(open_soft_labels(tmp_path / name).batches(), ks=[1])

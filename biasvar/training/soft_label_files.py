@@ -1,0 +1,96 @@
+"""Soft labels that a study takes from a file: found by sample id, and checked before anything is trained."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from biasvar.analysis.batches import checked_batch
+from biasvar.data import Dataset
+from biasvar.errors import BiasvarError, StudyError
+from biasvar.records.soft_labels import open_soft_labels
+from biasvar.records.tables import few
+from biasvar.study import SoftLabel, Study
+
+
+def check_soft_labels(study: Study, dataset: Dataset, pool: np.ndarray) -> None:
+    """Raise StudyError where soft labels and data do not go together, as far as can be told before training."""
+    for name, source in study.soft_labels.items():
+        if source.kind == "file":
+            read_soft_label_file(source, name, dataset, pool)
+        if source.mass is not None and len(source.mass) != dataset.num_classes:
+            raise StudyError(
+                f"soft_labels.{name}.mass: must hold one number for each of the {dataset.num_classes} classes of "
+                f"{dataset.name}, not {len(source.mass)}"
+            )
+
+
+def read_soft_label_file(source: SoftLabel, name: str, dataset: Dataset, pool: np.ndarray) -> np.ndarray:
+    """The rows of a file for the students' pool, (P, C), as distributions (or scores, where the study says so).
+
+    Args:
+        source: of kind `file`.
+        name: its name in the study.
+        dataset: whose samples the rows are of.
+        pool: sample ids, (P,).
+
+    Raises:
+        StudyError: Names the soft label, the file, the row (counted from 0) and the rule: for a file that is missing,
+            was changed since the study was read, cannot be read or has another number of classes; for rows that are no
+            distributions, samples of the pool that are missing, ids that are no samples or come twice, and labels in
+            the file that are not the data set's.
+    """
+    try:
+        path = source.with_hash().path
+        assert path is not None
+        return _read(source, path, dataset, pool)
+    except (BiasvarError, ValueError, OSError) as error:
+        text = " ".join(str(error).split())
+        place = f"{source.path}: " if str(source.path) not in text else ""
+        for argument in ("normalize", "scores"):
+            text = text.replace(f"{argument}=True", f"{argument}: true")
+        raise StudyError(f"soft_labels.{name}: {place}{text}") from None
+
+
+def _read(source: SoftLabel, path: str, dataset: Dataset, pool: np.ndarray) -> np.ndarray:
+    found = open_soft_labels(path, temperature=source.temperature)
+    total, classes = len(dataset.labels), dataset.num_classes
+    known = total if dataset.split is None else int((dataset.split == "train").sum())  # training rows come first
+    if found.num_classes != classes:
+        raise ValueError(f"{path} has {found.num_classes} classes, {dataset.name} has {classes}")
+    table = np.full((total, classes), np.nan)
+    seen = np.zeros(total, dtype=bool)
+    first = 0
+    for values, labels, ids in found.parts():
+        if ids is None and found.rows not in (total, known):
+            samples = f"{total:,} samples" + ("" if known == total else f", {known:,} of them for training")
+            raise ValueError(
+                f"{path} has {found.rows:,} rows without a column 'sample_id', and {dataset.name} has {samples}: give "
+                "every sample its row, in their order, or give a Parquet file with sample_id"
+            )
+        where = np.arange(first, first + len(values)) if ids is None else ids
+        if where.dtype.kind not in "iu":
+            raise ValueError(f"{path}: column 'sample_id' must hold whole numbers, not {where.dtype}")
+        outside = (where < 0) | (where >= total)
+        if outside.any():
+            raise ValueError(f"sample_id {few(where[outside])} is no sample of {dataset.name}, which has {total:,}")
+        own, times = np.unique(where, return_counts=True)
+        again = own[seen[own] | (times > 1)]
+        if len(again):
+            raise ValueError(f"sample_id {few(again)} comes more than once")
+        truth = dataset.labels[where]
+        if labels is not None and (labels != truth).any():
+            wrong = np.flatnonzero(labels != truth)
+            raise ValueError(
+                f"row {few(first + wrong)} has another label than its sample in {dataset.name} (the first is sample_id "
+                f"{where[wrong[0]]}, label {labels[wrong[0]]} here and {truth[wrong[0]]} there)"
+            )
+        checked = checked_batch(
+            values, truth, first_row=first, num_classes=classes, normalize=source.normalize, scores=source.scores
+        )
+        table[where], seen[where] = checked.values, True
+        first += len(values)
+    missing = pool[~seen[pool]]
+    if len(missing):
+        raise ValueError(f"{path} lacks {len(missing):,} of the {len(pool):,} samples of the students' pool: "
+                         f"sample_id {few(missing)}")  # fmt: skip
+    return table[pool]
