@@ -26,7 +26,16 @@ _NAMESPACES: dict[type, Any] = {}
 def as_array(x: Any) -> Array:
     """`x` itself if it is an array (a tensor without its graph), else a NumPy array of it."""
     if not array_api_compat.is_array_api_obj(x):
-        return np.asarray(x)
+        try:
+            return np.asarray(x)
+        except ValueError:
+            sizes = [np.size(row) for row in x]
+            odd = next((i for i, size in enumerate(sizes) if size != sizes[0]), None)
+            if odd is None:
+                raise
+            raise ValueError(
+                f"rows must be of one length; row {odd} has {sizes[odd]} entries, row 0 {sizes[0]}"
+            ) from None
     return x.detach() if hasattr(x, "detach") else x
 
 

@@ -41,7 +41,9 @@ def checked_batch(
     could make ties of entries that differ. Sample ids default to the row numbers.
     """
     if normalize and scores:
-        raise ValueError("normalize=True makes distributions of non-negative rows, scores=True says they are none: one")
+        raise ValueError(
+            "normalize=True makes distributions of non-negative rows, scores=True says they are none: give one"
+        )
     values = as_logits(soft_labels, "soft_labels", "(N, K)")
     xp = namespace(values)
     if values.dtype not in (xp.float32, xp.float64):

@@ -66,6 +66,10 @@ def read_labels(source: Any) -> Table:
         values = np.asarray(source)
     if values.ndim != 1:
         raise RecordError(f"{where}: must hold one class number a sample, shape (N,), not {values.shape}")
+    if values.dtype.kind in "OSU":
+        words = [i for i, value in enumerate(values.tolist()) if not str(value).strip().isdigit()]
+        said = f"row {few(np.array(words))} holds {values[words[0]]!r}" if words else f"they are text, {values.dtype}"
+        raise RecordError(f"{where}: expected whole numbers, from 0 for the first class; {said}")
     labels = typed(values, pa.int32(), where, whole_floats=True)
     return Table(labels, None if ids is None else typed(ids, pa.int64(), f"{where}, sample_id", whole_floats=True))
 
@@ -105,7 +109,15 @@ def _refuse(bad: Any, where: str, what: str) -> None:
         raise RecordError(f"{where}: rows {few(np.flatnonzero(bad))} hold {what}")
 
 
+def check_numpy(path: Path) -> None:
+    """Raise RecordError for a file that does not begin as .npy and .npz files do, which NumPy takes for a pickle."""
+    with path.open("rb") as file:
+        if not file.read(6).startswith((b"\x93NUMPY", b"PK")):
+            raise RecordError(f"{path} cannot be read as a NumPy file (it does not begin as one)")
+
+
 def _numpy_file(path: Path, names: tuple[str, ...]) -> np.ndarray:
+    check_numpy(path)
     try:
         content = np.load(path, allow_pickle=False)
         if isinstance(content, np.ndarray):

@@ -226,8 +226,17 @@ def typed(values: Any, kind: pa.DataType, where: str, *, whole_floats: bool = Fa
     if array.dtype == target:
         return array
     accepted = {"b": "b", "i": "iu", "f": "fiu"}[target.kind]
-    if target.kind == "i" and whole_floats and array.dtype.kind == "f" and bool((array == np.round(array)).all()):
-        return array.astype(target)
+    if target.kind == "i" and whole_floats and array.dtype.kind == "f":
+        limits = _LIMITS[target]
+        # NaN compares as no; the upper limit, rounded up to the next float, would not fit any more.
+        bad = ~((array == np.round(array)) & (array >= limits.min) & (array < float(limits.max) + 1.0))
+        if not bad.any():
+            return array.astype(target)
+        rows, first = np.flatnonzero(bad), array[bad].flat[0]
+        raise RecordError(
+            f"{where}: expected whole numbers ({target}), got {array.dtype}; row {few(rows)} is none (the first is"
+            f" {first:g})"
+        )
     if array.dtype.kind not in accepted and array.size:
         words = {"b": "true or false", "i": "whole numbers", "f": "numbers"}[target.kind]
         raise RecordError(f"{where}: expected {words} ({target}), got {array.dtype}")

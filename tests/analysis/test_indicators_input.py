@@ -1,6 +1,7 @@
 """What indicators refuse, and how they say it: the row in the whole data, and the rule."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -53,7 +54,7 @@ def test_raw_scores():
     with pytest.raises(ValueError, match="pass scores=True"):
         unreliability(scores, ALL, k=1)
     shifted = effectiveness(scores - 5, ALL, ks=[1, 2], scores=True)
-    assert shifted.equals(effectiveness(scores, ALL, ks=[1, 2], scores=True))
+    pd.testing.assert_frame_equal(shifted, effectiveness(scores, ALL, ks=[1, 2], scores=True), rtol=1e-12)
     assert unreliability(scores, ALL, threshold=-50, scores=True).value == 0
     with pytest.raises(ValueError, match="finite; row 1"):
         unreliability([[1, 0], [np.inf, 0]], [0, 1], k=1, scores=True)
@@ -119,3 +120,8 @@ def test_a_merge_keeps_means_out_where_they_were_not_asked_for():
     parts[0].merge(parts[1])
     assert parts[0].result().counts().n == 6
     assert parts[0].result().means is None
+
+
+def test_rows_of_unequal_length_are_named():
+    with pytest.raises(ValueError, match="rows must be of one length; row 1 has 1 entries, row 0 2"):
+        unreliability([[0.5, 0.5], [1.0]], [0, 1], k=1)

@@ -309,3 +309,49 @@ def test_names_of_folders_and_numbers() -> None:
     assert default_out(CardOptions(soft_labels="data/soft.npy")) == Path("soft_card")
     assert default_out(CardOptions(soft_labels="runs/digits:main")) == Path("digits_main_card")
     assert [number(value) for value in (-0.0001, 12345.6, 2.5e9)] == ["0.000", "12,346", "2.5e9"]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.where(np.arange(ROWS) == 4, np.nan, 0.0), "row 4 is none (the first is nan)"),
+        (np.where(np.arange(ROWS) == 7, np.inf, 0.0), "row 7 is none (the first is inf)"),
+        (np.where(np.arange(ROWS) == 9, 2.0**31, 0.0), "row 9 is none"),
+        (np.arange(ROWS) % CLASSES + 0.5, "row 0, 1, 2, 3, 4, ... (400 in all) is none"),
+        (np.array(["0"] * 3 + ["cat"] * (ROWS - 3)), "row 3, 4, 5, 6, 7, ... (397 in all) holds"),
+        (np.array(["0"] * ROWS), "they are text"),
+    ],
+)
+def test_labels_that_are_no_class_numbers_name_their_row(
+    values: np.ndarray, message: str, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(files / "bad.npy", values)
+    fails(capsys, files, "bad.npy", "expected whole numbers", message, labels="bad.npy")
+    pd.DataFrame({"label": values}).to_csv(files / "bad.csv", index=False)
+    if values.dtype.kind != "U" or "cat" in values:  # numbers in quotes are numbers in a CSV file
+        fails(capsys, files, "bad.csv", "expected whole numbers", message.split(" (the")[0], labels="bad.csv")
+
+
+def test_files_that_are_no_arrays_or_have_one_class(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "text.npy").write_text("hello")
+    np.save(files / "one.npy", np.ones((ROWS, 1)))
+    fails(capsys, files, "text.npy cannot be read as a NumPy file (it does not begin as one)", labels="text.npy")
+    fails(capsys, files, "(it does not begin as one)", more=f"--images {files / 'text.npy'}")
+    fails(capsys, files, "one.npy must hold at least two classes", soft="one.npy")
+    labels = pd.DataFrame({"sample_id": np.arange(ROWS) // 2, "label": made()[1]})
+    labels.to_parquet(files / "twice.parquet")
+    fails(capsys, files, "labels: sample_id 0, 1, 2, 3, 4, ... (200 in all) comes more than once",
+          labels="twice.parquet")  # fmt: skip
+
+
+def test_a_run_without_a_teacher_and_a_split_that_it_lacks(
+    imported_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, more, message in (
+        ("", [], "has no teacher: name one of its soft labels or arms"),
+        (":plain", ["--split", "tset"], "did you mean 'test'"),
+    ):
+        out = str(tmp_path / "card")
+        assert main(["--soft-labels", f"{imported_run.directory}{name}", "--out", out, *more]) == 2
+        assert message in capsys.readouterr().err
+        assert not Path(out).exists()

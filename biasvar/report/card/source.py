@@ -10,6 +10,8 @@ import numpy as np
 
 from biasvar.errors import RecordError
 from biasvar.records import Run, open_run
+from biasvar.records.inputs import check_numpy
+from biasvar.records.schema import one_of
 from biasvar.records.soft_labels import open_soft_labels
 from biasvar.report.card.options import CardOptions
 
@@ -59,6 +61,13 @@ def _of_run(run: Run, name: str | None, options: CardOptions) -> Source:
     names = tuple(map(str, run.manifest.get("class_names") or ())) or None
     teachers = sorted(path.stem for path in (run.directory / "teachers").glob("*.parquet") if path.name[0] != ".")
     stored = run.soft_label_names
+    if name is None and not teachers:
+        raise RecordError(
+            f"{run.directory} has no teacher: name one of its soft labels or arms, as in {run.directory}:"
+            f"{(*stored, *run.arms)[0]}; soft labels: {', '.join(stored) or 'none'}; arms: {', '.join(run.arms)}"
+        )
+    if options.split is not None:
+        one_of(options.split, list(run.samples["split"].unique()), f"split of {run.directory},")
     if name is None or name in teachers:
         members = False if options.held_out else None
         found = open_soft_labels(
@@ -196,6 +205,7 @@ def _candidates(
 def _array(path: Path, n: int) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist or is no file")
+    check_numpy(path)
     try:
         images: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
