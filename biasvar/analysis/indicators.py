@@ -165,8 +165,10 @@ def effectiveness(
     (max_c(Delta_c + gamma_c), which the overall Delta can hide), kappa (`learnability_exponent` of delta and gamma),
     kappa_classes (of both by class), floor (of gamma), set_size (mean), marginal (the marginal ambiguity); *_low and
     *_high of delta, gamma, sum, worst_class_sum and kappa; worst_class (of worst_class_sum), worst_true and worst_wrong
-    (the pair of gamma), n, ties. Intervals hold in each row by itself; `Indicators.best` gives ones that hold after a
-    choice of k.
+    (the pair of gamma), n, ties; and margin with ends, the same in every row: the condition for students trained by
+    cross-entropy, of which the theory of sets does not speak (`student_condition`). It is the smallest, over classes,
+    of the mean mass on the truth less that on the strongest wrong label, and must be above 0. Intervals hold in each
+    row by itself; `Indicators.best` gives ones that hold after a choice of k.
 
     A natural, accurate network has gamma near 1 from k = 2 on, because similar classes share the top of its labels: a
     large gamma at one k is no mark of a bad teacher, so choose k by the smallest sum or largest kappa.
@@ -182,13 +184,13 @@ def effectiveness(
     """
     found = measure_indicators(
         soft_labels, labels, ks=ks, thresholds=thresholds, ties=ties, seed=seed, sample_ids=sample_ids,
-        normalize=normalize, scores=scores, mean_labels=False,
+        normalize=normalize, scores=scores,
     )  # fmt: skip
     for counts in found.sets:
         require_all_classes(counts)
     if interval == "bootstrap":
         ends = _bootstrap(found, soft_labels, labels, sample_ids, normalize, scores, resamples, level)
-        table = table_of(found.sets, ends)
+        table = found.with_margin(table_of(found.sets, ends), level)
     else:
         table = found.table(interval=interval, level=level)
     warn_of_ties(found.sets, ties, seed, {"delta": "unreliability", "class": "ambiguity"}, 2)

@@ -125,8 +125,18 @@ class Indicators:
         return marginal_of(counts, marginal_interval(counts, interval, level))
 
     def table(self, *, interval: str = "exact", level: float = 0.95) -> pd.DataFrame:
-        """One row per k and threshold; columns as in `biasvar.effectiveness`."""
-        return table_of(self.sets, [self._intervals(counts, interval, level) for counts in self.sets])
+        """One row per k and threshold; columns as in `biasvar.effectiveness`, margin where mean labels were kept."""
+        return self.with_margin(
+            table_of(self.sets, [self._intervals(counts, interval, level) for counts in self.sets]), level
+        )
+
+    def with_margin(self, table: pd.DataFrame, level: float) -> pd.DataFrame:
+        """The table, with the condition for students trained by cross-entropy beside that of the sets."""
+        if self.means is None:
+            return table
+        student = self.student_condition(level=level)
+        ends = {"margin": student.margins, "margin_low": student.low, "margin_high": student.high}
+        return table.assign(**{name: float(values.min()) for name, values in ends.items()})
 
     def best(self, *, by: str = "sum", interval: str = "exact", level: float = 0.95) -> pd.Series[Any]:
         """The row of the table with the smallest sum or worst_class_sum, or the largest kappa or kappa_classes.

@@ -79,14 +79,16 @@ def gap_closes(run: Run, roles: Roles) -> list[Measurement]:
 
 
 def not_necessary(run: Run, roles: Roles) -> list[Measurement]:
-    """A student near training on true labels although Delta + gamma is surely above 1.1 at every k (L4)."""
+    """A student near training on true labels although Delta + gamma is surely above 1.1 (L4).
+
+    At every k; of students that fit candidate sets, at theirs.
+    """
     parts = _near(run, roles)
-    found = taught.table(run, str(run.arm(roles["student"])["soft_label"]))
-    if found["sum"].isna().any():
+    row = taught.judged(run, roles["student"])
+    if math.isnan(float(row["sum"])):
         return []
-    row = found.iloc[int(found["sum"].argmin())]
     stderr = (float(row["sum"]) - float(row["sum_low"])) / 1.96
-    test = f"smallest Δ + γ of {_label(run, roles['student'])} (the error is its lower bound's)"
+    test = f"Δ + γ of {_label(run, roles['student'])}, {row['rule']} (the error is its lower bound's)"
     return [*parts, Measurement(test, float(row["sum"]), stderr, math.inf, int(row["n"]), 1.1, "greater", "share")]
 
 
@@ -123,7 +125,7 @@ def gap_below_one(run: Run, roles: Roles) -> list[Measurement]:
     truth = taught.accuracy(run, roles["truth"])
     gaps: dict[bool, list[np.ndarray]] = {True: [], False: []}
     for arm in roles["arms"]:
-        below = float(taught.best(run, str(run.arm(arm)["soft_label"]))["sum"]) < 0.9
+        below = float(taught.judged(run, arm)["sum"]) < 0.9
         gaps[below].append((truth - taught.accuracy(run, arm)).to_numpy())
     if not all(gaps.values()):
         return []

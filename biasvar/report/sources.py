@@ -22,6 +22,9 @@ KINDS: dict[str, tuple[str, str, str]] = {
     "votes": ("people's votes", "v", "#cc79a7"),
     "random": ("chance", "h", "#6b6b6b"),
     "student": ("students of an earlier round", "<", "#56b4e9"),
+    "file": ("a file", "p", "#8c564b"),
+    "pattern": ("a fixed pattern", "d", "#5b6c2f"),
+    "mixture": ("a mixture", "H", "#7f7f00"),
 }
 """Name, marker and colour of every kind of soft label."""
 

@@ -14,6 +14,7 @@ from biasvar.analysis.bounds import delta_interval
 from biasvar.analysis.comparison import mean_interval
 from biasvar.analysis.measured import Indicators
 from biasvar.analysis.streaming import measure_indicators
+from biasvar.analysis.students import StudentCondition, student_condition
 from biasvar.records import Run
 from biasvar.records.summary import calibration_error
 from biasvar.report import cache
@@ -29,8 +30,8 @@ CANDIDATES = (
 def table(run: Run, name: str) -> pd.DataFrame:
     """Indicators of one of the run's soft labels on the rows that have one: by k < K, and of the entries above 0.
 
-    The columns of `biasvar.effectiveness`, and `reason`: "", or, where some class has no row, why only Delta, which is a
-    share of all rows, has a value and all else is NaN. Where each replica has its own soft labels, those of all
+    The columns of `biasvar.effectiveness`, and `reason`: "", or, where some class has no row, why only Delta, which is
+    a share of all rows, has a value and all else is NaN. Where each replica has its own soft labels, those of all
     replicas together. Intervals hold after a choice of the row.
     """
     values, labels = _rows(run, name)
@@ -73,7 +74,7 @@ def _measured(values: np.ndarray, labels: np.ndarray, scores: bool) -> Indicator
         warnings.simplefilter("ignore")  # ties are broken at random, and the caption says so
         return measure_indicators(
             values, labels, ks=range(1, values.shape[1]), thresholds=None if scores else [0.0], scores=scores,
-            normalize=not scores, mean_labels=False,
+            normalize=not scores,
         )  # fmt: skip
 
 
@@ -85,6 +86,32 @@ def best(run: Run, name: str) -> dict[str, Any]:
     found = table(run, name)
     row = found.iloc[int(found["sum"].fillna(math.inf).argmin())]
     return {**{str(key): value for key, value in row.items()}, "kappa": float(found["kappa"].max())}
+
+
+def judged(run: Run, arm: str) -> dict[str, Any]:
+    """The indicators that an arm's students are set against, like `best`, with the choice in words under "rule".
+
+    Students of candidate sets (`measure: candidates`) learn from the sets of one k, or from the entries above 0: the
+    theory speaks of those, and no other k counts. Others see the whole soft label: the k with the smallest sum.
+    """
+    entry = run.arm(arm)
+    name = str(entry["soft_label"])
+    if entry.get("measure") != "candidates":
+        return {**best(run, name), "rule": "the smallest over k"}
+    k, found = entry.get("k"), table(run, name)
+    row = found[found["k"].isna() if k is None else found["k"] == k].iloc[0]
+    rule = "of the entries above 0, which its students fit" if k is None else f"at k = {k}, which its students fit"
+    return {**{str(key): value for key, value in row.items()}, "rule": rule}
+
+
+@lru_cache(maxsize=256)
+def expected(run: Run, name: str) -> StudentCondition:
+    """Is the largest entry of the expected soft label the truth, of the rows that have one: what students trained by
+    cross-entropy come to; the theory of top-k sets does not speak of them.
+    """
+    values, labels = _rows(run, name)
+    scores = bool((values < 0).any())
+    return student_condition(values, labels, scores=scores, normalize=not scores)
 
 
 def taught_arms(run: Run) -> list[str]:
@@ -107,13 +134,13 @@ def predictors(run: Run, arm: str, truth: str) -> dict[str, float]:
         truth: the arm whose students learned from true labels.
 
     Returns:
-        The `CANDIDATES`: delta, gamma and sum at the k with the smallest sum, the largest kappa, the share of rows
-        whose first class is the truth (ties at random), mean total variation distance to the one-hot label, expected
-        calibration error, mean entropy in nats (of scores: of their softmax), and the mean corrected variance of the
-        truth's students less that of the arm's, on test rows.
+        The `CANDIDATES`: delta, gamma and sum at the k with the smallest sum and the largest kappa (all four at their k
+        where students fit candidate sets: `judged`), the share of rows whose first class is the truth (ties at random),
+        mean total variation distance to the one-hot label, expected calibration error, mean entropy in nats (of scores:
+        of their softmax), and the mean corrected variance of the truth's students less that of the arm's, on test rows.
     """
     name = str(run.arm(arm)["soft_label"])
-    found, row = table(run, name), best(run, name)
+    found, row = table(run, name), judged(run, arm)
     values, labels = _rows(run, name)
     scores = bool((values < 0).any())
     soft = np.exp(values - np.logaddexp.reduce(values, axis=1, keepdims=True)) if scores else values

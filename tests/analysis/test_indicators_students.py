@@ -10,6 +10,7 @@ from scipy.stats import binomtest, entropy, ttest_1samp
 from biasvar.analysis import (
     add_noise,
     calibration_error,
+    effectiveness,
     label_quality,
     measure_indicators,
     partial_labels,
@@ -35,6 +36,14 @@ def test_sets_and_students_ask_different_things():
     assert condition.per_sample.estimate == 0
     assert condition.per_class == "fails"
     assert (condition.margins < -0.08).all()
+    for table in (found.table(), effectiveness(soft, labels, ks=[1, 2], thresholds=[0.5])):
+        np.testing.assert_array_equal(table["margin"], condition.margins.min())
+        np.testing.assert_array_equal(table["margin_low"], condition.low.min())
+        np.testing.assert_array_equal(table["margin_high"], condition.high.min())
+    rows = np.arange(500)
+    sampled = effectiveness(soft[rows], labels[rows], ks=[2], interval="bootstrap", resamples=100)
+    assert sampled["margin"][0] == pytest.approx(student_condition(soft[rows], labels[rows]).margins.min())
+    assert "margin" not in measure_indicators(soft, labels, ks=[2], mean_labels=False).table()
     frame = condition.to_frame()
     assert frame["n"].tolist() == [1000] * 10
     np.testing.assert_array_equal(frame["rival"], condition.rivals)

@@ -17,13 +17,13 @@ from biasvar.records import Run, open_run
 from biasvar.report import claims, prediction, sources, style, taught
 from biasvar.report.changes import change
 from biasvar.report.figure import Figure
-from biasvar.report.figures import accuracy, bad_teacher, noise, partial, people, predictors, rounds
+from biasvar.report.figures import accuracy, bad_teacher, conditions, noise, partial, people, predictors, rounds
 from biasvar.study import resolve_study
 from biasvar.training.execute import run_study
 from tests.conftest import TINY
 from tests.report.made import make_run
 
-FIGURES = [one.FIGURE for one in (predictors, partial, noise, rounds, bad_teacher, people)]
+FIGURES = [one.FIGURE for one in (conditions, predictors, partial, noise, rounds, bad_teacher, people)]
 REPLICAS = 4
 LABELLED = 150
 

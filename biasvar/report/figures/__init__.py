@@ -24,6 +24,7 @@ FIGURES = (
     "weights",
     "flags",
     "indicators",
+    "conditions",
     "predictors",
     "bad_teacher",
     "partial",

@@ -1,0 +1,154 @@
+"""Arms taught by soft labels alone: the condition for top-k sets, the one for cross-entropy, and how students ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from biasvar.report import rows, sources, style, taught
+from biasvar.report.changes import each
+from biasvar.report.figure import Figure, arms_with_role, conditions_in, failed_replicas, signed, sizes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+
+    from biasvar.records import Run
+
+COLUMNS = [
+    "run", "arm", "label", "kind", "fit", "quantity", "estimate", "low", "high", "stderr", "n_replicas", "n", "k",
+    "rule", "failed", "replicas", "truth",
+]  # fmt: skip
+SUM, MARGIN, ACCURACY = "sum", "margin", "accuracy"
+PANELS = {SUM: "Δ + γ", MARGIN: "margin of the mean soft label", ACCURACY: "test accuracy (%)"}
+LIMITS = {SUM: 1.0, MARGIN: 0.0}
+FILLED = {sources.AVERAGE: True, sources.SQUARED: True, sources.CANDIDATES: False}
+
+
+def collect(runs: list[Run]) -> pd.DataFrame:
+    """For each arm a row of Delta + gamma, one of the smallest margin over classes, one of students' accuracy."""
+    return pd.DataFrame([row for run in runs for row in _of_run(run)], columns=COLUMNS)
+
+
+def _of_run(run: Run) -> list[dict[str, Any]]:
+    shown = arms_with_role(run)
+    arms = [arm for arm in sources.finished(run) if arm in shown]
+    # Nothing can be said within a class that has no row with a soft label.
+    arms = [arm for arm in arms if not np.isnan(taught.judged(run, arm)["sum"])]
+    if len(arms) < 2:
+        return []
+    truth = sources.truth_arm(run)
+    found = []
+    for arm in arms:
+        name, judged = str(run.arm(arm)["soft_label"]), taught.judged(run, arm)
+        student, rows_there = taught.expected(run, name), int(judged["n"])
+        about = {
+            "run": run.name, "arm": arm, "label": style.arm_label(run, arm), "kind": sources.kind(run, arm),
+            "fit": sources.measure(run, arm), "failed": len(failed_replicas(run, arm)), "truth": arm == truth,
+            "replicas": int(run.arm(arm).get("replicas") or 0),
+        }  # fmt: skip
+        total = {"estimate": judged["sum"], "low": judged["sum_low"], "high": judged["sum_high"]}
+        ends = {"estimate": student.margins, "low": student.low, "high": student.high}
+        margin = {key: float(values.min()) for key, values in ends.items()}
+        rule = {"k": judged["k"], "rule": judged["rule"]}
+        found += [
+            {**about, "quantity": SUM, **total, **rule, "n": rows_there},
+            {**about, "quantity": MARGIN, **margin, "n": rows_there},
+            {**about, "quantity": ACCURACY, **sources.level(run, arm), "n": sources.test_rows(run)},
+        ]
+    return found
+
+
+def draw(frame: pd.DataFrame) -> Drawing:
+    """Three panels that share their rows, one row an arm."""
+    total = rows.layout(frame)[2]
+    figure = style.new_figure(height=1.25 + 0.23 * total)
+    axes = list(figure.subplots(1, 3))
+    places = rows.prepare(axes, frame)
+    for ax, (quantity, label) in zip(axes, PANELS.items(), strict=True):
+        part = frame[frame["quantity"] == quantity]
+        _dots(ax, part, places, 100.0 if quantity == ACCURACY else 1.0)
+        if quantity in LIMITS:
+            ax.axvline(LIMITS[quantity], color=style.BAD, linewidth=1.2, zorder=1)
+        rows.scale(ax, label)
+    axes[0].set_title("Top-k sets: below 1")
+    axes[1].set_title("Cross-entropy: above 0")
+    axes[2].set_title("Students")
+    axes[2].set_xlim(-3, 103)
+    figure.legend(handles=_handles(frame), loc="outside lower left", ncols=4, columnspacing=1.2, handletextpad=0.3)
+    return figure
+
+
+def _dots(ax: Axes, part: pd.DataFrame, places: pd.Series, scale: float) -> None:
+    for row in each(part):
+        y = float(places[row.run, row.arm])
+        _, marker, color = sources.KINDS[row.kind]
+        ax.plot([scale * row.low, scale * row.high], [y, y], color=color, linewidth=1.6, solid_capstyle="butt")
+        face = color if FILLED[row.fit] else "white"
+        ax.plot(scale * row.estimate, y, marker, color=color, markerfacecolor=face, markersize=6, zorder=3)
+        if row.truth and row.quantity == ACCURACY:
+            ax.axvspan(scale * row.low, scale * row.high, color=style.FAINT, linewidth=0, zorder=0)
+
+
+def _handles(frame: pd.DataFrame) -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    there = set(frame["kind"])
+    found: list[Any] = [
+        Line2D([], [], linestyle="none", marker=marker, color=color, markersize=6.5, label=label)
+        for kind, (label, marker, color) in sources.KINDS.items()
+        if kind in there
+    ]
+    return found + ([rows.handle("o", "candidate sets", hollow=True)] if not frame["fit"].map(FILLED).all() else [])
+
+
+def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """What each condition is about, at which k, n, intervals, and where the two disagree with the students."""
+    sums = frame[frame["quantity"] == SUM]
+    ends = frame[frame["quantity"] == ACCURACY]
+    failed = rows.failure_note(frame)
+    return (
+        "Left: Δ + γ on n = "
+        f"{sizes(int(n) for n in sums['n'].unique())} training rows with a soft label, the smallest over k and the set "
+        "of entries above 0; for students of candidate sets (hollow) at their own k. Its bars hold after that choice. "
+        "Middle: mean mass on the truth less that on the class's strongest wrong label, the smallest over classes, "
+        "with 95 % intervals for all classes and labels together. Students trained by cross-entropy come to the mean "
+        "soft label, of which the theory of sets does not speak: above 0 they find the truth where soft labels vary by "
+        "chance within a class (derived, not the paper's). Right: students' accuracy on n = "
+        f"{sizes(int(n) for n in ends['n'].unique())} test rows, 95 % t interval over "
+        f"{sizes(int(n) for n in ends['n_replicas'].unique())} replicas; grey: true labels.{_lowest(frame)}"
+        + (f" †: {failed}." if failed else "")
+        + f" {conditions_in(frame, runs)}"
+    )
+
+
+def _lowest(frame: pd.DataFrame) -> str:
+    """The best students whose Delta + gamma is surely above 1, with a space before it."""
+    said = []
+    for run, part in frame.groupby("run", sort=False):
+        by = {quantity: part[part["quantity"] == quantity].set_index("arm") for quantity in PANELS}
+        above = by[SUM].index[by[SUM]["low"] > 1.0]
+        if len(above):
+            best = by[ACCURACY].loc[above, "estimate"].idxmax()
+            total, margin, accuracy = (float(by[quantity].loc[best, "estimate"]) for quantity in PANELS)
+            said.append(
+                (f"{run}: " if frame["run"].nunique() > 1 else "")
+                + f"{by[SUM].loc[best, 'label']}, Δ + γ {total:.2f}, margin {signed(margin, 2)}, accuracy "
+                f"{100 * accuracy:.1f} %"
+            )
+    return f" The best students with Δ + γ surely above 1: {'; '.join(said)}." if said else ""
+
+
+FIGURE = Figure(
+    name="conditions",
+    title="Two conditions on soft labels, and their students",
+    how_to_read="The first condition holds left of its red line, the second right of its own. Good students right of "
+    "the first line show that it is not necessary; bad ones left of it, that rows were few or that they fit something "
+    "else than sets.",
+    needs="two or more arms taught by soft labels alone, every class among them",
+    collect=collect,
+    draw=draw,
+    caption=caption,
+)
