@@ -25,6 +25,7 @@ from biasvar.report.figure import Figure
 from biasvar.report.figures import FIGURES, load
 
 TEMPLATES = Path(__file__).parent / "templates"
+SUMMARY = "summary.json"
 FLOATS = "%.10g"  # beyond what any number here is known to, and the same on every machine
 
 
@@ -76,7 +77,7 @@ def write_report(runs: list[Run], out: Path, *, figures: Sequence[str], formats:
     """Write figures, tables, summary and page into `out`; returns the page's path.
 
     Everything is made in a temporary folder on the same disk and moved into place at the end, so a report that fails
-    leaves an older one as it was. Files in `out` that are not this report's are left alone.
+    leaves an older one as it was. Files in `out` that no report wrote are left alone; see `into_place`.
 
     Args:
         figures: names out of `FIGURES`.
@@ -89,8 +90,7 @@ def write_report(runs: list[Run], out: Path, *, figures: Sequence[str], formats:
         drawn = [_figure(load(name), runs, folder, formats) for name in progress]
         claims = claims_table(runs)
         claims.to_csv(folder / "claims.csv", index=False, lineterminator="\n", float_format=FLOATS)
-        text = json.dumps(summary.summarise(runs, claims), indent=1, ensure_ascii=False, allow_nan=False)
-        (folder / "summary.json").write_text(text + "\n", encoding="utf-8")
+        write_summary(folder, summary.summarise(runs, claims))
         (folder / "index.html").write_text(_page(runs, drawn, claims), encoding="utf-8")
     return out / "index.html"
 
@@ -160,7 +160,11 @@ def _page(runs: list[Run], drawn: list[dict[str, Any]], claims: pd.DataFrame) ->
 
 @contextmanager
 def into_place(out: Path) -> Iterator[Path]:
-    """A temporary folder whose files move to `out` at the end; on an error nothing is left of it."""
+    """A temporary folder whose files move to `out` at the end; on an error nothing is left of it.
+
+    Its summary.json gets a list of the files. Those that the summary.json in `out` lists, and that are not written
+    again, are removed: figures of an earlier report that would pass for this one's. Any other file is left alone.
+    """
     there = out.absolute().parent
     while not there.exists():
         there = there.parent
@@ -170,9 +174,32 @@ def into_place(out: Path) -> Iterator[Path]:
         raise type(error)(error.errno, error.strerror, str(out)) from None
     try:
         yield folder
+        names = sorted(path.name for path in folder.iterdir())
+        content = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        write_summary(folder, content | {"files": names})
         out.mkdir(parents=True, exist_ok=True)
+        former = _written(out)
         # The page last: until it is there, the page of an older report stands.
-        for path in sorted(folder.iterdir(), key=lambda path: (path.name == "index.html", path.name)):
-            os.replace(path, out / path.name)
+        for name in sorted(names, key=lambda name: (name == "index.html", name)):
+            os.replace(folder / name, out / name)
+        for name in former - set(names):
+            (out / name).unlink(missing_ok=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_summary(folder: Path, content: dict[str, Any]) -> None:
+    """Write summary.json."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
+
+
+def _written(out: Path) -> set[str]:
+    """The files in a folder that an earlier report or card wrote there, as its summary.json says; none without one."""
+    try:
+        content = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return set()
+    ours = isinstance(content, dict) and "biasvar" in content and isinstance(content.get("files"), list)
+    names = {name for name in content["files"] if isinstance(name, str)} if ours else set()
+    return {name for name in names if Path(name).name == name and not (out / name).is_dir()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from biasvar.report.card.collect import Collected, collect
 from biasvar.report.card.options import CardOptions, default_out
 from biasvar.report.card.source import Pictures, Source, open_pictures, open_source
 from biasvar.report.card.verdict import LEVEL, Verdict, to_frame, verdicts
-from biasvar.report.page import FLOATS, TEMPLATES, into_place
+from biasvar.report.page import FLOATS, SUMMARY, TEMPLATES, into_place, write_summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -116,7 +115,7 @@ class _Card:
             "classes_left_out": max(len(classes) - LISTED, 0),
             "worst": [] if pictures is not None else tables.worst_rows(worst),
             "worst_notes": tables.worst_notes(found.worst),
-            "files": [*sorted(path.name for path in self.folder.glob("*.csv")), "summary.json"],
+            "files": [*sorted(path.name for path in self.folder.glob("*.csv")), SUMMARY],
             "provenance": words.provenance(found, self.source, self.options),
         }
         environment = jinja2.Environment(
@@ -152,7 +151,9 @@ class _Card:
     def _sets(self, table: pd.DataFrame) -> None:
         found = self.found
         table = tables.with_ties(table, found.tops)
-        whole = table if found.masses is None else pd.concat([table, found.masses.table(level=LEVEL)])
+        whole = table
+        if found.masses is not None:
+            whole = pd.concat([table, found.tops.with_margin(found.masses.table(level=LEVEL), LEVEL)])
         self._table(tables.named(self.names, whole, "worst_class", "worst_true", "worst_wrong"), "indicators")
         caption = words.set_caption(self.n, found.tops.sets[0].class_sizes, bool(table["ties"].any()))
         self._figure(
@@ -260,5 +261,4 @@ class _Card:
             "best": best.to_dict(),
             "verdict": [vars(row) for row in rows],
         }  # fmt: skip
-        text = json.dumps(words.plain(summary), indent=1, ensure_ascii=False, allow_nan=False)
-        (self.folder / "summary.json").write_text(text + "\n", encoding="utf-8")
+        write_summary(self.folder, words.plain(summary))
