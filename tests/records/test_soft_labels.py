@@ -164,7 +164,7 @@ def test_files_that_will_not_do(tmp_path, data):
     np.save(tmp_path / "cut.npy", soft)
     whole = (tmp_path / "cut.npy").read_bytes()
     (tmp_path / "cut.npy").write_bytes(whole[:-100])
-    pq.write_table(pa.table({"a": pa.array([[1.0], [1.0, 2.0]])}), tmp_path / "ragged.parquet")
+    pq.write_table(pa.table({"a": pa.array([[1.0, 0.0], [1.0, 2.0, 3.0]])}), tmp_path / "ragged.parquet")
     pq.write_table(pa.table({"a": pa.array([[1.0, 0.0], [1.0], [1.0, 2.0, 3.0]])}), tmp_path / "uneven.parquet")
     pq.write_table(pa.table({"a": pa.array([[1.0, 0.0], None])}), tmp_path / "null.parquet")
     pq.write_table(pa.table({"a": [1.0, 0], "b": [0.0, 1], "label": [1, None]}), tmp_path / "gaps.parquet")
@@ -184,7 +184,7 @@ def test_files_that_will_not_do(tmp_path, data):
         ("text.npz", "cannot be read as a NumPy file"),
         ("text.parquet", "cannot be read as Parquet"),
         ("cut.npy", "cut short: it ends before row 50 of 50"),
-        ("ragged.parquet", "same number of values, 1"),
+        ("ragged.parquet", "same number of values, 2; row 1 does not"),
         ("uneven.parquet", "same number of values, 2"),
         ("null.parquet", "same number of values, 2"),
         ("gaps.parquet", "column 'label' lacks a value in row 1"),
