@@ -184,7 +184,7 @@ class BadTeacherLoss(nn.Module):
         k: Size of the top-k set that is to hold the truth, at least 2.
         punishment: a1, at least 0.
         compensation: a2, at least 0.
-        rivals: a3, at least 0; above k - 1 for a teacher that is wrong, below K - 1 for one that teaches by cross-entropy.
+        rivals: a3, at least 0; above k - 1 for a teacher that is wrong, below K - 1 for cross-entropy to learn from.
         reduction: Over all samples.
 
     `forward(logits, labels, rivals)`: rivals int (..., k - 1) from `draw_rivals`; None where a3 is 0.
