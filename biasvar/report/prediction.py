@@ -72,14 +72,16 @@ class Correlations:
     Attributes:
         names: V candidates.
         rho: (V,) over all soft labels.
-        draws: (V, B), over soft labels drawn with replacement and ranked anew; NaN where a draw has one value only.
-        n: soft labels.
+        draws: (V, B), over soft labels drawn with replacement, those of one origin (a teacher, the same people)
+            together, and ranked anew; NaN where a draw has one value only.
+        n, origins: soft labels, and how many origins they have.
     """
 
     names: tuple[str, ...]
     rho: np.ndarray
     draws: np.ndarray
     n: int
+    origins: int
 
     def size(self, name: str) -> tuple[float, np.ndarray]:
         """|rho| and its draws: rho in the direction that it has over all, so that a size near 0 is not pushed up."""
@@ -102,17 +104,18 @@ def correlations(frame: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int =
     frame = frame.sort_values("arm")
     names = tuple(name for name in NAMES if frame[name].notna().all() and frame[name].nunique() > 1)
     values = frame[[*names, "accuracy"]].to_numpy(dtype=np.float64).T
-    n = len(frame)
-    rows = np.random.default_rng(seed).integers(n, size=(resamples, n))
-    return Correlations(names, _spearman(values[:, None])[:, 0], _spearman(values[:, rows]), n)
+    members = list(frame.reset_index(drop=True).groupby("origin").indices.values())
+    drawn = np.random.default_rng(seed).integers(len(members), size=(resamples, len(members)))
+    draws = [_spearman(values[:, np.concatenate([members[i] for i in row])]) for row in drawn]
+    return Correlations(names, _spearman(values), np.stack(draws, axis=1), len(frame), len(members))
 
 
 def ranking(frame: pd.DataFrame, *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
     """How well each candidate predicts the students' accuracy over the rows of `soft_labels`, best first.
 
     Columns: candidate, name, rho (Spearman's), size (|rho|) with low and high, versus (size less that of the accuracy
-    of the soft label) with versus_low and versus_high, n_soft_labels. Percentiles of the draws of `correlations`; low
-    may lie below 0.
+    of the soft label) with versus_low and versus_high, n_soft_labels, n_origins. Percentiles of the draws of
+    `correlations`; low may lie below 0.
     """
     found = correlations(frame, resamples=resamples, seed=seed)
     table = []
@@ -123,20 +126,17 @@ def ranking(frame: pd.DataFrame, *, level: float = 0.95, resamples: int = RESAMP
         ):  # fmt: skip
             ends = percentile_ends(draws, level) if math.isfinite(value) else (math.nan, math.nan)
             row |= {key: value, low: ends[0], high: ends[1]}
-        table.append({**row, "n_soft_labels": found.n})
+        table.append({**row, "n_soft_labels": found.n, "n_origins": found.origins})
     return pd.DataFrame(table).sort_values("size", ascending=False, ignore_index=True)
 
 
 def _spearman(values: np.ndarray) -> np.ndarray:
-    """Spearman's correlation (V - 1, B) of each of the first variables (V, B, n) with the last; NaN if one is constant.
-
-    Ranks are taken anew in every resample.
-    """
+    """Spearman's correlation (V - 1,) of each of the first variables (V, n) with the last; NaN if one is constant."""
     from scipy.stats import rankdata
 
-    ranks = rankdata(values, axis=2)
-    ranks -= ranks.mean(axis=2, keepdims=True)
+    ranks = rankdata(values, axis=1)
+    ranks -= ranks.mean(axis=1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
-        size = np.sqrt((ranks**2).sum(axis=2))
-        found: np.ndarray = (ranks[:-1] * ranks[-1]).sum(axis=2) / (size[:-1] * size[-1])
+        size = np.sqrt((ranks**2).sum(axis=1))
+        found: np.ndarray = (ranks[:-1] @ ranks[-1]) / (size[:-1] * size[-1])
     return found

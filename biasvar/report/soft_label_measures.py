@@ -46,7 +46,7 @@ def indicators_predict(run: Run, roles: Roles) -> list[Measurement]:
         return []
     rho, draws = float(found.rho[found.names.index("sum")]), found.draws[found.names.index("sum")]
     lead, leads = found.lead("sum")
-    over = f"over {found.n} soft labels (n counts them, the error is a bootstrap's over them)"
+    over = f"over {found.n} soft labels (n counts them; the error is a bootstrap's over their {found.origins} origins)"
     return [
         Measurement(
             f"rank correlation of Δ + γ (best k) with student accuracy {over}", rho, float(np.nanstd(draws, ddof=1)),

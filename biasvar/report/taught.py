@@ -30,8 +30,8 @@ CANDIDATES = (
 def table(run: Run, name: str) -> pd.DataFrame:
     """Indicators of one of the run's soft labels on the rows that have one: by k < K, and of the entries above 0.
 
-    The columns of `biasvar.effectiveness`, and `reason`: "", or, where some class has no row, why only Delta, which is
-    a share of all rows, has a value and all else is NaN. Where each replica has its own soft labels, those of all
+    The columns of `biasvar.effectiveness`, and `reason`: "", or, where some class has no row, why only Delta, a
+    share of all rows, has a value and all else is NaN. Where each replica has its own soft labels, those of all
     replicas together. Intervals hold after a choice of the row.
     """
     values, labels = _rows(run, name)
@@ -163,11 +163,15 @@ def predictors(run: Run, arm: str, truth: str) -> dict[str, float]:
 
 
 def prediction_table(run: Run, arms: list[str], truth: str) -> pd.DataFrame:
-    """One row an arm: its soft label's `CANDIDATES`, its students' mean accuracy, the error of that and n."""
-    rows = []
+    """One row an arm: its soft label's `CANDIDATES`, its students' mean accuracy, the error of that and n.
+
+    `origin` is the teacher or the people that several soft labels may come from, else the arm itself.
+    """
+    rows, sources = [], (run.study or {}).get("soft_labels") or {}
     for arm in arms:
-        interval = mean_interval(accuracy(run, arm).to_numpy())
+        interval, said = mean_interval(accuracy(run, arm).to_numpy()), sources.get(run.arm(arm)["soft_label"]) or {}
         about = {"arm": arm, "label": run.arm(arm).get("label") or arm, "accuracy": interval.estimate}
+        about |= {"origin": said.get("teacher") or said.get("people") or arm}
         about |= {"stderr": interval.stderr, "n_replicas": interval.n}
         rows.append({**about, **predictors(run, arm, truth)})
     return pd.DataFrame(rows)

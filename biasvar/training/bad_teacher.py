@@ -23,7 +23,7 @@ to 1 / (1 + a1 + a3) while y is first, to 1 / (1 + a3) while it is below the fir
 - the truth rests below its rivals where 1 / (1 + a3) < 1 / k, that is a3 > k - 1; with a smaller a3 only the punishment
   keeps pushing it down, and the teacher's first class changes from step to step;
 - the truth is the largest entry on average over samples, and cross-entropy students can be right at all, where
-  1 / (1 + a3) > 1 / K, that is a3 < K - 1.
+  1 / (1 + a3) > 1 / K, that is a3 < K - 1. Students of the top-k sets need no such bound.
 
 What R(x) does:
 
@@ -184,7 +184,7 @@ class BadTeacherLoss(nn.Module):
         k: Size of the top-k set that is to hold the truth, at least 2.
         punishment: a1, at least 0.
         compensation: a2, at least 0.
-        rivals: a3, at least 0; between k - 1 and K - 1 for a teacher that is wrong and teaches, see above.
+        rivals: a3, at least 0; above k - 1 for a teacher that is wrong, below K - 1 for cross-entropy to learn from.
         reduction: Over all samples.
 
     `forward(logits, labels, rivals)`: rivals int (..., k - 1) from `draw_rivals`; None where a3 is 0.

@@ -158,6 +158,7 @@ def _made_candidates(n: int, seed: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     accuracy = rng.random(n)
     frame = pd.DataFrame({"arm": [f"a{i:02}" for i in range(n)], **{name: rng.random(n) for name in prediction.NAMES}})
+    frame["origin"] = frame["arm"]
     return frame.assign(sum=-accuracy + 0.01 * rng.random(n), accuracy=accuracy, ece=0.5)
 
 
@@ -177,9 +178,13 @@ def test_bootstrap_finds_the_candidate_that_predicts_and_covers_none_that_does_n
 
 
 def test_draws_of_the_bootstrap_are_spearmans_of_redrawn_soft_labels() -> None:
-    frame = _made_candidates(12, 3)
+    """Those of one origin go together."""
+    frame = _made_candidates(12, 3).assign(origin=[*"aabcdefghhhh"])
     found = prediction.correlations(frame, resamples=50, seed=4)
-    rows = np.random.default_rng(4).integers(12, size=(50, 12))
+    members = [[0, 1], [2], [3], [4], [5], [6], [7], [8, 9, 10, 11]]
+    drawn = np.random.default_rng(4).integers(8, size=(50, 8))
+    rows = [[row for i in one for row in members[i]] for one in drawn]
+    assert (found.n, found.origins) == (12, 8)
     for place, name in enumerate(found.names):
         drawn = [spearmanr(frame[name].to_numpy()[row], frame["accuracy"].to_numpy()[row]).statistic for row in rows]
         assert found.draws[place] == pytest.approx(drawn)
@@ -366,6 +371,19 @@ def test_people_bins_rows_by_what_the_votes_say(run: Run) -> None:
     assert first["estimate"] == pytest.approx(totals.bias.value)
     errors = math.hypot(totals.bias.stderr_replicas, totals.bias.stderr_samples)
     assert first["high"] - first["estimate"] == pytest.approx(student_t.ppf(0.975, REPLICAS - 1) * errors)
+
+
+def test_people_disagreement_is_correlated_with_each_rows_terms(run: Run) -> None:
+    part = people.collect([run]).query("part == 'correlation' and arm == 'votes'").set_index("quantity")
+    found = run.decomposition("votes", split="train", membership="nonmember").corrected()
+    ids = run.predictions("votes", split="train", membership="nonmember").sample_ids
+    entropy = people.human_entropy(run, "votes").reindex(ids).to_numpy()
+    for name in people.TERMS:
+        values = getattr(found, name)
+        known = np.isfinite(values) & np.isfinite(entropy)
+        assert part.loc[name, "estimate"] == pytest.approx(spearmanr(entropy[known], values[known]).statistic)
+        assert part.loc[name, "n"] == known.sum()
+        assert part.loc[name, "low"] < part.loc[name, "estimate"] < part.loc[name, "high"]
 
 
 def test_many_entropies_are_put_into_like_sized_bins() -> None:

@@ -29,7 +29,8 @@ PANELS = {"accuracy": "accuracy (%)", "delta": "unreliability Δ (%)", "gamma": 
 ENDS = {"accuracy": "accuracy (%)", "bias": "change of bias", "variance": "change of variance"}
 GOOD = ("#1f78c1", "#009e73", "#56b4e9")
 BAD = ("#d55e00", "#9c4fb3", "#a87400", "#cc79a7")
-FITS = {"whole": ("o", "-"), "sets": ("s", "--"), "first class": ("D", ":")}
+FITS = {"whole": ("o", "-"), "tempered": ("^", "-."), "sets": ("s", "--"), "first class": ("D", ":")}
+FILLED = ("whole", "tempered")
 TEACHERS, STUDENTS = 3.9, 2.6  # heights, inches
 TEACHES_ILL = 30.0  # %: a bad teacher, in the paper, is below it
 
@@ -65,7 +66,10 @@ def _shown(run: Run, arm: str) -> bool:
 def _fit(run: Run, arm: str) -> str:
     if sources.measure(run, arm) == sources.CANDIDATES:
         return "sets"
-    return "first class" if sources.source(run, arm).get("hard") else "whole"
+    said = sources.source(run, arm)
+    if said.get("hard"):
+        return "first class"
+    return "whole" if said.get("temperature") in (None, 1) else "tempered"
 
 
 def _followed(run: Run) -> dict[str, pd.DataFrame]:
@@ -169,16 +173,17 @@ def _teachers(top: Any, part: pd.DataFrame, title: str) -> None:
     colors = _colors(part)
     grid = top.subplots(len(ROWS), len(PANELS), sharex=True, sharey=True)
     k = int(part["k"].iloc[0])
-    for axes, (split, where) in zip(grid, ROWS.items(), strict=True):
+    for place, (split, where) in enumerate(ROWS.items()):
+        axes = grid[place]
         for ax, (quantity, name) in zip(axes, PANELS.items(), strict=True):
             here = part[(part["rows"] == split) & (part["quantity"] == quantity)]
             for teacher, one in here.groupby("teacher", sort=False):
                 dashed = "--" if one["kind"].iloc[0] == "bad teacher" else "-"
-                look: dict[str, Any] = {"color": colors[teacher], "linestyle": dashed, "linewidth": 1.3}
+                look: dict[str, Any] = {"color": colors[teacher], "linestyle": dashed, "linewidth": 1.1}
                 ax.plot(one["epoch"], 100 * one["estimate"], label=one["label"].iloc[0], **look)
                 low, high = 100 * one["low"], 100 * one["high"]
                 ax.fill_between(one["epoch"], low, high, color=colors[teacher], alpha=0.15, linewidth=0)
-            if axes is grid[0]:
+            if place == 0:
                 title_of = name if quantity == "accuracy" else name.replace(" (%)", f", k = {k} (%)")
                 ax.set_title(title_of, weight="normal")
             else:
@@ -205,7 +210,7 @@ def _through(middle: Any, part: pd.DataFrame, whole: pd.DataFrame) -> None:
         )
         ax.plot(one["epoch"], 100 * one["estimate"], color=color, **over)
         ax.fill_between(one["epoch"], 100 * one["low"], 100 * one["high"], color=color, alpha=0.15, linewidth=0)
-        face = color if first.fit == "whole" else "white"
+        face = color if first.fit in FILLED else "white"
         look: dict[str, Any] = {"color": color, "linestyle": over["linestyle"], "marker": marker}
         handles.append(Line2D([], [], label=first.label, markersize=5, markerfacecolor=face, **look))
     ax.set_ylim(-2, 102)
@@ -225,7 +230,7 @@ def _at_end(bottom: Any, part: pd.DataFrame, whole: pd.DataFrame) -> None:
             color, marker, _ = _look(row, colors)
             y = arms.index(row.arm)
             ax.plot([scale * row.low, scale * row.high], [y, y], color=color, linewidth=1.7, solid_capstyle="butt")
-            face = color if row.fit == "whole" else "white"
+            face = color if row.fit in FILLED else "white"
             ax.plot(scale * row.estimate, y, marker, color=color, markerfacecolor=face, markersize=5.5)
         rows.scale(ax, name if quantity == "accuracy" else f"{name} (nats)", ticks=4)
         ax.set_ylim(len(arms) - 0.4, -0.6)
@@ -251,10 +256,11 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"rows of the students' pool, to which it gives soft labels, and on n = {tested} test rows (bands: exact 95 % "
         "intervals over rows, γ's for all pairs of classes together); dotted: 30 %, below which the paper calls a "
         "teacher bad. Middle: students that learned from soft labels alone, on the same test rows, mean over "
-        f"{replicas} replicas and 95 % t interval. Filled: cross-entropy with the whole soft label; squares: the "
-        "probability of any of its k most probable labels; diamonds: its first class alone. Below: after the last "
-        "epoch, in brackets Δ + γ on training rows, the smallest over k, of sets at their k; bias and variance, "
-        "corrected, less those of the students of true labels, paired by replica, 95 % jackknife t interval."
+        f"{replicas} replicas and 95 % t interval. Circles: cross-entropy with the whole soft label; triangles: the "
+        "same of logits divided by τ; squares: the probability of any of its k most probable labels; diamonds: its "
+        "first class alone. Below: after the last epoch, in brackets Δ + γ on training rows, the smallest over k, of "
+        "sets at their k; bias and variance, corrected, less those of the students of true labels, paired by replica, "
+        "95 % jackknife t interval."
         f"{_answer(frame)} {conditions_in(frame, runs)}"
     )
 

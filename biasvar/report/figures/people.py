@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from biasvar.analysis.comparison import interval_from
-from biasvar.report import cache, rows, sources, style
+from biasvar.analysis.comparison import interval_from, rank_correlation
+from biasvar.report import cache, rows, sources, style, taught
 from biasvar.report.changes import each
-from biasvar.report.figure import Figure, conditions_in, sizes
+from biasvar.report.figure import Figure, conditions_in, signed, sizes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ COLUMNS = [
     "run", "part", "arm", "label", "kind", "quantity", "entropy", "entropy_low", "entropy_high", "estimate", "low",
     "high", "stderr", "n_replicas", "n",
 ]  # fmt: skip
-STUDENT, BY_ENTROPY = "students", "by entropy"
+STUDENT, BY_ENTROPY, CORRELATION = "students", "by entropy", "correlation"
 TERMS = ("bias", "variance")
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f", "#9c4fb3")
 MARKERS = "os^vPXh<"
@@ -49,6 +49,7 @@ def _of_run(run: Run) -> list[dict[str, Any]]:
         accuracy = {"quantity": "accuracy", "n": sources.test_rows(run), **sources.level(run, arm)}
         found.append({**about, "part": STUDENT, **accuracy})
         found += [{**about, "part": BY_ENTROPY, **row} for row in _by_entropy(run, arm, entropies)]
+        found += [{**about, "part": CORRELATION, **row} for row in _correlations(run, arm, entropies)]
     return found
 
 
@@ -114,6 +115,22 @@ def _by_entropy(run: Run, arm: str, entropies: pd.Series[float]) -> list[dict[st
     return found
 
 
+def _correlations(run: Run, arm: str, entropies: pd.Series[float]) -> list[dict[str, Any]]:
+    """Spearman's correlation over rows of entropy with bias and with variance, by replicas that did not train on it."""
+    terms = cache.terms(run, arm, "train", "nonmember")
+    if terms is None:
+        return []
+    entropy = entropies.reindex(terms.sample_ids).to_numpy()
+    found = []
+    for name in TERMS:
+        values = np.asarray(getattr(terms.decomposition, name))
+        known = np.isfinite(values) & np.isfinite(entropy)
+        interval = rank_correlation(entropy[known], values[known])
+        rows_and_replicas = {"n": int(known.sum()), "n_replicas": len(taught.accuracy(run, arm))}
+        found.append({"quantity": name, **sources.numbers(interval), **rows_and_replicas})
+    return found
+
+
 def draw(frame: pd.DataFrame) -> Drawing:
     """For each run the accuracies, and below, where training rows were predicted, bias and variance against entropy."""
     runs = list(dict.fromkeys(frame["run"]))
@@ -132,8 +149,9 @@ def draw(frame: pd.DataFrame) -> Drawing:
         _accuracies(ax, part[part["part"] == STUDENT], arms)
         ax.set_title((f"{run}: " if len(runs) > 1 else "") + "Students of each source of labels")
         if bottom is not None:
+            binned = part[part["part"] == BY_ENTROPY]
             for panel, name in zip(bottom.subplots(1, 2), TERMS, strict=True):
-                _against(panel, part[part["quantity"] == name], arms)
+                _against(panel, binned[binned["quantity"] == name], arms)
                 panel.set_title(name.capitalize())
                 panel.set_xlabel("entropy of people's votes (nats)")
                 panel.set_ylabel("nats")
@@ -185,9 +203,28 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         text += (
             "Below: bias and variance, corrected, against true labels, of the students that did not train on the row, "
             f"means over training rows of like entropy of the votes (nats: rows, {bins}); 95 % t intervals of the "
-            "errors over replicas and over rows together. "
+            "errors over replicas and over rows together. " + _over_rows(frame[frame["part"] == CORRELATION])
         )
     return text + conditions_in(frame, runs)
+
+
+def _over_rows(part: pd.DataFrame) -> str:
+    """Each run's rank correlations over rows, as a range over its arms, with a space behind."""
+    said = []
+    for run, of_run in part.dropna(subset=["estimate"]).groupby("run", sort=False):
+        ranges = [
+            f"{name} {signed(float(one['estimate'].min()), 2)} to {signed(float(one['estimate'].max()), 2)}"
+            for name, one in of_run.groupby("quantity", sort=False)
+        ]
+        about = f"{run}: " if part["run"].nunique() > 1 else ""
+        half = float((of_run["high"] - of_run["low"]).max()) / 2
+        said.append(f"{about}{', '.join(ranges)} over the sources of labels, each ± {half:.2f} or less")
+    if not said:
+        return ""
+    return (
+        f"Rank correlation over rows of the votes' entropy with the row's own term (95 %): {'; '.join(said)}; the "
+        "error of a row's term over replicas pulls it towards 0. "
+    )
 
 
 FIGURE = Figure(

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 COLUMNS = [
     "run", "part", "candidate", "name", "rho", "size", "low", "high", "versus", "versus_low", "versus_high",
-    "n_soft_labels", "arm", "label", "kind", "accuracy", "accuracy_low", "accuracy_high", "stderr", "n_replicas",
-    *taught.CANDIDATES, "truth", "n",
+    "n_soft_labels", "n_origins", "arm", "label", "kind", "accuracy", "accuracy_low", "accuracy_high", "stderr",
+    "n_replicas", *taught.CANDIDATES, "truth", "n",
 ]  # fmt: skip
 SHOWN = {
     "sum": "Δ + γ, best k",
@@ -55,7 +55,7 @@ def _of_run(run: Run) -> list[pd.DataFrame]:
 def ranking_table(frame: pd.DataFrame) -> pd.DataFrame:
     """The ranking alone, a row a candidate: rank correlation, its size and its lead over accuracy, with intervals."""
     ranked = frame[frame["part"] == RANKING]
-    return ranked[["run", *COLUMNS[2:12]]].reset_index(drop=True)
+    return ranked[["run", *COLUMNS[2:13]]].reset_index(drop=True)
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
@@ -148,9 +148,10 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"{_counts(ranked, several)}: each taught its students alone, by cross-entropy (soft labels of some rows only "
         "and the truth itself are left out). Above: size of Spearman's rank correlation over soft labels between the "
         "candidate and the students' mean test accuracy, its sign behind the name; at the right that size less the "
-        f"red one's. Bars: 95 % percentiles of {prediction.RESAMPLES:,} bootstrap draws of the soft labels, with the "
-        "sign of the whole kept; they count soft labels as independent, though some share a teacher, and leave out the "
-        f"error over replicas.{_lead(ranked, several)} Below: a marker is one soft label, the bar a 95 % t interval "
+        f"red one's. Bars: 95 % percentiles of {prediction.RESAMPLES:,} bootstrap draws of the "
+        f"{sizes(int(n) for n in ranked['n_origins'].unique())} origins of soft labels (those of one teacher, or of "
+        "the same people, are drawn together), with the sign of the whole kept; they leave out the error over replicas."
+        f"{_lead(ranked, several)} Below: a marker is one soft label, the bar a 95 % t interval "
         f"over {counts} replicas for these n = {sizes(int(n) for n in points['n'].unique())} test rows. Indicators on "
         "the pool's training rows, ties at random; best k: the smallest Δ + γ among top-k sets and the entries above "
         "0; κ the largest. Accuracy of the soft label: share of rows whose first class is the truth. Distance: total "
