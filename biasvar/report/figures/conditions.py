@@ -22,7 +22,7 @@ COLUMNS = [
     "rule", "failed", "replicas", "truth",
 ]  # fmt: skip
 SUM, MARGIN, ACCURACY = "sum", "margin", "accuracy"
-PANELS = {SUM: "Δ + γ", MARGIN: "margin of the mean soft label", ACCURACY: "test accuracy (%)"}
+PANELS = {SUM: "Δ + γ", MARGIN: "margin of the mean label", ACCURACY: "test accuracy (%)"}
 LIMITS = {SUM: 1.0, MARGIN: 0.0}
 FILLED = {sources.AVERAGE: True, sources.SQUARED: True, sources.CANDIDATES: False}
 
@@ -73,8 +73,8 @@ def draw(frame: pd.DataFrame) -> Drawing:
         if quantity in LIMITS:
             ax.axvline(LIMITS[quantity], color=style.BAD, linewidth=1.2, zorder=1)
         rows.scale(ax, label)
-    axes[0].set_title("Top-k sets: below 1")
-    axes[1].set_title("Cross-entropy: above 0")
+    axes[0].set_title("Sets: below 1")
+    axes[1].set_title("Mean label: above 0")
     axes[2].set_title("Students")
     axes[2].set_xlim(-3, 103)
     figure.legend(handles=_handles(frame), loc="outside lower left", ncols=4, columnspacing=1.2, handletextpad=0.3)
