@@ -204,8 +204,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
             "Below: bias and variance, corrected, against true labels, of the students (three at least) that did not "
             f"train on the row, means over training rows of like entropy of the votes (nats: rows, {bins}); 95 % t "
             "intervals of the errors over replicas and over rows together. "
-            + _over_rows(frame[frame["part"] == CORRELATION])
         )
+        text += _over_rows(frame[frame["part"] == CORRELATION])
     return text + conditions_in(frame, runs)
 
 
