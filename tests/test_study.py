@@ -293,19 +293,31 @@ def test_people_labelled_these_images(tiny_study):
     assert resolve_study(tiny_study).data.split == "test"
 
 
-def test_an_official_split_is_part_of_what_a_study_is(tiny_study):
-    """... and a study that names none is the same as before there was that key."""
+def test_keys_that_came_later_count_only_where_they_are_set(tiny_study):
+    """So that a study keeps the identity that it had before there were these keys, and can be resumed."""
+    taught(tiny_study, kind="random")
     study = resolve_study(tiny_study)
     content = study.model_dump(mode="json", exclude={"title"})
-    for section in ("arms", "teachers"):
+    for section, keys in (
+        ("arms", ["label"]),
+        ("teachers", ["label", "weight_decay", "augment"]),
+        ("soft_labels", ["name", "path", "sha256", "normalize", "scores", "mass", "shares"]),
+    ):
         for entry in content[section].values():
-            del entry["label"]
+            for key in keys:
+                del entry[key]
     del content["data"]["split"]
     assert study.hash == hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-    tiny_study["data"]["split"] = "train"
-    train = resolve_study(tiny_study).hash
-    tiny_study["data"]["split"] = "test"
-    assert len({study.hash, train, resolve_study(tiny_study).hash}) == 3
+    hashes = [study.hash]
+    for section, key, value in (
+        (tiny_study["data"], "split", "train"),
+        (tiny_study["data"], "split", "test"),
+        (next(iter(tiny_study["teachers"].values())), "augment", False),
+        (next(iter(tiny_study["teachers"].values())), "weight_decay", 0.0),
+    ):
+        section[key] = value
+        hashes.append(resolve_study(tiny_study).hash)
+    assert len(set(hashes)) == 5
 
 
 def test_an_arm_names_a_soft_label_that_is_there(tiny_study):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Field, StringConstraints, model_validator
 
 from biasvar.errors import StudyError
 from biasvar.study.sections import Section as _Section
-from biasvar.study.soft_labels import NEWER_KEYS, SoftLabel
+from biasvar.study.soft_labels import SoftLabel
 from biasvar.study.words import nearest
 
 # What each loss takes, beside what every arm takes; the first of the sets must be given (in the arm or in `defaults`).
@@ -27,6 +27,14 @@ LossName = Literal[
     "cross_entropy", "label_smoothing", "distillation", "weighted_soft_label", "masked_distillation", "soft_label"
 ]
 MODELS = ("mlp", "convnet", *(f"resnet{depth}" for depth in (8, 14, 20, 32, 44, 56, 110)), "resnet8x4", "resnet32x4")
+NO_IDENTITY = {"arms": ("label",), "teachers": ("label",), "soft_labels": ("name", "path")}
+# Keys that came when studies had been run, with what they are where nobody set them: then they do not count for the
+# identity of a study, so that those studies keep theirs and can be resumed.
+LATER_KEYS: dict[str, dict[str, Any]] = {
+    "data": {"split": None},
+    "teachers": {"weight_decay": None, "augment": True},
+    "soft_labels": {"sha256": None, "normalize": False, "scores": False, "mass": None, "shares": None},
+}
 JACKKNIFE_GROUPS = 16  # at most so many groups of replicas are kept apart in stored predictions
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 Epoch = Annotated[int, Field(ge=1, strict=True)]
@@ -248,14 +256,15 @@ class Study(_Section):
         Of a file of soft labels the content counts, not the place.
         """
         content = self.model_dump(mode="json", exclude={"title"})
-        if self.data.split is None:
-            del content["data"]["split"]  # as in studies from before there was this key
-        for source in content["soft_labels"].values():
-            for key in {"path", *(key for key in NEWER_KEYS if not source[key])}:
-                del source[key]
-        for section, word in (("arms", "label"), ("teachers", "label"), ("soft_labels", "name")):
+        for section, words in NO_IDENTITY.items():
             for entry in content[section].values():
-                del entry[word]
+                for word in words:
+                    del entry[word]
+        for section, defaults in LATER_KEYS.items():
+            for entry in [content[section]] if section == "data" else content[section].values():
+                for key, default in defaults.items():
+                    if entry[key] == default:
+                        del entry[key]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @property

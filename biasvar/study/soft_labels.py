@@ -31,8 +31,6 @@ SOFT_LABEL_KEYS: dict[str, tuple[set[str], set[str]]] = {
 }
 # What a file may be: those that `biasvar.records.soft_labels.open_soft_labels` reads.
 FILE_SUFFIXES = (".npy", ".npz", ".parquet")
-NEWER_KEYS = frozenset({"sha256", "normalize", "scores", "mass", "shares"})
-"""Left out of a study's identity where they are not used, since older studies lack them."""
 LABELLED_SPLIT = {"cifar10h": "test", "cifar10n": "train"}
 """The official split of CIFAR-10 that these people labelled."""
 

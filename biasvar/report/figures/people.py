@@ -201,10 +201,11 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
             + f": {row.n:,}" for row in each(one)
         )  # fmt: skip
         text += (
-            "Below: bias and variance, corrected, against true labels, of the students that did not train on the row, "
-            f"means over training rows of like entropy of the votes (nats: rows, {bins}); 95 % t intervals of the "
-            "errors over replicas and over rows together. " + _over_rows(frame[frame["part"] == CORRELATION])
+            "Below: bias and variance, corrected, against true labels, of the students (three at least) that did not "
+            f"train on the row, means over training rows of like entropy of the votes (nats: rows, {bins}); 95 % t "
+            "intervals of the errors over replicas and over rows together. "
         )
+        text += _over_rows(frame[frame["part"] == CORRELATION])
     return text + conditions_in(frame, runs)
 
 
@@ -222,8 +223,8 @@ def _over_rows(part: pd.DataFrame) -> str:
     if not said:
         return ""
     return (
-        f"Rank correlation over rows of the votes' entropy with the row's own term (95 %): {'; '.join(said)}; the "
-        "error of a row's term over replicas pulls it towards 0. "
+        "Rank correlation of the votes' entropy with the row's own term, over rows with two such students at least "
+        f"(95 %): {'; '.join(said)}; the error of a row's term over replicas pulls it towards 0. "
     )
 
 
