@@ -122,7 +122,7 @@ def _scatter(ax: Axes, part: pd.DataFrame, name: str, label: str) -> None:
     if len(ranked):
         ax.set_title(f"ρ = {signed(float(ranked['rho'].iloc[0]), 2)}", weight="normal")
     ax.set_xlabel(label)
-    ax.set_ylim(0, 103)
+    ax.set_ylim(0, min(103.0, 112 * float(points["accuracy_high"].max())))
     ax.margins(x=0.07)
     ax.locator_params(axis="x", nbins=4)
 
