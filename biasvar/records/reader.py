@@ -255,9 +255,14 @@ class Run:
         return SoftLabels(ids, self._labels(ids), values)
 
     def teacher_epochs(self, name: str) -> pd.DataFrame | None:
-        """A teacher's accuracy, unreliability and ambiguity by split after each epoch; None if not kept."""
+        """A teacher's accuracy, unreliability and ambiguity by split after each epoch; None if not kept.
+
+        Runs from before intervals were kept have NaN in their columns.
+        """
         path = schema.teacher_epochs_path(self.directory, name)
-        return to_frame(read_columns(path)) if path.is_file() else None
+        if not path.is_file():
+            return None
+        return to_frame(read_columns(path)).reindex(columns=schema.teacher_epochs_schema().names)
 
     def weights(self, arm: str, *, column: str = "wsl_weight", by: str = "sample", epochs: Any = None) -> pd.DataFrame:
         """The mean of a recorded weight over the training epochs: sample_id, weight, n (rows behind the mean).

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from matplotlib.text import Text
 from scipy.stats import spearmanr
 from scipy.stats import t as student_t
 
@@ -402,3 +404,23 @@ def test_half_the_page_can_be_read(run: Run) -> None:
             style.lay_out(drawing)
             texts = drawing.findobj(lambda artist: hasattr(artist, "get_fontsize") and bool(artist.get_text()))
         assert min(text.get_fontsize() for text in texts) >= 9.0
+
+
+def test_a_run_from_before_intervals_were_kept_draws_its_teachers_without(run: Run, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(run.directory, old)
+    for path in (old / "teacher_epochs").glob("*.parquet"):
+        frame = pd.read_parquet(path).query("split != 'train'").reset_index(drop=True)
+        frame.drop(columns=[name for name in frame if name.endswith(("_low", "_high"))]).to_parquet(path)
+    before = open_run(old)
+    frame = bad_teacher.collect([before])
+    gamma = frame[(frame["part"] == bad_teacher.TEACHER) & (frame["quantity"] == "gamma")]
+    assert gamma["low"].isna().all()
+    assert set(gamma["rows"]) == {"test"}
+    with style.context():
+        drawing = bad_teacher.draw(frame)
+    said = [text.get_text() for text in drawing.findobj(Text)]
+    assert said.count("not kept") == len(bad_teacher.PANELS)
+    caption = bad_teacher.caption(frame, [before])
+    assert "test rows" in caption
+    assert "to which it gives" not in caption

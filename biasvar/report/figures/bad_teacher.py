@@ -183,6 +183,8 @@ def _teachers(top: Any, part: pd.DataFrame, title: str) -> None:
                 ax.plot(one["epoch"], 100 * one["estimate"], label=one["label"].iloc[0], **look)
                 low, high = 100 * one["low"], 100 * one["high"]
                 ax.fill_between(one["epoch"], low, high, color=colors[teacher], alpha=0.15, linewidth=0)
+            if here.empty:  # a run from before these rows were followed
+                ax.text(0.5, 0.5, "not kept", transform=ax.transAxes, ha="center", va="center", color=style.MUTED)
             if place == 0:
                 title_of = name if quantity == "accuracy" else name.replace(" (%)", f", k = {k} (%)")
                 ax.set_title(title_of, weight="normal")
@@ -193,7 +195,7 @@ def _teachers(top: Any, part: pd.DataFrame, title: str) -> None:
     grid[0][0].set_ylim(-2, 102)
     grid[0][0].set_yticks([0, 25, 50, 75, 100])
     top.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=10)
-    handles, labels = grid[0][0].get_legend_handles_labels()
+    handles, labels = grid[-1][0].get_legend_handles_labels()
     top.legend(handles, labels, loc="outside lower left", ncols=3, columnspacing=1.2)
 
 
@@ -249,13 +251,18 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """n, what is drawn, the numbers that answer the question, what the changes are against."""
     ends = frame[frame["part"] == STUDENT]
     teachers = frame[frame["part"] == TEACHER]
-    tested, labelled = (sizes(teachers.loc[teachers["rows"] == split, "n"].astype(int)) for split in ("test", "train"))
+    counts = {split: part["n"].astype(int) for split, part in teachers.groupby("rows")}
+    where = [f"on n = {sizes(counts['test'])} test rows"] if "test" in counts else []
+    if "train" in counts:
+        where.insert(
+            0, f"on the n = {sizes(counts['train'])} rows of the students' pool, to which it gives soft labels"
+        )
     replicas = sizes(int(n) for n in ends["n_replicas"].unique())
     return (
-        f"Above: accuracy, Δ and γ of each teacher's k most probable labels after each epoch, on the n = {labelled} "
-        f"rows of the students' pool, to which it gives soft labels, and on n = {tested} test rows (bands: exact 95 % "
-        "intervals over rows, γ's for all pairs of classes together); dotted: 30 %, below which the paper calls a "
-        "teacher bad. Middle: students that learned from soft labels alone, on the same test rows, mean over "
+        f"Above: accuracy, Δ and γ of each teacher's k most probable labels after each epoch, {' and '.join(where)} "
+        "(bands: exact 95 % intervals over rows, γ's for all pairs of classes together); dotted: 30 %, below which "
+        "the paper calls a teacher bad. Middle: students that learned from soft labels alone, on the same test rows, "
+        "mean over "
         f"{replicas} replicas and 95 % t interval. Circles: cross-entropy with the whole soft label; triangles: the "
         "same of logits divided by τ; squares: the probability of any of its k most probable labels; diamonds: its "
         "first class alone. Below: after the last epoch, in brackets Δ + γ on training rows, the smallest over k, of "
