@@ -39,7 +39,7 @@ class Figure:
 
 ROLES = ("main", "control", "regime")
 """The roles of arms that most figures show; a teacher sweep has a figure of its own."""
-MOST_LISTED = 40
+MOST_LISTED = 60
 
 
 def arms_with_role(run: Run, roles: Iterable[str] = ROLES) -> list[str]:

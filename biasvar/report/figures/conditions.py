@@ -9,7 +9,7 @@ import pandas as pd
 
 from biasvar.report import rows, sources, style, taught
 from biasvar.report.changes import each
-from biasvar.report.figure import Figure, arms_with_role, conditions_in, failed_replicas, signed, sizes
+from biasvar.report.figure import Figure, conditions_in, failed_replicas, listed_arms, signed, sizes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 
 def _of_run(run: Run) -> list[dict[str, Any]]:
-    shown = arms_with_role(run)
+    shown = listed_arms(run)
     arms = [arm for arm in sources.finished(run) if arm in shown]
     # Nothing can be said within a class that has no row with a soft label.
     arms = [arm for arm in arms if not np.isnan(taught.judged(run, arm)["sum"])]
