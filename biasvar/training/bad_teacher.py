@@ -47,7 +47,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from biasvar.data.draws import generator
-from biasvar.training.losses import Reduction, _check_reduction, _reduce, _true_class
+from biasvar.training.losses import Reduction, check_reduction, reduced, true_class
 
 __all__ = [
     "BadTeacherLoss",
@@ -108,7 +108,7 @@ def log_rest(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     tensor([-49.3069])
     """
     others = logits.scatter(-1, labels.unsqueeze(-1), float("-inf")).logsumexp(-1)
-    return F.logsigmoid(others - _true_class(logits, labels))
+    return F.logsigmoid(others - true_class(logits, labels))
 
 
 def classes_above(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -129,11 +129,11 @@ class PunishmentLoss(nn.Module):
 
     def __init__(self, *, reduction: Reduction = "mean") -> None:
         super().__init__()
-        self.reduction = _check_reduction(reduction)
+        self.reduction = check_reduction(reduction)
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         first = classes_above(logits, labels) == 0
-        return _reduce(-log_rest(logits, labels) * first, self.reduction)
+        return reduced(-log_rest(logits, labels) * first, self.reduction)
 
 
 class CompensationLoss(nn.Module):
@@ -146,11 +146,11 @@ class CompensationLoss(nn.Module):
     def __init__(self, *, k: int, reduction: Reduction = "mean") -> None:
         super().__init__()
         self.k = _check_k(k)
-        self.reduction = _check_reduction(reduction)
+        self.reduction = check_reduction(reduction)
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         lost = classes_above(logits, labels) >= self.k
-        return _reduce(-_true_class(F.log_softmax(logits, -1), labels) * lost, self.reduction)
+        return reduced(-true_class(F.log_softmax(logits, -1), labels) * lost, self.reduction)
 
 
 class RivalsLoss(nn.Module):
@@ -162,10 +162,10 @@ class RivalsLoss(nn.Module):
 
     def __init__(self, *, reduction: Reduction = "mean") -> None:
         super().__init__()
-        self.reduction = _check_reduction(reduction)
+        self.reduction = check_reduction(reduction)
 
     def forward(self, logits: torch.Tensor, rivals: torch.Tensor) -> torch.Tensor:
-        return _reduce(-F.log_softmax(logits, -1).gather(-1, rivals).mean(-1), self.reduction)
+        return reduced(-F.log_softmax(logits, -1).gather(-1, rivals).mean(-1), self.reduction)
 
 
 class BadTeacherTerms(NamedTuple):
@@ -206,7 +206,7 @@ class BadTeacherLoss(nn.Module):
                 raise ValueError(f"{name} must be a finite number from 0 up, not {weight}")
         self.k = _check_k(k)
         self.punishment, self.compensation, self.rivals = float(punishment), float(compensation), float(rivals)
-        self.reduction = _check_reduction(reduction)
+        self.reduction = check_reduction(reduction)
 
     def terms(self, logits: torch.Tensor, labels: torch.Tensor, rivals: torch.Tensor | None = None) -> BadTeacherTerms:
         """Every term of every sample, so that a training can log what holds which."""
@@ -217,7 +217,7 @@ class BadTeacherLoss(nn.Module):
         if rivals is None and self.rivals > 0:
             raise ValueError("a loss with rivals needs them for every sample: see draw_rivals")
         log_probs = F.log_softmax(logits, -1)
-        truth = _true_class(log_probs, labels)
+        truth = true_class(log_probs, labels)
         above = classes_above(logits, labels)
         return BadTeacherTerms(
             cross_entropy=-truth,
@@ -234,7 +234,7 @@ class BadTeacherLoss(nn.Module):
             + self.compensation * terms.compensation
             + self.rivals * terms.rivals
         )
-        return _reduce(values, self.reduction)
+        return reduced(values, self.reduction)
 
 
 def _check_k(k: int) -> int:

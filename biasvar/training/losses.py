@@ -29,19 +29,19 @@ __all__ = [
 ]
 
 
-def _reduce(values: torch.Tensor, reduction: Reduction) -> torch.Tensor:
+def reduced(values: torch.Tensor, reduction: Reduction) -> torch.Tensor:
     if reduction == "none":
         return values
     return values.mean() if reduction == "mean" else values.sum()
 
 
-def _check_reduction(reduction: str) -> Reduction:
+def check_reduction(reduction: str) -> Reduction:
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"reduction must be 'none', 'mean' or 'sum', not {reduction!r}")
     return reduction  # type: ignore[return-value]
 
 
-def _true_class(log_probs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def true_class(log_probs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return log_probs.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
 
 
@@ -54,10 +54,10 @@ class CrossEntropyLoss(nn.Module):
 
     def __init__(self, *, reduction: Reduction = "mean") -> None:
         super().__init__()
-        self.reduction = _check_reduction(reduction)
+        self.reduction = check_reduction(reduction)
 
     def forward(self, student_logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return _reduce(-_true_class(F.log_softmax(student_logits, -1), labels), self.reduction)
+        return reduced(-true_class(F.log_softmax(student_logits, -1), labels), self.reduction)
 
 
 class LabelSmoothingLoss(nn.Module):
@@ -72,12 +72,12 @@ class LabelSmoothingLoss(nn.Module):
         if not 0 <= smoothing < 1:
             raise ValueError(f"smoothing must lie in [0, 1), not {smoothing}")
         self.smoothing = smoothing
-        self.reduction = _check_reduction(reduction)
+        self.reduction = check_reduction(reduction)
 
     def forward(self, student_logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         log_probs = F.log_softmax(student_logits, -1)
-        values = -(1 - self.smoothing) * _true_class(log_probs, labels) - self.smoothing * log_probs.mean(-1)
-        return _reduce(values, self.reduction)
+        values = -(1 - self.smoothing) * true_class(log_probs, labels) - self.smoothing * log_probs.mean(-1)
+        return reduced(values, self.reduction)
 
 
 class DistillationLoss(nn.Module):
@@ -103,7 +103,7 @@ class DistillationLoss(nn.Module):
             raise ValueError(f"alpha must be at least 0, not {alpha}")
         self.temperature = temperature
         self.alpha = alpha
-        self.reduction = _check_reduction(reduction)
+        self.reduction = check_reduction(reduction)
 
     def weights(
         self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, labels: torch.Tensor
@@ -127,7 +127,7 @@ class DistillationLoss(nn.Module):
         soft = -(tau**2) * (soft_label * tempered).sum(-1)
         if weights is not None:
             soft = soft * weights.detach()
-        return _reduce(-_true_class(log_probs, labels) + self.alpha * soft, self.reduction)
+        return reduced(-true_class(log_probs, labels) + self.alpha * soft, self.reduction)
 
 
 class WeightedSoftLabelLoss(DistillationLoss):
@@ -153,8 +153,8 @@ class WeightedSoftLabelLoss(DistillationLoss):
     @torch.no_grad()
     def weights(self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         # In float64 from the logits on: in float32 the losses of confident samples are rounding, and their ratio noise.
-        student_loss = -_true_class(F.log_softmax(student_logits.double(), -1), labels)
-        teacher_loss = -_true_class(F.log_softmax(teacher_logits.double(), -1), labels) + self.epsilon
+        student_loss = -true_class(F.log_softmax(student_logits.double(), -1), labels)
+        teacher_loss = -true_class(F.log_softmax(teacher_logits.double(), -1), labels) + self.epsilon
         # At epsilon 0 the limits from above: a teacher's loss of 0 gives weight 1, and 0 where the student's is 0 too.
         ratio = torch.where(student_loss == 0, torch.zeros_like(student_loss), student_loss / teacher_loss)
         return -torch.expm1(-ratio).to(student_logits.dtype)
@@ -199,8 +199,8 @@ class MaskedDistillationLoss(DistillationLoss):
         keys: torch.Tensor | None = None,
     ) -> torch.Tensor:
         tau = self.temperature
-        student = _true_class(F.log_softmax(student_logits.double() / tau, -1), labels)
-        teacher = _true_class(F.log_softmax(teacher_logits.double() / tau, -1), labels)
+        student = true_class(F.log_softmax(student_logits.double() / tau, -1), labels)
+        teacher = true_class(F.log_softmax(teacher_logits.double() / tau, -1), labels)
         flagged = student > teacher
         if self.keep == "regularization":
             return flagged.to(student_logits.dtype)

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from biasvar.training.losses import Reduction, _check_reduction, _reduce
+from biasvar.training.losses import Reduction, check_reduction, reduced
 
 OUTPUTS = ("probabilities", "logits")
 
@@ -64,12 +64,12 @@ class SoftLabelLoss(nn.Module):
 
     def __init__(self, *, reduction: Reduction = "mean") -> None:
         super().__init__()
-        self.reduction = _check_reduction(reduction)
+        self.reduction = check_reduction(reduction)
 
     def forward(self, student_logits: torch.Tensor, soft_labels: torch.Tensor) -> torch.Tensor:
         _check_shape(student_logits, soft_labels, "soft_labels")
         values = -(soft_labels.detach() * F.log_softmax(student_logits, -1)).sum(-1)
-        return _reduce(values, self.reduction)
+        return reduced(values, self.reduction)
 
 
 class ScoreLoss(nn.Module):
@@ -90,12 +90,12 @@ class ScoreLoss(nn.Module):
         if output not in OUTPUTS:
             raise ValueError(f"output must be one of {', '.join(OUTPUTS)}, not {output!r}")
         self.output = output
-        self.reduction = _check_reduction(reduction)
+        self.reduction = check_reduction(reduction)
 
     def forward(self, student_logits: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         _check_shape(student_logits, scores, "scores")
         output = F.softmax(student_logits, -1) if self.output == "probabilities" else student_logits
-        return _reduce((output - scores.detach()).square().sum(-1), self.reduction)
+        return reduced((output - scores.detach()).square().sum(-1), self.reduction)
 
 
 class CandidateAverageLoss(nn.Module):
@@ -110,13 +110,13 @@ class CandidateAverageLoss(nn.Module):
 
     def __init__(self, *, reduction: Reduction = "mean") -> None:
         super().__init__()
-        self.reduction = _check_reduction(reduction)
+        self.reduction = check_reduction(reduction)
 
     def forward(self, student_logits: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
         _check_candidates(student_logits, candidates)
         share = candidates.to(student_logits.dtype)
         share = share / share.sum(-1, keepdim=True).clamp(min=1)
-        return _reduce(-(share * F.log_softmax(student_logits, -1)).sum(-1), self.reduction)
+        return reduced(-(share * F.log_softmax(student_logits, -1)).sum(-1), self.reduction)
 
 
 class CandidateSetLoss(nn.Module):
@@ -131,7 +131,7 @@ class CandidateSetLoss(nn.Module):
 
     def __init__(self, *, reduction: Reduction = "mean") -> None:
         super().__init__()
-        self.reduction = _check_reduction(reduction)
+        self.reduction = check_reduction(reduction)
 
     def forward(self, student_logits: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
         _check_candidates(student_logits, candidates)
@@ -140,7 +140,7 @@ class CandidateSetLoss(nn.Module):
         inside = student_logits.masked_fill(~candidates, floor).logsumexp(-1)
         outside = student_logits.masked_fill(candidates, floor).logsumexp(-1)
         values = torch.where(candidates.any(-1), -F.logsigmoid(inside - outside), torch.zeros_like(inside))
-        return _reduce(values, self.reduction)
+        return reduced(values, self.reduction)
 
 
 def _check_candidates(student_logits: torch.Tensor, candidates: torch.Tensor) -> None:
