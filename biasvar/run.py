@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from biasvar.errors import BiasvarError, DiskFullError, disk_full, is_full
+from biasvar.errors import BiasvarError, DiskFullError
+from biasvar.files import disk_full, is_full
 
 if TYPE_CHECKING:
     import torch

@@ -12,15 +12,19 @@ import pytest
 import biasvar
 
 ROOT = Path(biasvar.__file__).parent
+ROOMS = {"errors", "messages", "files", "seeding"}
 ALLOWED = {
     "errors": set(),
-    "analysis": set(),
-    "data": {"errors", "analysis"},
-    "records": {"errors", "analysis"},
-    "study": {"errors"},
-    "training": {"errors", "study", "data", "records", "analysis"},
-    "run": {"errors", "study", "training", "data"},
-    "report": {"errors", "records", "data", "analysis"},
+    "messages": set(),
+    "files": {"errors"},
+    "seeding": set(),
+    "analysis": ROOMS,
+    "data": {*ROOMS, "analysis"},
+    "records": {*ROOMS, "analysis"},
+    "study": ROOMS,
+    "training": {*ROOMS, "study", "data", "records", "analysis"},
+    "run": {*ROOMS, "study", "training", "data"},
+    "report": {*ROOMS, "records", "data", "analysis"},
 }
 
 

@@ -11,6 +11,7 @@ from biasvar.analysis.arrays import Array, as_logits, like, log_softmax, named, 
 from biasvar.analysis.grouped import decompose_moments
 from biasvar.analysis.kernels import check_groups, check_loss, make_target
 from biasvar.analysis.terms import Decomposition
+from biasvar.messages import first_few
 
 
 class Accumulator:
@@ -98,12 +99,12 @@ class Accumulator:
         replica = int(replica)
         seen = self._seen.get(replica, np.zeros(self.num_samples, dtype=bool))
         if seen[ids].any():
-            raise ValueError(f"replica {replica} has already given sample {_listed(ids[seen[ids]])}")
+            raise ValueError(f"replica {replica} has already given sample {first_few(ids[seen[ids]])}")
         xp = namespace(logits)
         finite = to_numpy(xp.all(xp.isfinite(logits), axis=-1))
         if not finite.all():
             raise ValueError(
-                f"logits of replica {replica} must be finite; those of sample {_listed(ids[~finite])} are not"
+                f"logits of replica {replica} must be finite; those of sample {first_few(ids[~finite])} are not"
             )
         self._prepare(logits)
         self._add(log_softmax(logits), like(ids, logits), replica % self.groups)
@@ -184,17 +185,12 @@ class Accumulator:
             raise ValueError(f"sample_ids must be {n} integers, one a row, got {ids.dtype} of shape {ids.shape}")
         outside = (ids < 0) | (ids >= self.num_samples)
         if outside.any():
-            raise ValueError(f"sample_ids must lie in 0 .. {self.num_samples - 1}, got {_listed(ids[outside])}")
+            raise ValueError(f"sample_ids must lie in 0 .. {self.num_samples - 1}, got {first_few(ids[outside])}")
         values, times = np.unique(ids, return_counts=True)
         if (times > 1).any():
-            raise ValueError(f"sample_ids must not repeat in a batch; {_listed(values[times > 1])} does")
+            raise ValueError(f"sample_ids must not repeat in a batch; {first_few(values[times > 1])} does")
         return ids.astype(np.int64)
 
     def _require_data(self) -> None:
         if self._means is None:
             raise ValueError("the accumulator has seen no logits yet; call update first")
-
-
-def _listed(ids: np.ndarray) -> str:
-    text = ", ".join(str(int(i)) for i in ids[:5])
-    return text + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")

@@ -12,13 +12,14 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
+from biasvar.messages import first_few
+
 # An array of any namespace that follows the array API; no common type exists that mypy could check.
 Array = Any
 
 # Soft labels saved as float32 over 1,000 classes sum to one within about 1e-6; anything beyond this is a mistake, not
 # rounding.
 SUM_TOLERANCE = 1e-5
-_NAMED = 5
 # The namespace depends on the type alone; looking it up anew for every chunk of rows takes a seventh of the time.
 _NAMESPACES: dict[type, Any] = {}
 
@@ -134,9 +135,7 @@ def as_soft_labels(soft_labels: Any, name: str = "soft_labels") -> Array:
 def named(bad: Array) -> str:
     """The first few positions where the boolean array `bad` is true, for an error message."""
     positions = np.argwhere(to_numpy(bad))
-    text = [str(int(p[0])) if len(p) == 1 else str(tuple(int(i) for i in p)) for p in positions[:_NAMED]]
-    more = len(positions) - len(text)
-    return ", ".join(text) + (f" and {more} more" if more else "")
+    return first_few(int(p[0]) if len(p) == 1 else tuple(p.tolist()) for p in positions)
 
 
 def pick(x: Array, labels: Array) -> Array:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from biasvar.analysis.arrays import SUM_TOLERANCE, as_array, as_logits, namespace, to_numpy
+from biasvar.messages import first_few
 
 # A batch of this many entries (2 MB of float32) stays in the processor's cache through all passes over it.
 ENTRIES = 2**19
@@ -141,6 +142,4 @@ def _whole(x: Any, n: int, name: str) -> np.ndarray:
 
 
 def _rows(bad: np.ndarray, first_row: int) -> str:
-    places = np.flatnonzero(bad)
-    more = len(places) - _NAMED
-    return ", ".join(str(first_row + i) for i in places[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return first_few((first_row + np.flatnonzero(bad)).tolist())

@@ -30,6 +30,7 @@ import numpy as np
 
 from biasvar.analysis.bounds import IndicatorIntervals, kappa_interval
 from biasvar.analysis.intervals import Interval, check_level
+from biasvar.seeding import resampling
 
 _BLOCK = 2**22  # resampled weights held at once
 
@@ -125,7 +126,7 @@ class _Cells:
 
 def _weights(n: int, resamples: int, seed: int, c: int) -> Iterator[np.ndarray]:
     """How often each of n samples of class c is drawn, in blocks `(b, n)` that together make all resamples."""
-    rng = np.random.default_rng([seed, c])
+    rng = resampling(seed, c)
     step = max(1, _BLOCK // n)
     even = np.full(n, 1.0 / n)
     for start in range(0, resamples, step):

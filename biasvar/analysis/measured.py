@@ -23,6 +23,7 @@ from biasvar.analysis.cooccurrence import SetCounts
 from biasvar.analysis.intervals import Interval
 from biasvar.analysis.students import MeanLabels, StudentCondition
 from biasvar.analysis.theory import learnability_exponent
+from biasvar.messages import first_few
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -240,7 +241,7 @@ def require_all_classes(counts: SetCounts) -> None:
     if len(empty):
         raise ValueError(
             f"labels must contain every class 0 .. {counts.num_classes - 1};"
-            f" class {', '.join(map(str, empty[:5]))} has no samples, so nothing can be said within it"
+            f" class {first_few(empty)} has no samples, so nothing can be said within it"
             " (the marginal ambiguity needs samples of two classes only)"
         )
 

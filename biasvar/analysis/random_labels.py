@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from biasvar.analysis.arrays import Array, as_array, as_labels, as_logits, like, named, namespace, to_numpy
-from biasvar.analysis.draws import normals, uniforms
+from biasvar.seeding import normals, uniforms
 
 EMPTY_RULES = ("all", "redraw")
 

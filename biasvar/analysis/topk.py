@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from biasvar.analysis.batches import Batch
-from biasvar.analysis.draws import words
+from biasvar.seeding import words
 
 TIES = ("random", "include", "exclude_zero")
 

@@ -2,7 +2,7 @@
 
 from biasvar.data.dataset import Dataset
 from biasvar.data.datasets import DATASETS, load_dataset
-from biasvar.data.draws import SPLITS, draw_members, generator, split_rows
+from biasvar.data.draws import SPLITS, draw_members, split_rows
 from biasvar.data.hub import fetch
 from biasvar.data.splits import check_classes, split_official
 
@@ -13,7 +13,6 @@ __all__ = [
     "check_classes",
     "draw_members",
     "fetch",
-    "generator",
     "load_dataset",
     "split_official",
     "split_rows",

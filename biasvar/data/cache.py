@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - Windows has no flock; two makers then both work, and one result stays
-    fcntl = None  # type: ignore[assignment]
+from biasvar.files import locked, remove_folders_left, sync, temporary_folder
 
 T = TypeVar("T")
 
@@ -37,13 +31,12 @@ def cached(place: Path, fill: Callable[[Path], None], read: Callable[[Path], T])
         return found
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(place) as alone:
+        with locked(place.with_name(f".{place.name}.lock"), required=False) as alone:
             found = _try(read, place)
             if found is not None:  # made by another process while this one waited
                 return found
             if alone:
-                for leftover in place.parent.glob(f".{place.name}.*.tmp"):
-                    shutil.rmtree(leftover, ignore_errors=True)
+                remove_folders_left(place)
             return _make(place, fill, read)
     except OSError as error:
         why = error.strerror or str(error)
@@ -54,31 +47,22 @@ def cached(place: Path, fill: Callable[[Path], None], read: Callable[[Path], T])
 
 
 def _make(place: Path, fill: Callable[[Path], None], read: Callable[[Path], T]) -> T:
-    temporary = _beside(place)
-    temporary.mkdir()
-    try:
+    with temporary_folder(place) as temporary:
+        temporary.mkdir()
         fill(temporary)
         for path in [*temporary.iterdir(), temporary]:
-            _sync(path)
+            sync(path)
         try:
             os.rename(temporary, place)
         except OSError:
             made = _try(read, place)
             if made is not None:  # by another process meanwhile, on a file system without locks
                 return made
-            damaged = _beside(place)
-            os.rename(place, damaged)
-            os.rename(temporary, place)
-            shutil.rmtree(damaged, ignore_errors=True)
-        _sync(place.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            with temporary_folder(place) as damaged:
+                os.rename(place, damaged)
+                os.rename(temporary, place)
+        sync(place.parent)
     return read(place)
-
-
-def _beside(place: Path) -> Path:
-    """A new name that no reader looks at."""
-    return place.with_name(f".{place.name}.{uuid.uuid4().hex[:12]}.tmp")
 
 
 def _try(read: Callable[[Path], T], place: Path) -> T | None:
@@ -86,32 +70,3 @@ def _try(read: Callable[[Path], T], place: Path) -> T | None:
         return read(place) if place.is_dir() else None
     except (OSError, ValueError, KeyError, EOFError):
         return None
-
-
-@contextmanager
-def _alone(place: Path) -> Iterator[bool]:
-    """Hold the lock of a place; False where the file system has no locks."""
-    if fcntl is None:  # pragma: no cover
-        yield False
-        return
-    # The lock's file stays: removing it would let a waiter hold the lock of a file that nobody else sees.
-    descriptor = os.open(place.with_name(f".{place.name}.lock"), os.O_CREAT | os.O_RDWR, 0o666)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            held = True
-        except OSError:  # pragma: no cover - some network file systems
-            held = False
-        yield held
-    finally:
-        os.close(descriptor)
-
-
-def _sync(path: Path) -> None:
-    if os.name == "nt":  # pragma: no cover - a directory cannot be opened there
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

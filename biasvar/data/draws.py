@@ -1,29 +1,15 @@
-"""Who is trained on what: splits of the data, draws of the training rows, and the seeds behind both.
-
-Every random choice has a generator of its own, seeded from what it is for and never from the arm, so that replica r
-of every arm sees the same rows in the same order from the same initial weights, and arms compare in pairs.
-"""
+"""Splits of the data, and each replica's draw of the training rows."""
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from biasvar.seeding import generator
+
 SPLITS = ("train", "validation", "test")
 DRAWS = ("disjoint", "subsample", "bootstrap", "seed_only")
-
-
-def generator(seed: int, purpose: str, *keys: int | str) -> np.random.Generator:
-    """A generator that depends on (seed, purpose, keys) and on nothing else.
-
-    >>> a, b = generator(1, "order", 3, 7), generator(1, "order", 3, 7)
-    >>> bool((a.permutation(9) == b.permutation(9)).all())
-    True
-    """
-    words = [zlib.crc32(key.encode()) if isinstance(key, str) else int(key) for key in (purpose, *keys)]
-    return np.random.default_rng([int(seed), len(words), *words])  # the count: trailing zeros would not be told apart
 
 
 def split_rows(labels: np.ndarray, sizes: Mapping[str, int], *, seed: int) -> dict[str, np.ndarray]:

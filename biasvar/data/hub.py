@@ -6,10 +6,10 @@ import importlib
 import json
 import os
 import shutil
-import uuid
 from pathlib import Path
 
 from biasvar.data.layout import KNOWN, by_hand, data_folder, shards
+from biasvar.files import temporary_folder
 
 
 def fetch(name: str, *, folder: str | os.PathLike[str] | None = None) -> Path:
@@ -41,9 +41,7 @@ def fetch(name: str, *, folder: str | os.PathLike[str] | None = None) -> Path:
         raise ModuleNotFoundError(
             f"fetching {name} needs the `hub` extra: pip install 'biasvar[hub]'; or {by_hand(name, target)}"
         ) from error
-    target.mkdir(parents=True, exist_ok=True)
-    temporary = target / f".{name}.{uuid.uuid4().hex[:12]}.tmp"
-    try:
+    with temporary_folder(place) as temporary:
         try:
             commit = hub.HfApi().dataset_info(repositories[name]).sha
             hub.snapshot_download(
@@ -64,6 +62,4 @@ def fetch(name: str, *, folder: str | os.PathLike[str] | None = None) -> Path:
         except OSError:
             if not any(place.rglob("*.parquet")):
                 raise  # else: fetched by another process meanwhile
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return place

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from biasvar.data.dataset import Dataset
-from biasvar.data.draws import generator, stratified_order
+from biasvar.data.draws import stratified_order
+from biasvar.seeding import generator
 
 
 def split_official(

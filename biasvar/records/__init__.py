@@ -4,11 +4,12 @@
 The columns of every table are in :mod:`biasvar.records.schema`.
 """
 
+from biasvar.records.files import write_table
 from biasvar.records.importer import import_predictions
 from biasvar.records.reader import Predictions, Run, TeacherLogits, open_run
 from biasvar.records.schema import SCHEMA_VERSION
 from biasvar.records.summary import summarise
-from biasvar.records.writer import RunWriter, write_bytes, write_json, write_table
+from biasvar.records.writer import RunWriter
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -19,7 +20,5 @@ __all__ = [
     "import_predictions",
     "open_run",
     "summarise",
-    "write_bytes",
-    "write_json",
     "write_table",
 ]

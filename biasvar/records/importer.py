@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from biasvar.errors import RecordError
+from biasvar.messages import first_few
 from biasvar.records import schema
 from biasvar.records.catalog import read_columns
 from biasvar.records.frames import to_frame
 from biasvar.records.inputs import log_probabilities, read_labels, read_predictions
 from biasvar.records.reader import Run, open_run
 from biasvar.records.summary import calibration_error, summarise
-from biasvar.records.tables import few
 from biasvar.records.writer import RunWriter
 
 MAX_GROUPS = 16
@@ -121,10 +121,10 @@ def _sample_ids(given: Any, found: np.ndarray | None, rows: int) -> np.ndarray:
     if not rows:
         raise RecordError("labels are empty; name the true class of every predicted sample")
     if (ids < 0).any():
-        raise RecordError(f"sample_ids {few(ids[ids < 0])} are negative; allowed: whole numbers from 0 on")
+        raise RecordError(f"sample_ids {first_few(ids[ids < 0])} are negative; allowed: whole numbers from 0 on")
     values, times = np.unique(ids, return_counts=True)
     if (times > 1).any():
-        raise RecordError(f"sample_ids {few(values[times > 1])} come more than once; each names one sample")
+        raise RecordError(f"sample_ids {first_few(values[times > 1])} come more than once; each names one sample")
     return ids.astype(np.int64)
 
 
@@ -149,8 +149,8 @@ def _aligned(
     differing = table.sample_ids[own] != ids
     if differing.any():
         raise RecordError(
-            f"{where}: its sample_id {few(table.sample_ids[own][differing])} do not match those of the labels, "
-            f"{few(ids[differing])}; give the labels a column sample_id, or pass sample_ids="
+            f"{where}: its sample_id {first_few(table.sample_ids[own][differing])} do not match those of the labels, "
+            f"{first_few(ids[differing])}; give the labels a column sample_id, or pass sample_ids="
         )
     return log_p[own]
 
@@ -162,7 +162,7 @@ def _are_distributions(values: np.ndarray) -> bool:
 def _check_classes(truth: np.ndarray, ids: np.ndarray, class_names: Sequence[str] | None, classes: int) -> None:
     wrong = (truth < 0) | (truth >= classes)
     if wrong.any():
-        raise RecordError(f"labels of sample_id {few(ids[wrong])} are out of range; allowed: 0 to {classes - 1}")
+        raise RecordError(f"labels of sample_id {first_few(ids[wrong])} are out of range; allowed: 0 to {classes - 1}")
     if class_names is not None and len(class_names) != classes:
         raise RecordError(f"class_names has {len(class_names)} names, the predictions have {classes} classes")
 
@@ -196,8 +196,8 @@ def _merged_samples(run: Run, new: dict[str, np.ndarray], arm: str, split: str) 
         differing = old[name][at_old] != new[name][at_new]
         if differing.any():
             raise RecordError(
-                f"{run.directory} knows sample_id {few(new['sample_id'][at_new][differing])} with another {name}; "
-                "arms of one run share their samples: name another directory"
+                f"{run.directory} knows sample_id {first_few(new['sample_id'][at_new][differing])} with another "
+                f"{name}; arms of one run share their samples: name another directory"
             )
     fresh = np.setdiff1d(np.arange(len(new["sample_id"])), at_new)
     return {name: np.concatenate([old[name], new[name][fresh]]) for name in new}

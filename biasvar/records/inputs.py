@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from biasvar.errors import RecordError
+from biasvar.messages import first_few
 from biasvar.records import schema
 from biasvar.records.catalog import read_columns
-from biasvar.records.tables import few, typed
+from biasvar.records.tables import typed
 
 ARRAY_NAMES = ("logits", "predictions")
 _SUM_TOLERANCE = 1e-3  # float16 distributions over a thousand classes still pass
@@ -68,7 +69,7 @@ def read_labels(source: Any) -> Table:
         raise RecordError(f"{where}: must hold one class number a sample, shape (N,), not {values.shape}")
     if values.dtype.kind in "OSU":
         words = [i for i, value in enumerate(values.tolist()) if not str(value).strip().isdigit()]
-        said = f"row {few(np.array(words))} holds {values[words[0]]!r}" if words else f"they are text, {values.dtype}"
+        said = f"row {first_few(words)} holds {values[words[0]]!r}" if words else f"they are text, {values.dtype}"
         raise RecordError(f"{where}: expected whole numbers, from 0 for the first class; {said}")
     labels = typed(values, pa.int32(), where, whole_floats=True)
     return Table(labels, None if ids is None else typed(ids, pa.int64(), f"{where}, sample_id", whole_floats=True))
@@ -106,7 +107,7 @@ def existing(path: str | Path) -> Path:
 
 def _refuse(bad: Any, where: str, what: str) -> None:
     if bad.any():
-        raise RecordError(f"{where}: rows {few(np.flatnonzero(bad))} hold {what}")
+        raise RecordError(f"{where}: rows {first_few(np.flatnonzero(bad))} hold {what}")
 
 
 def check_numpy(path: Path) -> None:

@@ -6,7 +6,6 @@ The words (sample, replica, draw, arm, group, ...) are those of the project's de
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from biasvar.errors import RecordError
+from biasvar.messages import closest, first_few
 
 SCHEMA_VERSION = 1
 """Version of the layout below. A reader refuses what is newer than itself."""
@@ -250,12 +250,9 @@ def one_of(name: Any, allowed: Iterable[Any], what: str) -> Any:
     allowed = list(allowed)
     if name in allowed:
         return name
-    words = [value for value in allowed if isinstance(value, str)]
-    begun = [word for word in words if str(name) and word.startswith(str(name))]
-    near = begun or difflib.get_close_matches(str(name), words, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ";"
-    shown = ", ".join(repr(value) for value in allowed[:24]) + (", ..." if len(allowed) > 24 else "")
-    listing = f"Allowed: {shown}" if allowed else "There are none here"
+    near = closest(name, allowed)
+    hint = f"; did you mean {near!r}?" if near else ";"
+    listing = f"Allowed: {first_few(map(repr, allowed), 24)}" if allowed else "There are none here"
     raise RecordError(f"unknown {what} {name!r}{hint} {listing}")
 
 

@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 
 from biasvar.analysis.soft_labels import tempered
 from biasvar.errors import RecordError
+from biasvar.messages import first_few
 from biasvar.records import schema
 from biasvar.records.inputs import Table, existing, read_labels
 from biasvar.records.reader import Run, open_run
-from biasvar.records.tables import few
 
 ARRAY_NAMES = ("soft_labels", "probabilities", "predictions", "logits")
 SUFFIXES = (".npy", ".npz", ".parquet")
@@ -80,7 +80,7 @@ class SoftLabels:
         place = np.minimum(np.searchsorted(given.sample_ids, ids), len(given.sample_ids) - 1)
         missing = given.sample_ids[place] != ids
         if missing.any():
-            raise RecordError(f"labels lack sample_id {few(ids[missing])} of {self.name}")
+            raise RecordError(f"labels lack sample_id {first_few(ids[missing])} of {self.name}")
         return given.values[place]
 
 
@@ -122,7 +122,7 @@ def open_soft_labels(
         ids = truth.sample_ids[order]
         again = np.unique(ids[1:][ids[1:] == ids[:-1]])
         if len(again):
-            raise RecordError(f"labels: sample_id {few(again)} comes more than once")
+            raise RecordError(f"labels: sample_id {first_few(again)} comes more than once")
         truth = Table(truth.values[order], ids)
     is_run = isinstance(source, Run) or Path(source).is_dir()
     if not is_run and (teacher, replica, arm, split, members) != (None,) * 5:
@@ -225,7 +225,7 @@ def _parquet(path: Path) -> tuple[int, int, Callable[[int], Iterator[Part]]]:
                     values = np.stack([_numbers(columns[name], name, path) for name in names], axis=1)
                 for name in ("label", "sample_id"):
                     if name in columns and columns[name].null_count:
-                        rows = few(first + np.flatnonzero(columns[name].is_null()))
+                        rows = first_few(first + np.flatnonzero(columns[name].is_null()))
                         raise RecordError(f"{path}: column {name!r} lacks a value in row {rows}")
                 extra = [_numbers(columns[n], n, path) if n in columns else None for n in ("label", "sample_id")]
                 first += len(values)
@@ -302,8 +302,8 @@ def _lists(column: pa.Array, classes: int, path: Path, first: int = 0) -> np.nda
         raise RecordError(f"{path}: the values must be lists of numbers, not {column.type}")
     if bad.any():
         raise RecordError(
-            f"{path}: every row must hold the same number of values, {classes}; row {few(first + np.flatnonzero(bad))}"
-            " does not"
+            f"{path}: every row must hold the same number of values, {classes}; row "
+            f"{first_few(first + np.flatnonzero(bad))} does not"
         )
     return _numbers(column.flatten(), "values", path).reshape(-1, classes)
 

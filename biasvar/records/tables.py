@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from biasvar.errors import RecordError
+from biasvar.messages import first_few
 from biasvar.records import schema
 
 _LIMITS: dict[np.dtype[Any], Any] = {np.dtype(np.int32): np.iinfo(np.int32), np.dtype(np.int64): np.iinfo(np.int64)}
@@ -71,7 +72,7 @@ def prediction_table(
     bad = ~np.isfinite(means).all(axis=-1) & (counts > 0)
     if bad.any():
         raise RecordError(
-            f"{where}: mean_log_probs is not finite for sample_ids {few(ids[bad.any(axis=0)])}; "
+            f"{where}: mean_log_probs is not finite for sample_ids {first_few(ids[bad.any(axis=0)])}; "
             "leave out replicas that diverged and name them in the manifest"
         )
     order = sorting(np.zeros(len(ids), np.int32), ids, f"{where}: sample_ids", None)
@@ -104,7 +105,7 @@ def teacher_table(sample_ids: Any, logits: Any, member: Any, replicas: Any, wher
     logits = typed(logits, pa.float32(), f"{where}, logits")
     bad = ~np.isfinite(logits).all(axis=(0, 2))
     if bad.any():
-        raise RecordError(f"{where}: logits are not finite for sample_ids {few(ids[bad])}")
+        raise RecordError(f"{where}: logits are not finite for sample_ids {first_few(ids[bad])}")
     return _sorted_table(
         {
             "replica": np.repeat(numbers, len(ids)),
@@ -129,7 +130,7 @@ def soft_label_table(sample_ids: Any, values: Any, where: str, num_classes: int)
     values = typed(values, pa.float32(), f"{where}, values")
     bad = ~np.isfinite(values).all(axis=(0, 2))
     if bad.any():
-        raise RecordError(f"{where}: values are not finite for sample_ids {few(ids[bad])}")
+        raise RecordError(f"{where}: values are not finite for sample_ids {first_few(ids[bad])}")
     columns = {
         "replica": np.repeat(typed(replicas, pa.int32(), where), len(ids)),
         "sample_id": np.tile(ids, len(replicas)),
@@ -234,8 +235,8 @@ def typed(values: Any, kind: pa.DataType, where: str, *, whole_floats: bool = Fa
             return array.astype(target)
         rows, first = np.flatnonzero(bad), array[bad].flat[0]
         raise RecordError(
-            f"{where}: expected whole numbers ({target}), got {array.dtype}; row {few(rows)} is none (the first is"
-            f" {first:g})"
+            f"{where}: expected whole numbers ({target}), got {array.dtype}; row {first_few(rows)} is none (the first "
+            f"is {first:g})"
         )
     if array.dtype.kind not in accepted and array.size:
         words = {"b": "true or false", "i": "whole numbers", "f": "numbers"}[target.kind]
@@ -261,14 +262,8 @@ def sorting(outer: np.ndarray, inner: np.ndarray, what: str, outer_name: str | N
     if twice.any():
         rows = order[1:][twice]
         within = f" in {outer_name} {outer[rows[0]]}" if outer_name else ""
-        raise RecordError(f"{what} {few(inner[rows])} comes more than once{within}")
+        raise RecordError(f"{what} {first_few(inner[rows])} comes more than once{within}")
     return order
-
-
-def few(values: np.ndarray, limit: int = 5) -> str:
-    """The first values, for an error text."""
-    shown = ", ".join(str(value) for value in values[:limit].tolist())
-    return f"{shown}, ... ({len(values)} in all)" if len(values) > limit else shown
 
 
 def as_table(arrays: Mapping[str, np.ndarray], wanted: pa.Schema, rows: int) -> pa.Table:

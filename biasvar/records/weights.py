@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from biasvar.errors import RecordError
+from biasvar.files import write_bytes
 from biasvar.records import schema
 from biasvar.records.catalog import StoredFile, read_columns
-from biasvar.records.files import write_bytes, write_table
+from biasvar.records.files import write_table
 
 if TYPE_CHECKING:
     import pandas as pd

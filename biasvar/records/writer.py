@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from biasvar.errors import RecordError
+from biasvar.files import locked, plain, remove_leftovers, write_bytes, write_json
+from biasvar.messages import first_few
 from biasvar.records import schema, tables
-from biasvar.records.files import locked, plain, remove_leftovers, write_bytes, write_json, write_table
+from biasvar.records.files import write_table
 
-__all__ = ["RunWriter", "read_manifest", "write_bytes", "write_json", "write_table"]
+__all__ = ["RunWriter", "read_manifest"]
 
 _IDENTITY = ("kind", "study_hash", "num_classes")
 
@@ -228,8 +230,8 @@ class RunWriter:
             visible = sorted(entry.name for entry in self.directory.iterdir() if not entry.name.startswith("."))
             if visible:
                 raise RecordError(
-                    f"{self.directory} is not empty and holds no run (it has {', '.join(visible[:3])}"
-                    f"{', ...' if len(visible) > 3 else ''}); name a new or an empty directory"
+                    f"{self.directory} is not empty and holds no run (it has {first_few(visible, 3)}); "
+                    f"name a new or an empty directory"
                 )
             return {}
         there = read_manifest(self.directory)

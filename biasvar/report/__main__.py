@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from biasvar.errors import BiasvarError
+from biasvar.messages import no_such
 from biasvar.report.card.options import add_options, from_arguments, in_words, wanted
 from biasvar.report.figures import FIGURES
 
@@ -77,9 +77,7 @@ def _chosen(text: str, allowed: Sequence[str], what: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in allowed:
-            near = difflib.get_close_matches(name, allowed, n=1)
-            hint = f", did you mean {near[0]!r}?" if near else ";"
-            raise BiasvarError(f"no {what} named {name!r}{hint} there is: {', '.join(allowed)}")
+            raise BiasvarError(no_such(name, allowed, what, limit=None))
     if not names:
         raise BiasvarError(f"--{what}s needs at least one name; there is: {', '.join(allowed)}")
     return [name for name in allowed if name in names]

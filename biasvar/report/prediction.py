@@ -14,6 +14,7 @@ from biasvar.analysis.intervals import percentile_ends
 from biasvar.records import Run
 from biasvar.report import sources, taught
 from biasvar.report.figure import failed_replicas
+from biasvar.seeding import resampling
 
 LEAST = 8  # soft labels
 RESAMPLES = 2000
@@ -105,7 +106,7 @@ def correlations(frame: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int =
     names = tuple(name for name in NAMES if frame[name].notna().all() and frame[name].nunique() > 1)
     values = frame[[*names, "accuracy"]].to_numpy(dtype=np.float64).T
     members = list(frame.reset_index(drop=True).groupby("origin").indices.values())
-    drawn = np.random.default_rng(seed).integers(len(members), size=(resamples, len(members)))
+    drawn = resampling(seed).integers(len(members), size=(resamples, len(members)))
     draws = [_spearman(values[:, np.concatenate([members[i] for i in row])]) for row in drawn]
     return Correlations(names, _spearman(values), np.stack(draws, axis=1), len(frame), len(members))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from biasvar.messages import no_such
 from biasvar.study.schema import CLAIM_ROLES, LISTS, LOSS_KEYS, Arm, Study
 from biasvar.study.soft_labels import LABELLED_SPLIT
-from biasvar.study.words import no_such
 
 _STORED = {"record", "predictions"}  # what is kept of an arm, whatever its loss
 

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from biasvar.errors import StudyError
+from biasvar.messages import did_you_mean
 from biasvar.study.checks import faults
 from biasvar.study.schema import (
     LOSS_KEYS,
@@ -26,7 +27,6 @@ from biasvar.study.schema import (
     Teacher,
 )
 from biasvar.study.soft_labels import SoftLabel
-from biasvar.study.words import nearest
 
 
 def load_study(path: str | Path, *, overrides: Sequence[str] = ()) -> Study:
@@ -160,14 +160,14 @@ def _explain(item: Any) -> str:
     kind = item["type"]
     if kind == "extra_forbidden":
         allowed = _fields_at(parts[:-1])
-        return f"{key}: unknown key{nearest(parts[-1], allowed)}; allowed here: {', '.join(allowed)}"
+        return f"{key}: unknown key{did_you_mean(parts[-1], allowed)}; allowed here: {', '.join(allowed)}"
     if kind == "missing":
         return f"{key}: missing; the study needs it"
     shown = f", not {item['input']!r}" if not isinstance(item.get("input"), dict | list) else ""
     if kind == "literal_error":
         expected = item["ctx"]["expected"]
         options = [option.strip(" '") for option in expected.replace(" or ", ",").split(",")]
-        return f"{key}: must be {expected}{shown}{nearest(str(item['input']), options)}"
+        return f"{key}: must be {expected}{shown}{did_you_mean(str(item['input']), options)}"
     message = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     return f"{key}: {message}{shown if kind != 'value_error' else ''}"
 

@@ -10,9 +10,9 @@ import yaml
 from pydantic import Field, StringConstraints, model_validator
 
 from biasvar.errors import StudyError
+from biasvar.messages import did_you_mean
 from biasvar.study.sections import Section as _Section
 from biasvar.study.soft_labels import SoftLabel
-from biasvar.study.words import nearest
 
 # What each loss takes, beside what every arm takes; the first of the sets must be given (in the arm or in `defaults`).
 LOSS_KEYS: dict[str, tuple[set[str], set[str]]] = {
@@ -71,8 +71,8 @@ class Data(_Section):
 def _known_model(name: str) -> None:
     if name not in MODELS and ":" not in name:
         raise ValueError(
-            f"model: no network named {name!r}{nearest(name, MODELS)}; there is: {', '.join(MODELS)}, or your own as "
-            "package.module:factory"
+            f"model: no network named {name!r}{did_you_mean(name, MODELS) or ';'} there is: "
+            f"{', '.join(MODELS)}, or your own as package.module:factory"
         )
 
 

@@ -11,7 +11,8 @@ import pandas as pd
 import safetensors.torch
 import torch
 
-from biasvar.records import RunWriter, open_run, write_bytes
+from biasvar.files import write_bytes
+from biasvar.records import RunWriter, open_run
 from biasvar.records.schema import weights_path
 from biasvar.study.schema import JACKKNIFE_GROUPS
 from biasvar.training.evaluate import evaluation_metrics, failures, group_means

@@ -46,7 +46,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from biasvar.data.draws import generator
+from biasvar.seeding import generator
 from biasvar.training.losses import Reduction, check_reduction, reduced, true_class
 
 __all__ = [

@@ -8,11 +8,10 @@ from pathlib import Path
 import torch
 
 from biasvar.errors import RecordError, StudyError
+from biasvar.messages import first_few
 from biasvar.study import Study
 from biasvar.training.resnets import SMALLEST, load_network, source_hash
 from biasvar.training.weights import read_weights
-
-SHOWN = 3  # parameters that an error names; the others are counted
 
 
 def check_networks(study: Study, image_shape: tuple[int, ...], num_classes: int) -> None:
@@ -124,6 +123,4 @@ def check_fit(
     ]
     if not faults:
         return
-    more = f" and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-    said = f"{'; '.join(faults[:SHOWN])}{more}"
-    raise RecordError(f"{path} does not fit {what}: {said}. {then}")
+    raise RecordError(f"{path} does not fit {what}: {first_few(faults, 3, separator='; ')}. {then}")

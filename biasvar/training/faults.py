@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from biasvar.errors import OutOfMemoryError, in_bytes
+from biasvar.errors import OutOfMemoryError
+from biasvar.files import in_bytes
 from biasvar.study import Study
 
 _SIZES = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from biasvar.data.draws import generator
+from biasvar.seeding import generator
 from biasvar.training.inputs import Inputs
 from biasvar.training.objectives import Objective
 from biasvar.training.replicas import Replicas

@@ -20,6 +20,7 @@ import torch
 
 from biasvar.analysis.tradeoff import regularization_samples, unchecked_terms, wsl_weights_of_losses
 from biasvar.errors import RecordError
+from biasvar.messages import first_few
 from biasvar.records.schema import record_folder
 from biasvar.records.summary import summarise
 from biasvar.records.writer import RunWriter
@@ -247,12 +248,12 @@ class Recorder:
         where = f"epoch {self.epoch} of arm {self.arm!r} is not recorded: "
         outside = (ids < 0) | (ids >= self.num_samples)
         if outside.any():
-            raise ValueError(f"{where}sample_ids {_some(ids[outside])} lie outside 0 .. {self.num_samples - 1}")
+            raise ValueError(f"{where}sample_ids {first_few(ids[outside])} lie outside 0 .. {self.num_samples - 1}")
         labels = columns["label"]
         outside = (labels < 0) | (labels >= self.num_classes)
         if outside.any():
             raise ValueError(
-                f"{where}labels {_some(labels[outside])} of sample_ids {_some(ids[outside])} lie outside "
+                f"{where}labels {first_few(labels[outside])} of sample_ids {first_few(ids[outside])} lie outside "
                 f"0 .. {self.num_classes - 1}"
             )
         bad = ~columns.pop("finite")
@@ -261,12 +262,12 @@ class Recorder:
             columns = {name: value[keep] for name, value in columns.items()}
             ids, replicas = ids[keep], replicas[keep]
         elif bad.any():
-            raise ValueError(f"{where}logits of sample_ids {_some(ids[bad])} are not finite in float32")
+            raise ValueError(f"{where}logits of sample_ids {first_few(ids[bad])} are not finite in float32")
         key = replicas * self.num_samples + ids
         order = np.sort(key)
         twice = np.unique(order[1:][order[1:] == order[:-1]])
         if len(twice):
-            raise ValueError(f"{where}sample_ids {_some(twice % self.num_samples)} were given more than once")
+            raise ValueError(f"{where}sample_ids {first_few(twice % self.num_samples)} were given more than once")
         return columns
 
     def __enter__(self) -> Self:
@@ -304,11 +305,6 @@ def _integers(where: str, name: str, values: Values) -> torch.Tensor:
 def _check_shape(where: str, name: str, value: torch.Tensor, shape: tuple[int, ...]) -> None:
     if tuple(value.shape) != shape:
         raise ValueError(f"{where}{name} has shape {tuple(value.shape)}, expected {shape}")
-
-
-def _some(values: np.ndarray) -> str:
-    shown = ", ".join(str(value) for value in values[:5])
-    return f"{shown}{f' and {len(values) - 5} more' if len(values) > 5 else ''}"
 
 
 @torch.no_grad()

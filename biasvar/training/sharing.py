@@ -17,7 +17,8 @@ import pandas as pd
 
 import biasvar
 from biasvar.errors import BiasvarError
-from biasvar.records import Run, RunWriter, open_run, write_bytes
+from biasvar.files import write_bytes
+from biasvar.records import Run, RunWriter, open_run
 from biasvar.records.catalog import StoredFile, stored_files
 from biasvar.records.schema import metrics_path, weights_path
 from biasvar.study import Study

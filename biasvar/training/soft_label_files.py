@@ -7,8 +7,8 @@ import numpy as np
 from biasvar.analysis.batches import checked_batch
 from biasvar.data import Dataset
 from biasvar.errors import BiasvarError, StudyError
+from biasvar.messages import first_few
 from biasvar.records.soft_labels import open_soft_labels
-from biasvar.records.tables import few
 from biasvar.study import SoftLabel, Study
 
 
@@ -72,17 +72,19 @@ def _read(source: SoftLabel, path: str, dataset: Dataset, pool: np.ndarray) -> n
             raise ValueError(f"{path}: column 'sample_id' must hold whole numbers, not {where.dtype}")
         outside = (where < 0) | (where >= total)
         if outside.any():
-            raise ValueError(f"sample_id {few(where[outside])} is no sample of {dataset.name}, which has {total:,}")
+            raise ValueError(
+                f"sample_id {first_few(where[outside])} is no sample of {dataset.name}, which has {total:,}"
+            )
         own, times = np.unique(where, return_counts=True)
         again = own[seen[own] | (times > 1)]
         if len(again):
-            raise ValueError(f"sample_id {few(again)} comes more than once")
+            raise ValueError(f"sample_id {first_few(again)} comes more than once")
         truth = dataset.labels[where]
         if labels is not None and (labels != truth).any():
             wrong = np.flatnonzero(labels != truth)
             raise ValueError(
-                f"row {few(first + wrong)} has another label than its sample in {dataset.name} (the first is sample_id "
-                f"{where[wrong[0]]}, label {labels[wrong[0]]} here and {truth[wrong[0]]} there)"
+                f"row {first_few(first + wrong)} has another label than its sample in {dataset.name} (the first is "
+                f"sample_id {where[wrong[0]]}, label {labels[wrong[0]]} here and {truth[wrong[0]]} there)"
             )
         checked = checked_batch(
             values, truth, first_row=first, num_classes=classes, normalize=source.normalize, scores=source.scores
@@ -92,5 +94,5 @@ def _read(source: SoftLabel, path: str, dataset: Dataset, pool: np.ndarray) -> n
     missing = pool[~seen[pool]]
     if len(missing):
         raise ValueError(f"{path} lacks {len(missing):,} of the {len(pool):,} samples of the students' pool: "
-                         f"sample_id {few(missing)}")  # fmt: skip
+                         f"sample_id {first_few(missing)}")  # fmt: skip
     return table[pool]

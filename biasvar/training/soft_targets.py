@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from biasvar.analysis.draws import uniforms
 from biasvar.analysis.random_labels import add_noise, partial_labels, random_soft_labels
 from biasvar.analysis.revision import revise_labels
 from biasvar.analysis.soft_labels import project_to_simplex, smooth_labels, tempered
-from biasvar.data import generator
 from biasvar.data.people import load_people
+from biasvar.seeding import generator, uniforms
 from biasvar.training.loop import predict
 from biasvar.training.soft_label_files import read_soft_label_file
 from biasvar.training.weights import read_weights

@@ -25,7 +25,8 @@ import pandas as pd
 import torch
 
 from biasvar.analysis.streaming import measure_indicators
-from biasvar.records import RunWriter, write_bytes, write_json
+from biasvar.files import write_bytes, write_json
+from biasvar.records import RunWriter
 from biasvar.records.schema import metrics_path, prediction_path, record_path, weights_path
 from biasvar.records.writer import read_manifest
 from biasvar.study import Study

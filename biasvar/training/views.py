@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from biasvar.records import write_bytes
+from biasvar.files import write_bytes
 
 if TYPE_CHECKING:
     from biasvar.training.workbench import Workbench

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from biasvar.data import Dataset, check_classes, draw_members, generator, load_dataset, split_official
+from biasvar.data import Dataset, check_classes, draw_members, load_dataset, split_official
 from biasvar.data.people import load_people
 from biasvar.records import open_run
+from biasvar.seeding import generator
 from biasvar.study import Study, Teacher
 from biasvar.training.bad_teacher import BadTeacherLoss
 from biasvar.training.checks import check_fit, check_networks

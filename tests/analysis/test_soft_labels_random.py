@@ -17,7 +17,7 @@ from biasvar.analysis import (
     random_soft_labels,
     unreliability,
 )
-from biasvar.analysis.draws import normals, uniforms, words
+from biasvar.seeding import normals, uniforms, words
 
 from .reference import quick
 

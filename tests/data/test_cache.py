@@ -13,8 +13,8 @@ import threading
 import numpy as np
 import pytest
 
-import biasvar.data.cache
 import biasvar.data.images
+import biasvar.files
 from biasvar.data import load_dataset
 from biasvar.data.cache import cached
 from tests.data.made import pictures, write
@@ -134,7 +134,7 @@ def test_processes_that_start_together_decode_once(folders):
 
 
 def test_makers_without_a_lock_keep_one_whole_result(tmp_path, monkeypatch):
-    monkeypatch.setattr(biasvar.data.cache, "fcntl", None)
+    monkeypatch.setattr(biasvar.files, "fcntl", None)
     together, found = threading.Barrier(2), []
 
     def fill(folder):

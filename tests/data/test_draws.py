@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biasvar.data import draw_members, generator, load_dataset, split_rows
+from biasvar.data import draw_members, load_dataset, split_rows
+from biasvar.seeding import generator
 
 
 def test_digits_are_scikit_learns_and_stay_the_same():

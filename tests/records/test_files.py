@@ -13,7 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from biasvar.records import RunWriter, files, write_bytes, write_json, write_table
+from biasvar import files
+from biasvar.files import write_bytes, write_json
+from biasvar.records import RunWriter, write_table
+from biasvar.records.files import table_bytes
 from biasvar.records.schema import metadata_of
 
 from .conftest import MANIFEST, record_columns
@@ -98,8 +101,8 @@ def test_same_content_same_bytes(tmp_path):
 
 def test_bytes_do_not_depend_on_the_metadata_order(tmp_path):
     table = pa.table({"sample_id": [1, 2], "x": [0.5, None]})
-    one = files.table_bytes(table, {b"a": b"1", b"b": b"2"})
-    two = files.table_bytes(table.replace_schema_metadata({"pandas": "{}"}), {b"b": b"2", b"a": b"1"})
+    one = table_bytes(table, {b"a": b"1", b"b": b"2"})
+    two = table_bytes(table.replace_schema_metadata({"pandas": "{}"}), {b"b": b"2", b"a": b"1"})
     assert one.to_pybytes() == two.to_pybytes()
     write_table(tmp_path / "t.parquet", table, metadata_of(arm="kd"))
     assert pq.read_metadata(tmp_path / "t.parquet").metadata[b"biasvar"] == b'{"arm": "kd", "schema_version": 1}'

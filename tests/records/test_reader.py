@@ -132,7 +132,7 @@ def test_what_is_not_there_is_named_with_what_is(small_run, question, message):
 
 
 def test_long_lists_of_what_is_there_are_cut():
-    with pytest.raises(RecordError, match=r"23, \.\.\.$"):
+    with pytest.raises(RecordError, match=r"23 and 16 more$"):
         schema.one_of(99, range(40), "epoch")
 
 

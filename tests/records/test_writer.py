@@ -226,7 +226,7 @@ def test_other_directories_are_left_alone(tmp_path):
         RunWriter(tmp_path, manifest=STUDY, resume=True)
     for name in "bcd":
         (tmp_path / name).touch()
-    with pytest.raises(RecordError, match=r"it has b, c, d, ..."):
+    with pytest.raises(RecordError, match=r"it has b, c, d and 1 more"):
         RunWriter(tmp_path, manifest=STUDY)
     with pytest.raises(NotADirectoryError, match="is a file"):
         RunWriter(tmp_path / "file", manifest=STUDY)

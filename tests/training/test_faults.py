@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from biasvar.errors import BiasvarError, DiskFullError, OutOfMemoryError, RecordError, StudyError, disk_full
+from biasvar.errors import BiasvarError, DiskFullError, OutOfMemoryError, RecordError, StudyError
+from biasvar.files import disk_full
 from biasvar.study import resolve_study
 from biasvar.training import tasks
 from biasvar.training.checks import check_fit, check_kept_teacher, check_networks

@@ -11,6 +11,7 @@ import pandas as pd
 import biasvar
 from biasvar.analysis.bounds import clopper_pearson
 from biasvar.analysis.cooccurrence import SetCounts
+from biasvar.messages import first_few
 from biasvar.report.card.collect import Collected
 from biasvar.report.card.options import CardOptions
 from biasvar.report.card.source import Source
@@ -95,11 +96,10 @@ def _tied(found: Collected) -> list[str]:
             moved.append(f"at {counts.rule} ({counts.ties:,} rows) {' and '.join(parts)}")
     if not moved:
         return []
-    rest = len(moved) - NAMED_RULES
-    more = f"; and at {rest} more k" if rest > 0 else ""
     return [
         f"Equal entries at the edge of a set were drawn from (seed {found.tops.seed}). How far draws can reach: "
-        f"{'; '.join(moved[:NAMED_RULES])}{more}. The option --ties include, or exclude_zero, settles them by rule."
+        f"{first_few(moved, NAMED_RULES, separator='; ')}. The option --ties include, or exclude_zero, settles them by "
+        "rule."
     ]
 
 

@@ -1,0 +1,230 @@
+"""Files and folders that are whole or absent, and locks: how everything that outlives a process is written.
+
+A file or folder is written under a temporary name beside its place, synced to the disk and renamed, so that a reader
+sees the old content or the new, whenever the writer dies.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import re
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from biasvar.errors import DiskFullError
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows has no flock; one process at a time there
+    fcntl = None  # type: ignore[assignment]
+
+_HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
+_TEMPORARY = re.compile(r"\..+\.(\d+)@([A-Za-z0-9-]*)\.tmp")
+_NO_SPACE = {
+    errno.ENOSPC: "No space left",
+    errno.EDQUOT: "The disk quota is used up",
+    errno.EFBIG: "The largest size allowed for a file is reached",
+}
+
+
+def write_bytes(path: str | Path, data: bytes | memoryview) -> None:
+    """Put ``data`` at ``path`` so that a reader sees the old file or the new one, whole, and never a part.
+
+    The bytes go to a temporary file with a leading dot in the same directory, which is synced and renamed; then the
+    directory is synced, so that the file also outlives a power cut. Missing directories are made.
+
+    Raises OSError (no permission), DiskFullError if the disk is full; the temporary file is then gone and what was at
+    ``path`` is untouched.
+    """
+    path = Path(path)
+    try:
+        _write(path, data)
+    except OSError as error:
+        if is_full(error):
+            raise disk_full(error, path) from error
+        raise
+
+
+def _write(path: Path, data: bytes | memoryview) -> None:
+    _make_directory(path.parent)
+    # The process in the name keeps two writers apart and lets a later one tell what was left behind by a killed one.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}@{_HOST}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    sync(path.parent)
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write ``content`` as readable JSON, atomically. NumPy values become plain ones; NaN and infinity become null."""
+    text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def plain(value: Any) -> Any:
+    """``value`` as types that JSON has.
+
+    >>> plain({"alpha": np.float64(2.25), "epochs": (1, 2), "accuracy": float("nan")})
+    {'alpha': 2.25, 'epochs': [1, 2], 'accuracy': None}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Delete the temporary files of writers on this machine that were killed."""
+    for path in list(directory.rglob(".*.tmp")):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match and match[2] == _HOST and not _is_running(int(match[1])):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def temporary_folder(place: Path) -> Iterator[Path]:
+    """A new hidden name beside `place`, where a folder can be made and renamed to it; removed at the end if it is left.
+
+    Missing parents are made. `remove_folders_left` finds what a killed process left.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    folder = place.with_name(f".{place.name}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_folders_left(place: Path) -> None:
+    """Delete the temporary folders beside `place`; only for who holds its lock."""
+    for folder in place.parent.glob(f".{place.name}.*.tmp"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path, *, required: bool = True) -> Iterator[bool]:
+    """Hold an exclusive lock, waiting for who holds it: of a directory itself, or of a file, which is made and stays.
+
+    True if the lock is held. False on a system without locks and, unless `required`, on a file system without them.
+
+    Raises:
+        OSError: The path cannot be opened, or the file system has no locks and one is required.
+    """
+    if fcntl is None:  # pragma: no cover
+        yield False
+        return
+    # A lock's file stays: removing it would let a waiter hold the lock of a file that nobody else sees.
+    is_directory = path.is_dir()
+    descriptor = os.open(path, os.O_RDONLY) if is_directory else os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            held = True
+        except OSError:  # pragma: no cover - some network file systems
+            if required:
+                raise
+            held = False
+        yield held
+    finally:
+        os.close(descriptor)
+
+
+def sync(path: Path) -> None:
+    """Wait until the disk holds a file, or the entries of a directory."""
+    if os.name == "nt":  # pragma: no cover - a directory cannot be opened there
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_full(error: OSError) -> bool:
+    """True if an OSError means that the disk or a quota is full, or the largest size of a file is reached.
+
+    >>> is_full(OSError(errno.ENOSPC, "No space left on device")), is_full(OSError(errno.EACCES, "Permission denied"))
+    (True, False)
+    """
+    return error.errno in _NO_SPACE
+
+
+def disk_full(error: OSError, path: str | Path) -> DiskFullError:
+    """The error for a file that could not be written because of `error`, one for which `is_full` is true.
+
+    >>> print(str(disk_full(OSError(errno.ENOSPC, "No space left on device"), "/no/such/file")).split(" on the ")[0])
+    No space left
+    """
+    place = Path(os.path.abspath(path))
+    return DiskFullError(f"{_NO_SPACE[error.errno or 0]} on {_file_system(place)}: {place} was not written")
+
+
+def in_bytes(number: float) -> str:
+    """A number of bytes with a fitting unit.
+
+    >>> in_bytes(3 * 2**30), in_bytes(1536), in_bytes(12)
+    ('3.0 GiB', '1.5 KiB', '12 bytes')
+    """
+    if number < 1024:
+        return f"{number:.0f} bytes"
+    for unit in ("KiB", "MiB", "GiB"):
+        number /= 1024
+        if number < 1024:
+            return f"{number:.1f} {unit}"
+    return f"{number / 1024:.1f} TiB"
+
+
+def _file_system(place: Path) -> str:
+    """The file system that holds an absolute path, by its mount point, with what is free on it."""
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        usage = shutil.disk_usage(place)
+    except OSError:
+        return f"the file system of {place}"
+    while not os.path.ismount(place) and place != place.parent:
+        place = place.parent
+    return f"the file system at {place} ({in_bytes(usage.free)} of {in_bytes(usage.total)} are free)"
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it runs, under another user
+        return True
+    return True
+
+
+def _make_directory(directory: Path) -> None:
+    """Make a directory and its parents, each entry synced into the one above."""
+    if directory.is_dir():
+        return
+    _make_directory(directory.parent)
+    directory.mkdir(exist_ok=True)
+    sync(directory.parent)

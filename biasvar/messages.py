@@ -1,0 +1,49 @@
+"""Wording that error messages share: the first few of many values, and the nearest spelling of an unknown name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+FEW = 5  # values that an error shows; the others are counted
+
+
+def first_few(values: Iterable[Any], limit: int = FEW, *, separator: str = ", ") -> str:
+    """The first values, and how many more there are.
+
+    >>> first_few(range(8)), first_few([3, 1])
+    ('0, 1, 2, 3, 4 and 3 more', '3, 1')
+    """
+    values = list(values)
+    shown = separator.join(str(value) for value in values[:limit])
+    return shown + (f" and {len(values) - limit} more" if len(values) > limit else "")
+
+
+def closest(name: Any, allowed: Iterable[Any]) -> str | None:
+    """The allowed name nearest to `name`: the first that begins with it, else the most similar; None if none is near.
+
+    >>> closest("destillation", ["distillation", "wsl"]), closest("wsl", ["wsl_weight"]), closest("x", ["abc"])
+    ('distillation', 'wsl_weight', None)
+    """
+    words = [word for word in allowed if isinstance(word, str)]
+    begun = [word for word in words if str(name) and word.startswith(str(name))]
+    near = begun or difflib.get_close_matches(str(name), words, n=1)
+    return near[0] if near else None
+
+
+def did_you_mean(name: Any, allowed: Iterable[Any]) -> str:
+    """The words ", did you mean ...?" to follow an unknown name; empty if no allowed name is near."""
+    near = closest(name, allowed)
+    return f", did you mean {near!r}?" if near else ""
+
+
+def no_such(name: str, allowed: Iterable[str], what: str, *, limit: int | None = 12) -> str:
+    """The message for an unknown name: the nearest spelling, and the first allowed names (all if limit is None).
+
+    >>> no_such("tecaher", ["teacher", "other"], "key")
+    "no key named 'tecaher', did you mean 'teacher'? there is: teacher, other"
+    """
+    allowed = list(allowed)
+    shown = first_few(allowed, len(allowed) if limit is None else limit)
+    return f"no {what} named {name!r}{did_you_mean(name, allowed) or ';'} there is: {shown or 'none'}"
