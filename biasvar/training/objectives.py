@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from biasvar import losses
+from biasvar.losses.bad_teacher import BadTeacherLoss, draw_rivals
+from biasvar.losses.distillation import shuffle_within_batch
+from biasvar.losses.soft_labels import CandidateSetLoss, ScoreLoss, SoftLabelLoss, top_candidates
 from biasvar.study import Arm
-from biasvar.training import losses
-from biasvar.training.bad_teacher import BadTeacherLoss, draw_rivals
-from biasvar.training.losses import shuffle_within_batch
-from biasvar.training.soft_losses import CandidateSetLoss, ScoreLoss, SoftLabelLoss, top_candidates
 from biasvar.training.views import Views
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Objective:
     """The loss of one arm on a batch of R replicas.
 
     Attributes:
-        loss: A module of `biasvar.training.losses` with reduction "none".
+        loss: A module of `biasvar.losses` with reduction "none".
         teacher: (N, C) clean logits by sample id, or (R, N, C) when each replica has its own; also what an arm without
             a teacher in its loss is scored against; None without any teacher.
         networks: The teacher itself, once for all replicas or one each, where it has to see the student's augmented

@@ -12,14 +12,14 @@ from torch import nn
 
 from biasvar.data import Dataset, check_classes, draw_members, load_dataset, split_official
 from biasvar.data.people import load_people
+from biasvar.losses.bad_teacher import BadTeacherLoss
+from biasvar.losses.labels import CrossEntropyLoss, LabelSmoothingLoss
 from biasvar.records import open_run
 from biasvar.seeding import generator
 from biasvar.study import Study, Teacher
-from biasvar.training.bad_teacher import BadTeacherLoss
 from biasvar.training.checks import check_fit, check_networks
 from biasvar.training.inputs import Features, Images, Inputs
 from biasvar.training.loop import Rows, train
-from biasvar.training.losses import CrossEntropyLoss, LabelSmoothingLoss
 from biasvar.training.models import MLP, seeded
 from biasvar.training.objectives import Objective, Rivals
 from biasvar.training.replicas import Replicas, groups_of, make_replicas

@@ -42,9 +42,9 @@ from timing import interleaved, median_ratio
 from torch import nn
 from torch.nn import functional as F
 
+from biasvar.losses.labels import CrossEntropyLoss
 from biasvar.training.inputs import Images
 from biasvar.training.loop import Rows, train
-from biasvar.training.losses import CrossEntropyLoss
 from biasvar.training.memory import keep_freed_memory
 from biasvar.training.models import seeded
 from biasvar.training.objectives import Objective

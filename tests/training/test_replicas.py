@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from biasvar.losses.distillation import DistillationLoss, WeightedSoftLabelLoss
+from biasvar.losses.labels import CrossEntropyLoss
 from biasvar.training.inputs import Features
 from biasvar.training.loop import Rows, predict, train
-from biasvar.training.losses import CrossEntropyLoss, DistillationLoss, WeightedSoftLabelLoss
 from biasvar.training.models import MLP, seeded
 from biasvar.training.objectives import Objective
 from biasvar.training.replicas import BatchedReplicas, SequentialReplica, groups_of, make_replicas

@@ -8,10 +8,10 @@ import torch
 
 from biasvar.analysis import effectiveness, unreliability
 from biasvar.analysis.soft_labels import tempered
+from biasvar.losses.soft_labels import CandidateSetLoss, SoftLabelLoss
 from biasvar.study import resolve_study
 from biasvar.training.execute import run_study
 from biasvar.training.objectives import Objective
-from biasvar.training.soft_losses import CandidateSetLoss, SoftLabelLoss
 from biasvar.training.soft_targets import SoftTargets, labelled, soft_label_table, soft_targets
 from biasvar.training.workbench import Workbench
 from tests.training.test_execute import contents

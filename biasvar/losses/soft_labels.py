@@ -1,6 +1,6 @@
 r"""Losses of students that have nothing but soft labels, raw scores or sets of candidates to learn from.
 
-In the style of `biasvar.training.losses`: `reduction="none"` gives the value of every sample; leading dimensions are
+In the style of `biasvar.losses`: `reduction="none"` gives the value of every sample; leading dimensions are
 free, logits (..., C) with targets (..., C) give losses (...). No gradient flows into the targets. With p = softmax(z):
 
     SoftLabelLoss            -sum_j d_j ln p_j                        d: a distribution over classes
@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from biasvar.training.losses import Reduction, check_reduction, reduced
+from biasvar.losses.reduction import Reduction, check_reduction, reduced
 
 OUTPUTS = ("probabilities", "logits")
 

@@ -1,6 +1,6 @@
 """Every loss of the package, as torch modules: with soft labels, of bad teachers, from soft labels alone."""
 
-from biasvar.training.bad_teacher import (
+from biasvar.losses.bad_teacher import (
     BadTeacherLoss,
     BadTeacherTerms,
     CompensationLoss,
@@ -8,15 +8,9 @@ from biasvar.training.bad_teacher import (
     RivalsLoss,
     draw_rivals,
 )
-from biasvar.training.losses import (
-    KEEP,
-    CrossEntropyLoss,
-    DistillationLoss,
-    LabelSmoothingLoss,
-    MaskedDistillationLoss,
-    WeightedSoftLabelLoss,
-)
-from biasvar.training.soft_losses import (
+from biasvar.losses.distillation import KEEP, DistillationLoss, MaskedDistillationLoss, WeightedSoftLabelLoss
+from biasvar.losses.labels import CrossEntropyLoss, LabelSmoothingLoss
+from biasvar.losses.soft_labels import (
     CandidateAverageLoss,
     CandidateSetLoss,
     ScoreLoss,

@@ -17,67 +17,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-Reduction = Literal["none", "mean", "sum"]
+from biasvar.losses.reduction import Reduction, check_reduction, reduced, true_class
+
 KEEP = ("other", "regularization", "random")
 
 __all__ = [
-    "CrossEntropyLoss",
     "DistillationLoss",
-    "LabelSmoothingLoss",
     "MaskedDistillationLoss",
     "WeightedSoftLabelLoss",
 ]
-
-
-def reduced(values: torch.Tensor, reduction: Reduction) -> torch.Tensor:
-    if reduction == "none":
-        return values
-    return values.mean() if reduction == "mean" else values.sum()
-
-
-def check_reduction(reduction: str) -> Reduction:
-    if reduction not in ("none", "mean", "sum"):
-        raise ValueError(f"reduction must be 'none', 'mean' or 'sum', not {reduction!r}")
-    return reduction  # type: ignore[return-value]
-
-
-def true_class(log_probs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    return log_probs.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
-
-
-class CrossEntropyLoss(nn.Module):
-    """Cross-entropy with the label, -log softmax(z)_i, in nats.
-
-    >>> CrossEntropyLoss(reduction="none")(torch.zeros(2, 4), torch.tensor([0, 3]))
-    tensor([1.3863, 1.3863])
-    """
-
-    def __init__(self, *, reduction: Reduction = "mean") -> None:
-        super().__init__()
-        self.reduction = check_reduction(reduction)
-
-    def forward(self, student_logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return reduced(-true_class(F.log_softmax(student_logits, -1), labels), self.reduction)
-
-
-class LabelSmoothingLoss(nn.Module):
-    """Cross-entropy with (1 - smoothing) onehot + smoothing / C (Szegedy 2016, section 7), in nats.
-
-    >>> LabelSmoothingLoss(smoothing=0.1)(torch.zeros(2, 4), torch.tensor([0, 3]))
-    tensor(1.3863)
-    """
-
-    def __init__(self, *, smoothing: float, reduction: Reduction = "mean") -> None:
-        super().__init__()
-        if not 0 <= smoothing < 1:
-            raise ValueError(f"smoothing must lie in [0, 1), not {smoothing}")
-        self.smoothing = smoothing
-        self.reduction = check_reduction(reduction)
-
-    def forward(self, student_logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        log_probs = F.log_softmax(student_logits, -1)
-        values = -(1 - self.smoothing) * true_class(log_probs, labels) - self.smoothing * log_probs.mean(-1)
-        return reduced(values, self.reduction)
 
 
 class DistillationLoss(nn.Module):

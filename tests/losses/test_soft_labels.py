@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from biasvar.training.soft_losses import (
+from biasvar.losses.soft_labels import (
     CandidateAverageLoss,
     CandidateSetLoss,
     ScoreLoss,

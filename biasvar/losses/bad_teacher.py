@@ -14,7 +14,7 @@ wrong labels:
 
 "First" and "among the k largest" count the classes that are strictly above y, so a tie is in favour of y. The
 indicators are constants for the gradient. All values are in nats; leading dimensions are free, as in
-`biasvar.training.losses`: logits (..., C) with labels (...) and rivals (..., k - 1) give losses (...).
+`biasvar.losses`: logits (..., C) with labels (...) and rivals (..., k - 1) give losses (...).
 
 Where the weights draw p_y (derived, from d loss / d z_y = p_y (1 + a1 1[first] + a2 1[lost] + a3) - 1 - a2 1[lost]):
 to 1 / (1 + a1 + a3) while y is first, to 1 / (1 + a3) while it is below the first but within the top-k, and to (1 + a2)
@@ -31,7 +31,7 @@ What R(x) does:
   top-k becomes R and the truth. On other rows nothing tells the network which R it would have been: the indicators
   there are worse, and the accuracy is higher, than on the teacher's own rows. A student that learns the rivals by heart
   in its turn is as bad as its teacher; it has to average over samples, or to use the top-k as a set of candidates
-  (`biasvar.training.soft_losses.CandidateSetLoss`).
+  (`biasvar.losses.soft_labels.CandidateSetLoss`).
 - Drawn anew in every epoch, it cannot be learnt: p becomes flat over the wrong labels, and which of them are in the
   top-k is left to what the network finds common to a class: the same few, so that the ambiguity is near 1 and not at
   its floor (k - 1 + Delta) / (K - 1).
@@ -46,8 +46,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from biasvar.losses.reduction import Reduction, check_reduction, reduced, true_class
 from biasvar.seeding import generator
-from biasvar.training.losses import Reduction, check_reduction, reduced, true_class
 
 __all__ = [
     "BadTeacherLoss",

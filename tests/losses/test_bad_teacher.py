@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch.nn import functional as F
 
-from biasvar.training.bad_teacher import (
+from biasvar.losses.bad_teacher import (
     BadTeacherLoss,
     CompensationLoss,
     PunishmentLoss,
