@@ -19,8 +19,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from biasvar.errors import DiskFullError
 
 try:
@@ -81,14 +79,15 @@ def write_json(path: str | Path, content: Any) -> None:
 def plain(value: Any) -> Any:
     """``value`` as types that JSON has.
 
-    >>> plain({"alpha": np.float64(2.25), "epochs": (1, 2), "accuracy": float("nan")})
+    >>> import numpy
+    >>> plain({"alpha": numpy.float64(2.25), "epochs": (1, 2), "accuracy": float("nan")})
     {'alpha': 2.25, 'epochs': [1, 2], 'accuracy': None}
     """
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [plain(entry) for entry in value]
-    if isinstance(value, np.ndarray | np.generic):
+    if type(value).__module__ == "numpy":  # not imported here: `--help` answers without it
         return plain(value.tolist())
     if isinstance(value, Path):
         return str(value)
