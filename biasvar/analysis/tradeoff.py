@@ -21,7 +21,7 @@ from biasvar.analysis.arrays import (
     check_real,
     exponentials,
     like,
-    log_softmax,
+    log1p_others,
     namespace,
     pick,
 )
@@ -144,7 +144,7 @@ def regularization_samples(terms: TradeoffTerms, *, criterion: str = "opposing")
     if not isinstance(terms, TradeoffTerms):
         raise TypeError(f"terms must be the TradeoffTerms of tradeoff_terms, got {type(terms).__name__}")
     if criterion == "opposing":
-        return terms.student_log_prob > terms.teacher_log_prob
+        return opposes(terms.student_log_prob, terms.teacher_log_prob)
     if criterion == "literal":
         return terms.variance_gradient > terms.bias_gradient
     xp = namespace(terms.bias_gradient)
@@ -178,11 +178,30 @@ def wsl_weights(student_logits: Any, teacher_logits: Any, labels: Any, *, epsilo
     [0.632, 0.985]
     """
     student, teacher, labels = _inputs(student_logits, teacher_logits, labels)
-    xp = namespace(student)
     with np.errstate(invalid="ignore"):
-        student_loss = -pick(log_softmax(student), labels)
-        teacher_loss = -pick(xp.broadcast_to(log_softmax(teacher), student.shape), labels)
+        student_loss, teacher_loss = -true_log_prob(student, labels), -true_log_prob(teacher, labels)
     return wsl_weights_of_losses(student_loss, teacher_loss, epsilon=epsilon)
+
+
+def true_log_prob(logits: Array, labels: Array, temperature: float = 1.0) -> Array:
+    """Log-softmax at the true class, float64 `(...)`, to full relative precision: -exp(-45) at a margin of 45, not 0.
+
+    With z the logits over the temperature and m their maximum, log p_i = (z_i - m) - log1p(s), where s sums exp(z_k -
+    m) over all classes but one of the largest. Where the true class is the largest this is -log1p(s), in which a sum
+    over all classes would have rounded s away. Nothing here is checked, and on a GPU nothing waits for the device.
+    """
+    xp = namespace(logits)
+    logits = xp.astype(logits, xp.float64, copy=False)
+    shifted, rest = log1p_others(logits if temperature == 1.0 else logits / temperature)
+    return pick(xp.broadcast_to(shifted, (*labels.shape, shifted.shape[-1])), labels) - rest
+
+
+def opposes(student_log_prob: Array, teacher_log_prob: Array) -> Array:
+    """The "opposing" flag, b > |a|: the student is surer of the true class than the teacher, both at the temperature.
+
+    From b = tau (p_i,tau - q_i,tau) - a and a < 0: b > |a| = -a is p_i,tau > q_i,tau, compared as logarithms.
+    """
+    return student_log_prob > teacher_log_prob
 
 
 def wsl_weights_of_losses(student_loss: Array, teacher_loss: Array, *, epsilon: float = 1e-7) -> Array:

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from biasvar.analysis.tradeoff import opposes, true_log_prob, wsl_weights_of_losses
 from biasvar.losses.reduction import Reduction, check_reduction, reduced, true_class
 
 KEEP = ("other", "regularization", "random")
@@ -100,12 +101,9 @@ class WeightedSoftLabelLoss(DistillationLoss):
 
     @torch.no_grad()
     def weights(self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        # In float64 from the logits on: in float32 the losses of confident samples are rounding, and their ratio noise.
-        student_loss = -true_class(F.log_softmax(student_logits.double(), -1), labels)
-        teacher_loss = -true_class(F.log_softmax(teacher_logits.double(), -1), labels) + self.epsilon
-        # At epsilon 0 the limits from above: a teacher's loss of 0 gives weight 1, and 0 where the student's is 0 too.
-        ratio = torch.where(student_loss == 0, torch.zeros_like(student_loss), student_loss / teacher_loss)
-        return -torch.expm1(-ratio).to(student_logits.dtype)
+        student_loss, teacher_loss = (-true_log_prob(logits, labels) for logits in (student_logits, teacher_logits))
+        weights: torch.Tensor = wsl_weights_of_losses(student_loss, teacher_loss, epsilon=self.epsilon)
+        return weights.to(student_logits.dtype)
 
 
 class MaskedDistillationLoss(DistillationLoss):
@@ -146,10 +144,10 @@ class MaskedDistillationLoss(DistillationLoss):
         labels: torch.Tensor,
         keys: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        tau = self.temperature
-        student = true_class(F.log_softmax(student_logits.double() / tau, -1), labels)
-        teacher = true_class(F.log_softmax(teacher_logits.double() / tau, -1), labels)
-        flagged = student > teacher
+        student, teacher = (
+            true_log_prob(logits, labels, self.temperature) for logits in (student_logits, teacher_logits)
+        )
+        flagged = opposes(student, teacher)
         if self.keep == "regularization":
             return flagged.to(student_logits.dtype)
         kept = (~flagged).to(student_logits.dtype)
