@@ -1,44 +1,35 @@
 """The mathematics of biasvar: arrays in, arrays out, for NumPy arrays and torch tensors on any device."""
 
-from biasvar.analysis.calibration import LabelQuality, calibration_error, label_quality, reliability_table
-from biasvar.analysis.comparison import (
-    Interval,
-    Verdict,
-    auc_interval,
-    decision_p_value,
-    holm_levels,
-    interval_from,
-    jackknife_interval,
-    judge,
-    mean_interval,
-    paired_mean_difference,
-    rank_correlation,
-    replicas_needed,
-    roc_auc,
-)
-from biasvar.analysis.decomposition import (
-    Accumulator,
-    Change,
-    Decomposition,
-    Estimate,
-    Totals,
-    decompose,
-    decompose_groups,
-    paired_change,
-)
-from biasvar.analysis.indicators import ambiguity, effectiveness, unreliability
-from biasvar.analysis.measured import Indicator, Indicators
-from biasvar.analysis.random_labels import PartialLabels, add_noise, partial_labels, random_soft_labels
-from biasvar.analysis.soft_labels import from_votes, project_to_simplex, smooth_labels, tempered
-from biasvar.analysis.streaming import IndicatorAccumulator, measure_indicators
-from biasvar.analysis.students import StudentCondition, student_condition
-from biasvar.analysis.theory import (
+from biasvar.analysis.decomposition.accumulator import Accumulator
+from biasvar.analysis.decomposition.groups import decompose_groups
+from biasvar.analysis.decomposition.result import Change, Decomposition, paired_change
+from biasvar.analysis.decomposition.totals import Estimate, Totals
+from biasvar.analysis.decomposition.whole_array import decompose
+from biasvar.analysis.indicators.accumulator import IndicatorAccumulator, measure_indicators
+from biasvar.analysis.indicators.functions import ambiguity, effectiveness, unreliability
+from biasvar.analysis.indicators.learnability import (
     Learnability,
     additive_noise_indicators,
     learnability,
     learnability_exponent,
     samples_sufficient,
 )
+from biasvar.analysis.indicators.result import Indicator, Indicators
+from biasvar.analysis.indicators.student_condition import StudentCondition, student_condition
+from biasvar.analysis.soft_labels.random import PartialLabels, add_noise, partial_labels, random_soft_labels
+from biasvar.analysis.soft_labels.transforms import from_votes, project_to_simplex, smooth_labels, tempered
+from biasvar.analysis.statistics.calibration import LabelQuality, calibration_error, label_quality, reliability_table
+from biasvar.analysis.statistics.comparison import (
+    auc_interval,
+    jackknife_interval,
+    mean_interval,
+    paired_mean_difference,
+    rank_correlation,
+    replicas_needed,
+    roc_auc,
+)
+from biasvar.analysis.statistics.intervals import Interval, interval_from
+from biasvar.analysis.statistics.verdicts import Verdict, decision_p_value, holm_levels, judge
 from biasvar.analysis.tradeoff import TradeoffTerms, regularization_samples, tradeoff_terms, wsl_weights
 
 __all__ = [

@@ -99,12 +99,13 @@ class PeopleLabels:
     def soft_labels(self, *, concentration: float = 0.0) -> np.ndarray:
         """float64 (N, C): the votes' relative frequency, or Dirichlet-smoothed with `concentration` votes in all.
 
-        (votes + concentration / C) / (all votes + concentration): see :func:`biasvar.analysis.soft_labels.from_votes`.
+        (votes + concentration / C) / (all votes + concentration): see
+        :func:`biasvar.analysis.soft_labels.transforms.from_votes`.
 
         Raises:
             ValueError: A negative concentration.
         """
-        from biasvar.analysis.soft_labels import from_votes
+        from biasvar.analysis.soft_labels.transforms import from_votes
 
         return np.asarray(from_votes(self.counts.astype(np.float64), concentration=concentration))
 

@@ -30,7 +30,7 @@ from biasvar.records.writer import read_manifest
 if TYPE_CHECKING:
     import pandas as pd
 
-    from biasvar.analysis.decomposition import Decomposition
+    from biasvar.analysis.decomposition.result import Decomposition
 
 __all__ = ["Predictions", "Run", "TeacherLogits", "open_run"]
 
@@ -222,7 +222,8 @@ class Run:
         ``target`` (N,) or (N, C) defaults to the true labels. ``loss="squared_error"`` needs every replica by itself,
         so it is possible only while no group holds more than one replica.
         """
-        from biasvar.analysis.decomposition import decompose, decompose_groups
+        from biasvar.analysis.decomposition.groups import decompose_groups
+        from biasvar.analysis.decomposition.whole_array import decompose
 
         schema.one_of(loss, ("cross_entropy", "squared_error"), "loss")
         found = self.predictions(arm, split=split, membership=membership, epoch=epoch)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from biasvar.analysis.soft_labels import tempered
+from biasvar.analysis.soft_labels.transforms import tempered
 from biasvar.errors import RecordError
 from biasvar.messages import first_few
 from biasvar.records import schema

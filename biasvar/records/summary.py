@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from biasvar.analysis.calibration import calibration_error
+from biasvar.analysis.statistics.calibration import calibration_error
 from biasvar.records.schema import CRITERIA
 
 __all__ = ["SUMMARY_COLUMNS", "calibration_error", "criterion_flags", "summarise"]

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from biasvar.analysis.decomposition import Decomposition, decompose_groups
-from biasvar.analysis.totals import Totals
+from biasvar.analysis.decomposition.groups import decompose_groups
+from biasvar.analysis.decomposition.result import Decomposition
+from biasvar.analysis.decomposition.totals import Totals
 from biasvar.records import Run
 from biasvar.records.catalog import stored_files
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from biasvar.analysis import Change, Totals, paired_change
-from biasvar.analysis.jackknife import jackknife_stderr
+from biasvar.analysis.statistics.jackknife import jackknife_stderr
 from biasvar.records import Run
 from biasvar.report import cache, style
 from biasvar.report.figure import failed_replicas

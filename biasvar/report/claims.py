@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from biasvar.analysis.comparison import Verdict, decision_p_value, holm_levels, judge
-from biasvar.analysis.verdicts import OUTCOMES
+from biasvar.analysis.statistics.verdicts import OUTCOMES, Verdict, decision_p_value, holm_levels, judge
 from biasvar.records import Run
 from biasvar.report import measurements as m
 from biasvar.report import soft_label_measures as s

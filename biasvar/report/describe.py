@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 import biasvar
-from biasvar.analysis.comparison import mean_interval
+from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.records import Run
 from biasvar.report import style
 from biasvar.report.figure import draw_note, replica_count, signed

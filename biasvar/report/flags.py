@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from biasvar.analysis import decompose_groups, interval_from, paired_change, roc_auc
-from biasvar.analysis.jackknife import jackknife_stderr
+from biasvar.analysis.statistics.jackknife import jackknife_stderr
 from biasvar.records.schema import CRITERIA
 from biasvar.records.summary import criterion_flags
 from biasvar.report.changes import has_predictions

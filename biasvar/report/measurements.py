@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtr
 
-from biasvar.analysis.comparison import Interval, mean_interval
-from biasvar.analysis.jackknife import jackknife_stderr
+from biasvar.analysis.statistics.comparison import mean_interval
+from biasvar.analysis.statistics.intervals import Interval
+from biasvar.analysis.statistics.jackknife import jackknife_stderr
 from biasvar.records import Run
 from biasvar.report import cache
 from biasvar.report.changes import CLEAR, change

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from biasvar.analysis.intervals import percentile_ends
+from biasvar.analysis.statistics.intervals import percentile_ends
 from biasvar.records import Run
 from biasvar.report import sources, taught
 from biasvar.report.figure import failed_replicas

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from biasvar.analysis.comparison import mean_interval
+from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.records import Run
 from biasvar.report import cache, style
 from biasvar.report.changes import each

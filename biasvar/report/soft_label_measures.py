@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from biasvar.analysis.comparison import mean_interval, rank_correlation
+from biasvar.analysis.statistics.comparison import mean_interval, rank_correlation
 from biasvar.records import Run
 from biasvar.report import prediction, taught
 from biasvar.report.measurements import ACCURACY, CORRELATION, Measurement, Roles
@@ -139,7 +139,7 @@ def _label(run: Run, arm: str) -> str:
 
 
 def _of(test: str, interval: object, threshold: float, direction: str, unit: str) -> Measurement:
-    from biasvar.analysis.comparison import Interval
+    from biasvar.analysis.statistics.intervals import Interval
 
     assert isinstance(interval, Interval)
     return Measurement(test, interval.estimate, interval.stderr, interval.n - 1, interval.n, threshold, direction, unit)

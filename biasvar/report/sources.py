@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from biasvar.analysis.comparison import Interval, mean_interval
+from biasvar.analysis.statistics.comparison import mean_interval
+from biasvar.analysis.statistics.intervals import Interval
 from biasvar.records import Run
 from biasvar.report import cache, taught
 

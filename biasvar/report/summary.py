@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 import biasvar
-from biasvar.analysis.comparison import mean_interval
-from biasvar.analysis.totals import Estimate
+from biasvar.analysis.decomposition.totals import Estimate
+from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.records import Run
 from biasvar.report import cache
 

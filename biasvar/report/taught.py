@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from biasvar.analysis.bounds import delta_interval
-from biasvar.analysis.comparison import mean_interval
-from biasvar.analysis.measured import Indicators
-from biasvar.analysis.streaming import measure_indicators
-from biasvar.analysis.students import StudentCondition, student_condition
+from biasvar.analysis.indicators.accumulator import measure_indicators
+from biasvar.analysis.indicators.intervals import delta_interval
+from biasvar.analysis.indicators.result import Indicators
+from biasvar.analysis.indicators.student_condition import StudentCondition, student_condition
+from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.records import Run
 from biasvar.records.summary import calibration_error
 from biasvar.report import cache

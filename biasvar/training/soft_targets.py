@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from biasvar.analysis.random_labels import add_noise, partial_labels, random_soft_labels
-from biasvar.analysis.revision import revise_labels
-from biasvar.analysis.soft_labels import project_to_simplex, smooth_labels, tempered
+from biasvar.analysis.soft_labels.random import add_noise, partial_labels, random_soft_labels
+from biasvar.analysis.soft_labels.revision import revise_labels
+from biasvar.analysis.soft_labels.transforms import project_to_simplex, smooth_labels, tempered
 from biasvar.data.people import load_people
 from biasvar.seeding import generator, uniforms
 from biasvar.training.loop import predict

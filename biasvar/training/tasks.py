@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from biasvar.analysis.streaming import measure_indicators
+from biasvar.analysis.indicators.accumulator import measure_indicators
 from biasvar.files import write_bytes, write_json
 from biasvar.records import RunWriter
 from biasvar.records.schema import metrics_path, prediction_path, record_path, weights_path

@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from scipy.stats import spearmanr
 from scipy.stats import t as student_t
 
-from biasvar.analysis.theory import additive_noise_indicators
+from biasvar.analysis.indicators.learnability import additive_noise_indicators
 from biasvar.records import Run, open_run
 from biasvar.report import claims, prediction, sources, style, taught
 from biasvar.report.changes import change

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from biasvar.analysis import effectiveness, unreliability
-from biasvar.analysis.soft_labels import tempered
+from biasvar.analysis.soft_labels.transforms import tempered
 from biasvar.losses.soft_labels import CandidateSetLoss, SoftLabelLoss
 from biasvar.study import resolve_study
 from biasvar.training.execute import run_study

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from biasvar.analysis import IndicatorAccumulator, Indicators, label_quality
 from biasvar.analysis.batches import checked_batch
-from biasvar.analysis.measured import require_all_classes
+from biasvar.analysis.indicators.result import require_all_classes
 from biasvar.report.card.options import CardOptions
 from biasvar.report.card.source import Source
 

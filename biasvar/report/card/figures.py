@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
-    from biasvar.analysis.cooccurrence import SetCounts
+    from biasvar.analysis.indicators.counts import SetCounts
 
 BLUE, ORANGE = "#1f78c1", "#d55e00"
 MOST_CLASSES = 15  # of a heat map whose cells can still be read

@@ -13,7 +13,7 @@ import pandas as pd
 
 import biasvar
 from biasvar.analysis import calibration_error, reliability_table
-from biasvar.analysis.bounds import clopper_pearson
+from biasvar.analysis.statistics.proportions import clopper_pearson
 from biasvar.errors import RecordError
 from biasvar.report import style
 from biasvar.report.card import figures, gallery, tables, words

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 import biasvar
-from biasvar.analysis.bounds import clopper_pearson
-from biasvar.analysis.cooccurrence import SetCounts
+from biasvar.analysis.indicators.counts import SetCounts
+from biasvar.analysis.statistics.proportions import clopper_pearson
 from biasvar.messages import first_few
 from biasvar.report.card.collect import Collected
 from biasvar.report.card.options import CardOptions

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from biasvar.analysis.comparison import Interval, mean_interval, paired_mean_difference
+from biasvar.analysis.statistics.comparison import mean_interval, paired_mean_difference
+from biasvar.analysis.statistics.intervals import Interval
 from biasvar.report import cache, rows, sources, style
 from biasvar.report.figure import Figure, conditions, failed_replicas, listed_arms, reference_arms, sizes
 

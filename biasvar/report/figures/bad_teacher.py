@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from biasvar.analysis.bounds import clopper_pearson
-from biasvar.analysis.comparison import interval_from, mean_interval
+from biasvar.analysis.statistics.comparison import mean_interval
+from biasvar.analysis.statistics.intervals import interval_from
+from biasvar.analysis.statistics.proportions import clopper_pearson
 from biasvar.report import cache, rows, sources, style, taught
 from biasvar.report.changes import change, each
 from biasvar.report.figure import Figure, conditions_in, signed, sizes

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from biasvar.analysis.comparison import interval_from
+from biasvar.analysis.statistics.intervals import interval_from
 from biasvar.report import cache, rows, style
 from biasvar.report.figure import Figure, conditions, failed_replicas, listed_arms, sizes
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from biasvar.analysis.comparison import interval_from
+from biasvar.analysis.statistics.intervals import interval_from
 from biasvar.report import rows, style
 from biasvar.report.changes import CLEAR, QUADRANTS, SampleChange, change, each, failed_arms, quadrants, reference_arm
 from biasvar.report.families import ablated_controls, core_arms, left_out, taken_note, taken_over

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from biasvar.analysis.comparison import paired_mean_difference
+from biasvar.analysis.statistics.comparison import paired_mean_difference
 from biasvar.report import rows, settings, style
 from biasvar.report.changes import each
 from biasvar.report.contrasts import contrasts

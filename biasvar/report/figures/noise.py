@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from biasvar.analysis.theory import additive_noise_indicators, learnability_exponent
+from biasvar.analysis.indicators.learnability import additive_noise_indicators, learnability_exponent
 from biasvar.report import sources, style, taught
 from biasvar.report.changes import each
 from biasvar.report.figure import Figure, conditions_in, sizes

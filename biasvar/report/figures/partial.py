@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from biasvar.analysis.comparison import paired_mean_difference, rank_correlation
+from biasvar.analysis.statistics.comparison import paired_mean_difference, rank_correlation
 from biasvar.report import sources, style, taught
 from biasvar.report.changes import each
 from biasvar.report.figure import Figure, conditions_in, signed, sizes

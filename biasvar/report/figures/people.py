@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from biasvar.analysis.comparison import interval_from, rank_correlation
+from biasvar.analysis.statistics.comparison import rank_correlation
+from biasvar.analysis.statistics.intervals import interval_from
 from biasvar.report import cache, rows, sources, style, taught
 from biasvar.report.changes import each
 from biasvar.report.figure import Figure, conditions_in, signed, sizes

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from biasvar.analysis.comparison import mean_interval
+from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.report import prediction, rows, sources, style, taught
 from biasvar.report.changes import each
 from biasvar.report.figure import Figure, conditions_in, signed, sizes

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from biasvar.analysis.comparison import jackknife_interval, mean_interval, paired_mean_difference
+from biasvar.analysis.statistics.comparison import jackknife_interval, mean_interval, paired_mean_difference
 from biasvar.report import sources, style
 from biasvar.report.changes import each
 from biasvar.report.figure import Figure, conditions_in, signed, sizes

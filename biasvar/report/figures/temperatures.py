@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from biasvar.analysis.comparison import mean_interval
+from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.records.schema import CRITERIA
 from biasvar.report import cache, settings, style
 from biasvar.report.families import Series, series

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from biasvar.analysis.comparison import interval_from
+from biasvar.analysis.statistics.intervals import interval_from
 from biasvar.report import cache, lines, style
 from biasvar.report.families import core_arms, left_out, taken_note, taken_over
 from biasvar.report.figure import Figure, conditions_in, runs_in, sizes

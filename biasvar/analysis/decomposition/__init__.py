@@ -1,0 +1,1 @@
+"""Noise, bias and variance of the expected loss, per sample and in total."""

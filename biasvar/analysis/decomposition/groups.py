@@ -1,0 +1,123 @@
+"""Decompositions from what is known of each jackknife group: counts with mean log-probabilities or other moments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import array_api_compat
+
+from biasvar.analysis.arrays import Array, as_logits, like, named, namespace, on_cpu
+from biasvar.analysis.decomposition.kernels import Target, Terms, cross_entropy_terms, make_target, squared_error_terms
+from biasvar.analysis.decomposition.result import Decomposition
+
+# Bytes of float64 worked on at a time: what stays in a core's cache, or what keeps an accelerator busy.
+_CHUNK_CPU = 2**18
+_CHUNK_DEVICE = 2**27
+# exp(mean log-probability) sums to at most 1; float64 rounding stays far below this, float32 log-probabilities do not.
+_EXCESS = 1e-9
+
+
+def decompose_groups(counts: Any, mean_log_probs: Any, target: Any, *, errors: bool = True) -> Decomposition:
+    """The cross-entropy decomposition from what a store keeps: counts and mean log-probabilities by jackknife group.
+
+    The same result as `decompose` of the replicas behind them, to rounding. Groups empty in every row are dropped.
+
+    Args:
+        counts: `(G, N)`, replicas of each group that count for each row.
+        mean_log_probs: `(G, N, C)` float64, the mean over those replicas of the log-softmax of their float64 logits;
+            not read where the count is 0.
+        target, errors: as for `decompose`.
+
+    Raises:
+        ValueError: also when the means are no means of log-probabilities (their exponentials sum to more than one),
+            which is what happens to log-probabilities taken in float32.
+
+    >>> import numpy as np
+    >>> decompose_groups([[1], [1]], np.log([[[0.9, 0.1]], [[0.1, 0.9]]]), [0]).variance.round(4).tolist()
+    [0.5108]
+    """
+    mean_log_probs = as_logits(mean_log_probs, "mean_log_probs", "(G, N, C)")
+    xp = namespace(mean_log_probs)
+    groups, rows, classes = mean_log_probs.shape
+    count = like(counts, mean_log_probs)
+    if tuple(count.shape) != (groups, rows):
+        raise ValueError(f"counts must have shape {(groups, rows)} to match mean_log_probs, got {tuple(count.shape)}")
+    count = xp.astype(count, xp.float64)
+    if not bool(xp.all(count >= 0)):
+        raise ValueError("counts must be whole numbers from 0 up")
+    goal = make_target(target, mean_log_probs, (rows, classes), "cross_entropy")
+    return decompose_moments(count, mean_log_probs, None, goal, errors)
+
+
+def decompose_moments(count: Array, means: Array, squares: Array | None, target: Target, errors: bool) -> Decomposition:
+    """The decomposition from checked group statistics: of log-probabilities, or of probabilities with their `squares`.
+
+    `squares` `(G, N)` are sums of squared deviations (None for cross-entropy). `count` `(G, N)` is float64, `means`
+    `(G, N, C)`; groups empty in every row are dropped, so that they cost nothing.
+    """
+    xp = namespace(means)
+    loss = "cross_entropy" if squares is None else "squared_error"
+    filled = xp.sum(count, axis=1) > 0
+    if not bool(xp.all(filled)) and bool(xp.any(filled)):
+        count, means = count[filled], means[filled]
+        squares = None if squares is None else squares[filled]
+    step = rows_per_chunk(means, count.shape[0] * means.shape[2])
+    parts = []
+    for start in range(0, means.shape[1], step):
+        cut = slice(start, min(start + step, means.shape[1]))
+        weight, chunk = count[:, cut], target.rows(start, cut.stop)
+        mean = xp.where((weight > 0)[..., None], xp.astype(means[:, cut], xp.float64, copy=False), 0.0)
+        if squares is None:
+            _check_log_probs(mean, weight, start)
+            parts.append(cross_entropy_terms(weight[..., None] * mean, weight, chunk, errors))
+        else:
+            parts.append(squared_error_terms(mean, squares[:, cut], weight, chunk, errors))
+    return assemble(parts, target, count, loss, errors)
+
+
+def rows_per_chunk(x: Array, row: int) -> int:
+    """How many rows of `row` float64 numbers to work on at a time, on the device of `x`."""
+    return max(1, (_CHUNK_CPU if on_cpu(x) else _CHUNK_DEVICE) // (8 * row))
+
+
+def assemble(parts: list[Terms], target: Target, count: Array, loss: str, errors: bool) -> Decomposition:
+    """One `Decomposition` from the terms of consecutive chunks of rows."""
+    xp = namespace(count)
+
+    def joined(field: str) -> Array:
+        return xp.concat([getattr(part, field) for part in parts], axis=-1)
+
+    return Decomposition(
+        noise=xp.where(xp.sum(count, axis=0) > 0, target.noise, float("nan")),
+        bias=joined("bias"),
+        variance=joined("variance"),
+        counts=xp.sum(count, axis=0),
+        loss=loss,
+        group_counts=count if errors else None,
+        deleted_bias=joined("deleted_bias") if errors else None,
+        deleted_variance=joined("deleted_variance") if errors else None,
+    )
+
+
+def _check_log_probs(mean: Array, count: Array, start: int) -> None:
+    xp = namespace(mean)
+    bad = (count > 0) & ~xp.all(xp.isfinite(mean), axis=-1)
+    if bool(xp.any(bad)):
+        raise ValueError(
+            "mean_log_probs must be finite where counts are above 0;"
+            f" (group, row) {_positions(bad, start)} hold NaN or infinity"
+        )
+    bad = (count > 0) & (xp.sum(xp.exp(mean), axis=-1) > 1.0 + _EXCESS)
+    if bool(xp.any(bad)):
+        raise ValueError(
+            "mean_log_probs are no means of log-probabilities: the exponentials of"
+            f" (group, row) {_positions(bad, start)} sum to more than 1 + {_EXCESS:g};"
+            " take the log-softmax of the logits in float64"
+        )
+
+
+def _positions(bad: Array, start: int) -> str:
+    """The first few (group, row) where `bad` is true in a chunk that begins at row `start`."""
+    xp = namespace(bad)
+    before = xp.zeros((bad.shape[0], start), dtype=xp.bool, device=array_api_compat.device(bad))
+    return named(xp.concat([before, bad], axis=1))

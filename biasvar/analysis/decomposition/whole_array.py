@@ -1,0 +1,174 @@
+"""Noise, bias and variance of the expected loss, sample by sample, over trainings of the same network.
+
+For cross-entropy (Heskes 1998; Yang et al. 2020): with m the mean over replicas of the log-softmax l of the logits,
+
+    variance = -logsumexp(m),  ybar = softmax(m),  bias = KL(target || ybar),  noise = H(target)
+
+and mean cross-entropy = noise + bias + variance exactly, per sample. The variance does not depend on the target.
+For squared error, with pbar the mean probability: variance = mean |p - pbar|^2, bias = |q - pbar|^2, noise = 1 - |q|^2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from biasvar.analysis.arrays import Array, as_logits, like, named, namespace
+from biasvar.analysis.decomposition.groups import assemble, rows_per_chunk
+from biasvar.analysis.decomposition.kernels import (
+    Target,
+    Terms,
+    check_groups,
+    check_loss,
+    cross_entropy_terms,
+    make_target,
+    squared_error_terms,
+)
+from biasvar.analysis.decomposition.result import Decomposition
+
+
+def decompose(
+    logits: Any,
+    target: Any,
+    *,
+    loss: str = "cross_entropy",
+    where: Any = None,
+    groups: int = 16,
+    errors: bool = True,
+) -> Decomposition:
+    """Split the mean loss over replicas into noise, bias and variance for every sample.
+
+    The values are plug-in: they sum exactly to the mean loss, with the variance low by about (R - 1) / R;
+    `.corrected()` mends that. Logits are cast to float64 before the softmax. Replica r belongs to jackknife group r mod
+    `groups`.
+
+    Args:
+        logits: `(R, N, C)`, real and finite (where they count).
+        target: `(N,)` class numbers, or `(N, C)` distributions (each row sums to 1 within 1e-5, then exactly).
+        loss: "cross_entropy" (nats) or "squared_error" (of probabilities, summed over classes).
+        where: bool `(R, N)`, which replicas count for which row; logits elsewhere are not read. A row with none is NaN.
+        groups: jackknife groups; with R <= groups the jackknife leaves out one replica at a time.
+        errors: False skips the deleted values, for about half the time.
+
+    Returns:
+        `Decomposition`, float64, in the namespace and on the device of `logits`.
+
+    Raises:
+        ValueError: for wrong shapes, targets out of range, distributions that do not sum to one, logits that are not
+            finite (naming the first few as (replica, row)), an unknown loss.
+
+    >>> import numpy as np
+    >>> logits = np.log([[[0.5, 0.5], [0.9, 0.1]], [[0.5, 0.5], [0.1, 0.9]]])  # 2 replicas, 2 rows, 2 classes
+    >>> result = decompose(logits, [0, 0])
+    >>> result.bias.round(4).tolist(), result.variance.round(4).tolist()
+    ([0.6931, 0.6931], [0.0, 0.5108])
+    """
+    check_loss(loss)
+    groups = check_groups(groups)
+    logits = as_logits(logits, "logits", "(R, N, C)")
+    xp = namespace(logits)
+    replicas, rows, classes = logits.shape
+    goal = make_target(target, logits, (rows, classes), loss)
+    mask = None if where is None else _replica_mask(where, logits)
+    groups = min(groups, replicas) if errors else 1
+    count = _group_counts(xp, logits, mask, groups)
+    step = rows_per_chunk(logits, replicas * classes)
+    parts = []
+    for start in range(0, rows, step):
+        stop = min(start + step, rows)
+        x = xp.astype(logits[:, start:stop], xp.float64, copy=False)
+        kept = None if mask is None else mask[:, start:stop, None]
+        if kept is not None:
+            x = xp.where(kept, x, 0.0)
+        chunk = goal.rows(start, stop)
+        parts.append(_decompose_chunk(x, kept, count[:, start:stop], chunk, loss, errors, start))
+    return assemble(parts, goal, count, loss, errors)
+
+
+def _decompose_chunk(
+    logits: Array, kept: Array | None, count: Array, target: Target, loss: str, errors: bool, start: int
+) -> Terms:
+    """Terms of one chunk `(R, n, C)` of float64 logits, which can be the caller's memory: nothing is done in place."""
+    xp = namespace(logits)
+    with np.errstate(invalid="ignore", over="ignore"):
+        x = logits - xp.max(logits, axis=-1, keepdims=True)
+        exponential = xp.exp(x)
+        normaliser = xp.sum(exponential, axis=-1, keepdims=True)
+        if loss == "squared_error":
+            # NaN where the logits were not finite (also -inf, whose exponential alone would pass for a 0).
+            p = exponential / normaliser + 0.0 * xp.sum(x, axis=-1, keepdims=True)
+            if kept is not None:
+                p = xp.where(kept, p, 0.0)
+            means, squares = _group_moments(p, kept, count)
+            _require_finite(means, logits, start)
+            return squared_error_terms(means, squares, count, target, errors)
+        log_normaliser = xp.log(normaliser)
+        if not errors and kept is None:
+            # The mean of a difference is the difference of the means: no log-softmax per replica is written down.
+            sums = (xp.sum(x, axis=0) - xp.sum(log_normaliser, axis=0))[None]
+        else:
+            x = x - log_normaliser
+            if kept is not None:
+                x = xp.where(kept, x, 0.0)
+            sums = _group_sums(x, count.shape[0])
+        _require_finite(sums, logits, start)
+        return cross_entropy_terms(sums, count, target, errors)
+
+
+def _group_sums(x: Array, groups: int) -> Array:
+    """Sums over the replicas r with r mod groups = g, `(G, ...)`."""
+    if x.shape[0] == groups:
+        return x
+    xp = namespace(x)
+    return xp.stack([xp.sum(x[g::groups], axis=0) for g in range(groups)], axis=0)
+
+
+def _group_moments(p: Array, kept: Array | None, count: Array) -> tuple[Array, Array]:
+    """Mean of `p` and sum of squared deviations from it, by group: `(G, n, C)` and `(G, n)`."""
+    xp = namespace(p)
+    groups = count.shape[0]
+    means = _group_sums(p, groups) / xp.where(count > 0, count, 1.0)[..., None]
+    squares = []
+    for g in range(groups):
+        apart = (p[g::groups] - means[g]) ** 2
+        if kept is not None:
+            apart = xp.where(kept[g::groups], apart, 0.0)
+        squares.append(xp.sum(apart, axis=(0, -1)))
+    return means, xp.stack(squares, axis=0)
+
+
+def _group_counts(xp: Any, logits: Array, mask: Array | None, groups: int) -> Array:
+    replicas, rows, _ = logits.shape
+    if mask is None:
+        sizes = [float(len(range(g, replicas, groups))) for g in range(groups)]
+        column = xp.asarray(sizes, dtype=xp.float64, device=array_api_compat.device(logits))
+        return xp.broadcast_to(column[:, None], (groups, rows))
+    return _group_sums(xp.astype(mask, xp.float64), groups)
+
+
+def _replica_mask(where: Any, logits: Array) -> Array:
+    where = like(where, logits)
+    xp = namespace(where)
+    if tuple(where.shape) != tuple(logits.shape[:2]) or not xp.isdtype(where.dtype, "bool"):
+        raise ValueError(
+            f"where must be a bool array (R, N) = {tuple(logits.shape[:2])},"
+            f" got {where.dtype} of shape {tuple(where.shape)}"
+        )
+    return where
+
+
+def _require_finite(sums: Array, x: Array, start: int) -> None:
+    """Refuse logits `x` whose sums by group are not finite: far fewer numbers to look at than the logits."""
+    xp = namespace(x)
+    if bool(xp.all(xp.isfinite(xp.sum(sums, axis=0)))):
+        return
+    bad = ~xp.all(xp.isfinite(x), axis=-1)
+    if not bool(xp.any(bad)):
+        raise ValueError(f"logits between rows {start} and {start + x.shape[1]} spread over more than float64 can hold")
+    rows = xp.zeros((x.shape[0], start), dtype=xp.bool, device=array_api_compat.device(x))
+    raise ValueError(
+        f"logits must be finite; (replica, row) {named(xp.concat([rows, bad], axis=1))} hold NaN or infinity"
+        " (leave failed replicas out with `where`)"
+    )

@@ -1,0 +1,1 @@
+"""Unreliability and ambiguity of soft labels, and what they say about learning."""

@@ -1,0 +1,1 @@
+"""Intervals, jackknife errors, comparisons, verdicts on claims, and calibration; vectors in, plain floats out."""

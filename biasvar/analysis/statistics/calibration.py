@@ -1,0 +1,143 @@
+"""Calibration of soft labels: confidence against accuracy in bins, and entropy sample by sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from biasvar.analysis.batches import checked_batch
+from biasvar.analysis.statistics.intervals import check_level
+from biasvar.analysis.statistics.proportions import clopper_pearson
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BINNINGS = ("width", "mass")
+
+
+def calibration_error(confidence: Any, correct: Any, *, bins: int = 15, binning: str = "width") -> float:
+    """Expected calibration error: sum over bins of (n_b / n) |accuracy_b - mean confidence_b|.
+
+    ``confidence`` (n,) in [0, 1] is the probability of the predicted class, ``correct`` (n,) whether it was right. With
+    ``binning="width"`` bins are equally wide and closed on the right; with "mass" they hold equally many samples, equal
+    confidences together. Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3 (equal
+    width).
+
+    >>> round(calibration_error([0.9, 0.9, 0.6, 0.6], [True, True, True, False]), 3)
+    0.1
+    """
+    confidence = np.asarray(confidence, dtype=np.float64)
+    place = _bins(confidence, bins, binning)
+    gap = np.asarray(correct, dtype=np.float64) - confidence
+    return float(np.abs(np.bincount(place, weights=gap, minlength=bins)).sum() / len(confidence))
+
+
+def reliability_table(
+    confidence: Any, correct: Any, *, bins: int = 15, binning: str = "width", level: float = 0.95
+) -> pd.DataFrame:
+    """The reliability diagram as a table, one row for every bin that is not empty.
+
+    Columns: bin, low and high (its edges; of equal-mass bins the least and greatest confidence in it), n, confidence
+    (mean), accuracy, accuracy_low, accuracy_high (Clopper-Pearson, each bin by itself). ``calibration_error`` of the
+    same bins is the mean of |accuracy - confidence| weighted by n.
+
+    Args:
+        confidence: `(n,)` in [0, 1]. correct: `(n,)` bool.
+        bins, binning: as for `calibration_error`.
+
+    Raises:
+        ValueError: for no samples, confidences outside [0, 1], shapes that disagree, bins or binning out of range.
+
+    >>> reliability_table([0.9, 0.9, 0.6, 0.6], [True, True, True, False], bins=5)[["n", "accuracy"]].values.tolist()
+    [[2.0, 0.5], [2.0, 1.0]]
+    """
+    import pandas as pd
+
+    check_level(level)
+    confidence, correct = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
+    if confidence.ndim != 1 or not len(confidence) or correct.shape != confidence.shape:
+        raise ValueError(f"confidence and correct must both be (n,), got {confidence.shape} and {correct.shape}")
+    if not ((confidence >= 0.0) & (confidence <= 1.0 + 1e-9)).all():
+        raise ValueError("confidence must lie in 0 .. 1")
+    place = _bins(confidence, bins, binning)
+    n = np.bincount(place, minlength=bins)
+    there = np.flatnonzero(n)
+    right = np.bincount(place, weights=correct, minlength=bins)[there]
+    sums = np.bincount(place, weights=confidence, minlength=bins)[there]
+    n = n[there]
+    if binning == "width":
+        low, high = there / bins, (there + 1) / bins
+    else:
+        low, high = (np.array([pick(confidence[place == b]) for b in there]) for pick in (np.min, np.max))
+    ends = clopper_pearson(right, n, 1.0 - level)
+    columns = {"bin": there, "low": low, "high": high, "n": n, "confidence": sums / n, "accuracy": right / n}
+    return pd.DataFrame(columns | {"accuracy_low": ends[0], "accuracy_high": ends[1]})
+
+
+@dataclass(frozen=True, eq=False)
+class LabelQuality:
+    """Soft labels sample by sample, `(n,)` each.
+
+    Attributes:
+        prediction: the class of the largest entry (the first of several).
+        confidence: that entry.
+        correct: whether it is the truth.
+        true_mass: mass on the truth.
+        entropy: -sum q ln q, in nats, 0 .. ln K.
+        distance: total variation distance to the truth, 1 - true_mass.
+    """
+
+    prediction: np.ndarray
+    confidence: np.ndarray
+    correct: np.ndarray
+    true_mass: np.ndarray
+    entropy: np.ndarray
+    distance: np.ndarray
+
+    @property
+    def accuracy(self) -> float:
+        """Share of correct predictions."""
+        return float(self.correct.mean())
+
+
+def label_quality(soft_labels: Any, labels: Any, *, normalize: bool = False, first_row: int = 0) -> LabelQuality:
+    """Prediction, confidence, entropy and mass on the truth of every soft label; what calibration is computed from.
+
+    Args:
+        soft_labels: `(n, K)` distributions, or rows to `normalize`; in batches, with `first_row` counted on for
+            messages.
+        labels: `(n,)` true classes.
+
+    Raises:
+        ValueError: as `biasvar.unreliability`.
+
+    >>> label_quality([[0.5, 0.5], [0.0, 1.0]], [0, 1]).entropy.round(4).tolist()
+    [0.6931, 0.0]
+    """
+    from scipy.special import entr
+
+    batch = checked_batch(soft_labels, labels, normalize=normalize, first_row=first_row)
+    rows = np.arange(len(batch.labels))
+    prediction = batch.values.argmax(axis=1)
+    mass = batch.values[rows, batch.labels].astype(np.float64)
+    return LabelQuality(
+        prediction=prediction,
+        confidence=batch.values[rows, prediction].astype(np.float64),
+        correct=prediction == batch.labels,
+        true_mass=mass,
+        entropy=entr(batch.values.astype(np.float64)).sum(axis=1),
+        distance=1.0 - mass,
+    )
+
+
+def _bins(confidence: np.ndarray, bins: int, binning: str) -> np.ndarray:
+    if binning not in BINNINGS:
+        raise ValueError(f"binning must be one of {', '.join(BINNINGS)}, got {binning!r}")
+    if isinstance(bins, bool) or not isinstance(bins, int | np.integer) or bins < 1:
+        raise ValueError(f"bins must be a whole number of at least 1, got {bins!r}")
+    if binning == "width":
+        return np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    below = np.searchsorted(np.sort(confidence), confidence, side="left")
+    return below * bins // len(confidence)

@@ -1,0 +1,67 @@
+"""An estimate with its interval, from an error and degrees of freedom."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its two-sided interval at `level`, its standard error, and the number n of units it rests on.
+
+    >>> print(interval_from(0.5, 0.01, float("inf"), 100))
+    0.5 (95 % 0.4804 to 0.5196, n 100)
+    """
+
+    estimate: float
+    low: float
+    high: float
+    stderr: float
+    n: int
+    level: float
+
+    def __str__(self) -> str:
+        return f"{self.estimate:.4g} ({100 * self.level:g} % {self.low:.4g} to {self.high:.4g}, n {self.n:,})"
+
+
+def interval_from(estimate: float, stderr: float, df: float, n: int, level: float = 0.95) -> Interval:
+    """estimate -+ t(df) * stderr; normal quantiles for df = inf, NaN bounds where the error or df is NaN or df < 1.
+
+    >>> round(interval_from(0.0, 1.0, float("inf"), 100).high, 2)
+    1.96
+    """
+    check_level(level)
+    half = t_quantile(0.5 + level / 2.0, df) * stderr
+    return Interval(float(estimate), float(estimate - half), float(estimate + half), float(stderr), int(n), level)
+
+
+def percentile_ends(draws: Any, level: float = 0.95) -> tuple[float, float]:
+    """Percentiles of bootstrap draws with (1 - level) / 2 of them on either side; draws that are NaN are left out.
+
+    >>> percentile_ends(np.arange(101.0), 0.5)
+    (25.0, 75.0)
+    """
+    check_level(level)
+    tail = 50.0 * (1.0 - level)
+    low, high = np.nanpercentile(draws, [tail, 100.0 - tail])
+    return float(low), float(high)
+
+
+def t_quantile(probability: float, df: float) -> float:
+    """Quantile of Student's t, of the normal for df = inf; NaN for df below 1 or NaN."""
+    from scipy.special import ndtri, stdtrit
+
+    if math.isnan(df) or df < 1.0:
+        return math.nan
+    return float(ndtri(probability)) if math.isinf(df) else float(stdtrit(df, probability))
+
+
+def check_level(level: float) -> float:
+    """The confidence level, if it lies in (0, 1); else ValueError."""
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level must lie between 0 and 1, got {level}")
+    return level

@@ -1,0 +1,186 @@
+"""Verdicts on claims by a rule written down before the data are seen, and Holm's correction for several of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from biasvar.analysis.statistics.intervals import Interval, interval_from, percentile_ends, t_quantile
+
+DIRECTIONS = ("greater", "less", "differs")
+OUTCOMES = ("holds", "does not hold", "undecided")
+_POWER = 0.8
+_MOST_UNITS = 10**9  # an answer beyond this is no answer
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the data say about a claim.
+
+    Attributes:
+        outcome: "holds", "does not hold" or "undecided".
+        effect: the estimate with its interval at 1 - alpha.
+        threshold: d for "greater" and "differs", -d for "less".
+        detectable: the effect nearest to the threshold that would be found to hold with 80 % power at this error.
+        replicas_needed: units (replicas, pairs, clusters: whatever n counts) for 80 % power if the truth is as
+            estimated; None if a billion would not do (the estimate is about the threshold) or the effect or its error
+            is NaN.
+    """
+
+    outcome: str
+    effect: Interval
+    threshold: float
+    detectable: float
+    replicas_needed: int | None
+
+
+def judge(
+    effect: float,
+    stderr: float,
+    df: float,
+    n: int,
+    *,
+    direction: str,
+    smallest_effect: float,
+    alpha: float = 0.05,
+    draws: Any = None,
+) -> Verdict:
+    """Whether an effect lies beyond the smallest effect of interest d in the claimed direction.
+
+    With the two-sided t interval at level 1 - alpha:
+
+    - "greater" holds if the interval lies above d, does not hold if it lies below d;
+    - "less" holds if it lies below -d, does not hold if it lies above -d;
+    - "differs" holds if it lies above d or below -d, does not hold if it lies within (-d, d);
+
+    else, and for a NaN effect or error, it is undecided.
+
+    Args:
+        effect, stderr, df: the estimate, its standard error and degrees of freedom (inf for a normal interval).
+        n: units the estimate rests on.
+        smallest_effect: d, 0 or more.
+        alpha: the level of this test, from `holm_levels` if there are several.
+        draws: bootstrap draws of the effect; the interval is then between their percentiles.
+
+    Raises:
+        ValueError: for an unknown direction, a negative smallest effect, an alpha outside (0, 1).
+
+    >>> judge(0.5, 0.1, 15, 16, direction="greater", smallest_effect=0.1, alpha=0.05).outcome
+    'holds'
+    """
+    _check_rule(direction, smallest_effect)
+    interval = interval_from(effect, stderr, df, n, 1.0 - alpha)
+    if draws is not None:
+        low, high = percentile_ends(draws, 1.0 - alpha)
+        interval = replace(interval, low=low, high=high)
+    threshold = -smallest_effect if direction == "less" else smallest_effect
+    short, beyond = interval.high < threshold, interval.low > threshold
+    if direction == "less":
+        short, beyond = beyond, short
+    elif direction == "differs":
+        beyond = beyond or interval.high < -smallest_effect
+        short = interval.high < smallest_effect and interval.low > -smallest_effect
+    outcome = "holds" if beyond else "does not hold" if short else "undecided"
+    reach = (t_quantile(1.0 - alpha / 2.0, df) + t_quantile(_POWER, df)) * stderr
+    detectable = threshold - reach if direction == "less" else threshold + reach
+    return Verdict(
+        outcome, interval, threshold, detectable, _units(_gap(effect, direction, smallest_effect), stderr, df, n, alpha)
+    )
+
+
+def decision_p_value(
+    effect: float, stderr: float, df: float, *, direction: str, smallest_effect: float, draws: Any = None
+) -> float:
+    """The smallest alpha at which `judge` would decide, one way or the other: what `holm_levels` takes.
+
+    It is the two-sided p-value of the effect being exactly at the threshold (the nearer one of -d and d for "differs").
+    NaN for a NaN effect or error. Of bootstrap `draws` it is twice the smaller share of them on either side, at least
+    one draw's; they go with "greater" and "less" only.
+
+    >>> round(decision_p_value(1.96, 1.0, float("inf"), direction="greater", smallest_effect=0.0), 3)
+    0.05
+    """
+    from scipy.special import ndtr, stdtr
+
+    _check_rule(direction, smallest_effect)
+    gap = _gap(effect, direction, smallest_effect)
+    if math.isnan(gap) or math.isnan(stderr) or math.isnan(df) or df < 1.0:
+        return math.nan
+    if draws is not None:
+        threshold = -smallest_effect if direction == "less" else smallest_effect
+        kept = np.asarray(draws)[np.isfinite(draws)]
+        smaller = min(np.mean(kept <= threshold), np.mean(kept >= threshold))
+        return float(min(1.0, 2.0 * max(smaller, 1.0 / len(kept))))
+    if stderr == 0.0:
+        return 0.0 if gap > 0.0 else 1.0
+    z = -gap / stderr
+    return float(2.0 * (ndtr(z) if math.isinf(df) else stdtr(df, z)))
+
+
+def holm_levels(p_values: Any, alpha: float = 0.05) -> np.ndarray:
+    """The level of each of m tests under Holm's step-down procedure, `(m,)` in the order given.
+
+    The smallest p-value is tested at alpha / m, the next at alpha / (m - 1), and so on while tests reject; the first
+    that does not and all after it share its level, so that an interval at 1 - level excludes the null exactly if Holm
+    rejects. NaN p-values (tests planned but not possible) count towards m and come last.
+
+    Raises:
+        ValueError: for p-values outside [0, 1] or an alpha outside (0, 1).
+
+    >>> holm_levels([0.01, 0.04, 0.03, 0.005]).round(4).tolist()
+    [0.0167, 0.025, 0.025, 0.0125]
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    if p.ndim != 1 or bool(np.any((p < 0.0) | (p > 1.0))):
+        raise ValueError("p_values must be a vector of numbers from 0 to 1 (NaN for a test that was not possible)")
+    if not 0.0 < alpha < 1.0:
+        raise ValueError(f"alpha must lie between 0 and 1, got {alpha}")
+    levels = np.empty(len(p))
+    level, rejecting = alpha, True
+    for rank, test in enumerate(np.argsort(p, kind="stable")):
+        if rejecting:
+            level = alpha / (len(p) - rank)
+            rejecting = bool(p[test] <= level)
+        levels[test] = level
+    return levels
+
+
+def _gap(effect: float, direction: str, smallest_effect: float) -> float:
+    """Distance of the effect from the threshold that decides."""
+    if direction == "differs":
+        return abs(abs(effect) - smallest_effect)
+    return abs(effect + smallest_effect) if direction == "less" else abs(effect - smallest_effect)
+
+
+def _units(gap: float, stderr: float, df: float, n: int, alpha: float) -> int | None:
+    """Units for 80 % power to decide if the truth lies `gap` from the threshold; the error falls as 1 / sqrt(units)."""
+    if math.isnan(gap) or math.isnan(stderr) or math.isnan(df) or df < 1.0 or gap == 0.0:
+        return None
+    if stderr == 0.0:
+        return n
+    spread = stderr * math.sqrt(n)
+    lost = 0.0 if math.isinf(df) else n - df
+
+    def enough(units: int) -> bool:
+        left = math.inf if math.isinf(df) else units - lost
+        return (t_quantile(1.0 - alpha / 2.0, left) + t_quantile(_POWER, left)) * spread / math.sqrt(units) <= gap
+
+    low, high = 1, 2
+    while not enough(high):
+        if high > _MOST_UNITS:
+            return None
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+def _check_rule(direction: str, smallest_effect: float) -> None:
+    if direction not in DIRECTIONS:
+        raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}")
+    if not 0.0 <= smallest_effect < math.inf:
+        raise ValueError(f"smallest_effect must be a finite number from 0 up, got {smallest_effect}")
