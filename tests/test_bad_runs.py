@@ -21,8 +21,7 @@ import torch
 import yaml
 from torch import nn
 
-from biasvar import Recorder, import_predictions, open_run
-from biasvar.records import files
+from biasvar import Recorder, files, import_predictions, open_run
 from biasvar.run import main
 from tests.data.made import encode, pictures, write
 from tests.training.test_execute import contents

@@ -115,7 +115,7 @@ def test_bad_overrides_are_named(tmp_path, tiny_study, override, message):
         ("claims", {"W1": [{"treat": "kd"}]}, r"claims.W1\[0\]: needs the roles control, treatment, not treat"),
         ("claims", {"W1": [{"treatment": ["kd"], "control": "ce"}]}, r"claims.W1\[0\].treatment: one arm is needed"),
         ("claims", {"W5": [{"arms": "kd"}]}, r"claims.W5\[0\].arms: a list of arms is needed"),
-        ("arms.kd.teacher", "mian", r"no teacher named 'mian', did you mean 'main'\?; there is: main, own, disjoint"),
+        ("arms.kd.teacher", "mian", r"no teacher named 'mian', did you mean 'main'\? there is: main, own, disjoint"),
         ("arms.kd.keep", "other", "arms.kd.keep: not used by loss distillation, which takes alpha"),
         ("arms.ce.temperature", 4, "arms.ce.temperature: not used by loss cross_entropy, which takes nothing more"),
         ("arms.kd_random.keep", None, "arms.kd_random.keep: needed for loss masked_distillation"),
