@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -83,7 +84,12 @@ class _Pool:
         return ProcessPoolExecutor(self._jobs, context, initializer=_set_up_worker, initargs=self._settings)
 
     def submit(self, function: Callable, /, *args: Any) -> Future:
-        return self._pool.submit(function, *args)
+        try:
+            return self._pool.submit(function, *args)
+        except BrokenProcessPool as error:  # a worker was lost between two tasks: told like one lost during a task
+            future: Future = Future()
+            future.set_exception(error)
+            return future
 
     def restart(self) -> None:
         self._losses += 1

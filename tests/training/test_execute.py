@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -249,6 +250,30 @@ def test_a_lost_worker_costs_only_what_it_was_doing(finished, tmp_path):
         finish.set()
         killer.join()
     assert killed
+    assert contents(tmp_path / "run") == contents(finished.directory)
+
+
+@pytest.mark.parametrize("moment", [1, 2, 4])
+def test_a_worker_lost_between_two_tasks_is_replaced(finished, tmp_path, monkeypatch, moment):
+    """The pool knows that it is broken before a task is submitted, so that `submit` itself raises."""
+    study = resolve_study(finished.study)
+    submit, calls = tasks._Pool.submit, []
+
+    def submit_to_a_broken_pool(pool, function, /, *args):
+        calls.append(function)
+        if len(calls) == moment:
+            if moment == 1:  # no worker was started yet
+                pool._pool.submit(os.getpid).result()
+            for process in list(pool._pool._processes.values()):
+                os.kill(process.pid, signal.SIGKILL)
+            pool._pool._executor_manager_thread.join(30)
+            with pytest.raises(BrokenProcessPool):
+                pool._pool.submit(os.getpid)
+        return submit(pool, function, *args)
+
+    monkeypatch.setattr(tasks._Pool, "submit", submit_to_a_broken_pool)
+    run_study(study, tmp_path / "run", device="cpu", jobs=2)
+    assert len(calls) > moment
     assert contents(tmp_path / "run") == contents(finished.directory)
 
 
