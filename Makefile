@@ -4,13 +4,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    := runs/digits
 
-.PHONY: help install report test lint bench notebook clean
+.PHONY: help install report test lint bench gpu notebook clean
 
 help:
 	@echo "make report    train the digits study (about a minute) and draw its report"
 	@echo "make test      lint, types and tests"
 	@echo "make notebook  open notebooks/first_look.ipynb in JupyterLab"
 	@echo "make bench     the benchmarks of experiments/benchmarks"
+	@echo "make gpu       on a machine with a CUDA device: at most eight minutes, into figures/gpu"
 	@echo "make install   the environment in $(VENV), with all extras"
 
 $(VENV)/.core: pyproject.toml constraints.txt
@@ -41,7 +42,11 @@ test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbmake --nbmake-timeout=300 notebooks
 
 bench: $(VENV)/.dev
-	for file in experiments/benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+	for file in $(filter-out %/gpu.py,$(wildcard experiments/benchmarks/*.py)); do $(BIN)/python $$file || exit 1; done
+
+# With the machine's own Python and PyTorch (PYTHON=...): nothing is installed.
+gpu:
+	PYTHON=$(PYTHON) bash experiments/benchmarks/gpu.sh
 
 notebook: $(VENV)/.dev
 	$(BIN)/jupyter lab notebooks/first_look.ipynb

@@ -212,7 +212,7 @@ def test_statistics_must_fit_the_channels_and_padding_be_a_number_of_pixels():
         augment(pictures(3), torch.arange(2), **KEYS, **COLOUR, pad=-1)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.cuda
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode:UserWarning")
 def test_a_gpu_sees_the_same_views_and_is_never_waited_for():
     images, ids = pictures(3), torch.arange(N)
