@@ -58,6 +58,12 @@ class SampleChange:
         """The replicas that bear on the means; a sample may have fewer, see `frame`."""
         return self.totals.bias.n_replicas
 
+    @property
+    def df(self) -> int:
+        """Degrees of freedom of the errors over replicas: groups of replicas - 1."""
+        counts = self.change.group_counts
+        return (int(np.count_nonzero(counts.sum(axis=1))) if counts is not None else 0) - 1
+
 
 def has_predictions(run: Run, arm: str, split: str = "test", membership: str = "all") -> bool:
     """Whether the run holds predictions of the arm, found without reading any."""

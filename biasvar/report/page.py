@@ -20,7 +20,7 @@ from tqdm import tqdm
 from biasvar.errors import RecordError
 from biasvar.records import Run, open_run
 from biasvar.report import describe, style, summary
-from biasvar.report.claims import claims_table
+from biasvar.report.claims.table import claims_table
 from biasvar.report.figure import Figure
 from biasvar.report.figures import FIGURES, load
 

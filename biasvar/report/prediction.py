@@ -14,6 +14,7 @@ from biasvar.analysis.statistics.intervals import percentile_ends
 from biasvar.records import Run
 from biasvar.report import sources, taught
 from biasvar.report.figure import failed_replicas
+from biasvar.report.statistics.estimates import final_accuracy
 from biasvar.seeding import resampling
 
 LEAST = 8  # soft labels
@@ -53,7 +54,7 @@ def compared_arms(run: Run) -> tuple[str | None, list[str]]:
 
 def failed_by_accident(run: Run, arm: str) -> bool:
     """Whether a replica is not finite; one at chance is what a soft label that says nothing must give."""
-    return any(not math.isfinite(value) for value in taught.accuracy(run, arm)) and bool(failed_replicas(run, arm))
+    return any(not math.isfinite(value) for value in final_accuracy(run, arm)) and bool(failed_replicas(run, arm))
 
 
 @lru_cache(maxsize=8)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.records import Run
-from biasvar.report import cache, style
+from biasvar.report import style
 from biasvar.report.changes import each
 from biasvar.report.families import Series
 from biasvar.report.figure import failed_replicas
+from biasvar.report.statistics.estimates import INTERVAL, columns, final_level
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,19 +21,7 @@ COLUMNS = [
     "run", "series", "arm", "label", "loss", "teacher", "regime", "setting", "value", "held", "held_value", "quantity",
     "estimate", "low", "high", "stderr", "n_replicas", "n", "split", "epochs", "failed", "reference",
 ]  # fmt: skip
-HELD_OUT = ("test", "validation")
 OTHER_LOOKS = (("#5c4426", "P", "-."), ("#c9a66b", "X", ":"), ("#8c564b", "v", "--"), ("#7f7f7f", "p", "-"))
-
-
-def final_accuracy(run: Run, arm: str) -> pd.DataFrame | None:
-    """The clean metrics of an arm's replicas after its last epoch, by replica, on its first held-out split."""
-    frame = cache.metrics(run)
-    frame = frame[(frame["arm"] == arm) & (frame["view"] == "clean") & frame["accuracy"].notna()]
-    for split in HELD_OUT:
-        part = frame[frame["split"] == split]
-        if len(part):
-            return part[part["epoch"] == part["epoch"].max()].set_index("replica")
-    return None
 
 
 def about(run: Run, one: Series, arm: str, value: float) -> dict[str, Any]:
@@ -50,14 +38,11 @@ def about(run: Run, one: Series, arm: str, value: float) -> dict[str, Any]:
 
 def accuracy_row(run: Run, one: Series, arm: str, value: float) -> dict[str, Any] | None:
     """The row of an arm's accuracy; None where it was never evaluated on held-out rows."""
-    final = final_accuracy(run, arm)
-    if final is None:
+    accuracy = final_level(run, arm, "accuracy")
+    if accuracy is None:
         return None
-    interval = mean_interval(final["accuracy"])
-    bounds = {"estimate": interval.estimate, "low": interval.low, "high": interval.high, "stderr": interval.stderr}
-    counts = {"n_replicas": interval.n, "n": int(final["n"].iloc[0])}
-    where = {"split": final["split"].iloc[0], "epochs": 1, "quantity": "accuracy"}
-    return {**about(run, one, arm, value), **bounds, **counts, **where}
+    numbers = columns(accuracy, (*INTERVAL, "split", "quantity")) | {"n": accuracy.n_samples, "epochs": 1}
+    return {**about(run, one, arm, value), **numbers}
 
 
 def looks(frame: pd.DataFrame) -> dict[str, style.ArmStyle]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.analysis.statistics.intervals import Interval
 from biasvar.records import Run
 from biasvar.report import cache, taught
+from biasvar.report.statistics.estimates import columns, final_accuracy, over_replicas
 
 AVERAGE, CANDIDATES, SQUARED = "soft_label", "candidates", "squared_error"
 """How students fit a soft label: cross-entropy with it, the probability of any candidate, squared error."""
@@ -75,7 +75,7 @@ def test_rows(run: Run) -> int:
 
 def level(run: Run, arm: str) -> dict[str, Any]:
     """Mean final test accuracy over replicas with its 95 % t interval, as columns of a tidy frame."""
-    return numbers(mean_interval(taught.accuracy(run, arm).to_numpy()))
+    return columns(over_replicas(run, arm, final_accuracy(run, arm), "accuracy"))
 
 
 def numbers(interval: Interval) -> dict[str, Any]:

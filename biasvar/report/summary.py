@@ -9,12 +9,16 @@ import numpy as np
 import pandas as pd
 
 import biasvar
-from biasvar.analysis.decomposition.totals import Estimate
-from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.records import Run
-from biasvar.report import cache
+from biasvar.report.statistics.estimates import (
+    METRICS,
+    TERMS,
+    Estimate,
+    decomposition_term,
+    final_level,
+    final_metrics,
+)
 
-HELD_OUT = ("test", "validation")
 PROVENANCE = (
     *("study_hash", "commit", "seed", "replicas", "draw", "data", "reference_teacher", "device", "threads", "versions"),
     "schema_version",
@@ -43,43 +47,19 @@ def _of_arm(run: Run, arm: str) -> dict[str, Any]:
     keys = ("label", "role", "loss", "teacher", "regime", "temperature", "alpha", "learning_rate", "status")
     found: dict[str, Any] = {key: entry.get(key) for key in keys}
     found["failed_replicas"] = entry.get("failed_replicas") or []
-    metrics = cache.metrics(run)
-    metrics = metrics[(metrics["arm"] == arm) & (metrics["view"] == "clean")]
-    split = next((split for split in HELD_OUT if (metrics["split"] == split).any()), None)
-    if split is None:
+    final = final_metrics(run, arm)
+    if final is None:
         return found
-    last = metrics[(metrics["split"] == split) & (metrics["epoch"] == metrics["epoch"].max())]
-    found |= {"split": split, "epoch": int(metrics["epoch"].max())}
-    terms = cache.terms(run, arm, split)
-    over_samples = {"accuracy": _accuracy_error(run, arm, split)}
-    if terms is not None:
-        totals = terms.decomposition.totals()
-        found |= {"bias": _estimate(totals.bias), "variance": _estimate(totals.variance)}
-        over_samples["nll"] = totals.loss.stderr_samples
-    for name in ("accuracy", "nll", "ece"):
-        if len(last):
-            interval = mean_interval(last[name])
-            stderr = {"stderr_replicas": interval.stderr, "stderr_samples": over_samples.get(name, math.nan)}
-            counts = {"n_replicas": len(last), "n_samples": int(last["n"].max())}
-            found[name] = {
-                key: _plain(value) for key, value in ({"value": interval.estimate} | stderr | counts).items()
-            }
-    return found
+    found |= {"split": str(final["split"].iloc[0]), "epoch": int(final["epoch"].iloc[0])}
+    rows = [decomposition_term(run, arm, term) for term in TERMS]
+    rows += [final_level(run, arm, metric) for metric in METRICS]
+    return found | {row.quantity: _numbers(row) for row in rows if row is not None}
 
 
-def _accuracy_error(run: Run, arm: str, split: str) -> float:
-    """The standard error over samples of the mean accuracy, from the clean record of the last epoch."""
-    records = cache.records(run, arm, split, "clean", None, ("sample_id", "label", "student_prediction"))
-    if records is None or len(records) < 2:
-        return math.nan
-    correct = (records["label"] == records["student_prediction"]).groupby(records["sample_id"]).mean()
-    return float(correct.std(ddof=1) / math.sqrt(len(correct))) if len(correct) > 1 else math.nan
-
-
-def _estimate(total: Estimate) -> dict[str, Any]:
-    errors = {"stderr_replicas": total.stderr_replicas, "stderr_samples": total.stderr_samples}
-    counts = {"n_replicas": total.n_replicas, "n_samples": total.n_samples}
-    return {key: _plain(value) for key, value in ({"value": total.value} | errors | counts).items()}
+def _numbers(row: Estimate) -> dict[str, Any]:
+    numbers = {"value": row.estimate, "stderr_replicas": row.stderr, "stderr_samples": row.stderr_samples}
+    counts = {"n_replicas": row.n_replicas, "n_samples": row.n_samples}
+    return {key: _plain(value) for key, value in (numbers | counts).items()}
 
 
 def _plain(value: Any) -> Any:

@@ -18,6 +18,7 @@ from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.records import Run
 from biasvar.records.summary import calibration_error
 from biasvar.report import cache
+from biasvar.report.statistics.estimates import final_accuracy
 
 CANDIDATES = (
     *("delta", "gamma", "sum", "worst_class_sum", "kappa", "teacher_accuracy", "distance", "ece", "entropy"),
@@ -120,12 +121,6 @@ def taught_arms(run: Run) -> list[str]:
     return [arm for arm in run.arms if run.arm(arm).get("soft_label") in stored]
 
 
-def accuracy(run: Run, arm: str) -> pd.Series[Any]:
-    """Final test accuracy by replica."""
-    frame = cache.metrics(run).query("arm == @arm and split == 'test' and view == 'clean'")
-    return frame[frame["epoch"] == frame["epoch"].max()].set_index("replica")["accuracy"]
-
-
 @lru_cache(maxsize=256)
 def predictors(run: Run, arm: str, truth: str) -> dict[str, float]:
     """What may predict an arm's students, from its soft labels and the truth.
@@ -169,7 +164,7 @@ def prediction_table(run: Run, arms: list[str], truth: str) -> pd.DataFrame:
     """
     rows, sources = [], (run.study or {}).get("soft_labels") or {}
     for arm in arms:
-        interval, said = mean_interval(accuracy(run, arm).to_numpy()), sources.get(run.arm(arm)["soft_label"]) or {}
+        interval, said = mean_interval(final_accuracy(run, arm)), sources.get(run.arm(arm)["soft_label"]) or {}
         about = {"arm": arm, "label": run.arm(arm).get("label") or arm, "accuracy": interval.estimate}
         about |= {"origin": said.get("teacher") or said.get("people") or arm}
         about |= {"stderr": interval.stderr, "n_replicas": interval.n}

@@ -39,7 +39,7 @@ JACKKNIFE_GROUPS = 16  # at most so many groups of replicas are kept apart in st
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 Epoch = Annotated[int, Field(ge=1, strict=True)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
-# The roles that the tests of each claim need; what is measured is fixed in biasvar/report/claims.py.
+# The roles that the tests of each claim need; what is measured is fixed in biasvar/report/claims/ledger.py.
 _PAIR = frozenset({"treatment", "control"})
 CLAIM_ROLES: dict[str, frozenset[str]] = {
     **dict.fromkeys(("W1", "W2", "W3", "W6", "W8", "W10", "W11", "W12", "M2"), _PAIR),

@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from biasvar.report import claims, measurements
-from biasvar.report.claims import LEDGER, claims_table
-from biasvar.report.measurements import Measurement
+from biasvar.analysis.statistics.intervals import interval_from
+from biasvar.report.claims import measurement, measures
+from biasvar.report.claims import table as claims
+from biasvar.report.claims.ledger import LEDGER
+from biasvar.report.claims.measurement import Measurement
+from biasvar.report.claims.table import claims_table
+from biasvar.report.statistics.estimates import measured
 from biasvar.study import resolve_study
 from biasvar.study.schema import CLAIM_ROLES
 from biasvar.training.execute import run_study
@@ -169,12 +173,17 @@ def test_levels_are_holms_over_all_tests_of_the_run(table):
     assert table["level"].min() <= 1 - 0.05 / m + 0.05
 
 
-def judged(effect, stderr, direction="greater", threshold=0.002):
-    part = Measurement("x", effect, stderr, 15, 16, threshold, direction, "accuracy")
-    return claims._row(part, 0.05, "")
+@pytest.fixture
+def judged(run):
+    def judge(effect, stderr, direction="greater", threshold=0.002, *, excuse="", **errors):
+        interval = interval_from(effect, stderr, 15, 16)
+        row = measured(run, ["kd"], interval, 15, "accuracy", n_replicas=16, **errors)
+        return claims._row(Measurement("x", row, threshold, direction, "accuracy"), 0.05, excuse)
+
+    return judge
 
 
-def test_verdicts_follow_the_written_rule():
+def test_verdicts_follow_the_written_rule(judged):
     assert judged(0.01, 0.001)["verdict"] == "holds"
     assert judged(0.0, 0.0005)["verdict"] == "does not hold"
     assert judged(0.003, 0.001)["verdict"] == "undecided"
@@ -187,22 +196,20 @@ def test_verdicts_follow_the_written_rule():
     assert judged(0.001, 0.001, "differs", 0.02)["verdict"] == "does not hold"
     assert judged(math.nan, 0.001)["verdict"] == "undecided"
     assert "could not be computed" in judged(math.nan, 0.001)["detail"]
-    assert (
-        claims._row(Measurement("x", 1, 0.1, 15, 16, 0, "greater", "share"), 0.05, "failed")["verdict"] == "undecided"
-    )
+    assert judged(1, 0.1, threshold=0, excuse="failed")["verdict"] == "undecided"
 
 
-def test_what_more_replicas_cannot_decide_is_said():
-    shaky = Measurement("x", 0.003, 0.001, 15, 16, 0.002, "greater", "accuracy", stderr_samples=0.01)
-    assert "the error over test samples is larger (±0.01)" in claims._row(shaky, 0.05, "")["detail"]
+def test_what_more_replicas_cannot_decide_is_said(judged):
+    shaky = judged(0.003, 0.001, stderr_samples=0.01)
+    assert "the error over test samples is larger (±0.01)" in shaky["detail"]
     assert "test samples" not in judged(0.003, 0.001)["detail"]
 
 
-def test_a_decision_that_the_samples_would_undo_is_said_to_be_one():
-    shaky = Measurement("x", 0.01, 0.001, 15, 16, 0.002, "greater", "accuracy", stderr_samples=0.01)
-    assert claims._row(shaky, 0.05, "")["detail"] == "undecided with the error over test samples added"
-    firm = Measurement("x", 0.01, 0.001, 15, 16, 0.002, "greater", "accuracy", stderr_samples=0.0001)
-    assert claims._row(firm, 0.05, "")["detail"] == "the same with the error over test samples added"
+def test_a_decision_that_the_samples_would_undo_is_said_to_be_one(judged):
+    shaky = judged(0.01, 0.001, stderr_samples=0.01)
+    assert shaky["detail"] == "undecided with the error over test samples added"
+    firm = judged(0.01, 0.001, stderr_samples=0.0001)
+    assert firm["detail"] == "the same with the error over test samples added"
 
 
 def test_failed_and_missing_arms_leave_a_claim_undecided(run, monkeypatch):
@@ -226,7 +233,7 @@ def test_a_run_without_claims_has_an_empty_table(run, monkeypatch):
 
 
 def test_records_that_lack_what_a_claim_needs(run, monkeypatch):
-    monkeypatch.setattr(measurements, "flag_auc", lambda *a: __import__("pandas").DataFrame())
+    monkeypatch.setattr(measures, "flag_auc", lambda *a: __import__("pandas").DataFrame())
     found = row(claims_table([run]), "W6")
     assert found["verdict"] == "undecided"
     assert "lack" in found["detail"]
@@ -237,5 +244,5 @@ def test_the_ledger_is_the_one_that_was_fixed():
     assert [claim.id for claim in LEDGER] == [
         *(f"W{i}" for i in range(1, 13)), "M1", "M2", *(f"L{i}" for i in range(1, 7))
     ]  # fmt: skip
-    assert (measurements.ACCURACY, measurements.TERM, measurements.SHARE) == (0.002, 0.05, 0.02)
-    assert (measurements.CORRELATION, measurements.AUC) == (0.2, 0.10)
+    assert (measurement.ACCURACY, measurement.TERM, measurement.SHARE) == (0.002, 0.05, 0.02)
+    assert (measurement.CORRELATION, measurement.AUC) == (0.2, 0.10)

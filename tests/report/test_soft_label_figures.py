@@ -16,10 +16,12 @@ from scipy.stats import t as student_t
 
 from biasvar.analysis.indicators.learnability import additive_noise_indicators
 from biasvar.records import Run, open_run
-from biasvar.report import claims, prediction, sources, style, taught
+from biasvar.report import prediction, sources, style, taught
 from biasvar.report.changes import change
+from biasvar.report.claims import table as claims
 from biasvar.report.figure import Figure
 from biasvar.report.figures import accuracy, bad_teacher, conditions, noise, partial, people, predictors, rounds
+from biasvar.report.statistics.estimates import final_accuracy
 from biasvar.study import resolve_study
 from biasvar.training.execute import run_study
 from tests.conftest import TINY
@@ -153,7 +155,7 @@ def test_ranking_is_spearmans_and_its_lead_is_that_over_accuracy(run: Run) -> No
     assert table["size"].is_monotonic_decreasing
     assert math.isnan(table.loc["teacher_accuracy", "versus"])
     accuracy = points.set_index("arm").loc["smooth"]
-    assert accuracy["accuracy"] == pytest.approx(taught.accuracy(run, "smooth").mean())
+    assert accuracy["accuracy"] == pytest.approx(final_accuracy(run, "smooth").mean())
 
 
 def _made_candidates(n: int, seed: int) -> pd.DataFrame:
@@ -264,7 +266,7 @@ def test_partial_cells_hold_realised_indicators_and_accuracy(run: Run) -> None:
     # An empty set becomes all labels: nothing is dropped for good where nothing is added.
     assert cells.loc["p_4_0", "delta"] == 0.0
     assert cells.loc["p_4_0", "gamma"] > 0.3
-    accuracy = taught.accuracy(run, "p_4_2_sets")
+    accuracy = final_accuracy(run, "p_4_2_sets")
     half = student_t.ppf(0.975, REPLICAS - 1) * accuracy.std() / math.sqrt(REPLICAS)
     assert cells.loc["p_4_2_sets", "high"] == pytest.approx(accuracy.mean() + half)
 
@@ -272,7 +274,7 @@ def test_partial_cells_hold_realised_indicators_and_accuracy(run: Run) -> None:
 def test_partial_gap_is_paired_with_as_many_true_labels(run: Run) -> None:
     gaps = partial.collect([run]).query("part == 'gap'")
     assert gaps["labelled"].tolist() == [LABELLED]
-    expected = taught.accuracy(run, "few") - taught.accuracy(run, "few_partial")
+    expected = final_accuracy(run, "few") - final_accuracy(run, "few_partial")
     assert gaps["estimate"].iloc[0] == pytest.approx(expected.mean())
     assert gaps["stderr"].iloc[0] == pytest.approx(expected.std() / math.sqrt(REPLICAS))
 

@@ -11,8 +11,9 @@ import pytest
 from biasvar.analysis import effectiveness, student_condition
 from biasvar.records import Run
 from biasvar.report import taught
-from biasvar.report.claims import claims_table
+from biasvar.report.claims.table import claims_table
 from biasvar.report.figures import conditions
+from biasvar.report.statistics.estimates import final_accuracy
 from biasvar.study import resolve_study
 from biasvar.training.execute import run_study
 from tests.conftest import TINY
@@ -81,7 +82,7 @@ def test_the_condition_for_cross_entropy_stands_beside_that_of_the_sets(run: Run
     assert frame.loc[("flat", "margin"), "high"] < 0 < frame.loc[("sure", "margin"), "low"]
     assert frame.loc[("sets", "sum"), "k"] == 3
     assert frame.loc[("mixed", "sum"), "low"] > 1
-    level = taught.accuracy(run, "mixed")
+    level = final_accuracy(run, "mixed")
     assert frame.loc[("mixed", "accuracy"), "estimate"] == pytest.approx(level.mean())
     caption = conditions.caption(frame.reset_index(), [run])
     assert f"mixed, Δ + γ {frame.loc[('mixed', 'sum'), 'estimate']:.2f}" in caption

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.report import settings, style
 from biasvar.report.changes import each
 from biasvar.report.families import core_arms, series
 from biasvar.report.figure import Figure, conditions_in, sizes
+from biasvar.report.statistics.estimates import INTERVAL, columns, final_level
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -38,16 +38,11 @@ def _of_run(run: Run) -> list[dict[str, Any]]:
     if not found:
         return []
     for arm in core_arms(run):
-        final = settings.final_accuracy(run, arm)
-        if run.arm(arm).get("loss") not in BANDS or final is None:
+        accuracy = final_level(run, arm, "accuracy")
+        if run.arm(arm).get("loss") not in BANDS or accuracy is None:
             continue
-        interval = mean_interval(final["accuracy"])
-        bounds = {"estimate": interval.estimate, "low": interval.low, "high": interval.high, "stderr": interval.stderr}
-        counts = {"n_replicas": interval.n, "n": int(final["n"].iloc[0]), "split": final["split"].iloc[0]}
-        named = {"run": run.name, "arm": arm, "label": style.arm_label(run, arm), "loss": run.arm(arm).get("loss")}
-        found.append(
-            {**named, **bounds, **counts, "setting": "", "quantity": "accuracy", "failed": 0, "regime": "none"}
-        )
+        named = columns(accuracy, (*INTERVAL, "run", "arm", "label", "loss", "split", "quantity"))
+        found.append({**named, "n": accuracy.n_samples, "setting": "", "failed": 0, "regime": "none"})
     return found
 
 

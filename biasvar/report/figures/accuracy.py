@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from biasvar.analysis.statistics.comparison import mean_interval, paired_mean_difference
-from biasvar.analysis.statistics.intervals import Interval
-from biasvar.report import cache, rows, sources, style
-from biasvar.report.figure import Figure, conditions, failed_replicas, listed_arms, reference_arms, sizes
+from biasvar.report import rows, sources, style
+from biasvar.report.figure import Figure, conditions, listed_arms, reference_arms, sizes
+from biasvar.report.statistics.estimates import Estimate, final_difference, final_level, final_metrics, to_frame
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -21,65 +20,27 @@ COLUMNS = [
     "high", "stderr", "n_replicas", "n_samples", "replicas", "failed",
 ]  # fmt: skip
 METRICS = {"accuracy": "accuracy", "nll": "NLL, nats", "ece": "ECE"}
-HELD_OUT = ("test", "validation")
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
     """One row per run, arm, metric and comparison: "" for the level, else the difference to a control arm."""
     found = [row for run in runs for row in _of_run(run)]
-    return style.styled(pd.DataFrame(found, columns=COLUMNS), runs)
+    return style.styled(to_frame(found).rename(columns={"quantity": "metric"})[COLUMNS], runs)
 
 
-def _of_run(run: Run) -> list[dict[str, Any]]:
-    values = {arm: final for arm in listed_arms(run) if (final := _final(run, arm)) is not None}
+def _of_run(run: Run) -> list[Estimate | None]:
     references = reference_arms(run)
     if "cross-entropy" not in references and (truth := sources.truth_arm(run)) is not None:
         references["true labels"] = truth
-    controls = {name: arm for name, arm in references.items() if arm in values}
-    found = []
-    for arm, final in values.items():
-        entry = run.arm(arm)
-        about = {
-            "run": run.name,
-            "arm": arm,
-            "label": style.arm_label(run, arm),
-            "role": entry.get("role") or "main",
-            "regime": entry.get("regime") or "none",
-            "split": final["split"].iloc[0],
-            "epoch": int(final["epoch"].iloc[0]),
-            "n_samples": int(final["n"].iloc[0]),
-            "replicas": entry.get("replicas") or len(final),
-            "failed": len(failed_replicas(run, arm)),
-        }
+    shown = [arm for arm in listed_arms(run) if final_metrics(run, arm) is not None]
+    controls = {name: arm for name, arm in references.items() if arm in shown}
+    found: list[Estimate | None] = []
+    for arm in shown:
         for metric in METRICS:
-            if final[metric].isna().all():  # such as the ECE of a loop of the user's own
-                continue
-            level = mean_interval(final[metric])
-            found.append({**about, "metric": metric, "against": "", "control": "", **_numbers(level)})
+            found.append(final_level(run, arm, metric))
             for against, control in controls.items():
-                other = values[control]
-                both = final.index.intersection(other.index)
-                if control != arm and len(both) and other["split"].iloc[0] == about["split"]:
-                    change = paired_mean_difference(final.loc[both, metric], other.loc[both, metric])
-                    versus = {"against": against, "control": control}
-                    found.append({**about, "metric": metric, **versus, **_numbers(change)})
+                found.append(final_difference(run, arm, control, metric, against) if control != arm else None)
     return found
-
-
-def _final(run: Run, arm: str) -> pd.DataFrame | None:
-    """The metrics of an arm's replicas after its last epoch, on the first held-out split that it has."""
-    frame = cache.metrics(run)
-    frame = frame[(frame["arm"] == arm) & (frame["view"] == "clean")]
-    for split in HELD_OUT:
-        part = frame[frame["split"] == split]
-        if len(part):
-            return part[part["epoch"] == part["epoch"].max()].set_index("replica")
-    return None
-
-
-def _numbers(interval: Interval) -> dict[str, Any]:
-    bounds = {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
-    return {**bounds, "stderr": interval.stderr, "n_replicas": interval.n}
 
 
 def draw(frame: pd.DataFrame) -> Drawing:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
-from biasvar.analysis.statistics.intervals import interval_from
-from biasvar.report import cache, rows, style
-from biasvar.report.figure import Figure, conditions, failed_replicas, listed_arms, sizes
+from biasvar.report import rows, style
+from biasvar.report.figure import Figure, conditions, listed_arms, sizes
+from biasvar.report.statistics.estimates import TERMS, decomposition_term, to_frame
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -20,44 +19,13 @@ COLUMNS = [
     "run", "arm", "label", "loss", "role", "regime", "split", "epoch", "term", "estimate", "low", "high",
     "stderr_replicas", "stderr_samples", "n_replicas", "n_samples", "replicas", "failed",
 ]  # fmt: skip
-HELD_OUT = ("test", "validation")
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
     """One row per run, arm and term, with the 95 % interval over replicas."""
-    found = [row for run in runs for arm in listed_arms(run) for row in _rows(run, arm)]
-    return style.styled(pd.DataFrame(found, columns=COLUMNS), runs)
-
-
-def _rows(run: Run, arm: str) -> list[dict[str, Any]]:
-    stored = ((split, cache.terms(run, arm, split)) for split in HELD_OUT)
-    split, found = next(((split, terms) for split, terms in stored if terms is not None), ("", None))
-    if found is None or not (found.decomposition.counts > 1).any():
-        return []
-    groups = found.decomposition.group_counts
-    df = int(np.count_nonzero(groups.sum(axis=1))) - 1 if groups is not None else 0
-    totals = found.decomposition.totals()
-    entry = run.arm(arm)
-    about = {
-        "run": run.name,
-        "arm": arm,
-        "label": style.arm_label(run, arm),
-        "loss": entry.get("loss") or "",
-        "role": entry.get("role") or "main",
-        "regime": entry.get("regime") or "none",
-        "split": split,
-        "epoch": found.epoch,
-        "failed": len(failed_replicas(run, arm)),
-    }
-    rows = []
-    for term in ("bias", "variance"):
-        total = getattr(totals, term)
-        interval = interval_from(total.value, total.stderr_replicas, df, total.n_replicas)
-        numbers = {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
-        errors = {"stderr_replicas": total.stderr_replicas, "stderr_samples": total.stderr_samples}
-        counts = {"n_replicas": total.n_replicas, "n_samples": total.n_samples}
-        rows.append({**about, "term": term, **numbers, **errors, **counts, "replicas": entry.get("replicas") or df + 1})
-    return rows
+    found = [decomposition_term(run, arm, term) for run in runs for arm in listed_arms(run) for term in TERMS]
+    frame = to_frame(found).rename(columns={"quantity": "term", "stderr": "stderr_replicas"})
+    return style.styled(frame[COLUMNS], runs)
 
 
 def draw(frame: pd.DataFrame) -> Drawing:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from biasvar.analysis.statistics.comparison import paired_mean_difference
-from biasvar.report import rows, settings, style
+from biasvar.report import rows, style
 from biasvar.report.changes import each
 from biasvar.report.contrasts import contrasts
 from biasvar.report.families import taken_note, taken_over
 from biasvar.report.figure import Figure, conditions_in, failed_replicas, signed, sizes
+from biasvar.report.statistics.estimates import final_difference
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,21 +43,12 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 def difference(run: Run, treatment: str, control: str) -> dict[str, Any] | None:
     """Accuracy of one arm less another's with its 95 % t interval; None without replicas that both evaluated."""
-    first, second = settings.final_accuracy(run, treatment), settings.final_accuracy(run, control)
-    if first is None or second is None or first["split"].iloc[0] != second["split"].iloc[0]:
+    row = final_difference(run, treatment, control, "accuracy")
+    if row is None:
         return None
-    both = first.index.intersection(second.index)
-    if both.empty:
-        return None
-    interval = paired_mean_difference(first.loc[both, "accuracy"], second.loc[both, "accuracy"])
-    failed = sorted({*failed_replicas(run, treatment), *failed_replicas(run, control)})
-    return {
-        "arm": treatment, "label": style.arm_label(run, treatment), "control": control,
-        "control_label": style.arm_label(run, control), "regime": run.arm(treatment).get("regime") or "none",
-        "split": first["split"].iloc[0], "estimate": interval.estimate, "low": interval.low, "high": interval.high,
-        "stderr": interval.stderr, "n_replicas": interval.n, "n_samples": int(first["n"].iloc[0]),
-        "failed": len(failed), "replicas": interval.n,
-    }  # fmt: skip
+    failed = {*failed_replicas(run, treatment), *failed_replicas(run, control)}
+    both = {"control_label": style.arm_label(run, control), "failed": len(failed), "replicas": row.n_replicas}
+    return {key: value for key, value in (asdict(row) | both).items() if key in COLUMNS}
 
 
 def draw(frame: pd.DataFrame) -> Drawing:

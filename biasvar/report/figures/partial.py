@@ -11,6 +11,7 @@ from biasvar.analysis.statistics.comparison import paired_mean_difference, rank_
 from biasvar.report import sources, style, taught
 from biasvar.report.changes import each
 from biasvar.report.figure import Figure, conditions_in, signed, sizes
+from biasvar.report.statistics.estimates import final_accuracy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,7 +83,7 @@ def _gaps(run: Run, arms: list[str]) -> list[dict[str, Any]]:
     for arm in arms:
         labelled = int(sources.source(run, arm)["labelled"])
         if labelled in truths:
-            mine, theirs = taught.accuracy(run, arm), taught.accuracy(run, truths[labelled])
+            mine, theirs = final_accuracy(run, arm), final_accuracy(run, truths[labelled])
             both = mine.index.intersection(theirs.index)
             gap = sources.numbers(paired_mean_difference(theirs[both], mine[both]))
             found.append({**_row(run, arm, GAP), "labelled": labelled, **gap})

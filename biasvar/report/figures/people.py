@@ -10,9 +10,10 @@ import pandas as pd
 
 from biasvar.analysis.statistics.comparison import rank_correlation
 from biasvar.analysis.statistics.intervals import interval_from
-from biasvar.report import cache, rows, sources, style, taught
+from biasvar.report import cache, rows, sources, style
 from biasvar.report.changes import each
 from biasvar.report.figure import Figure, conditions_in, signed, sizes
+from biasvar.report.statistics.estimates import final_accuracy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -127,7 +128,7 @@ def _correlations(run: Run, arm: str, entropies: pd.Series[float]) -> list[dict[
         values = np.asarray(getattr(terms.decomposition, name))
         known = np.isfinite(values) & np.isfinite(entropy)
         interval = rank_correlation(entropy[known], values[known])
-        rows_and_replicas = {"n": int(known.sum()), "n_replicas": len(taught.accuracy(run, arm))}
+        rows_and_replicas = {"n": int(known.sum()), "n_replicas": len(final_accuracy(run, arm))}
         found.append({"quantity": name, **sources.numbers(interval), **rows_and_replicas})
     return found
 

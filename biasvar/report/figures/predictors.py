@@ -10,6 +10,7 @@ from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.report import prediction, rows, sources, style, taught
 from biasvar.report.changes import each
 from biasvar.report.figure import Figure, conditions_in, signed, sizes
+from biasvar.report.statistics.estimates import final_accuracy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +46,7 @@ def _of_run(run: Run) -> list[pd.DataFrame]:
         return []
     found = prediction.soft_labels(run)
     ranked = prediction.ranking(found)
-    intervals = [mean_interval(taught.accuracy(run, arm).to_numpy()) for arm in arms]
+    intervals = [mean_interval(final_accuracy(run, arm).to_numpy()) for arm in arms]
     found = found.assign(accuracy_low=[one.low for one in intervals], accuracy_high=[one.high for one in intervals])
     shared: dict[str, Any] = {"run": run.name, "truth": style.arm_label(run, truth), "n": sources.test_rows(run)}
     both = (ranked.assign(part=RANKING, **shared), found.assign(part=SOFT_LABEL, **shared))

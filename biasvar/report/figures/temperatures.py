@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.records.schema import CRITERIA
 from biasvar.report import cache, settings, style
 from biasvar.report.families import Series, series
 from biasvar.report.figure import Figure, conditions_in, sizes
+from biasvar.report.statistics.estimates import columns, over_replicas
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -51,11 +51,9 @@ def _of_series(run: Run, one: Series) -> list[dict[str, Any]]:
             shares = part.groupby("replica")[f"share_{criterion}"].mean().dropna()
             if shares.empty:
                 continue
-            interval = mean_interval(shares)
-            bounds = {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
-            counts = {"stderr": interval.stderr, "n_replicas": interval.n, "n": int(part["n"].iloc[0])}
-            where = {"split": "train", "epochs": len(common), "quantity": criterion}
-            found.append({**settings.about(run, one, arm, value), **bounds, **counts, **where})
+            share = columns(over_replicas(run, arm, shares, criterion))
+            where = {"split": "train", "epochs": len(common), "quantity": criterion, "n": int(part["n"].iloc[0])}
+            found.append({**settings.about(run, one, arm, value), **share, **where})
         accuracy = settings.accuracy_row(run, one, arm, value)
         found += [accuracy] if accuracy else []
     return found

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from biasvar.analysis.statistics.intervals import interval_from
 from biasvar.report import cache, lines, style
 from biasvar.report.families import core_arms, left_out, taken_note, taken_over
 from biasvar.report.figure import Figure, conditions_in, runs_in, sizes
+from biasvar.report.statistics.estimates import TERMS, Estimate, decomposition_term, to_frame
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -26,7 +26,6 @@ ROWS = {
     "member": ("train", "member", "Training rows, drawn"),
     "nonmember": ("train", "nonmember", "Training rows, not drawn"),
 }
-TERMS = ("bias", "variance")
 SETTLED = 0.25  # of the epochs; what comes before would flatten the rest
 MOST_MARKERS = 15  # epochs; beyond, they would cover the lines
 
@@ -36,27 +35,16 @@ def collect(runs: list[Run]) -> pd.DataFrame:
     found = [
         row for run in runs for arm in core_arms(run) if arm not in taken_over(run, runs) for row in _of_arm(run, arm)
     ]
-    return style.styled(pd.DataFrame(found, columns=COLUMNS), runs)
+    names = {"quantity": "term", "estimate": "value", "stderr": "stderr_replicas", "n_samples": "n"}
+    return style.styled(to_frame(found).rename(columns=names)[COLUMNS], runs)
 
 
-def _of_arm(run: Run, arm: str) -> list[dict[str, Any]]:
+def _of_arm(run: Run, arm: str) -> list[Estimate | None]:
     found = []
     for rows, (split, membership, _) in ROWS.items():
         epochs = cache.prediction_epochs(run, arm, split, membership)
         for epoch in epochs if len(epochs) > 1 else []:
-            stored = cache.totals(run, arm, split, membership, epoch)
-            if stored is None or not stored[0].bias.n_samples:
-                continue
-            totals, groups = stored
-            about = {"run": run.name, "arm": arm, "label": style.arm_label(run, arm), "rows": rows, "epoch": epoch}
-            about |= {"regime": run.arm(arm).get("regime") or "none", "failed": 0}
-            for term in TERMS:
-                total = getattr(totals, term)
-                interval = interval_from(total.value, total.stderr_replicas, groups - 1, total.n_replicas)
-                bounds = {"value": interval.estimate, "low": interval.low, "high": interval.high}
-                errors = {"stderr_replicas": total.stderr_replicas, "stderr_samples": total.stderr_samples}
-                counts = {"n_replicas": total.n_replicas, "n": total.n_samples}
-                found.append({**about, "term": term, **bounds, **errors, **counts})
+            found += [decomposition_term(run, arm, term, rows, epoch) for term in TERMS]
     return found
 
 

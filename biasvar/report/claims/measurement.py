@@ -1,0 +1,84 @@
+"""What a claim is judged by: a row of the table of estimates, and what it must exceed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from biasvar.analysis.statistics.verdicts import Verdict, decision_p_value, judge
+from biasvar.records import Run
+from biasvar.report.statistics.estimates import Estimate
+
+ACCURACY, SHARE, CORRELATION, AUC = 0.002, 0.02, 0.2, 0.10
+TERM = 0.05  # of the control's bias or variance
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """One part of a claim; a claim holds if all its parts do.
+
+    Attributes:
+        test: What is compared, in words.
+        row: The estimate, a row of the table of estimates.
+        threshold: It must lie beyond this, on the side that `direction` says; for "differs", beyond it on either side
+            of 0.
+        direction: "greater", "less" or "differs".
+        unit: "nats", "accuracy", "share", "rank correlation" or "AUC".
+        fisher: Judged on Fisher's z of the estimate, a correlation.
+        draws: Bootstrap draws of the estimate, whose percentiles are then the interval; None for a t interval.
+    """
+
+    test: str
+    row: Estimate
+    threshold: float
+    direction: str
+    unit: str
+    fisher: bool = False
+    draws: np.ndarray | None = None
+
+    @property
+    def n(self) -> int:
+        """What the estimate is over: teachers (or other sources of soft labels), else replicas, else samples."""
+        row = self.row
+        return row.n_teachers if row.n_teachers is not None else row.n_replicas or row.n_samples
+
+    @property
+    def p_value(self) -> float:
+        """The p value of the decision, whichever way it goes."""
+        effect, stderr, smallest, _ = self._judged(self.row.stderr)
+        return decision_p_value(
+            effect, stderr, self.row.df, direction=self.direction, smallest_effect=smallest, draws=self._draws
+        )
+
+    def verdict(self, stderr: float, level: float) -> tuple[Verdict, Callable[[float], float]]:
+        """The verdict at a level with a standard error, and the way from the verdict's scale to that of the unit."""
+        effect, error, smallest, offset = self._judged(stderr)
+        verdict = judge(
+            effect, error, self.row.df, self.n, direction=self.direction, smallest_effect=smallest, alpha=level,
+            draws=self._draws,
+        )  # fmt: skip
+        scale = math.tanh if self.fisher else float
+        return verdict, lambda value: scale(value + offset)
+
+    def _judged(self, stderr: float) -> tuple[float, float, float, float]:
+        """Effect, error and smallest effect for `judge`, whose thresholds lie on the claimed side of 0; the offset."""
+        effect, threshold = self.row.estimate, self.threshold
+        if self.fisher:
+            stderr /= 1 - effect**2
+            effect, threshold = math.atanh(effect), math.atanh(threshold)
+        if self.direction == "differs":
+            return effect, stderr, threshold, 0.0
+        return effect - threshold, stderr, 0.0, threshold
+
+    @property
+    def _draws(self) -> np.ndarray | None:
+        return None if self.draws is None else self.draws - self.threshold
+
+
+Roles = Mapping[str, Any]
+Measure = Callable[[Run, Roles], list[Measurement]]
+"""From the run and the arms of a claim's roles, by the claim's entry in the study, to its parts; empty without data."""
