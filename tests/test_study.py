@@ -202,6 +202,50 @@ def test_every_shipped_study_is_valid(path):
         assert name in {load_study(other).name for other in path.parent.glob("*.yaml") if other.name != "base.yaml"}
 
 
+# What runs of the shipped studies carry in their manifests: a study whose hash changes cannot resume its own runs.
+HASHES = {
+    "biased_soft_labels/additive_noise.yaml": "44cf0b4a1cb821d5",
+    "biased_soft_labels/bad_teacher_cifar10.yaml": "db2f0ce46cfa4ff3",
+    "biased_soft_labels/bad_teacher_digits.yaml": "acfd783fe5b0c635",
+    "biased_soft_labels/bad_teacher_fashion_mnist.yaml": "59afc6832e2ef8eb",
+    "biased_soft_labels/full/additive_noise.yaml": "5e0debfad4c74482",
+    "biased_soft_labels/full/bad_teacher_cifar10.yaml": "7e2e2056e2392bf5",
+    "biased_soft_labels/full/bad_teacher_cifar100.yaml": "8e21b643f3b78c98",
+    "biased_soft_labels/full/incomplete_supervision.yaml": "e8dfc698801e5838",
+    "biased_soft_labels/full/partial_labels.yaml": "f7f55974dc3a8341",
+    "biased_soft_labels/full/people.yaml": "2b9bb31dbeb976b2",
+    "biased_soft_labels/full/people_cifar10h.yaml": "bf6b814ccb847d5d",
+    "biased_soft_labels/full/which_indicator.yaml": "0c9df6493f0077f3",
+    "biased_soft_labels/incomplete_supervision.yaml": "6cea12f4ebd40dc0",
+    "biased_soft_labels/not_necessary.yaml": "6a9981bd1c71139f",
+    "biased_soft_labels/partial_labels.yaml": "e35ba11d5dc55ece",
+    "biased_soft_labels/people.yaml": "2f9b927cf8e86746",
+    "biased_soft_labels/people_cifar10h.yaml": "a63bec9b4fe3a422",
+    "biased_soft_labels/which_indicator.yaml": "a322ff0947f1dfe6",
+    "biased_soft_labels/which_indicator_cifar10.yaml": "57c0f3712cffc1c1",
+    "digits.yaml": "92d7d1c082791bae",
+    "gpu/cifar10_resnet20.yaml": "add792bdcab8ab24",
+    "wsl/decomposition.yaml": "5fc0a1f2f7a2325b",
+    "wsl/filtering.yaml": "b4cce75ff23c246b",
+    "wsl/full/decomposition.yaml": "c6eb8cd76bc8ea8f",
+    "wsl/full/filtering.yaml": "b91890feff2896db",
+    "wsl/full/regularization_samples.yaml": "d9cc352ef10ff15b",
+    "wsl/full/wsl.yaml": "ce6ab3d72a6699fb",
+    "wsl/full/wsl_cifar100.yaml": "7f13780c73681163",
+    "wsl/full/wsl_resnet110.yaml": "d9f548d7a97fb7e5",
+    "wsl/full/wsl_tiny_imagenet_32.yaml": "36ca24516a64c5aa",
+    "wsl/regularization_samples.yaml": "13f660f1a1095a5e",
+    "wsl/wsl.yaml": "81ad20994cb62df9",
+    "wsl/wsl_ablations.yaml": "5f131f9a7c2abf3e",
+    "wsl/wsl_fashion_mnist.yaml": "1185021f7c1162cc",
+}
+
+
+def test_shipped_studies_keep_the_identity_that_their_runs_carry():
+    paths = [path for path in STUDIES if path.name != "base.yaml"]
+    assert {path.relative_to(DIGITS.parent).as_posix(): load_study(path).hash for path in paths} == HASHES
+
+
 def test_a_study_extends_another(tmp_path, tiny_study):
     (tmp_path / "base").mkdir()
     (tmp_path / "base/first.yaml").write_text(yaml.safe_dump(tiny_study))
