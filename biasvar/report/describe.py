@@ -13,6 +13,7 @@ import biasvar
 from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.records import Run
 from biasvar.report import style
+from biasvar.report.arms.description import arm_label, loss_in_words
 from biasvar.report.figure import draw_note, replica_count, signed
 
 VERDICTS = ("holds", "does not hold", "undecided")
@@ -108,7 +109,7 @@ def warnings(run: Run) -> list[str]:
         for reason, replicas in reasons.items():
             which = "" if len(replicas) == total else f" ({', '.join(replicas)})"
             found.append(
-                f"Arm {arm} ({style.arm_label(run, arm)}): {len(replicas)} of {total} replicas {reason}{which}; "
+                f"Arm {arm} ({arm_label(run, arm)}): {len(replicas)} of {total} replicas {reason}{which}; "
                 "claims that rest on it are undecided."
             )
     return found
@@ -124,7 +125,7 @@ def _lost(run: Run) -> list[str]:
     if lost == complete:
         return ["No arm has predictions: there is no bias and variance to show, and claims about it are undecided."]
     return [
-        f"Arm {arm} ({style.arm_label(run, arm)}) has no predictions: it is missing from the figures of bias and "
+        f"Arm {arm} ({arm_label(run, arm)}) has no predictions: it is missing from the figures of bias and "
         "variance, and claims about those that rest on it are undecided."
         for arm in lost
     ]
@@ -164,17 +165,12 @@ def arm_rows(run: Run) -> list[dict[str, str]]:
     found = []
     for arm in run.arms:
         entry = run.arm(arm)
-        extras = [f"{key} {_number(entry[key])}" for key in ("smoothing", "keep") if entry.get(key) is not None]
-        extras += ["weights shuffled"] if entry.get("shuffle") else []
-        extras += [f"weights from {entry['weights_from']}"] if entry.get("weights_from") else []
-        extras += [f"α scaled by {entry['alpha_from']}"] if entry.get("alpha_from") else []
-        loss = str(entry.get("loss") or entry.get("family") or "not said").replace("_", " ")
         found.append(
             {
                 "arm": arm,
-                "label": style.arm_label(run, arm),
+                "label": arm_label(run, arm),
                 "role": str(entry.get("role") or "main"),
-                "loss": ", ".join([loss, *extras]),
+                "loss": loss_in_words(entry),
                 "teacher": str(entry.get("teacher") or "–"),
                 "regime": str(entry.get("regime") or "none"),
                 "temperature": _number(entry.get("temperature")),

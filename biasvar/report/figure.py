@@ -37,49 +37,6 @@ class Figure:
     caption: Callable[[pd.DataFrame, list[Run]], str]
 
 
-ROLES = ("main", "control", "regime")
-"""The roles of arms that most figures show; a teacher sweep has a figure of its own."""
-MOST_LISTED = 60
-
-
-def arms_with_role(run: Run, roles: Iterable[str] = ROLES) -> list[str]:
-    """The arms of a run that play one of the roles, in its order; an arm that says no role is a main one."""
-    return [arm for arm in run.arms if (run.arm(arm).get("role") or "main") in tuple(roles)]
-
-
-def listed_arms(run: Run) -> list[str]:
-    """The arms that a figure with a row for each arm lists; those of a grid too, where it has little else to list."""
-    listed, all_of = arms_with_role(run), arms_with_role(run, (*ROLES, "grid"))
-    return all_of if len(listed) < 2 and len(all_of) <= MOST_LISTED else listed
-
-
-def failed_replicas(run: Run, arm: str) -> list[int]:
-    """The replicas of an arm that are at chance or not finite."""
-    return [int(item["replica"]) for item in run.arm(arm).get("failed_replicas") or []]
-
-
-def reference_arms(run: Run) -> dict[str, str]:
-    """The arms that others are compared with: "cross-entropy" and "KD", each where the run has one.
-
-    KD is the first main distillation arm from the reference teacher at the study's reference temperature, with all its
-    soft labels as they are. In a run without a study it is the first distillation arm.
-    """
-    found: dict[str, str] = {}
-    temperature = (run.study or {}).get("reference_temperature")
-    for arm in arms_with_role(run, ("main",)):
-        entry = run.arm(arm)
-        if entry.get("loss") == "cross_entropy":
-            found.setdefault("cross-entropy", arm)
-        elif (
-            entry.get("loss") == "distillation"
-            and entry.get("teacher") == run.manifest.get("reference_teacher")
-            and (temperature is None or entry.get("temperature") == temperature)
-            and not (entry.get("weights_from") or entry.get("alpha_from"))
-        ):
-            found.setdefault("KD", arm)
-    return found
-
-
 def draw_note(run: Run) -> str:
     """What differs between the replicas of a run, to follow "16 replicas"; empty if the run does not say.
 

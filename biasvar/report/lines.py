@@ -9,7 +9,8 @@ import pandas as pd
 
 from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.report import style
-from biasvar.report.figure import failed_replicas
+from biasvar.report.arms.description import arm_label
+from biasvar.report.arms.roles import failed_replicas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +30,7 @@ def over_replicas(run: Run, metrics: pd.DataFrame, column: str) -> pd.DataFrame:
         about = {
             "run": run.name,
             "arm": arm,
-            "label": style.arm_label(run, str(arm)),
+            "label": arm_label(run, str(arm)),
             "regime": run.arm(str(arm)).get("regime") or "none",
             "failed": len(failed_replicas(run, str(arm))),
         }

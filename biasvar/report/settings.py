@@ -9,9 +9,10 @@ import pandas as pd
 
 from biasvar.records import Run
 from biasvar.report import style
-from biasvar.report.changes import each
-from biasvar.report.families import Series
-from biasvar.report.figure import failed_replicas
+from biasvar.report.arms.description import arm_label
+from biasvar.report.arms.roles import failed_replicas
+from biasvar.report.arms.series import Series
+from biasvar.report.statistics.changes import each
 from biasvar.report.statistics.estimates import INTERVAL, columns, final_level
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def about(run: Run, one: Series, arm: str, value: float) -> dict[str, Any]:
     held = "alpha" if one.setting == "temperature" else "temperature"
     said = {name: entry.get(name) for name in ("loss", "teacher")} | {"regime": entry.get("regime") or "none"}
     return {
-        "run": run.name, "series": one.name, "arm": arm, "label": style.arm_label(run, arm), **said,
+        "run": run.name, "series": one.name, "arm": arm, "label": arm_label(run, arm), **said,
         "setting": one.setting, "value": value, "held": held, "held_value": entry.get(held),
         "failed": len(failed_replicas(run, arm)), "reference": one.reference,
     }  # fmt: skip

@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any
 import matplotlib as mpl
 from matplotlib.figure import Figure as Drawing
 
-from biasvar.report.figure import reference_arms
+from biasvar.report.arms.roles import reference_arms
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -172,11 +172,6 @@ def regime_marker(regime: str) -> str:
 def regime_label(regime: str) -> str:
     """A teacher regime as a legend says it."""
     return {"none": "no teacher", "per replica": "own teacher per replica"}.get(regime, f"teacher {regime}")
-
-
-def arm_label(run: Run, arm: str) -> str:
-    """The label of an arm, its name if it has none."""
-    return str(run.arm(arm).get("label") or arm)
 
 
 def panel_title(label: str, run: str = "", *, width: int = 17) -> str:

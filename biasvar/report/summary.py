@@ -10,14 +10,7 @@ import pandas as pd
 
 import biasvar
 from biasvar.records import Run
-from biasvar.report.statistics.estimates import (
-    METRICS,
-    TERMS,
-    Estimate,
-    decomposition_term,
-    final_level,
-    final_metrics,
-)
+from biasvar.report.statistics.estimates import METRICS, TERMS, Estimate, decomposition_term, final_level, final_metrics
 
 PROVENANCE = (
     *("study_hash", "commit", "seed", "replicas", "draw", "data", "reference_teacher", "device", "threads", "versions"),

@@ -14,8 +14,10 @@ from scipy import stats
 
 from biasvar.records import Run, open_run
 from biasvar.report import published, style
-from biasvar.report.contrasts import CONTROLS, FILTERING, SMOOTHED, WEIGHTING, contrasts
-from biasvar.report.families import ablated_controls, core_arms, same_but, series
+from biasvar.report.arms.contrasts import CONTROLS, FILTERING, SMOOTHED, WEIGHTING, contrasts
+from biasvar.report.arms.description import same_but
+from biasvar.report.arms.roles import core_arms
+from biasvar.report.arms.series import ablated_controls, series
 from biasvar.report.figures import load
 from biasvar.study import resolve_study
 from biasvar.training.execute import run_study

@@ -9,9 +9,11 @@ import pytest
 from scipy import stats
 
 from biasvar.records import Run
-from biasvar.report import cache, describe, rows, style
-from biasvar.report.figure import MOST_LISTED, conditions, listed_arms, reference_arms, signed
+from biasvar.report import describe, rows, style
+from biasvar.report.arms.roles import MOST_LISTED, listed_arms, reference_arms
+from biasvar.report.figure import conditions, signed
 from biasvar.report.figures import FIGURES, load
+from biasvar.report.statistics import stored
 
 
 def one(frame: pd.DataFrame, **keys: object) -> pd.Series:
@@ -91,9 +93,9 @@ def test_curves_are_the_metrics(study_run: Run) -> None:
 
 
 def test_two_epochs_are_no_curve(study_run: Run) -> None:
-    ends = cache.metrics(study_run).query("epoch in (1, 4)")
+    ends = stored.metrics(study_run).query("epoch in (1, 4)")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cache, "metrics", lambda run: ends)
+        patch.setattr(stored, "metrics", lambda run: ends)
         assert load("curves").collect([study_run]).empty
 
 
@@ -187,11 +189,11 @@ def test_an_arm_looks_the_same_everywhere(study_run: Run, imported_run: Run) -> 
 
 
 def test_the_cache_reads_once_and_says_none_for_nothing(study_run: Run, recorder_run: Run) -> None:
-    assert cache.terms(study_run, "kd") is cache.terms(study_run, "kd")
-    assert cache.decomposition(recorder_run, "kd") is None
-    assert cache.records(recorder_run, "kd", "test", "clean", None, ("label",)) is None
-    assert cache.records(recorder_run, "kd", "train", "augmented", (99,), ("label",)) is None
-    last = cache.records(recorder_run, "kd", "train", "augmented", None, ("label",))
+    assert stored.terms(study_run, "kd") is stored.terms(study_run, "kd")
+    assert stored.decomposition(recorder_run, "kd") is None
+    assert stored.records(recorder_run, "kd", "test", "clean", None, ("label",)) is None
+    assert stored.records(recorder_run, "kd", "train", "augmented", (99,), ("label",)) is None
+    last = stored.records(recorder_run, "kd", "train", "augmented", None, ("label",))
     assert last is not None
     assert set(last["epoch"]) == {3}
 

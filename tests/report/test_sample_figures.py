@@ -15,10 +15,10 @@ from scipy.stats import t as student_t
 from biasvar.data import load_dataset
 from biasvar.records import Run, RunWriter, import_predictions, open_run
 from biasvar.report import style
-from biasvar.report.changes import change, quadrants
 from biasvar.report.figures import changes, flags, gallery, gradients, indicators, load, teachers, weights
-from biasvar.report.flags import flag_auc
-from biasvar.report.sweep import association, sweep, sweep_arms
+from biasvar.report.statistics.changes import change, quadrants
+from biasvar.report.statistics.flag_meaning import flag_auc
+from biasvar.report.statistics.teacher_sweep import association, sweep, sweep_arms
 from biasvar.study import resolve_study
 from biasvar.training.execute import run_study
 from tests.conftest import TINY

@@ -16,11 +16,13 @@ from scipy.stats import t as student_t
 
 from biasvar.analysis.indicators.learnability import additive_noise_indicators
 from biasvar.records import Run, open_run
-from biasvar.report import prediction, sources, style, taught
-from biasvar.report.changes import change
+from biasvar.report import style
+from biasvar.report.arms import label_sources
 from biasvar.report.claims import table as claims
 from biasvar.report.figure import Figure
 from biasvar.report.figures import accuracy, bad_teacher, conditions, noise, partial, people, predictors, rounds
+from biasvar.report.statistics import accuracy_prediction, label_indicators
+from biasvar.report.statistics.changes import change
 from biasvar.report.statistics.estimates import final_accuracy
 from biasvar.study import resolve_study
 from biasvar.training.execute import run_study
@@ -133,12 +135,16 @@ def test_an_unfinished_run_draws_what_it_has_or_nothing(figure: Figure, run: Run
 
 
 def test_the_arms_that_are_compared(run: Run) -> None:
-    truth, arms = prediction.compared_arms(run)
+    truth, arms = accuracy_prediction.compared_arms(run)
     assert truth == "truth"
     left_out = {"truth", "few", "again", "third", "few_partial", "bad_sets", "n_10", "p_0_2_sets", "ce"}
     assert not left_out & set(arms)
     assert {"smooth", "good", "of_bad", "bad_first", "chance", "p_4_5", "n_10_projected"} <= set(arms)
-    assert [sources.kind(run, arm) for arm in ("good", "of_bad", "chance")] == ["teacher", "bad teacher", "random"]
+    assert [label_sources.kind(run, arm) for arm in ("good", "of_bad", "chance")] == [
+        "teacher",
+        "bad teacher",
+        "random",
+    ]
 
 
 def test_ranking_is_spearmans_and_its_lead_is_that_over_accuracy(run: Run) -> None:
@@ -161,13 +167,15 @@ def test_ranking_is_spearmans_and_its_lead_is_that_over_accuracy(run: Run) -> No
 def _made_candidates(n: int, seed: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     accuracy = rng.random(n)
-    frame = pd.DataFrame({"arm": [f"a{i:02}" for i in range(n)], **{name: rng.random(n) for name in prediction.NAMES}})
+    frame = pd.DataFrame(
+        {"arm": [f"a{i:02}" for i in range(n)], **{name: rng.random(n) for name in accuracy_prediction.NAMES}}
+    )
     frame["origin"] = frame["arm"]
     return frame.assign(sum=-accuracy + 0.01 * rng.random(n), accuracy=accuracy, ece=0.5)
 
 
 def test_bootstrap_finds_the_candidate_that_predicts_and_covers_none_that_does_not() -> None:
-    table = prediction.ranking(_made_candidates(40, 0), resamples=300).set_index("candidate")
+    table = accuracy_prediction.ranking(_made_candidates(40, 0), resamples=300).set_index("candidate")
     assert table.index[0] == "sum"
     assert table.loc["sum", "rho"] < -0.99
     assert table.loc["sum", "versus_low"] > 0
@@ -175,7 +183,7 @@ def test_bootstrap_finds_the_candidate_that_predicts_and_covers_none_that_does_n
     assert "ece" not in table.index  # it does not vary
     covered = [
         row["low"] <= 0 for seed in range(20)
-        for name, row in prediction.ranking(_made_candidates(30, seed), resamples=200)
+        for name, row in accuracy_prediction.ranking(_made_candidates(30, seed), resamples=200)
         .set_index("candidate").iterrows() if name == "entropy"
     ]  # fmt: skip
     assert np.mean(covered) > 0.7
@@ -184,7 +192,7 @@ def test_bootstrap_finds_the_candidate_that_predicts_and_covers_none_that_does_n
 def test_draws_of_the_bootstrap_are_spearmans_of_redrawn_soft_labels() -> None:
     """Those of one origin go together."""
     frame = _made_candidates(12, 3).assign(origin=[*"aabcdefghhhh"])
-    found = prediction.correlations(frame, resamples=50, seed=4)
+    found = accuracy_prediction.correlations(frame, resamples=50, seed=4)
     members = [[0, 1], [2], [3], [4], [5], [6], [7], [8, 9, 10, 11]]
     drawn = np.random.default_rng(4).integers(8, size=(50, 8))
     rows = [[row for i in one for row in members[i]] for one in drawn]
@@ -198,12 +206,12 @@ def test_draws_of_the_bootstrap_are_spearmans_of_redrawn_soft_labels() -> None:
     assert draws == pytest.approx(sizes[0] - sizes[1])
     assert value == pytest.approx(abs(found.rho[found.names.index("sum")]) - abs(found.size("teacher_accuracy")[0]))
     shuffled = frame.sample(frac=1.0, random_state=1).assign(entropy=0.5)  # a candidate less, in another order
-    again = prediction.correlations(shuffled, seed=4, resamples=50)
+    again = accuracy_prediction.correlations(shuffled, seed=4, resamples=50)
     assert again.lead("sum")[1] == pytest.approx(draws)
 
 
 def test_the_claim_and_the_figure_say_the_same_of_the_indicators(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    truth, arms = prediction.compared_arms(run)
+    truth, arms = accuracy_prediction.compared_arms(run)
     roles = {"truth": truth, "arms": arms[::-1]}
     monkeypatch.setitem(run.manifest, "claims", {"L2": [roles]})
     monkeypatch.setattr(claims, "holm_levels", lambda p_values: [0.05] * len(p_values))
@@ -221,19 +229,19 @@ def test_two_data_sets_are_ranked_apart(run: Run) -> None:
     frame = predictors.ranking_table(predictors.collect([run, other]))
     one, two = (frame[frame["run"] == name].drop(columns="run").reset_index(drop=True) for name in ("soft", "again"))
     pd.testing.assert_frame_equal(one, two)
-    assert one["n_soft_labels"].iloc[0] == len(prediction.compared_arms(run)[1])
+    assert one["n_soft_labels"].iloc[0] == len(accuracy_prediction.compared_arms(run)[1])
 
 
 def test_labelled_rows_without_a_class_leave_ambiguity_open(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """... but not unreliability, which is a share of all rows."""
-    values, labels = taught._rows(run, "votes")
+    values, labels = label_indicators._rows(run, "votes")
     kept = ~np.isin(labels, [2, 7])
-    monkeypatch.setattr(taught, "_rows", lambda *_: (values[kept], labels[kept]))
-    taught.table.cache_clear()
+    monkeypatch.setattr(label_indicators, "_rows", lambda *_: (values[kept], labels[kept]))
+    label_indicators.table.cache_clear()
     try:
-        table, best = taught.table(run, "votes"), taught.best(run, "votes")
+        table, best = label_indicators.table(run, "votes"), label_indicators.best(run, "votes")
     finally:
-        taught.table.cache_clear()
+        label_indicators.table.cache_clear()
     support = table[table["k"].isna()].iloc[0]
     missed = (values[kept][np.arange(kept.sum()), labels[kept]] == 0).mean()
     assert support["delta"] == pytest.approx(missed)
@@ -245,7 +253,7 @@ def test_labelled_rows_without_a_class_leave_ambiguity_open(run: Run, monkeypatc
     assert math.isnan(best["sum"])
     assert best["reason"] == table["reason"].iloc[0]
     monkeypatch.undo()
-    whole = taught.table(run, "votes")
+    whole = label_indicators.table(run, "votes")
     assert set(whole["reason"]) == {""}
     assert whole["gamma"].notna().all()
 
@@ -332,7 +340,7 @@ def test_bad_teacher_holds_every_epoch_and_the_changes_against_true_labels(run: 
             assert part["estimate"].tolist() == pytest.approx(kept[column].tolist())
             assert (part["low"] <= part["estimate"]).all()
             assert (part["estimate"] <= part["high"]).all()
-    labelled = taught.table(run, "bad").set_index("k").loc[3]  # of what the finished teacher gave
+    labelled = label_indicators.table(run, "bad").set_index("k").loc[3]  # of what the finished teacher gave
     last = drawn[drawn["rows"] == "train"].groupby("quantity").last()
     for quantity in ("delta", "gamma"):
         assert last.loc[quantity, "estimate"] == pytest.approx(labelled[quantity], abs=1e-9)
@@ -343,7 +351,7 @@ def test_bad_teacher_holds_every_epoch_and_the_changes_against_true_labels(run: 
     half = student_t.ppf(0.975, REPLICAS - 1) * moved.totals.bias.stderr_replicas
     assert ends.loc["bias", "high"] == pytest.approx(moved.totals.bias.value + half)
     sets = frame[(frame["arm"] == "bad_sets") & (frame["part"] == bad_teacher.STUDENT)].iloc[0]
-    table = taught.table(run, "bad")
+    table = label_indicators.table(run, "bad")
     assert sets["sum"] == table.loc[table["k"] == 3, "sum"].iloc[0]
     assert {"truth", "good", "bad_first", "chance"} <= set(frame["arm"].dropna())
     assert "few" not in set(frame["arm"].dropna())

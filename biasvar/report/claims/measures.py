@@ -17,10 +17,10 @@ from scipy.special import stdtr
 from biasvar.analysis.statistics.intervals import Interval, interval_from
 from biasvar.analysis.statistics.jackknife import jackknife_stderr
 from biasvar.records import Run
-from biasvar.report import cache
-from biasvar.report.changes import CLEAR, change
+from biasvar.report.arms.description import arm_label
 from biasvar.report.claims.measurement import ACCURACY, AUC, CORRELATION, SHARE, TERM, Measure, Measurement, Roles
-from biasvar.report.flags import flag_auc
+from biasvar.report.statistics import stored
+from biasvar.report.statistics.changes import CLEAR, change
 from biasvar.report.statistics.estimates import (
     accuracy_combination,
     decomposition_term,
@@ -28,8 +28,8 @@ from biasvar.report.statistics.estimates import (
     over_replicas,
     term_change,
 )
-from biasvar.report.style import arm_label
-from biasvar.report.sweep import association, sweep
+from biasvar.report.statistics.flag_meaning import flag_auc
+from biasvar.report.statistics.teacher_sweep import association, sweep
 
 
 def versus(run: Run, a: str, b: str) -> str:
@@ -87,7 +87,7 @@ def sample_trade_offs(run: Run, roles: Roles) -> list[Measurement]:
 
 def _shares(run: Run, arm: str) -> Any:
     """Share of regularization samples in the training view: a frame of epochs by replicas."""
-    frame = cache.metrics(run).query("arm == @arm and split == 'train' and view == 'augmented'")
+    frame = stored.metrics(run).query("arm == @arm and split == 'train' and view == 'augmented'")
     return frame.dropna(subset="share_opposing").pivot(index="epoch", columns="replica", values="share_opposing")
 
 

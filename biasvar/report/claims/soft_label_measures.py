@@ -9,11 +9,11 @@ import numpy as np
 from biasvar.analysis.statistics.comparison import rank_correlation
 from biasvar.analysis.statistics.intervals import Interval, interval_from
 from biasvar.records import Run
-from biasvar.report import prediction, taught
+from biasvar.report.arms.description import arm_label
 from biasvar.report.claims.measurement import ACCURACY, CORRELATION, Measurement, Roles
 from biasvar.report.claims.measures import falling, versus
+from biasvar.report.statistics import accuracy_prediction, label_indicators
 from biasvar.report.statistics.estimates import final_accuracy, measured, over_replicas
-from biasvar.report.style import arm_label
 
 NEAR = 0.03  # of accuracy on true labels
 BAD = 0.30  # accuracy of a bad teacher
@@ -59,8 +59,8 @@ def indicators_predict(run: Run, roles: Roles) -> list[Measurement]:
     Both with the bootstrap draws over soft labels that the figure of the predictors shows.
     """
     arms = list(roles["arms"])
-    found = prediction.correlations(taught.prediction_table(run, arms, roles["truth"]))
-    if not {"sum", prediction.RIVAL} <= set(found.names) or found.n < prediction.LEAST:
+    found = accuracy_prediction.correlations(label_indicators.prediction_table(run, arms, roles["truth"]))
+    if not {"sum", accuracy_prediction.RIVAL} <= set(found.names) or found.n < accuracy_prediction.LEAST:
         return []
     rho, draws = float(found.rho[found.names.index("sum")]), found.draws[found.names.index("sum")]
     lead, leads = found.lead("sum")
@@ -80,7 +80,7 @@ def indicators_predict(run: Run, roles: Roles) -> list[Measurement]:
 def gap_closes(run: Run, roles: Roles) -> list[Measurement]:
     """The slope in log n of the gap to true labels, where Delta + gamma is surely below .9 (L3)."""
     arms, truths = list(roles["arms"]), list(roles["truths"])
-    table = taught.table(run, str(run.arm(arms[-1])["soft_label"]))
+    table = label_indicators.table(run, str(run.arm(arms[-1])["soft_label"]))
     upper = float(table["sum_high"].min())
     if not upper < 0.9:
         return []
@@ -103,7 +103,7 @@ def not_necessary(run: Run, roles: Roles) -> list[Measurement]:
     At every k; of students that fit candidate sets, at theirs.
     """
     student = roles["student"]
-    judged = taught.judged(run, student)
+    judged = label_indicators.judged(run, student)
     total, low, n = float(judged["sum"]), float(judged["sum_low"]), int(judged["n"])
     if math.isnan(total):
         return []
@@ -127,7 +127,7 @@ def falls_over_grid(run: Run, roles: Roles) -> list[Measurement]:
 
 def _support(run: Run, arm: str) -> dict[str, float]:
     """Realised indicators of the candidates, the entries above 0."""
-    table = taught.table(run, str(run.arm(arm)["soft_label"]))
+    table = label_indicators.table(run, str(run.arm(arm)["soft_label"]))
     above = table[table["k"].isna()].iloc[0]
     return {key: float(above[key]) for key in ("delta", "gamma")}
 
@@ -137,7 +137,7 @@ def gap_below_one(run: Run, roles: Roles) -> list[Measurement]:
     arms, truth = list(roles["arms"]), final_accuracy(run, roles["truth"])
     gaps: dict[bool, list[np.ndarray]] = {True: [], False: []}
     for arm in arms:
-        below = float(taught.judged(run, arm)["sum"]) < 0.9
+        below = float(label_indicators.judged(run, arm)["sum"]) < 0.9
         gaps[below].append((truth - final_accuracy(run, arm)).to_numpy())
     if not all(gaps.values()):
         return []

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from biasvar.report import settings, style
-from biasvar.report.changes import each
-from biasvar.report.families import core_arms, series
+from biasvar.report.arms.roles import core_arms
+from biasvar.report.arms.series import series
 from biasvar.report.figure import Figure, conditions_in, sizes
+from biasvar.report.statistics.changes import each
 from biasvar.report.statistics.estimates import INTERVAL, columns, final_level
 
 if TYPE_CHECKING:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from biasvar.report import rows, sources, style
-from biasvar.report.figure import Figure, conditions, listed_arms, reference_arms, sizes
+from biasvar.report import rows, style
+from biasvar.report.arms import label_sources
+from biasvar.report.arms.roles import listed_arms, reference_arms
+from biasvar.report.figure import Figure, conditions, sizes
 from biasvar.report.statistics.estimates import Estimate, final_difference, final_level, final_metrics, to_frame
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 def _of_run(run: Run) -> list[Estimate | None]:
     references = reference_arms(run)
-    if "cross-entropy" not in references and (truth := sources.truth_arm(run)) is not None:
+    if "cross-entropy" not in references and (truth := label_sources.truth_arm(run)) is not None:
         references["true labels"] = truth
     shown = [arm for arm in listed_arms(run) if final_metrics(run, arm) is not None]
     controls = {name: arm for name, arm in references.items() if arm in shown}

@@ -8,11 +8,14 @@ import numpy as np
 import pandas as pd
 
 from biasvar.analysis.statistics.comparison import mean_interval
-from biasvar.analysis.statistics.intervals import interval_from
 from biasvar.analysis.statistics.proportions import clopper_pearson
-from biasvar.report import cache, rows, sources, style, taught
-from biasvar.report.changes import change, each
+from biasvar.report import rows, style
+from biasvar.report.arms import label_sources
+from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure, conditions_in, signed, sizes
+from biasvar.report.statistics import label_indicators, stored
+from biasvar.report.statistics.changes import each
+from biasvar.report.statistics.estimates import TERMS, columns, interval_columns, term_change
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -43,8 +46,8 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 
 def _of_run(run: Run) -> list[dict[str, Any]]:
-    truth, arms = sources.truth_arm(run), [arm for arm in sources.finished(run) if _shown(run, arm)]
-    bad = [arm for arm in arms if sources.kind(run, arm) == "bad teacher"]
+    truth, arms = label_sources.truth_arm(run), [arm for arm in label_sources.finished(run) if _shown(run, arm)]
+    bad = [arm for arm in arms if label_sources.kind(run, arm) == "bad teacher"]
     followed = _followed(run)
     if truth is None or not bad or not followed:
         return []
@@ -52,22 +55,22 @@ def _of_run(run: Run) -> list[dict[str, Any]]:
     if not found:
         return []
     for arm in arms:
-        about = {"run": run.name, "arm": arm, "label": style.arm_label(run, arm), "kind": sources.kind(run, arm)}
-        about |= {"fit": _fit(run, arm), "teacher": str(sources.source(run, arm).get("teacher") or "")}
+        about = {"run": run.name, "arm": arm, "label": arm_label(run, arm), "kind": label_sources.kind(run, arm)}
+        about |= {"fit": _fit(run, arm), "teacher": str(label_sources.source(run, arm).get("teacher") or "")}
         found += [{**about, "part": TRAINING, **row} for row in _training(run, arm)]
         found += [{**about, "part": STUDENT, **row} for row in _ends(run, arm, truth)]
     return found
 
 
 def _shown(run: Run, arm: str) -> bool:
-    said = sources.source(run, arm)
-    return sources.kind(run, arm) in ("label", "teacher", "bad teacher", "random") and not said.get("labelled")
+    said = label_sources.source(run, arm)
+    return label_sources.kind(run, arm) in ("label", "teacher", "bad teacher", "random") and not said.get("labelled")
 
 
 def _fit(run: Run, arm: str) -> str:
-    if sources.measure(run, arm) == sources.CANDIDATES:
+    if label_sources.measure(run, arm) == label_sources.CANDIDATES:
         return "sets"
-    said = sources.source(run, arm)
+    said = label_sources.source(run, arm)
     if said.get("hard"):
         return "first class"
     return "whole" if said.get("temperature") in (None, 1) else "tempered"
@@ -109,7 +112,7 @@ def _teacher(run: Run, name: str, frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _training(run: Run, arm: str) -> list[dict[str, Any]]:
-    frame = cache.metrics(run)
+    frame = stored.metrics(run)
     frame = frame[(frame["arm"] == arm) & (frame["split"] == "test") & (frame["view"] == "clean")]
     return [
         {"quantity": "accuracy", "epoch": epoch, "n": int(part["n"].iloc[0]), **_interval(part["accuracy"])}
@@ -118,24 +121,21 @@ def _training(run: Run, arm: str) -> list[dict[str, Any]]:
 
 
 def _interval(values: Any) -> dict[str, Any]:
-    return sources.numbers(mean_interval(np.asarray(values)))
+    return interval_columns(mean_interval(np.asarray(values)))
 
 
 def _ends(run: Run, arm: str, truth: str) -> list[dict[str, Any]]:
     name, k = str(run.arm(arm)["soft_label"]), run.arm(arm).get("k")
-    best: dict[Any, Any] = taught.best(run, name)
+    best: dict[Any, Any] = label_indicators.best(run, name)
     if _fit(run, arm) == "sets" and k:
-        best = taught.table(run, name).query("k == @k").iloc[0].to_dict()
-    about = {"n": sources.test_rows(run), "k": best["k"]}
+        best = label_indicators.table(run, name).query("k == @k").iloc[0].to_dict()
+    about = {"k": best["k"]}
     about |= {key: float(best[key]) for key in ("sum", "sum_low", "sum_high")}
-    found = [{"quantity": "accuracy", **about, **sources.level(run, arm)}]
-    moved = change(run, arm, truth) if arm != truth else None
-    if moved is not None and moved.change.group_counts is not None:
-        groups = len(moved.change.group_counts)
-        for quantity in ("bias", "variance"):
-            total = getattr(moved.totals, quantity)
-            interval = interval_from(total.value, total.stderr_replicas, groups - 1, total.n_replicas)
-            found.append({"quantity": quantity, **about, **sources.numbers(interval), "n": total.n_samples})
+    found = [{**about, **label_sources.accuracy(run, arm)}]
+    for term in TERMS:
+        row = term_change(run, arm, truth, term) if arm != truth else None
+        if row is not None:
+            found.append({"quantity": term, **about, **columns(row), "n": row.n_samples})
     return found
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from biasvar.report import rows, style
-from biasvar.report.figure import Figure, conditions, listed_arms, sizes
+from biasvar.report.arms.roles import listed_arms
+from biasvar.report.figure import Figure, conditions, sizes
 from biasvar.report.statistics.estimates import TERMS, decomposition_term, to_frame
 
 if TYPE_CHECKING:

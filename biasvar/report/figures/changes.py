@@ -8,7 +8,10 @@ import numpy as np
 import pandas as pd
 
 from biasvar.report import style
-from biasvar.report.changes import (
+from biasvar.report.arms.description import arm_label
+from biasvar.report.arms.roles import arms_with_role, failed_arms, reference_arm, taken_over
+from biasvar.report.figure import Figure, conditions
+from biasvar.report.statistics.changes import (
     CLEAR,
     QUADRANTS,
     SampleChange,
@@ -16,13 +19,9 @@ from biasvar.report.changes import (
     clear_bias,
     clear_variance,
     each,
-    failed_arms,
     quadrants,
-    reference_arm,
     unstyled,
 )
-from biasvar.report.families import taken_over
-from biasvar.report.figure import Figure, arms_with_role, conditions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,9 +66,7 @@ def _of_run(run: Run, most: int, taken: set[str]) -> list[pd.DataFrame]:
                 continue
             part = pd.concat([_summary(found), _shares(found), _samples(found)], ignore_index=True)
             parts.append(
-                part.assign(
-                    run=run.name, arm=arm, label=style.arm_label(run, arm), control=control, rows=name, df=_df(found)
-                )
+                part.assign(run=run.name, arm=arm, label=arm_label(run, arm), control=control, rows=name, df=_df(found))
             )
     return parts
 
@@ -185,7 +182,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     sizes = "; ".join(
         f"{name}: {_span(part['n_samples'])} rows" for name, part in frame[frame["kind"] == "mean"].groupby("rows")
     )
-    said = [style.arm_label(run, arm) for run in runs for arm in arms_with_role(run) if arm in failed_arms(run)]
+    said = [arm_label(run, arm) for run in runs for arm in arms_with_role(run) if arm in failed_arms(run)]
     out = f" Left out, since replicas are at chance or not finite: {'; '.join(said)}." if said else ""
     reserved = sum(int((run.samples["pool"] == "reserved").sum()) for run in runs)
     kept = (

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from biasvar.report import rows, sources, style, taught
-from biasvar.report.changes import each
-from biasvar.report.figure import Figure, conditions_in, failed_replicas, listed_arms, signed, sizes
+from biasvar.report import rows, style
+from biasvar.report.arms import label_sources
+from biasvar.report.arms.description import arm_label
+from biasvar.report.arms.roles import failed_replicas, listed_arms
+from biasvar.report.figure import Figure, conditions_in, signed, sizes
+from biasvar.report.statistics import label_indicators
+from biasvar.report.statistics.changes import each
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +28,7 @@ COLUMNS = [
 SUM, MARGIN, ACCURACY = "sum", "margin", "accuracy"
 PANELS = {SUM: "Δ + γ", MARGIN: "margin of the mean label", ACCURACY: "test accuracy (%)"}
 LIMITS = {SUM: 1.0, MARGIN: 0.0}
-FILLED = {sources.AVERAGE: True, sources.SQUARED: True, sources.CANDIDATES: False}
+FILLED = {label_sources.AVERAGE: True, label_sources.SQUARED: True, label_sources.CANDIDATES: False}
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -34,19 +38,19 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 def _of_run(run: Run) -> list[dict[str, Any]]:
     shown = listed_arms(run)
-    arms = [arm for arm in sources.finished(run) if arm in shown]
+    arms = [arm for arm in label_sources.finished(run) if arm in shown]
     # Nothing can be said within a class that has no row with a soft label.
-    arms = [arm for arm in arms if not np.isnan(taught.judged(run, arm)["sum"])]
+    arms = [arm for arm in arms if not np.isnan(label_indicators.judged(run, arm)["sum"])]
     if len(arms) < 2:
         return []
-    truth = sources.truth_arm(run)
+    truth = label_sources.truth_arm(run)
     found = []
     for arm in arms:
-        name, judged = str(run.arm(arm)["soft_label"]), taught.judged(run, arm)
-        student, rows_there = taught.expected(run, name), int(judged["n"])
+        name, judged = str(run.arm(arm)["soft_label"]), label_indicators.judged(run, arm)
+        student, rows_there = label_indicators.expected(run, name), int(judged["n"])
         about = {
-            "run": run.name, "arm": arm, "label": style.arm_label(run, arm), "kind": sources.kind(run, arm),
-            "fit": sources.measure(run, arm), "failed": len(failed_replicas(run, arm)), "truth": arm == truth,
+            "run": run.name, "arm": arm, "label": arm_label(run, arm), "kind": label_sources.kind(run, arm),
+            "fit": label_sources.measure(run, arm), "failed": len(failed_replicas(run, arm)), "truth": arm == truth,
             "replicas": int(run.arm(arm).get("replicas") or 0),
         }  # fmt: skip
         total = {"estimate": judged["sum"], "low": judged["sum_low"], "high": judged["sum_high"]}
@@ -56,7 +60,7 @@ def _of_run(run: Run) -> list[dict[str, Any]]:
         found += [
             {**about, "quantity": SUM, **total, **rule, "n": rows_there},
             {**about, "quantity": MARGIN, **margin, "n": rows_there},
-            {**about, "quantity": ACCURACY, **sources.level(run, arm), "n": sources.test_rows(run)},
+            {**about, "quantity": ACCURACY, **label_sources.accuracy(run, arm)},
         ]
     return found
 
@@ -84,7 +88,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
 def _dots(ax: Axes, part: pd.DataFrame, places: pd.Series, scale: float) -> None:
     for row in each(part):
         y = float(places[row.run, row.arm])
-        _, marker, color = sources.KINDS[row.kind]
+        _, marker, color = label_sources.KINDS[row.kind]
         ax.plot([scale * row.low, scale * row.high], [y, y], color=color, linewidth=1.6, solid_capstyle="butt")
         face = color if FILLED[row.fit] else "white"
         ax.plot(scale * row.estimate, y, marker, color=color, markerfacecolor=face, markersize=6, zorder=3)
@@ -98,7 +102,7 @@ def _handles(frame: pd.DataFrame) -> list[Any]:
     there = set(frame["kind"])
     found: list[Any] = [
         Line2D([], [], linestyle="none", marker=marker, color=color, markersize=6.5, label=label)
-        for kind, (label, marker, color) in sources.KINDS.items()
+        for kind, (label, marker, color) in label_sources.KINDS.items()
         if kind in there
     ]
     return found + ([rows.handle("o", "candidate sets", hollow=True)] if not frame["fit"].map(FILLED).all() else [])

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from biasvar.report import cache, lines, style
-from biasvar.report.figure import Figure, arms_with_role, conditions, sizes
+from biasvar.report import lines, style
+from biasvar.report.arms.roles import arms_with_role
+from biasvar.report.figure import Figure, conditions, sizes
+from biasvar.report.statistics import stored
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -32,7 +34,7 @@ def collect(runs: list[Run]) -> pd.DataFrame:
     """One row per run, arm, split, metric and evaluated epoch; nothing for runs without three epochs."""
     parts = []
     for run in runs:
-        metrics = cache.metrics(run)
+        metrics = stored.metrics(run)
         metrics = metrics[metrics["arm"].isin(arms_with_role(run, ("main",)))]
         for split, view, metric in PANELS:
             there = metrics[(metrics["split"] == split) & (metrics["view"] == view) & metrics[metric].notna()]

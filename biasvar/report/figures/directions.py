@@ -10,9 +10,19 @@ import pandas as pd
 
 from biasvar.analysis.statistics.intervals import interval_from
 from biasvar.report import rows, style
-from biasvar.report.changes import CLEAR, QUADRANTS, SampleChange, change, each, failed_arms, quadrants, reference_arm
-from biasvar.report.families import ablated_controls, core_arms, left_out, taken_note, taken_over
-from biasvar.report.figure import Figure, arms_with_role, conditions_in, runs_in, sizes
+from biasvar.report.arms.description import arm_label
+from biasvar.report.arms.roles import (
+    arms_with_role,
+    core_arms,
+    failed_arms,
+    left_out,
+    reference_arm,
+    taken_note,
+    taken_over,
+)
+from biasvar.report.arms.series import ablated_controls
+from biasvar.report.figure import Figure, conditions_in, runs_in, sizes
+from biasvar.report.statistics.changes import CLEAR, QUADRANTS, SampleChange, change, each, quadrants
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +73,7 @@ def _of_run(run: Run, taken: set[str]) -> list[dict[str, Any]]:
             changed = change(run, arm, control, split=split, membership=membership)
             if changed is None:
                 continue
-            about = {"run": run.name, "arm": arm, "label": style.arm_label(run, arm), "control": control}
+            about = {"run": run.name, "arm": arm, "label": arm_label(run, arm), "control": control}
             about |= {"regime": run.arm(arm).get("regime") or "none", "rows": rows_}
             found += [{**about, **row} for row in _shares(changed)]
     return found

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from biasvar.report import rows, style
-from biasvar.report.changes import each
-from biasvar.report.contrasts import contrasts
-from biasvar.report.families import taken_note, taken_over
-from biasvar.report.figure import Figure, conditions_in, failed_replicas, signed, sizes
+from biasvar.report.arms.contrasts import contrasts
+from biasvar.report.arms.description import arm_label
+from biasvar.report.arms.roles import failed_replicas, taken_note, taken_over
+from biasvar.report.figure import Figure, conditions_in, signed, sizes
+from biasvar.report.statistics.changes import each
 from biasvar.report.statistics.estimates import final_difference
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def difference(run: Run, treatment: str, control: str) -> dict[str, Any] | None:
     if row is None:
         return None
     failed = {*failed_replicas(run, treatment), *failed_replicas(run, control)}
-    both = {"control_label": style.arm_label(run, control), "failed": len(failed), "replicas": row.n_replicas}
+    both = {"control_label": arm_label(run, control), "failed": len(failed), "replicas": row.n_replicas}
     return {key: value for key, value in (asdict(row) | both).items() if key in COLUMNS}
 
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from biasvar.report import style
-from biasvar.report.changes import each, failed_arms, reference_arm, unstyled
-from biasvar.report.families import taken_over
-from biasvar.report.figure import Figure, arms_with_role, conditions
-from biasvar.report.flags import COLUMNS as FLAG_COLUMNS
-from biasvar.report.flags import flag_auc
+from biasvar.report.arms.description import arm_label
+from biasvar.report.arms.roles import arms_with_role, failed_arms, reference_arm, taken_over
+from biasvar.report.figure import Figure, conditions
+from biasvar.report.statistics.changes import each, unstyled
+from biasvar.report.statistics.flag_meaning import COLUMNS as FLAG_COLUMNS
+from biasvar.report.statistics.flag_meaning import flag_auc
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,9 +48,9 @@ def collect(runs: list[Run]) -> pd.DataFrame:
                 found.assign(
                     run=run.name,
                     arm=treatment,
-                    label=style.arm_label(run, treatment),
+                    label=arm_label(run, treatment),
                     control=control,
-                    control_label=style.arm_label(run, control),
+                    control_label=arm_label(run, control),
                     regime=run.arm(treatment).get("regime"),
                     split="test",
                 )

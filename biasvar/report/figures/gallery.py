@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from biasvar.report import cache, style
-from biasvar.report.changes import SampleChange, change, each, failed_arms, reference_arm, unstyled
-from biasvar.report.families import taken_over
+from biasvar.report import style
+from biasvar.report.arms.description import arm_label
+from biasvar.report.arms.roles import failed_arms, reference_arm, taken_over
 from biasvar.report.figure import Figure, conditions, signed
+from biasvar.report.statistics import stored
+from biasvar.report.statistics.changes import SampleChange, change, each, unstyled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -66,7 +68,7 @@ def _of_run(run: Run, arm: str, control: str, images: dict[tuple[str, int], np.n
     if found is None or run.num_classes > MOST_CLASSES:
         return []
     frame = found.frame.assign(flagged=_flagged(run, found))
-    terms = cache.terms(run, arm)
+    terms = stored.terms(run, arm)
     labels = dict(zip(terms.sample_ids, terms.labels, strict=True)) if terms is not None else {}
     distributions = _distributions(run, arm, control)
     pictures = _pictures(run)
@@ -83,9 +85,9 @@ def _of_run(run: Run, arm: str, control: str, images: dict[tuple[str, int], np.n
             about = {
                 "run": run.name,
                 "arm": arm,
-                "label": style.arm_label(run, arm),
+                "label": arm_label(run, arm),
                 "control": control,
-                "control_label": style.arm_label(run, control),
+                "control_label": arm_label(run, control),
                 "row": row,
                 "place": place,
                 "sample_id": number,
@@ -106,7 +108,7 @@ def _of_run(run: Run, arm: str, control: str, images: dict[tuple[str, int], np.n
 
 def _flagged(run: Run, found: SampleChange) -> np.ndarray:
     """The share of the treatment's replicas that flag each sample in the clean pass; NaN without a record of it."""
-    records = cache.records(
+    records = stored.records(
         run, found.treatment, found.split, "clean", (found.epoch,), ("replica", "sample_id", "opposing")
     )
     if records is None or records["opposing"].isna().any():

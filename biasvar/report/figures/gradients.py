@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from biasvar.report import cache, style
-from biasvar.report.changes import each, failed_arms, reference_arm, unstyled
-from biasvar.report.families import taken_over
+from biasvar.report import style
+from biasvar.report.arms.description import arm_label
+from biasvar.report.arms.roles import failed_arms, reference_arm, taken_over
 from biasvar.report.figure import Figure, conditions
+from biasvar.report.statistics import stored
+from biasvar.report.statistics.changes import each, unstyled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,13 +61,13 @@ def _of_arm(run: Run, arm: str) -> list[dict[str, Any]]:
     about = {
         "run": run.name,
         "arm": arm,
-        "label": style.arm_label(run, arm),
+        "label": arm_label(run, arm),
         "temperature": entry.get("record_temperature") or entry.get("temperature"),
         "teacher": entry.get("scored_against") or run.manifest.get("reference_teacher"),
     }
     rows: list[dict[str, Any]] = []
     for panel, epoch in enumerate(_epochs(run.record_epochs(arm, "train", "augmented"))):
-        frame = cache.records(run, arm, "train", "augmented", (epoch,), columns)
+        frame = stored.records(run, arm, "train", "augmented", (epoch,), columns)
         if frame is None or frame["variance_gradient"].isna().all():
             return []
         here = {**about, "epoch": epoch, "panel": panel}

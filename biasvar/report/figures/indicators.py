@@ -10,8 +10,8 @@ import pandas as pd
 
 from biasvar.analysis import effectiveness, tempered
 from biasvar.report import style
-from biasvar.report.changes import each, unstyled
 from biasvar.report.figure import Figure, conditions
+from biasvar.report.statistics.changes import each, unstyled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

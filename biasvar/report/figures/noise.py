@@ -8,9 +8,12 @@ import numpy as np
 import pandas as pd
 
 from biasvar.analysis.indicators.learnability import additive_noise_indicators, learnability_exponent
-from biasvar.report import sources, style, taught
-from biasvar.report.changes import each
+from biasvar.report import style
+from biasvar.report.arms import label_sources
+from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure, conditions_in, sizes
+from biasvar.report.statistics import label_indicators
+from biasvar.report.statistics.changes import each
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,24 +39,24 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 
 def _of_run(run: Run) -> list[dict[str, Any]]:
-    arms = [arm for arm in sources.finished(run) if sources.kind(run, arm) == "noise"]
-    raw = {str(run.arm(arm)["soft_label"]): arm for arm in arms if not sources.source(run, arm).get("project")}
-    scales = sorted({float(sources.source(run, arm)["scale"]) for arm in raw.values()} - {0.0})
+    arms = [arm for arm in label_sources.finished(run) if label_sources.kind(run, arm) == "noise"]
+    raw = {str(run.arm(arm)["soft_label"]): arm for arm in arms if not label_sources.source(run, arm).get("project")}
+    scales = sorted({float(label_sources.source(run, arm)["scale"]) for arm in raw.values()} - {0.0})
     if len(scales) < LEAST:
         return []
     found = _theory(run, scales)
     for name, arm in raw.items():
-        found += _measured(run, name, sources.source(run, arm))
+        found += _measured(run, name, label_sources.source(run, arm))
     for arm in arms:
-        said = sources.source(run, arm)
-        about: dict[str, Any] = {"run": run.name, "part": STUDENT, "arm": arm, "label": style.arm_label(run, arm)}
+        said = label_sources.source(run, arm)
+        about: dict[str, Any] = {"run": run.name, "part": STUDENT, "arm": arm, "label": arm_label(run, arm)}
         about |= {"quantity": "accuracy", "scale": float(said["scale"]), "drawn": _drawn(said)}
         fit = PROJECTED if said.get("project") else RAW
-        found.append({**about, "fit": fit, "n": sources.test_rows(run), **sources.level(run, arm)})
-    truth = sources.truth_arm(run)
+        found.append({**about, "fit": fit, **label_sources.accuracy(run, arm)})
+    truth = label_sources.truth_arm(run)
     if truth is not None:
-        about = {"run": run.name, "part": TRUTH, "arm": truth, "label": style.arm_label(run, truth)}
-        found.append({**about, "quantity": "accuracy", "n": sources.test_rows(run), **sources.level(run, truth)})
+        about = {"run": run.name, "part": TRUTH, "arm": truth, "label": arm_label(run, truth)}
+        found.append({**about, **label_sources.accuracy(run, truth)})
     return found
 
 
@@ -82,7 +85,7 @@ def _theory(run: Run, scales: list[float]) -> list[dict[str, Any]]:
 
 def _measured(run: Run, name: str, said: dict[str, Any]) -> list[dict[str, Any]]:
     """Indicators of the raw scores at the k that is best by formula, so that both are of the same sets."""
-    table, scale = taught.table(run, name), float(said["scale"])
+    table, scale = label_indicators.table(run, name), float(said["scale"])
     k = _best(run.num_classes, scale)[0] if scale else 1
     row = table[table["k"] == k].iloc[0]
     best = table.iloc[int(table["kappa"].argmax())]

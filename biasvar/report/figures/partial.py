@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from biasvar.analysis.statistics.comparison import paired_mean_difference, rank_correlation
-from biasvar.report import sources, style, taught
-from biasvar.report.changes import each
+from biasvar.analysis.statistics.comparison import rank_correlation
+from biasvar.report import style
+from biasvar.report.arms import label_sources
+from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure, conditions_in, signed, sizes
-from biasvar.report.statistics.estimates import final_accuracy
+from biasvar.report.statistics import label_indicators
+from biasvar.report.statistics.changes import each
+from biasvar.report.statistics.estimates import columns, final_difference
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,8 +28,8 @@ COLUMNS = [
     "n_replicas", "n", "n_rows",
 ]  # fmt: skip
 CELL, GAP, TRUTH = "grid", "gap", "true labels"
-FITS = {sources.AVERAGE: "average over candidates", sources.CANDIDATES: "any candidate (set loss)"}
-LOOKS = {sources.AVERAGE: ("#0072b2", "o"), sources.CANDIDATES: ("#d55e00", "s")}
+FITS = {label_sources.AVERAGE: "average over candidates", label_sources.CANDIDATES: "any candidate (set loss)"}
+LOOKS = {label_sources.AVERAGE: ("#0072b2", "o"), label_sources.CANDIDATES: ("#d55e00", "s")}
 REALISED = ("delta", "gamma", "sum")
 LEAST = 6  # cells
 
@@ -37,36 +40,36 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 
 def _of_run(run: Run) -> list[dict[str, Any]]:
-    arms = [arm for arm in sources.finished(run) if sources.kind(run, arm) == "partial"]
-    grid = [arm for arm in arms if not sources.source(run, arm).get("labelled")]
-    grid = [arm for arm in grid if sources.measure(run, arm) in FITS]
+    arms = [arm for arm in label_sources.finished(run) if label_sources.kind(run, arm) == "partial"]
+    grid = [arm for arm in arms if not label_sources.source(run, arm).get("labelled")]
+    grid = [arm for arm in grid if label_sources.measure(run, arm) in FITS]
     asked = {_asked(run, arm) for arm in grid}
     if len(asked) < LEAST or min(len({pair[i] for pair in asked}) for i in (0, 1)) < 2:
         return []
-    found = [_row(run, arm, CELL) | sources.level(run, arm) for arm in grid]
-    truth = sources.truth_arm(run)
+    found = [_row(run, arm, CELL) | label_sources.accuracy(run, arm) for arm in grid]
+    truth = label_sources.truth_arm(run)
     if truth is not None:
-        about = {"run": run.name, "part": TRUTH, "arm": truth, "label": style.arm_label(run, truth)}
-        found.append({**about, "n": sources.test_rows(run), **sources.level(run, truth)})
-    return found + _gaps(run, [arm for arm in arms if sources.source(run, arm).get("labelled")])
+        about = {"run": run.name, "part": TRUTH, "arm": truth, "label": arm_label(run, truth)}
+        found.append({**about, **label_sources.accuracy(run, truth)})
+    return found + _gaps(run, [arm for arm in arms if label_sources.source(run, arm).get("labelled")])
 
 
 def _asked(run: Run, arm: str) -> tuple[float, float]:
-    said = sources.source(run, arm)
+    said = label_sources.source(run, arm)
     return float(said["unreliability"]), float(said["ambiguity"])
 
 
 def _row(run: Run, arm: str, part: str) -> dict[str, Any]:
     """What is known of an arm's partial labels: asked for, and realised, by the entries above 0."""
     delta, gamma = _asked(run, arm)
-    about: dict[str, Any] = {"run": run.name, "part": part, "fit": sources.measure(run, arm), "arm": arm}
-    about |= {"label": style.arm_label(run, arm), "asked_delta": delta, "asked_gamma": gamma}
-    return {**about, **_realised(run, str(run.arm(arm)["soft_label"])), "n": sources.test_rows(run)}
+    about: dict[str, Any] = {"run": run.name, "part": part, "fit": label_sources.measure(run, arm), "arm": arm}
+    about |= {"label": arm_label(run, arm), "asked_delta": delta, "asked_gamma": gamma}
+    return {**about, **_realised(run, str(run.arm(arm)["soft_label"]))}
 
 
 def _realised(run: Run, name: str) -> dict[str, float]:
     """Indicators of the entries above 0, NaN where some class has no row, and of how many rows."""
-    table = taught.table(run, name)
+    table = label_indicators.table(run, name)
     row = table[table["k"].isna()].iloc[0]
     found = {f"{name}{end}": float(row[f"{name}{end}"]) for name in REALISED for end in ("", "_low", "_high")}
     return {**found, "n_rows": int(row["n"])}
@@ -75,18 +78,17 @@ def _realised(run: Run, name: str) -> dict[str, float]:
 def _gaps(run: Run, arms: list[str]) -> list[dict[str, Any]]:
     """Accuracy of true labels of as many rows less that of partial ones, paired by replica."""
     truths = {}
-    for arm in sources.finished(run):
-        said = sources.source(run, arm)
+    for arm in label_sources.finished(run):
+        said = label_sources.source(run, arm)
         if said["kind"] == "label" and said.get("labelled"):
             truths[int(said["labelled"])] = arm
     found = []
     for arm in arms:
-        labelled = int(sources.source(run, arm)["labelled"])
+        labelled = int(label_sources.source(run, arm)["labelled"])
         if labelled in truths:
-            mine, theirs = final_accuracy(run, arm), final_accuracy(run, truths[labelled])
-            both = mine.index.intersection(theirs.index)
-            gap = sources.numbers(paired_mean_difference(theirs[both], mine[both]))
-            found.append({**_row(run, arm, GAP), "labelled": labelled, **gap})
+            gap = final_difference(run, truths[labelled], arm, "accuracy")
+            if gap is not None:
+                found.append({**_row(run, arm, GAP), "labelled": labelled, **columns(gap), "n": gap.n_samples})
     return found
 
 
@@ -161,8 +163,8 @@ def _against_sum(ax: Axes, part: pd.DataFrame, fits: list[str]) -> None:
         bars = [100 * (one["estimate"] - one["low"]), 100 * (one["high"] - one["estimate"])]
         ax.errorbar(
             one["sum"], 100 * one["estimate"], yerr=bars, marker=marker, linestyle="none", color=color, markersize=4.5,
-            elinewidth=0.9, markerfacecolor=color if fit == sources.AVERAGE else "white",
-            label={sources.AVERAGE: "average", sources.CANDIDATES: "set loss"}[fit],
+            elinewidth=0.9, markerfacecolor=color if fit == label_sources.AVERAGE else "white",
+            label={label_sources.AVERAGE: "average", label_sources.CANDIDATES: "set loss"}[fit],
         )  # fmt: skip
     ax.axvline(1.0, color=style.BAD, linewidth=1.2)
     ax.set_ylim(0, 103)

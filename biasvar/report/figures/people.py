@@ -10,10 +10,13 @@ import pandas as pd
 
 from biasvar.analysis.statistics.comparison import rank_correlation
 from biasvar.analysis.statistics.intervals import interval_from
-from biasvar.report import cache, rows, sources, style
-from biasvar.report.changes import each
+from biasvar.report import rows, style
+from biasvar.report.arms import label_sources
+from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure, conditions_in, signed, sizes
-from biasvar.report.statistics.estimates import final_accuracy
+from biasvar.report.statistics import stored
+from biasvar.report.statistics.changes import each
+from biasvar.report.statistics.estimates import final_accuracy, interval_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,15 +43,15 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 
 def _of_run(run: Run) -> list[dict[str, Any]]:
-    arms = [arm for arm in sources.finished(run) if _shown(run, arm)]
+    arms = [arm for arm in label_sources.finished(run) if _shown(run, arm)]
     votes = _votes(run, arms)
     if votes is None or len(arms) < 2:
         return []
     entropies = human_entropy(run, votes)
     found = []
     for arm in arms:
-        about = {"run": run.name, "arm": arm, "label": style.arm_label(run, arm), "kind": sources.kind(run, arm)}
-        accuracy = {"quantity": "accuracy", "n": sources.test_rows(run), **sources.level(run, arm)}
+        about = {"run": run.name, "arm": arm, "label": arm_label(run, arm), "kind": label_sources.kind(run, arm)}
+        accuracy = {**label_sources.accuracy(run, arm)}
         found.append({**about, "part": STUDENT, **accuracy})
         found += [{**about, "part": BY_ENTROPY, **row} for row in _by_entropy(run, arm, entropies)]
         found += [{**about, "part": CORRELATION, **row} for row in _correlations(run, arm, entropies)]
@@ -56,15 +59,17 @@ def _of_run(run: Run) -> list[dict[str, Any]]:
 
 
 def _shown(run: Run, arm: str) -> bool:
-    said = sources.source(run, arm)
-    return said["kind"] in KINDS and not said.get("labelled") and sources.measure(run, arm) == sources.AVERAGE
+    said = label_sources.source(run, arm)
+    return (
+        said["kind"] in KINDS and not said.get("labelled") and label_sources.measure(run, arm) == label_sources.AVERAGE
+    )
 
 
 def _votes(run: Run, arms: list[str]) -> str | None:
     """The soft label that holds all votes as they are, the least smoothed where there are several."""
     found = []
     for arm in arms:
-        said = sources.source(run, arm)
+        said = label_sources.source(run, arm)
         if said["kind"] == "votes" and said.get("votes") in (None, "all"):
             found.append((float(said.get("concentration") or 0.0), str(run.arm(arm)["soft_label"])))
     return min(found)[1] if found else None
@@ -93,7 +98,7 @@ def bins_of(entropy: np.ndarray) -> np.ndarray:
 
 def _by_entropy(run: Run, arm: str, entropies: pd.Series[float]) -> list[dict[str, Any]]:
     """Means over the rows of each bin, for replicas that did not train on them."""
-    terms = cache.terms(run, arm, "train", "nonmember")
+    terms = stored.terms(run, arm, "train", "nonmember")
     if terms is None or terms.decomposition.group_counts is None:
         return []
     entropy = entropies.reindex(terms.sample_ids).to_numpy()
@@ -113,13 +118,13 @@ def _by_entropy(run: Run, arm: str, entropies: pd.Series[float]) -> list[dict[st
             total = getattr(totals, name)
             stderr = math.hypot(total.stderr_replicas, total.stderr_samples)
             interval = interval_from(total.value, stderr, groups - 1, total.n_replicas)
-            found.append({**about, "quantity": name, "n": total.n_samples, **sources.numbers(interval)})
+            found.append({**about, "quantity": name, "n": total.n_samples, **interval_columns(interval)})
     return found
 
 
 def _correlations(run: Run, arm: str, entropies: pd.Series[float]) -> list[dict[str, Any]]:
     """Spearman's correlation over rows of entropy with bias and with variance, by replicas that did not train on it."""
-    terms = cache.terms(run, arm, "train", "nonmember")
+    terms = stored.terms(run, arm, "train", "nonmember")
     if terms is None:
         return []
     entropy = entropies.reindex(terms.sample_ids).to_numpy()
@@ -129,7 +134,7 @@ def _correlations(run: Run, arm: str, entropies: pd.Series[float]) -> list[dict[
         known = np.isfinite(values) & np.isfinite(entropy)
         interval = rank_correlation(entropy[known], values[known])
         rows_and_replicas = {"n": int(known.sum()), "n_replicas": len(final_accuracy(run, arm))}
-        found.append({"quantity": name, **sources.numbers(interval), **rows_and_replicas})
+        found.append({"quantity": name, **interval_columns(interval), **rows_and_replicas})
     return found
 
 

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from biasvar.analysis.statistics.comparison import mean_interval
-from biasvar.report import prediction, rows, sources, style, taught
-from biasvar.report.changes import each
+from biasvar.report import rows, style
+from biasvar.report.arms import label_sources
+from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure, conditions_in, signed, sizes
-from biasvar.report.statistics.estimates import final_accuracy
+from biasvar.report.statistics import accuracy_prediction, label_indicators
+from biasvar.report.statistics.changes import each
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 COLUMNS = [
     "run", "part", "candidate", "name", "rho", "size", "low", "high", "versus", "versus_low", "versus_high",
     "n_soft_labels", "n_origins", "arm", "label", "kind", "accuracy", "accuracy_low", "accuracy_high", "stderr",
-    "n_replicas", *taught.CANDIDATES, "truth", "n",
+    "n_replicas", *label_indicators.CANDIDATES, "truth", "n",
 ]  # fmt: skip
 SHOWN = {
     "sum": "Δ + γ, best k",
@@ -41,14 +42,14 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 
 def _of_run(run: Run) -> list[pd.DataFrame]:
-    truth, arms = prediction.compared_arms(run)
+    truth, arms = accuracy_prediction.compared_arms(run)
     if truth is None:
         return []
-    found = prediction.soft_labels(run)
-    ranked = prediction.ranking(found)
-    intervals = [mean_interval(final_accuracy(run, arm).to_numpy()) for arm in arms]
-    found = found.assign(accuracy_low=[one.low for one in intervals], accuracy_high=[one.high for one in intervals])
-    shared: dict[str, Any] = {"run": run.name, "truth": style.arm_label(run, truth), "n": sources.test_rows(run)}
+    found = accuracy_prediction.soft_labels(run)
+    ranked = accuracy_prediction.ranking(found)
+    ends = [label_sources.accuracy(run, arm) for arm in arms]
+    found = found.assign(accuracy_low=[end["low"] for end in ends], accuracy_high=[end["high"] for end in ends])
+    shared: dict[str, Any] = {"run": run.name, "truth": arm_label(run, truth), "n": ends[0]["n"]}
     both = (ranked.assign(part=RANKING, **shared), found.assign(part=SOFT_LABEL, **shared))
     return [part.reindex(columns=COLUMNS).dropna(axis="columns", how="all") for part in both]
 
@@ -82,7 +83,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
 def _ranking(axes: Any, part: pd.DataFrame) -> None:
     first, second = axes
     for y, row in enumerate(each(part)):
-        rival = row.candidate == prediction.RIVAL
+        rival = row.candidate == accuracy_prediction.RIVAL
         color = style.BAD if rival else style.INK
         if not rival:
             said = f"{signed(row.versus, 3)} [{signed(row.versus_low, 3)}, {signed(row.versus_high, 3)}]"
@@ -113,7 +114,7 @@ def _ranking(axes: Any, part: pd.DataFrame) -> None:
 def _scatter(ax: Axes, part: pd.DataFrame, name: str, label: str) -> None:
     points = part[part["part"] == SOFT_LABEL]
     for row in each(points):
-        _, marker, color = sources.KINDS[row.kind]
+        _, marker, color = label_sources.KINDS[row.kind]
         bounds = [[100 * (row.accuracy - row.accuracy_low)], [100 * (row.accuracy_high - row.accuracy)]]
         ax.errorbar(
             getattr(row, name), 100 * row.accuracy, yerr=bounds, marker=marker, color=color, elinewidth=0.9,
@@ -134,7 +135,7 @@ def _handles(frame: pd.DataFrame) -> list[Any]:
     there = set(frame["kind"].dropna())
     return [
         Line2D([], [], linestyle="none", marker=marker, color=color, markersize=7, label=label)
-        for kind, (label, marker, color) in sources.KINDS.items()
+        for kind, (label, marker, color) in label_sources.KINDS.items()
         if kind in there
     ]
 
@@ -149,7 +150,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"{_counts(ranked, several)}: each taught its students alone, by cross-entropy (soft labels of some rows only "
         "and the truth itself are left out). Above: size of Spearman's rank correlation over soft labels between the "
         "candidate and the students' mean test accuracy, its sign behind the name; at the right that size less the "
-        f"red one's. Bars: 95 % percentiles of {prediction.RESAMPLES:,} bootstrap draws of the "
+        f"red one's. Bars: 95 % percentiles of {accuracy_prediction.RESAMPLES:,} bootstrap draws of the "
         f"{sizes(int(n) for n in ranked['n_origins'].unique())} origins of soft labels (those of one teacher, or of "
         "the same people, are drawn together), with the sign of the whole kept; they leave out the error over replicas."
         f"{_lead(ranked, several)} Below: a marker is one soft label, the bar a 95 % t interval "

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from biasvar.report import published, rows, style
-from biasvar.report.changes import each
-from biasvar.report.contrasts import SMOOTHED, WEIGHTING, contrasts
-from biasvar.report.families import core_arms, taken_note, taken_over
-from biasvar.report.figure import Figure, conditions_in, reference_arms, sizes
+from biasvar.report.arms.contrasts import SMOOTHED, WEIGHTING, contrasts
+from biasvar.report.arms.roles import core_arms, reference_arms, taken_note, taken_over
+from biasvar.report.figure import Figure, conditions_in, sizes
 from biasvar.report.figures.effects import difference
+from biasvar.report.statistics.changes import each
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,9 +8,12 @@ import numpy as np
 import pandas as pd
 
 from biasvar.analysis.statistics.comparison import jackknife_interval, mean_interval, paired_mean_difference
-from biasvar.report import sources, style
-from biasvar.report.changes import each
+from biasvar.report import style
+from biasvar.report.arms import label_sources
+from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure, conditions_in, signed, sizes
+from biasvar.report.statistics.changes import each
+from biasvar.report.statistics.estimates import interval_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,19 +40,19 @@ def _of_run(run: Run) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for chain in chains(run):
         found += _of_chain(run, chain)
-    truth = sources.truth_arm(run)
+    truth = label_sources.truth_arm(run)
     if found and truth is not None:
-        about = {"run": run.name, "part": TRUTH, "arm": truth, "series": style.arm_label(run, truth)}
-        found.append({**about, "n": sources.test_rows(run), **sources.level(run, truth)})
+        about = {"run": run.name, "part": TRUTH, "arm": truth, "series": arm_label(run, truth)}
+        found.append({**about, **label_sources.accuracy(run, truth)})
     return found
 
 
 def chains(run: Run) -> list[list[str]]:
     """The arms of each series of rounds: one of few labels, then one taught by the students of the one before."""
-    arms = sources.finished(run)
+    arms = label_sources.finished(run)
     after: dict[str, list[str]] = {}
     for arm in arms:
-        said = sources.source(run, arm)
+        said = label_sources.source(run, arm)
         if said["kind"] == "student":
             after.setdefault(str(said["arm"]), []).append(arm)
     found: list[list[str]] = []
@@ -62,21 +65,20 @@ def chains(run: Run) -> list[list[str]]:
             found.append(path)
 
     for arm in arms:
-        said = sources.source(run, arm)
+        said = label_sources.source(run, arm)
         if said["kind"] == "label" and said.get("labelled"):
             follow([arm])
     return found
 
 
 def _of_chain(run: Run, chain: list[str]) -> list[dict[str, Any]]:
-    labelled = int(sources.source(run, chain[0])["labelled"])
+    labelled = int(label_sources.source(run, chain[0])["labelled"])
     # Rounds of one start that differ otherwise (soft or hard, say) are named by their last arm.
     several = sum(other[0] == chain[0] for other in chains(run)) > 1
-    series = style.arm_label(run, chain[-1] if several else chain[0])
+    series = arm_label(run, chain[-1] if several else chain[0])
     about = {"run": run.name, "series": series, "labelled": labelled}
-    n = sources.test_rows(run)
     found = [
-        {**about, "part": ACCURACY, "arm": arm, "round": i, "n": n, **sources.level(run, arm)}
+        {**about, "part": ACCURACY, "arm": arm, "round": i, **label_sources.accuracy(run, arm)}
         for i, arm in enumerate(chain)
     ]
     answers = pseudo_accuracy(run, chain)
@@ -90,12 +92,12 @@ def _of_chain(run: Run, chain: list[str]) -> list[dict[str, Any]]:
         pairs = enumerate(zip(before, after, strict=True))
         found += [{**step, "part": REPLICA, "replica": r, "before": a, "after": b} for r, (a, b) in pairs]
         means = {"before": float(before.mean()), "after": float(after.mean())}
-        found.append({**step, "part": MEAN, **means, **sources.numbers(mean_interval(after))})
-        gain = sources.numbers(paired_mean_difference(after, before))
+        found.append({**step, "part": MEAN, **means, **interval_columns(mean_interval(after))})
+        gain = interval_columns(paired_mean_difference(after, before))
         found.append({**step, "part": GAIN, **means, "moved": moved, **gain})
     if np.ptp(values[0]) > 0 and len(values[0]) > 3:
         whole, deleted = _slope(values[0], values[1]), _deleted_slopes(values[0], values[1])
-        interval = sources.numbers(jackknife_interval(whole, deleted))
+        interval = interval_columns(jackknife_interval(whole, deleted))
         found.append({**about, "part": SLOPE, "round": 1, "n": rows, **interval})
     return found
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from biasvar.records.schema import CRITERIA
-from biasvar.report import cache, lines, style
-from biasvar.report.figure import Figure, arms_with_role, conditions, sizes
+from biasvar.report import lines, style
+from biasvar.report.arms.roles import arms_with_role
+from biasvar.report.figure import Figure, conditions, sizes
+from biasvar.report.statistics import stored
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -27,7 +29,7 @@ def collect(runs: list[Run]) -> pd.DataFrame:
     """One row per run, arm, criterion and recorded epoch: the mean share over replicas and its 95 % interval."""
     parts = []
     for run in runs:
-        metrics = cache.metrics(run)
+        metrics = stored.metrics(run)
         training = metrics[(metrics["split"] == "train") & (metrics["view"] == "augmented")]
         for criterion in CRITERIA:
             column = f"share_{criterion}"

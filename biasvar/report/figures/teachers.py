@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 
 from biasvar.report import style
-from biasvar.report.changes import each, failed_arms, unstyled
+from biasvar.report.arms.description import arm_label
+from biasvar.report.arms.roles import failed_arms
 from biasvar.report.figure import Figure, conditions, signed
-from biasvar.report.sweep import MEASURES, association, sweep, sweep_arms
+from biasvar.report.statistics.changes import each, unstyled
+from biasvar.report.statistics.teacher_sweep import MEASURES, association, sweep, sweep_arms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,7 +72,7 @@ def _of_run(run: Run) -> list[dict[str, Any]]:
                 {
                     "run": run.name,
                     "arm": arm,
-                    "label": style.arm_label(run, str(arm)),
+                    "label": arm_label(run, str(arm)),
                     "counted": arm in counted,
                     "teacher": entry.get("teacher"),
                     "teacher_label": teacher.get("label") or entry.get("teacher"),

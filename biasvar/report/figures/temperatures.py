@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from biasvar.records.schema import CRITERIA
-from biasvar.report import cache, settings, style
-from biasvar.report.families import Series, series
+from biasvar.report import settings, style
+from biasvar.report.arms.series import Series, series
 from biasvar.report.figure import Figure, conditions_in, sizes
+from biasvar.report.statistics import stored
 from biasvar.report.statistics.estimates import columns, over_replicas
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def _series(run: Run) -> list[Series]:
 
 
 def _of_series(run: Run, one: Series) -> list[dict[str, Any]]:
-    metrics = cache.metrics(run)
+    metrics = stored.metrics(run)
     there = metrics[metrics["arm"].isin(one.arms) & (metrics["split"] == "train") & (metrics["view"] == "augmented")]
     counted = there[there["share_opposing"].notna()]
     recorded = [set(counted.loc[counted["arm"] == arm, "epoch"]) for arm in one.arms]

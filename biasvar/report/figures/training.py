@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from biasvar.report import cache, lines, style
-from biasvar.report.families import core_arms, left_out, taken_note, taken_over
+from biasvar.report import lines, style
+from biasvar.report.arms.roles import core_arms, left_out, taken_note, taken_over
 from biasvar.report.figure import Figure, conditions_in, runs_in, sizes
+from biasvar.report.statistics import stored
 from biasvar.report.statistics.estimates import TERMS, Estimate, decomposition_term, to_frame
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 def _of_arm(run: Run, arm: str) -> list[Estimate | None]:
     found = []
     for rows, (split, membership, _) in ROWS.items():
-        epochs = cache.prediction_epochs(run, arm, split, membership)
+        epochs = stored.prediction_epochs(run, arm, split, membership)
         for epoch in epochs if len(epochs) > 1 else []:
             found += [decomposition_term(run, arm, term, rows, epoch) for term in TERMS]
     return found

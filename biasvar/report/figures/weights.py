@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from biasvar.report import cache, style
-from biasvar.report.changes import each, failed_arms, unstyled
-from biasvar.report.families import ablated_controls, taken_over
+from biasvar.report import style
+from biasvar.report.arms.description import arm_label
+from biasvar.report.arms.roles import failed_arms, taken_over
+from biasvar.report.arms.series import ablated_controls
 from biasvar.report.figure import Figure, conditions
+from biasvar.report.statistics import stored
+from biasvar.report.statistics.changes import each, unstyled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +46,7 @@ def collect(runs: list[Run]) -> pd.DataFrame:
             about = {
                 "run": run.name,
                 "arm": arm,
-                "label": style.arm_label(run, arm),
+                "label": arm_label(run, arm),
                 "regime": run.arm(arm).get("regime"),
                 "temperature": run.arm(arm).get("temperature"),
             }
@@ -70,7 +73,7 @@ def _is_weighted(run: Run, arm: str) -> bool:
 def _bands(run: Run, arm: str) -> list[dict[str, Any]]:
     rows = []
     for epoch in run.record_epochs(arm, "train", "augmented"):
-        frame = cache.records(run, arm, "train", "augmented", (epoch,), ("replica", "wsl_weight"))
+        frame = stored.records(run, arm, "train", "augmented", (epoch,), ("replica", "wsl_weight"))
         if frame is None:
             continue
         frame = frame.dropna()
@@ -91,7 +94,7 @@ def _bands(run: Run, arm: str) -> list[dict[str, Any]]:
 
 
 def _means(run: Run, arm: str) -> list[dict[str, Any]]:
-    metrics = cache.metrics(run)
+    metrics = stored.metrics(run)
     training = metrics[(metrics["arm"] == arm) & (metrics["split"] == "train") & (metrics["view"] == "augmented")]
     training = training.dropna(subset=["loss_weight"])
     return [
@@ -206,7 +209,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         text += (
             " Below: mean of the weight that the loss used, every epoch; bands are one standard error over replicas."
         )
-        scaled = [style.arm_label(run, arm) for run in runs for arm in run.arms if run.arm(arm).get("alpha_from")]
+        scaled = [arm_label(run, arm) for run in runs for arm in run.arms if run.arm(arm).get("alpha_from")]
         if scaled:
             names = ", ".join(scaled)
             text += f" {names} follows the mean of WSL by construction: the lines coincide, its own is dashed on top."

@@ -19,9 +19,9 @@ from biasvar.analysis.decomposition.totals import Estimate as Total
 from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.analysis.statistics.intervals import Interval, interval_from
 from biasvar.records import Run
-from biasvar.report import cache
-from biasvar.report.changes import change
-from biasvar.report.figure import failed_replicas
+from biasvar.report.arms.roles import failed_replicas
+from biasvar.report.statistics import stored
+from biasvar.report.statistics.changes import change
 
 HELD_OUT = ("test", "validation")
 METRICS = ("accuracy", "nll", "ece")
@@ -88,6 +88,12 @@ def columns(estimate: Estimate, names: Sequence[str] = INTERVAL) -> dict[str, An
     return {name: getattr(estimate, name) for name in names}
 
 
+def interval_columns(interval: Interval) -> dict[str, Any]:
+    """An interval over replicas as columns of a tidy frame."""
+    bounds = {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
+    return {**bounds, "stderr": interval.stderr, "n_replicas": interval.n}
+
+
 def final_metrics(run: Run, arm: str, splits: Sequence[str] = HELD_OUT) -> pd.DataFrame | None:
     """The clean metrics of an arm after its last epoch, by replica, on the first of the splits that has any."""
     return _final_metrics(run, arm, tuple(splits))
@@ -95,7 +101,7 @@ def final_metrics(run: Run, arm: str, splits: Sequence[str] = HELD_OUT) -> pd.Da
 
 @lru_cache(maxsize=4096)
 def _final_metrics(run: Run, arm: str, splits: tuple[str, ...]) -> pd.DataFrame | None:
-    frame = cache.metrics(run)
+    frame = stored.metrics(run)
     frame = frame[(frame["arm"] == arm) & (frame["view"] == "clean")]
     for split in splits:
         on_split = frame[frame["split"] == split]
@@ -113,7 +119,7 @@ def final_accuracy(run: Run, arm: str) -> pd.Series[Any]:
 @lru_cache(maxsize=1024)
 def share_right(run: Run, arm: str, split: str) -> pd.Series[Any] | None:
     """By sample, the share of replicas that are right after the last recorded epoch; None without a record."""
-    frame = cache.records(run, arm, split, "clean", None, ("sample_id", "label", "student_prediction"))
+    frame = stored.records(run, arm, split, "clean", None, ("sample_id", "label", "student_prediction"))
     if frame is None:
         return None
     return (frame["student_prediction"] == frame["label"]).groupby(frame["sample_id"]).mean()
@@ -129,7 +135,7 @@ def final_level(run: Run, arm: str, quantity: str) -> Estimate | None:
     over_samples = math.nan
     if quantity == "accuracy" and (right := share_right(run, arm, split)) is not None:
         over_samples = _mean_error(right)
-    elif quantity == "nll" and (terms := cache.terms(run, arm, split)) is not None:
+    elif quantity == "nll" and (terms := stored.terms(run, arm, split)) is not None:
         over_samples = terms.decomposition.totals().loss.stderr_samples
     about = _about(run, arm, len(final)) | _of_metrics(final, quantity)
     return _from_interval(about, mean_interval(final[quantity]), over_samples)
@@ -177,13 +183,13 @@ def decomposition_term(
     Held-out rows are those of the first held-out split with predictions.
     """
     split, membership = KINDS_OF_ROWS[rows]
-    stored = cache.terms(run, arm, split, membership) if epoch is None else None
-    if rows == "held-out" and stored is None and epoch is None:
-        split = "validation"
-        stored = cache.terms(run, arm, split)
-    if stored is not None:
-        epoch = stored.epoch
-    totals = None if epoch is None else cache.totals(run, arm, split, membership, epoch)
+    if epoch is None:
+        last = stored.terms(run, arm, split, membership)
+        if rows == "held-out" and last is None:
+            split = "validation"
+            last = stored.terms(run, arm, split)
+        epoch = None if last is None else last.epoch
+    totals = None if epoch is None else stored.totals(run, arm, split, membership, epoch)
     if totals is None or not totals[0].bias.n_samples:
         return None
     about = {"quantity": term, "rows": rows, "split": split, "epoch": epoch}
@@ -241,11 +247,10 @@ def _of_metrics(final: pd.DataFrame, quantity: str) -> dict[str, Any]:
 
 def _from_interval(about: dict[str, Any], interval: Interval, stderr_samples: float = math.nan) -> Estimate:
     """An estimate whose error is over one value a replica."""
-    numbers = {"estimate": interval.estimate, "low": interval.low, "high": interval.high, "stderr": interval.stderr}
     errors = {"stderr_samples": stderr_samples, "stderr_teachers": math.nan, "df": interval.n - 1}
-    counts = {"n_replicas": interval.n, "n_samples": 0, "n_teachers": None}
+    counts = {"n_samples": 0, "n_teachers": None}
     nothing = {"rows": "", "split": "", "epoch": None, "against": "", "control": ""}
-    return Estimate(**(nothing | numbers | errors | counts | about))
+    return Estimate(**(nothing | interval_columns(interval) | errors | counts | about))
 
 
 def _difference(values: dict[str, pd.Series[Any]], plus: Sequence[str], minus: Sequence[str]) -> pd.Series[Any]:

@@ -9,7 +9,7 @@ import pytest
 
 from biasvar.analysis import auc_interval
 from biasvar.records import RunWriter, open_run
-from biasvar.report.flags import BASELINES, COLUMNS, CRITERIA, REFERENCE, _influence, flag_auc
+from biasvar.report.statistics.flag_meaning import BASELINES, COLUMNS, CRITERIA, REFERENCE, _influence, flag_auc
 from tests.report.made import Made, corrected_terms, make_run
 
 

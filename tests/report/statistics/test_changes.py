@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from biasvar.records import RunWriter, open_run
-from biasvar.report.changes import change, clear_bias, clear_variance, has_predictions, quadrants, reference_arm
+from biasvar.report.arms.roles import reference_arm
+from biasvar.report.statistics.changes import change, clear_bias, clear_variance, has_predictions, quadrants
 from tests.report.made import Made, corrected_terms, make_run
 
 

@@ -17,7 +17,7 @@ from biasvar.analysis.indicators.student_condition import StudentCondition, stud
 from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.records import Run
 from biasvar.records.summary import calibration_error
-from biasvar.report import cache
+from biasvar.report.statistics import stored
 from biasvar.report.statistics.estimates import final_accuracy
 
 CANDIDATES = (
@@ -141,7 +141,7 @@ def predictors(run: Run, arm: str, truth: str) -> dict[str, float]:
     soft = np.exp(values - np.logaddexp.reduce(values, axis=1, keepdims=True)) if scores else values
     right = soft.argmax(1) == labels
     logs = np.log(soft, out=np.zeros_like(soft), where=soft > 0)
-    mine, theirs = cache.decomposition(run, arm), cache.decomposition(run, truth)
+    mine, theirs = stored.decomposition(run, arm), stored.decomposition(run, truth)
     reduction = math.nan
     if mine is not None and theirs is not None:
         reduction = theirs.totals().variance.value - mine.totals().variance.value

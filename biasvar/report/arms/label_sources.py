@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from biasvar.analysis.statistics.intervals import Interval
 from biasvar.records import Run
-from biasvar.report import cache, taught
-from biasvar.report.statistics.estimates import columns, final_accuracy, over_replicas
+from biasvar.report.statistics import label_indicators, stored
+from biasvar.report.statistics.estimates import columns, final_level
 
 AVERAGE, CANDIDATES, SQUARED = "soft_label", "candidates", "squared_error"
 """How students fit a soft label: cross-entropy with it, the probability of any candidate, squared error."""
@@ -52,9 +51,9 @@ def measure(run: Run, arm: str) -> str:
 
 def finished(run: Run) -> list[str]:
     """The arms taught by stored soft labels alone whose students have been evaluated on test rows."""
-    frame = cache.metrics(run)
+    frame = stored.metrics(run)
     tested = set(frame.loc[(frame["split"] == "test") & (frame["view"] == "clean"), "arm"])
-    return [arm for arm in taught.taught_arms(run) if arm in tested and source(run, arm)]
+    return [arm for arm in label_indicators.taught_arms(run) if arm in tested and source(run, arm)]
 
 
 def truth_arm(run: Run) -> str | None:
@@ -66,19 +65,8 @@ def truth_arm(run: Run) -> str | None:
     return None
 
 
-def test_rows(run: Run) -> int:
-    """How many test rows accuracy is over."""
-    frame = cache.metrics(run)
-    part = frame[(frame["split"] == "test") & (frame["view"] == "clean")]
-    return int(part["n"].iloc[0]) if len(part) else 0
-
-
-def level(run: Run, arm: str) -> dict[str, Any]:
-    """Mean final test accuracy over replicas with its 95 % t interval, as columns of a tidy frame."""
-    return columns(over_replicas(run, arm, final_accuracy(run, arm), "accuracy"))
-
-
-def numbers(interval: Interval) -> dict[str, Any]:
-    """An interval as columns of a tidy frame."""
-    bounds = {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
-    return {**bounds, "stderr": interval.stderr, "n_replicas": interval.n}
+def accuracy(run: Run, arm: str) -> dict[str, Any]:
+    """Mean final test accuracy over replicas with its 95 % t interval and the number of rows, as columns of a frame."""
+    row = final_level(run, arm, "accuracy")
+    assert row is not None  # the arm is one of those that `finished` lists
+    return {**columns(row), "quantity": "accuracy", "n": row.n_samples}

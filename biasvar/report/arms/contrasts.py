@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from biasvar.records import Run
-from biasvar.report.families import PLAIN_LOSSES, core_arms, is_plain, same_but
-from biasvar.report.figure import reference_arms
+from biasvar.report.arms.description import PLAIN_LOSSES, is_plain, same_but
+from biasvar.report.arms.roles import core_arms, reference_arms
 
 AGAINST_LABELS = "Soft labels against the true labels"
 FILTERING = "Filtering regularization samples"

@@ -12,8 +12,9 @@ import pandas as pd
 
 from biasvar.analysis.statistics.intervals import percentile_ends
 from biasvar.records import Run
-from biasvar.report import sources, taught
-from biasvar.report.figure import failed_replicas
+from biasvar.report.arms import label_sources
+from biasvar.report.arms.roles import failed_replicas
+from biasvar.report.statistics import label_indicators
 from biasvar.report.statistics.estimates import final_accuracy
 from biasvar.seeding import resampling
 
@@ -41,11 +42,11 @@ def compared_arms(run: Run) -> tuple[str | None, list[str]]:
 
     Soft labels of some rows only are left out, since their students saw fewer rows; so is the truth itself.
     """
-    truth = sources.truth_arm(run)
+    truth = label_sources.truth_arm(run)
     arms, seen = [], set()
-    for arm in sources.finished(run):
-        said, name = sources.source(run, arm), run.arm(arm)["soft_label"]
-        usable = sources.measure(run, arm) == sources.AVERAGE and not said.get("labelled")
+    for arm in label_sources.finished(run):
+        said, name = label_sources.source(run, arm), run.arm(arm)["soft_label"]
+        usable = label_sources.measure(run, arm) == label_sources.AVERAGE and not said.get("labelled")
         if usable and arm != truth and name not in seen and not failed_by_accident(run, arm):
             arms.append(arm)
             seen.add(name)
@@ -63,8 +64,8 @@ def soft_labels(run: Run) -> pd.DataFrame:
     truth, arms = compared_arms(run)
     if truth is None:
         return pd.DataFrame()
-    frame = taught.prediction_table(run, arms, truth)
-    return frame.assign(kind=[sources.kind(run, arm) for arm in frame["arm"]])
+    frame = label_indicators.prediction_table(run, arms, truth)
+    return frame.assign(kind=[label_sources.kind(run, arm) for arm in frame["arm"]])
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import pandas as pd
 from biasvar.analysis import Change, Totals, paired_change
 from biasvar.analysis.statistics.jackknife import jackknife_stderr
 from biasvar.records import Run
-from biasvar.report import cache, style
-from biasvar.report.figure import failed_replicas
+from biasvar.report import style
+from biasvar.report.statistics import stored
 
 QUADRANTS = {
     "bias up, variance down": (1, -1),
@@ -70,15 +70,6 @@ def has_predictions(run: Run, arm: str, split: str = "test", membership: str = "
     return (run.directory / "predictions" / f"arm={arm}" / f"split={split}" / f"membership={membership}").is_dir()
 
 
-def reference_arm(run: Run) -> str | None:
-    """The arm that others are compared with: the first main arm trained by cross-entropy; None if there is none."""
-    for arm in run.arms:
-        entry = run.arm(arm)
-        if entry.get("loss") == "cross_entropy" and (entry.get("role") or "main") == "main":
-            return arm
-    return "ce" if "ce" in run.arms else None
-
-
 @lru_cache(maxsize=256)
 def change(
     run: Run, treatment: str, control: str, *, split: str = "test", membership: str = "all"
@@ -92,7 +83,7 @@ def change(
         None where one of the arms has no such predictions, no sample has two replicas, or the arms were not predicted
         on the same samples by the same replicas (then nothing is paired).
     """
-    first, second = (cache.terms(run, arm, split, membership) for arm in (treatment, control))
+    first, second = (stored.terms(run, arm, split, membership) for arm in (treatment, control))
     if first is None or second is None:
         return None
     if not np.array_equal(first.sample_ids, second.sample_ids):
@@ -161,16 +152,6 @@ def clear_bias(frame: pd.DataFrame) -> pd.Series:
 def clear_variance(frame: pd.DataFrame) -> pd.Series:
     """Which samples' change of variance exceeds `CLEAR` standard errors."""
     return frame["d_variance"].abs() > CLEAR * frame["se_variance"]
-
-
-def failed_arms(run: Run) -> list[str]:
-    """Arms with replicas at chance or not finite: left out of figures, and named."""
-    return list(_failed(run))
-
-
-@lru_cache(maxsize=8)
-def _failed(run: Run) -> tuple[str, ...]:
-    return tuple(arm for arm in run.arms if failed_replicas(run, arm))
 
 
 def unstyled(frame: pd.DataFrame) -> tuple[dict[str, style.ArmStyle], pd.DataFrame]:

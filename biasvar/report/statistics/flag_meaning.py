@@ -16,7 +16,7 @@ from biasvar.analysis import decompose_groups, interval_from, paired_change, roc
 from biasvar.analysis.statistics.jackknife import jackknife_stderr
 from biasvar.records.schema import CRITERIA
 from biasvar.records.summary import criterion_flags
-from biasvar.report.changes import has_predictions
+from biasvar.report.statistics.changes import has_predictions
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,9 +10,9 @@ import pytest
 
 from biasvar.analysis import effectiveness, student_condition
 from biasvar.records import Run
-from biasvar.report import taught
 from biasvar.report.claims.table import claims_table
 from biasvar.report.figures import conditions
+from biasvar.report.statistics import label_indicators
 from biasvar.report.statistics.estimates import final_accuracy
 from biasvar.study import resolve_study
 from biasvar.training.execute import run_study
@@ -46,17 +46,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_students_of_candidate_sets_are_judged_at_their_own_k(run: Run) -> None:
     soft, labels = run.soft_labels("main").values.astype(float), run.soft_labels("main").labels
     table = effectiveness(soft, labels, ks=range(1, 10), normalize=True).set_index("k")
-    sets, whole = taught.judged(run, "sets"), taught.judged(run, "main")
+    sets, whole = label_indicators.judged(run, "sets"), label_indicators.judged(run, "main")
     assert sets["k"] == 3
     assert sets["sum"] == pytest.approx(table.loc[3, "sum"])
     assert whole["sum"] == pytest.approx(min(table["sum"].min(), 1.0))
     assert whole["sum"] < sets["sum"]
-    support = taught.judged(run, "support")
+    support = label_indicators.judged(run, "support")
     assert pd.isna(support["k"])
     candidates = run.soft_labels("partial").values > 0
     truth = run.soft_labels("partial").labels
     assert support["delta"] == pytest.approx(1 - candidates[np.arange(len(truth)), truth].mean())
-    numbers = taught.predictors(run, "sets", "truth")
+    numbers = label_indicators.predictors(run, "sets", "truth")
     assert numbers["sum"] == pytest.approx(table.loc[3, "sum"])
     assert numbers["kappa"] == pytest.approx(table.loc[3, "kappa"])
 
@@ -90,7 +90,7 @@ def test_the_condition_for_cross_entropy_stands_beside_that_of_the_sets(run: Run
 
 
 def test_the_table_of_a_soft_label_has_it_too(run: Run) -> None:
-    table = taught.table(run, "mixed")
+    table = label_indicators.table(run, "mixed")
     stored = run.soft_labels("mixed")
     found = student_condition(stored.values.astype(float), stored.labels, normalize=True)
     np.testing.assert_allclose(table["margin"], found.margins.min())

@@ -8,8 +8,8 @@ import pandas as pd
 
 from biasvar.analysis import Interval, rank_correlation
 from biasvar.records import Run
-from biasvar.report import cache
-from biasvar.report.changes import failed_arms
+from biasvar.report.arms.roles import failed_arms
+from biasvar.report.statistics import stored
 
 MEASURES = ("share_mean", "share_last")
 """Share of regularization samples in training: mean over the epochs that all arms recorded, and at the last of them."""
@@ -48,7 +48,7 @@ def sweep(run: Run, arms: list[str], criterion: str = "opposing") -> pd.DataFram
     Columns `COLUMNS`. Shares are of the rows drawn, before each update; accuracy is on the test split at the last
     epoch (validation where there is no test split). Empty where the run's metrics hold no such shares.
     """
-    metrics = cache.metrics(run)
+    metrics = stored.metrics(run)
     metrics = metrics[metrics["arm"].isin(arms)]
     share = f"share_{criterion}"
     training = metrics[(metrics["split"] == "train") & (metrics["view"] == "augmented") & metrics[share].notna()]

@@ -1,0 +1,125 @@
+"""Which of a run's arms others are compared with, which a study turns on, which are left out and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from biasvar.records import Run
+from biasvar.report.arms.description import OF_THE_TEACHER, PLAIN_LOSSES, arm_label, is_plain
+
+ROLES = ("main", "control", "regime")
+"""The roles of arms that most figures show; a teacher sweep has a figure of its own."""
+MOST_LISTED = 60
+
+
+def arms_with_role(run: Run, roles: Iterable[str] = ROLES) -> list[str]:
+    """The arms of a run that play one of the roles, in its order; an arm that says no role is a main one."""
+    return [arm for arm in run.arms if (run.arm(arm).get("role") or "main") in tuple(roles)]
+
+
+def listed_arms(run: Run) -> list[str]:
+    """The arms that a figure with a row for each arm lists; those of a grid too, where it has little else to list."""
+    listed, all_of = arms_with_role(run), arms_with_role(run, (*ROLES, "grid"))
+    return all_of if len(listed) < 2 and len(all_of) <= MOST_LISTED else listed
+
+
+def failed_replicas(run: Run, arm: str) -> list[int]:
+    """The replicas of an arm that are at chance or not finite."""
+    return [int(item["replica"]) for item in run.arm(arm).get("failed_replicas") or []]
+
+
+def reference_arms(run: Run) -> dict[str, str]:
+    """The arms that others are compared with: "cross-entropy" and "KD", each where the run has one.
+
+    KD is the first main distillation arm from the reference teacher at the study's reference temperature, with all its
+    soft labels as they are. In a run without a study it is the first distillation arm.
+    """
+    found: dict[str, str] = {}
+    temperature = (run.study or {}).get("reference_temperature")
+    for arm in arms_with_role(run, ("main",)):
+        entry = run.arm(arm)
+        if entry.get("loss") == "cross_entropy":
+            found.setdefault("cross-entropy", arm)
+        elif (
+            entry.get("loss") == "distillation"
+            and entry.get("teacher") == run.manifest.get("reference_teacher")
+            and (temperature is None or entry.get("temperature") == temperature)
+            and not (entry.get("weights_from") or entry.get("alpha_from"))
+        ):
+            found.setdefault("KD", arm)
+    return found
+
+
+def failed_arms(run: Run) -> list[str]:
+    """Arms with replicas at chance or not finite: left out of figures, and named."""
+    return list(_failed(run))
+
+
+@lru_cache(maxsize=8)
+def _failed(run: Run) -> tuple[str, ...]:
+    return tuple(arm for arm in run.arms if failed_replicas(run, arm))
+
+
+def reference_arm(run: Run) -> str | None:
+    """The arm that others are compared with: the first main arm trained by cross-entropy; None if there is none."""
+    for arm in run.arms:
+        entry = run.arm(arm)
+        if entry.get("loss") == "cross_entropy" and (entry.get("role") or "main") == "main":
+            return arm
+    return "ce" if "ce" in run.arms else None
+
+
+def core_arms(run: Run) -> list[str]:
+    """Cross-entropy, label smoothing, KD and WSL as the study means them, and the last two under other teacher regimes.
+
+    One arm each: the first main one at the reference setting (see `reference_arms`; WSL at KD's teacher and
+    temperature), and all arms of role "regime" with these losses. In a run that says nothing of its losses, all its
+    main arms. Arms with failed replicas are left out.
+    """
+    failed, main = failed_arms(run), arms_with_role(run, ("main",))
+    if not any(run.arm(arm).get("loss") for arm in run.arms):
+        return [arm for arm in main if arm not in failed]
+    found = set(reference_arms(run).values()) | {arm for arm in [weighted_arm(run)] if arm}
+    found |= set([arm for arm in main if run.arm(arm).get("loss") == "label_smoothing"][:1])
+    for arm in arms_with_role(run, ("regime",)):
+        entry = run.arm(arm)
+        if entry.get("loss") in PLAIN_LOSSES and is_plain(entry):
+            found.add(arm)
+    return [arm for arm in run.arms if arm in found and arm not in failed]
+
+
+def weighted_arm(run: Run) -> str | None:
+    """WSL at the teacher and temperature of KD (the first main one if there is no KD)."""
+    kd = reference_arms(run).get("KD")
+    for arm in arms_with_role(run, ("main",)):
+        entry = run.arm(arm)
+        if entry.get("loss") != "weighted_soft_label" or not is_plain(entry):
+            continue
+        if kd is None or all(entry.get(name) == run.arm(kd).get(name) for name in OF_THE_TEACHER):
+            return arm
+    return None
+
+
+def taken_over(run: Run, runs: list[Run]) -> set[str]:
+    """The arms that a run took over, untrained, from another run of the same report, which shows them already."""
+    others = {name for one in runs if one is not run for name in (one.name, one.directory.name)}
+    return {arm for arm in run.arms if set(run.arm(arm).get("shared_from") or []) & others}
+
+
+def taken_note(runs: list[Run]) -> str:
+    """A sentence for a figure that leaves those out, with a space before it; empty if there is none."""
+    if any(taken_over(run, runs) for run in runs):
+        return " What a run took over from another of this report is shown with that one only."
+    return ""
+
+
+def left_out(runs: list[Run], roles: tuple[str, ...] = ("main", "regime")) -> str:
+    """A sentence on the arms left out for failed replicas, with a space before it; empty if there is none."""
+    said = [
+        (f"{run.name}: " if len(runs) > 1 else "") + arm_label(run, arm)
+        for run in runs
+        for arm in arms_with_role(run, roles)
+        if arm in failed_arms(run)
+    ]
+    return f" Left out, since replicas are at chance or not finite: {'; '.join(said)}." if said else ""

@@ -1,0 +1,80 @@
+"""Arms that differ in one setting only, joined by a line in figures of ablations."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from biasvar.records import Run
+from biasvar.report.arms.description import arm_label, settings
+from biasvar.report.arms.roles import reference_arms, weighted_arm
+
+SYMBOLS = {"temperature": "τ", "alpha": "α"}
+
+
+@dataclass(frozen=True)
+class Series:
+    """Arms that differ in one setting only, in the order of its values; `name` is their common label."""
+
+    setting: str
+    name: str
+    arms: tuple[str, ...]
+    values: tuple[float, ...]
+    reference: str
+    """The arm whose look stands for all: one that other figures show as main, at the study's reference setting."""
+
+
+def series(run: Run, setting: str) -> list[Series]:
+    """All sets of two or more arms that differ in `setting` only, in the order of the run's arms."""
+    groups: dict[tuple[tuple[str, Any], ...], dict[float, str]] = {}
+    for arm in run.arms:
+        entry = run.arm(arm)
+        value = entry.get(setting)
+        if not entry.get("loss") or value is None:
+            continue
+        key = tuple((key, known) for key, known in sorted(settings(entry).items()) if key != setting)
+        groups.setdefault(key, {}).setdefault(float(value), arm)
+    found = []
+    usual = set(reference_arms(run).values()) | {weighted_arm(run)}
+    for members in groups.values():
+        if len(members) < 2:
+            continue
+        values = tuple(sorted(members))
+        arms = tuple(members[value] for value in values)
+        at = [arm for arm in arms if arm in usual] or [arm for arm in arms if _at_reference(run, arm)] or [arms[0]]
+        found.append(Series(setting, _common_label(run, at[0], setting), arms, values, at[0]))
+    return _told_apart(run, found)
+
+
+def ablated_controls(run: Run) -> list[str]:
+    """The arms of role "control" that differ from another in temperature or alpha only: read beside it, in a series."""
+    found = {arm for setting in SYMBOLS for one in series(run, setting) for arm in one.arms if arm != one.reference}
+    return [arm for arm in run.arms if arm in found and run.arm(arm).get("role") == "control"]
+
+
+def _told_apart(run: Run, found: list[Series]) -> list[Series]:
+    """Series of one name get the value of the other of temperature and alpha behind it."""
+    names = [one.name for one in found]
+    result = []
+    for one in found:
+        name = one.name
+        if names.count(name) > 1:
+            other = "alpha" if one.setting == "temperature" else "temperature"
+            value = run.arm(one.reference).get(other)
+            name += f", {SYMBOLS[other]} {value:g}" if value is not None else ""
+        result.append(Series(one.setting, name, one.arms, one.values, one.reference))
+    return result
+
+
+def _at_reference(run: Run, arm: str) -> bool:
+    wanted = (run.study or {}).get("reference_temperature")
+    return wanted is not None and run.arm(arm).get("temperature") == wanted
+
+
+def _common_label(run: Run, arm: str, setting: str) -> str:
+    """An arm's label without the value of the setting: "KD τ 4, LS teacher" -> "KD, LS teacher"."""
+    label = arm_label(run, arm)
+    names = {"temperature": r"τ|tau|T|temperature", "alpha": r"α|alpha"}[setting]
+    short = re.sub(rf",?\s*(?<!\w)(?:{names})\s*=?\s*\d*\.?\d+(?!\w)", "", label).strip(" ,")
+    return short or label
