@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 
@@ -29,3 +32,13 @@ def test_importing_biasvar_alone_is_nothing():
     code = "import sys, biasvar; print(sorted({'numpy', 'pandas', 'torch'} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
+
+
+def test_the_console_scripts_are_the_modules_that_python_runs(capsys):
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert sorted(project["scripts"]) == ["biasvar-report", "biasvar-run"]
+    for name, value in project["scripts"].items():
+        with pytest.raises(SystemExit) as stopped:
+            EntryPoint(name, value, "console_scripts").load()(["--help"])
+        assert stopped.value.code == 0
+        assert f"usage: python -m {name.replace('-', '.')}" in capsys.readouterr().out

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from biasvar.messages import no_such
-from biasvar.study.schema import CLAIM_ROLES, LISTS, LOSS_KEYS, Arm, Study
+from biasvar.study.claims import CLAIM_ROLES, LISTS
+from biasvar.study.schema import LOSS_KEYS, Arm, Study
 from biasvar.study.soft_labels import LABELLED_SPLIT
 
 _STORED = {"record", "predictions"}  # what is kept of an arm, whatever its loss

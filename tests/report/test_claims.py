@@ -17,7 +17,7 @@ from biasvar.report.claims.measurement import Measurement
 from biasvar.report.claims.table import claims_table
 from biasvar.report.statistics.estimates import measured
 from biasvar.study import resolve_study
-from biasvar.study.schema import CLAIM_ROLES
+from biasvar.study.claims import CLAIM_ROLES
 from biasvar.training.execute import run_study
 from tests.conftest import TINY
 
