@@ -1,9 +1,11 @@
-"""Wording that error messages share: the first few of many values, and the nearest spelling of an unknown name."""
+"""Wording that messages share: the first few of many values, the nearest spelling of a name, a command to type."""
 
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 FEW = 5  # values that an error shows; the others are counted
@@ -47,3 +49,13 @@ def no_such(name: str, allowed: Iterable[str], what: str, *, limit: int | None =
     allowed = list(allowed)
     shown = first_few(allowed, len(allowed) if limit is None else limit)
     return f"no {what} named {name!r}{did_you_mean(name, allowed) or ';'} there is: {shown or 'none'}"
+
+
+def command(name: str) -> str:
+    """The command "run" or "report" in the form the user types: a console script in a console script, else python -m.
+
+    >>> command("run")
+    'python -m biasvar.run'
+    """
+    in_a_script = Path(sys.argv[0]).name.startswith("biasvar-")
+    return f"biasvar-{name}" if in_a_script else f"python -m biasvar.{name}"

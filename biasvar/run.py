@@ -1,4 +1,4 @@
-"""python -m biasvar.run STUDY.yaml: train what a study file describes, and leave a run directory."""
+"""The command biasvar-run (python -m biasvar.run): train what a study file describes, and leave a run directory."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from biasvar.errors import BiasvarError, DiskFullError
 from biasvar.files import disk_full, is_full
+from biasvar.messages import command
 
 if TYPE_CHECKING:
     import torch
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status: 0 done, 2 bad input, 130 interrupted."""
     parser = argparse.ArgumentParser(
-        prog="python -m biasvar.run",
+        prog=command("run"),
         description="Train the arms of a study and record every sample's bias and variance terms. A run that was "
         "interrupted goes on where it stopped; a run that is complete is left as it is.",
-        epilog="Then: python -m biasvar.report RUN",
+        epilog=f"Then: {command('report')} RUN",
     )
     parser.add_argument("study", metavar="STUDY.yaml", help="study file, such as experiments/digits.yaml")
     parser.add_argument("--out", metavar="DIR", help="run directory (default: runs/NAME, NAME being the study's)")

@@ -34,11 +34,46 @@ def test_importing_biasvar_alone_is_nothing():
     assert out.strip() == "[]"
 
 
-def test_the_console_scripts_are_the_modules_that_python_runs(capsys):
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
-    assert sorted(project["scripts"]) == ["biasvar-report", "biasvar-run"]
-    for name, value in project["scripts"].items():
-        with pytest.raises(SystemExit) as stopped:
-            EntryPoint(name, value, "console_scripts").load()(["--help"])
-        assert stopped.value.code == 0
-        assert f"usage: python -m {name.replace('-', '.')}" in capsys.readouterr().out
+SCRIPTS = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["scripts"]
+HEAVY = {"jinja2", "matplotlib", "numpy", "pandas", "pyarrow", "pydantic", "scipy", "seaborn", "torch", "yaml"}
+
+
+@pytest.mark.parametrize("name", ["report", "run"])
+def test_help_is_what_the_user_typed_and_imports_nothing_heavy(name, tmp_path):
+    script = tmp_path / f"biasvar-{name}"
+    script.write_text(
+        f"import sys\nfrom {SCRIPTS[script.name].replace(':', ' import ')}\n"
+        "try:\n    main()\nfinally:\n    print('imported:', *sorted(sys.modules), file=sys.stderr)\n"
+    )
+    module = f"biasvar.{name}"
+    as_module = (
+        f"import runpy, sys\nsys.argv = ['', '--help']\n"
+        f"try:\n    runpy.run_module({module!r}, run_name='__main__', alter_sys=True)\n"
+        "finally:\n    print('imported:', *sorted(sys.modules), file=sys.stderr)\n"
+    )
+    for arguments, usage in (
+        ([str(script), "--help"], f"usage: biasvar-{name} "),
+        (["-c", as_module], f"usage: python -m {module} "),
+    ):
+        done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(usage)
+        said, _, imported = done.stderr.partition("imported: ")
+        assert said == ""
+        assert "biasvar.messages" in imported.split()
+        assert not HEAVY & set(imported.split())
+
+
+def test_messages_name_commands_as_the_user_types_them(monkeypatch):
+    for started, run in (
+        ("/venv/bin/biasvar-report", "biasvar-run"),
+        ("/lib/report/__main__.py", "python -m biasvar.run"),
+    ):
+        monkeypatch.setattr(sys, "argv", [started])
+        with pytest.raises(FileNotFoundError, match=f"as `{run}` makes it"):
+            biasvar.open_run("runs/of/nobody")
+
+
+def test_each_command_has_its_console_script():
+    assert sorted(SCRIPTS) == ["biasvar-report", "biasvar-run"]
+    assert all(callable(EntryPoint(name, value, "console_scripts").load()) for name, value in SCRIPTS.items())

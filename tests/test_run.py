@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 import yaml
@@ -84,16 +82,3 @@ def test_failed_replicas_are_said_aloud(study_file, capsys):
     captured = capsys.readouterr()
     assert "warning: arm ce: 4 of 4 replicas" in captured.err
     assert "undecided" in captured.err
-
-
-def test_help_is_quick_to_answer():
-    """Without torch, pandas or pydantic."""
-    code = (
-        "import sys; from biasvar.run import main\n"
-        "try: main(['--help'])\n"
-        "except SystemExit: print(*[m for m in ('torch', 'pandas', 'numpy', 'pydantic') if m in sys.modules], 'end')"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert "STUDY.yaml" in out
-    assert out.strip().endswith("end")
-    assert out.strip().splitlines()[-1] == "end"

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from biasvar.errors import RecordError
-from biasvar.messages import first_few
+from biasvar.messages import command, first_few
 from biasvar.records import schema
 from biasvar.records.catalog import StoredFile, arms_on_disk, read_columns, stored_files
 from biasvar.records.frames import arrays_of, empty_table, record_tables, to_frame, wanted_columns
@@ -47,7 +47,7 @@ def open_run(directory: str | Path) -> Run:
     """
     path = Path(directory)
     if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; name a run directory, as `python -m biasvar.run` makes it")
+        raise FileNotFoundError(f"{path} does not exist; name a run directory, as `{command('run')}` makes it")
     if not (path / "manifest.json").is_file():
         inside = sorted(entry.parent.name for entry in path.glob("*/manifest.json")) if path.is_dir() else []
         hint = f"it holds runs: {first_few(inside)}" if inside else "name a directory that a run was written to"

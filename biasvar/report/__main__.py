@@ -1,4 +1,4 @@
-"""python -m biasvar.report [RUN ...]: draw the figures of one or more runs and write one page about them."""
+"""The command biasvar-report (python -m biasvar.report): draw the figures of runs and write one page about them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from biasvar.errors import BiasvarError
-from biasvar.messages import no_such
+from biasvar.messages import command, no_such
 from biasvar.report.card.options import add_options, from_arguments, in_words, wanted
 from biasvar.report.figures import FIGURES
 
@@ -18,7 +18,7 @@ FORMATS = ("png", "svg", "pdf")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status: 0 done, 2 bad input, 130 interrupted."""
     parser = argparse.ArgumentParser(
-        prog="python -m biasvar.report",
+        prog=command("report"),
         description="Draw the figures of one or more runs, and write the tables behind them, the verdicts on the "
         "claims they test, and one self-contained page (index.html).",
         epilog=f"Figures: {', '.join(FIGURES)}.",
@@ -88,7 +88,7 @@ def _newest(root: Path) -> Path:
     manifests = [path for path in root.glob("*/manifest.json") if path.is_file()]
     if not manifests:
         raise BiasvarError(
-            f"no run named, and none under {root}/: make one with `python -m biasvar.run experiments/digits.yaml`"
+            f"no run named, and none under {root}/: make one with `{command('run')} experiments/digits.yaml`"
         )
     return max(manifests, key=lambda path: (path.stat().st_mtime_ns, path.parent.name)).parent
 

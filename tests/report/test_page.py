@@ -163,17 +163,15 @@ def test_a_pdf_has_the_same_bytes_again(study_run: Run, tmp_path: Path) -> None:
     assert set(trees[0]) == {"bias_variance.pdf", "bias_variance.csv", "claims.csv", "summary.json", "index.html"}
 
 
-def test_help_and_bad_names_need_no_heavy_import() -> None:
+def test_bad_names_need_no_heavy_import() -> None:
     code = (
         "import sys\nfrom biasvar.report.__main__ import main\n"
-        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
         "assert main(['--figures', 'acuracy']) == 2\n"
         "heavy = {'numpy', 'pandas', 'matplotlib', 'pyarrow', 'jinja2', 'torch', 'scipy'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert "bias_variance, accuracy" in done.stdout
     assert "did you mean 'accuracy'?" in done.stderr
 
 
