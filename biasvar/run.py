@@ -52,10 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.dry_run:
             import torch
 
-            from biasvar.training.workbench import Workbench
+            from biasvar.training.checks import open_study
 
             with _within_memory(study, directory, torch.device("cpu"), 1):
-                Workbench.open(study, directory, torch.device("cpu"))  # data, splits and draws, checked as a run does
+                open_study(study, directory, torch.device("cpu"))  # data, splits and draws, checked as a run does
             print(describe(study, directory))
             return 0
         if options.jobs is not None and options.jobs < 1:
@@ -89,7 +89,7 @@ def _with_space(error: OSError) -> str:
 @contextmanager
 def _within_memory(study: Study, directory: Path, device: torch.device, jobs: int) -> Iterator[None]:
     """Memory that runs out in the block becomes an error that says what to lower."""
-    from biasvar.training.faults import is_out_of_memory, out_of_memory
+    from biasvar.training.memory import is_out_of_memory, out_of_memory
 
     try:
         yield

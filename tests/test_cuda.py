@@ -118,7 +118,7 @@ def test_a_study_trains_resumes_and_reads_like_the_cpus(tiny_study, tmp_path):
     """The device's training, cut off after half its epochs and resumed, and the CPU's: the same samples and totals."""
     runs = {name: run_study(resolve_study(tiny_study), tmp_path / name, device=name) for name in ("cpu", "cuda")}
     again = resolve_study(tiny_study)
-    from biasvar.training.arm import _Group
+    from biasvar.training.students import _Group
 
     save, count = _Group._save, [0]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -103,3 +104,35 @@ def draw_members(
     else:
         raise ValueError(f"unknown draw {kind!r}; allowed: {', '.join(DRAWS)}")
     return out
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which rows each replica of a group visits, and how they count.
+
+    Attributes:
+        ids: int (R, n) sample ids, each visited once an epoch.
+        counts: (R, n) whole-number multiplicities used as loss weights, or None when all are 1.
+        replicas: The R replica numbers, which seed each one's batch order.
+    """
+
+    ids: np.ndarray
+    counts: np.ndarray | None
+    replicas: Sequence[int]
+
+    @staticmethod
+    def from_members(pool: np.ndarray, multiplicity: np.ndarray, replicas: Sequence[int]) -> Rows:
+        """From the (R, P) multiplicities of a draw.
+
+        Where every replica draws equally many rows, once each, those are the rows. Else (bootstrap) all replicas visit
+        the whole pool and the multiplicity, 0 included, is the weight: equally many steps for all.
+        """
+        sizes = (multiplicity > 0).sum(1)
+        if multiplicity.max() == 1 and (sizes == sizes[0]).all():
+            return Rows(np.stack([pool[row > 0] for row in multiplicity]), None, replicas)
+        return Rows(np.tile(pool, (len(multiplicity), 1)), multiplicity, replicas)
+
+    def orders(self, seed: int, epoch: int, purpose: str = "order") -> np.ndarray:
+        """(R, n) positions in the order of this epoch."""
+        n = self.ids.shape[1]
+        return np.stack([generator(seed, purpose, r, epoch).permutation(n) for r in self.replicas])

@@ -1,17 +1,47 @@
-"""What can be told before anything is trained: that networks take the data, and that stored weights fit networks."""
+"""What can be told before anything is trained: that a study goes with its data, and is the one that was begun."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
+from biasvar.data import load_dataset
+from biasvar.data.people import load_people
 from biasvar.errors import RecordError, StudyError
-from biasvar.messages import first_few
 from biasvar.study import Study
-from biasvar.training.resnets import SMALLEST, load_network, source_hash
-from biasvar.training.weights import read_weights
+from biasvar.training.context import StudyContext
+from biasvar.training.custom_networks import load_network, source_hashes
+from biasvar.training.networks import SMALLEST
+from biasvar.training.soft_label_files import check_soft_labels
+from biasvar.training.teachers import teacher_rows
+
+
+def open_study(study: Study, directory: str | Path, device: torch.device) -> StudyContext:
+    """Load a study's data and check that it can be run; nothing is written.
+
+    Args:
+        study: A validated study.
+        directory: The run directory, which need not exist.
+        device: Where everything is to be trained.
+
+    Raises:
+        StudyError: A network or a soft label does not go with the data.
+        ValueError: Rows that the data set does not have.
+        BiasvarError: The data, or a file of soft labels, cannot be read.
+    """
+    dataset = load_dataset(study.data.name)
+    check_networks(study, dataset.images.shape[1:], dataset.num_classes)
+    context = StudyContext.of(study, dataset, directory, device)
+    pool = context.blocks["student"]
+    check_soft_labels(study, dataset, pool)
+    context.rows([0])  # draws that cannot be are refused here
+    for name in study.teachers:
+        teacher_rows(context, name)
+    for people in sorted({source.people for source in study.soft_labels.values() if source.people}):
+        load_people(people, dataset).take(pool)
+    return context
 
 
 def check_networks(study: Study, image_shape: tuple[int, ...], num_classes: int) -> None:
@@ -46,12 +76,6 @@ def check_networks(study: Study, image_shape: tuple[int, ...], num_classes: int)
             )
 
 
-def source_hashes(study: Study) -> dict[str, str]:
-    """SHA-256 of the source file of each of the study's networks that is given by import path."""
-    hashes = {model: source_hash(model) for model in study.models}
-    return {model: value for model, value in hashes.items() if value is not None}
-
-
 def check_sources(recorded: Mapping[str, str], study: Study, directory: Path) -> None:
     """Raise if a network's source is another now than when the run was begun: its replicas would not be of one kind.
 
@@ -69,58 +93,3 @@ def check_sources(recorded: Mapping[str, str], study: Study, directory: Path) ->
                 f"the source of network {model} was changed since {directory} was begun: put it back as it was, or "
                 "give the study another --out"
             )
-
-
-def check_kept_teacher(path: Path, network: torch.nn.Module, replicas: Sequence[int], *, what: str) -> None:
-    """Raise unless a kept weights file holds a network's tensors for each of these replicas.
-
-    Args:
-        path: A file of `biasvar.training.weights.weights_file`.
-        network: One such network, with any weights.
-        replicas: The numbers that the file should hold.
-        what: Whose weights they should be, such as "teacher main (resnet14)".
-
-    Raises:
-        RecordError: The file is damaged, or does not fit.
-    """
-    wanted = {f"{r}.{name}": value for r in replicas for name, value in network.state_dict().items()}
-    check_fit(read_weights(path)[0], wanted, path=path, what=what, then="Delete the file, and it is trained again")
-
-
-def check_fit(
-    stored: Mapping[str, torch.Tensor],
-    wanted: Mapping[str, torch.Tensor],
-    *,
-    path: Path,
-    what: str,
-    then: str = "Was the network changed since? Then the study needs another --out",
-) -> None:
-    """Raise unless stored tensors have the names and shapes of those that a network wants.
-
-    Args:
-        stored: What a file holds.
-        wanted: A network's `state_dict()`, or another mapping of the same names.
-        path: The file.
-        what: Whose weights they should be, such as "teacher main (resnet14)".
-        then: What to do about it.
-
-    Raises:
-        RecordError: Names the file, the network, and up to three tensors that differ.
-
-    >>> bias = torch.zeros(3)
-    >>> check_fit({"fc.bias": bias}, {"fc.bias": torch.zeros(5)}, path=Path("t"), what="main", then="Delete it")
-    Traceback (most recent call last):
-    biasvar.errors.RecordError: t does not fit main: fc.bias has shape (3,), expected (5,). Delete it
-    """
-    faults = [
-        *(f"{name} is missing" for name in wanted if name not in stored),
-        *(f"{name} is not expected" for name in stored if name not in wanted),
-        *(
-            f"{name} has shape {tuple(value.shape)}, expected {tuple(wanted[name].shape)}"
-            for name, value in stored.items()
-            if name in wanted and value.shape != wanted[name].shape
-        ),
-    ]
-    if not faults:
-        return
-    raise RecordError(f"{path} does not fit {what}: {first_few(faults, 3, separator='; ')}. {then}")

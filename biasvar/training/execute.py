@@ -24,12 +24,14 @@ from tqdm import tqdm
 
 from biasvar.records import Run, RunWriter, open_run
 from biasvar.study import Study
-from biasvar.training.checks import check_sources
+from biasvar.training.checks import check_sources, open_study
+from biasvar.training.context import StudyContext
 from biasvar.training.manifest import arm_entry, arm_outcome, study_manifest
 from biasvar.training.replicas import groups_of
-from biasvar.training.sharing import identity_of, take_over, tuned_elsewhere
+from biasvar.training.reuse import identity_of, take_over, tuned_elsewhere
 from biasvar.training.soft_targets import soft_label_table
-from biasvar.training.tasks import (
+from biasvar.training.teachers import teacher_groups, teacher_weights_path
+from biasvar.training.workers import (
     Executor,
     ask_teacher,
     finish_teacher,
@@ -38,7 +40,6 @@ from biasvar.training.tasks import (
     train_teacher_group,
     tune_rate,
 )
-from biasvar.training.workbench import Workbench, teacher_weights_path
 
 
 def default_device() -> torch.device:
@@ -61,8 +62,8 @@ def run_study(study: Study, directory: str | Path, *, device: torch.device | str
     """
     device = torch.device(device) if device is not None else default_device()
     torch.set_num_threads(study.threads)
-    bench = Workbench.open(study, directory, device)
-    writer = RunWriter(directory, manifest=study_manifest(study, bench), resume=True)
+    context = open_study(study, directory, device)
+    writer = RunWriter(directory, manifest=study_manifest(study, context), resume=True)
     check_sources(writer.manifest.get("sources", {}), study, writer.directory)
     _rename(writer, study)
     left = [name for name in study.order() if not _is_complete(writer, name)]
@@ -70,10 +71,10 @@ def run_study(study: Study, directory: str | Path, *, device: torch.device | str
         return open_run(directory)
     writer.update_manifest(status="running")
     writer.study(study.to_yaml())
-    _write_samples(writer, bench)
+    _write_samples(writer, context)
     teachers = [name for name in study.teachers if name not in writer.manifest.get("teachers", {})]
     families = {} if _tuning_path(writer).exists() else study.learning_rate.families
-    teaching = _teacher_tasks(bench, teachers)
+    teaching = _teacher_tasks(context, teachers)
     total = len(teaching) + len(families) * len(study.learning_rate.grid)
     total += len(left) * len(groups_of(study.backend, range(study.replicas)))
     jobs = min(jobs, total)
@@ -85,10 +86,10 @@ def run_study(study: Study, directory: str | Path, *, device: torch.device | str
         for key, entry in work(teaching):
             if isinstance(key, str):
                 writer.update_manifest(teachers={**writer.manifest.get("teachers", {}), key: entry})
-        rates = _learning_rates(writer, bench, work, progress)
-        _train_arms(writer, bench, left, rates, work, progress)
+        rates = _learning_rates(writer, context, work, progress)
+        _train_arms(writer, context, left, rates, work, progress)
     for name in study.soft_labels:
-        writer.soft_labels(name, bench.blocks["student"], soft_label_table(bench, name))
+        writer.soft_labels(name, context.blocks["student"], soft_label_table(context, name))
     writer.update_manifest(status="complete")
     return open_run(directory)
 
@@ -152,29 +153,29 @@ def _expect(progress: tqdm, more: int) -> None:
     progress.total = (progress.total or 0) + more
 
 
-def _teacher_tasks(bench: Workbench, names: list[str]) -> dict[Any, Task]:
+def _teacher_tasks(context: StudyContext, names: list[str]) -> dict[Any, Task]:
     """Training each group of a teacher's replicas, unless its weights are there, and then its logits, by name."""
     tasks: dict[Any, Task] = {}
     for name in names:
-        parts = [(name, number) for number in range(len(bench.teacher_groups(name)))]
-        left = [part for part in parts if not teacher_weights_path(bench.directory, *part).exists()]
+        parts = [(name, number) for number in range(len(teacher_groups(context, name)))]
+        left = [part for part in parts if not teacher_weights_path(context.directory, *part).exists()]
         tasks |= {part: Task(train_teacher_group, part) for part in left}
         tasks[name] = Task(finish_teacher, (name,), frozenset(left))
     return tasks
 
 
 def _train_arms(
-    writer: RunWriter, bench: Workbench, left: list[str], rates: dict[str, float], work: Work, progress: tqdm
+    writer: RunWriter, context: StudyContext, left: list[str], rates: dict[str, float], work: Work, progress: tqdm
 ) -> None:
     """Train the arms that are left, group by group, each once the arms whose record it uses are done.
 
     Groups that a run holds with which the study shares arms are taken over.
     """
-    study = bench.study
+    study = context.study
     groups = groups_of(study.backend, range(study.replicas))
     identities: dict[str, str] = {}
     for name in study.order():
-        identities[name] = identity_of(bench, name, rates[study.arms[name].family], identities)
+        identities[name] = identity_of(context, name, rates[study.arms[name].family], identities)
     for name in left:
         writer.update_arm(name, **arm_entry(study, name, rates), identity=identities[name])
     outcomes: dict[str, list[dict[str, Any]]] = {name: [] for name in left}
@@ -194,7 +195,7 @@ def _train_arms(
             else:
                 done(name, outcome)
                 progress.update()
-    tasks: dict[Any, Task] = dict(_view_tasks(bench, missing))
+    tasks: dict[Any, Task] = dict(_view_tasks(context, missing))
     _expect(progress, len(tasks))
     for name, number in missing:
         arm = study.arms[name]
@@ -207,10 +208,10 @@ def _train_arms(
     shutil.rmtree(writer.directory / "checkpoints", ignore_errors=True)
 
 
-def _view_tasks(bench: Workbench, missing: list[tuple[str, int]]) -> dict[Any, Task]:
+def _view_tasks(context: StudyContext, missing: list[tuple[str, int]]) -> dict[Any, Task]:
     """Asking a teacher about the views of a replica, where views are kept and several arms share them."""
-    study = bench.study
-    if not (study.keep_views and bench.inputs.augmented):
+    study = context.study
+    if not (study.keep_views and context.inputs.augmented):
         return {}
     groups = groups_of(study.backend, range(study.replicas))
     asked = Counter(
@@ -220,34 +221,34 @@ def _view_tasks(bench: Workbench, missing: list[tuple[str, int]]) -> dict[Any, T
     return {("views", name, r): Task(ask_teacher, (name, r)) for name, r in shared}
 
 
-def _write_samples(writer: RunWriter, bench: Workbench) -> None:
+def _write_samples(writer: RunWriter, context: StudyContext) -> None:
     if (writer.directory / "membership.parquet").exists():
         return
-    ids = bench.used_ids
+    ids = context.used_ids
     split = np.full(len(ids), "train", dtype=object)
     pool = np.full(len(ids), None, dtype=object)
-    for name, block in bench.blocks.items():
+    for name, block in context.blocks.items():
         held_out = name in ("test", "validation")
         (split if held_out else pool)[np.isin(ids, block)] = name
-    writer.samples(ids, bench.dataset.labels[ids], split, pool)
-    writer.membership(bench.blocks["student"], bench.draw(range(bench.study.replicas)))
+    writer.samples(ids, context.dataset.labels[ids], split, pool)
+    writer.membership(context.blocks["student"], context.draw(range(context.study.replicas)))
 
 
 def _tuning_path(writer: RunWriter) -> Path:
     return writer.directory / "tuning.parquet"
 
 
-def _learning_rates(writer: RunWriter, bench: Workbench, work: Work, progress: tqdm) -> dict[str, float]:
+def _learning_rates(writer: RunWriter, context: StudyContext, work: Work, progress: tqdm) -> dict[str, float]:
     """The rate of each family: given, or the best of the grid on the validation split (accuracy, then loss)."""
-    study, settings = bench.study, bench.study.learning_rate
+    study, settings = context.study, context.study.learning_rate
     if settings.value is not None:
         return {arm.family: settings.value for arm in study.arms.values()}
     if not _tuning_path(writer).exists():
         tried = {
-            family: [*(identity_of(bench, arm, rate) for rate in settings.grid), str(settings.replicas)]
+            family: [*(identity_of(context, arm, rate) for rate in settings.grid), str(settings.replicas)]
             for family, arm in settings.families.items()
         }
-        frames = {family: tuned_elsewhere(bench, family, identities) for family, identities in tried.items()}
+        frames = {family: tuned_elsewhere(context, family, identities) for family, identities in tried.items()}
         tasks = {
             (family, arm, rate): Task(tune_rate, (arm, rate, settings.replicas))
             for family, arm in settings.families.items()

@@ -3,48 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from biasvar.data.draws import Rows
 from biasvar.seeding import generator
 from biasvar.training.inputs import Inputs
 from biasvar.training.objectives import Objective
 from biasvar.training.replicas import Replicas
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Which rows each replica of a group visits, and how they count.
-
-    Attributes:
-        ids: int (R, n) sample ids, each visited once an epoch.
-        counts: (R, n) whole-number multiplicities used as loss weights, or None when all are 1.
-        replicas: The R replica numbers, which seed each one's batch order.
-    """
-
-    ids: np.ndarray
-    counts: np.ndarray | None
-    replicas: Sequence[int]
-
-    @staticmethod
-    def from_members(pool: np.ndarray, multiplicity: np.ndarray, replicas: Sequence[int]) -> Rows:
-        """From the (R, P) multiplicities of a draw.
-
-        Where every replica draws equally many rows, once each, those are the rows. Else (bootstrap) all replicas visit
-        the whole pool and the multiplicity, 0 included, is the weight: equally many steps for all.
-        """
-        sizes = (multiplicity > 0).sum(1)
-        if multiplicity.max() == 1 and (sizes == sizes[0]).all():
-            return Rows(np.stack([pool[row > 0] for row in multiplicity]), None, replicas)
-        return Rows(np.tile(pool, (len(multiplicity), 1)), multiplicity, replicas)
-
-    def orders(self, seed: int, epoch: int, purpose: str = "order") -> np.ndarray:
-        """(R, n) positions in the order of this epoch."""
-        n = self.ids.shape[1]
-        return np.stack([generator(seed, purpose, r, epoch).permutation(n) for r in self.replicas])
 
 
 @dataclass(frozen=True)

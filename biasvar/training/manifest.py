@@ -10,12 +10,12 @@ from typing import Any
 
 import biasvar
 from biasvar.study import Study
-from biasvar.training.checks import source_hashes
-from biasvar.training.weights import file_hashes
-from biasvar.training.workbench import Workbench
+from biasvar.training.checkpoints import file_hashes
+from biasvar.training.context import StudyContext
+from biasvar.training.custom_networks import source_hashes
 
 
-def study_manifest(study: Study, bench: Workbench) -> dict[str, Any]:
+def study_manifest(study: Study, context: StudyContext) -> dict[str, Any]:
     """What a run is: the study, its data, and what it runs on."""
     only = study.data.split
     packages = ("torch", "numpy", "pyarrow", "scikit-learn")
@@ -26,16 +26,16 @@ def study_manifest(study: Study, bench: Workbench) -> dict[str, Any]:
         "title": study.title,
         "study_hash": study.hash,
         "seed": study.seed,
-        "num_classes": bench.dataset.num_classes,
-        "class_names": list(bench.dataset.class_names),
+        "num_classes": context.dataset.num_classes,
+        "class_names": list(context.dataset.class_names),
         "replicas": study.replicas,
-        "draw": {**study.draw.model_dump(), "pool": len(bench.blocks["student"])},
+        "draw": {**study.draw.model_dump(), "pool": len(context.blocks["student"])},
         "data": {
-            "name": bench.dataset.name,
-            "path": str(bench.dataset.path) if bench.dataset.path else None,
+            "name": context.dataset.name,
+            "path": str(context.dataset.path) if context.dataset.path else None,
             "split": only,
-            "note": bench.dataset.note + (f"; all rows, test rows too, from its {only} split" if only else ""),
-            "fingerprint": bench.dataset.fingerprint,
+            "note": context.dataset.note + (f"; all rows, test rows too, from its {only} split" if only else ""),
+            "fingerprint": context.dataset.fingerprint,
         },
         "reference_teacher": study.reference_teacher,
         "soft_label_files": {
@@ -48,7 +48,7 @@ def study_manifest(study: Study, bench: Workbench) -> dict[str, Any]:
         "versions": {**versions, **{name: version(name) for name in packages}},
         "commit": _commit(),
         "sources": source_hashes(study),
-        "device": bench.device.type,
+        "device": context.device.type,
         "threads": study.threads,
     }
 

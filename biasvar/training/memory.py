@@ -1,10 +1,25 @@
-"""Memory that a training process keeps between steps instead of giving it back to the system."""
+"""Memory of a training process: keeping freed blocks, and what to lower when it runs out.
+
+A changed batch size, back end or number of rows changes numbers and so makes another study with a run directory of its
+own; fewer processes change none, and the run goes on.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import errno
+import re
 import sys
+from pathlib import Path
 
+import torch
+
+from biasvar.errors import OutOfMemoryError
+from biasvar.files import in_bytes
+from biasvar.study import Study
+
+_SIZES = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_ASKED = re.compile(r"allocate ([\d.]+) (bytes|[KMGT]iB)")
 # Numbers of glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 _LARGEST = 2**31 - 1
@@ -32,3 +47,64 @@ def keep_freed_memory() -> bool:
         return False
     settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, _LARGEST), (_TOP_PAD, 64 * 2**20))
     return all(mallopt(name, value) == 1 for name, value in settings)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out: of Python, NumPy, Arrow, PyTorch on the CPU, or a CUDA device.
+
+    PyTorch's CPU allocator has no class of error of its own, so its words decide.
+
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    (True, False)
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    words = ("DefaultCPUAllocator: can't allocate memory", "not enough memory: you tried to allocate", "out of memory")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
+def out_of_memory(
+    error: BaseException, study: Study, directory: Path, device: torch.device, jobs: int
+) -> OutOfMemoryError:
+    """The error to show for one that `is_out_of_memory`: what ran out and what to lower.
+
+    Args:
+        error: What was raised, in this process or in a worker.
+        study, directory, device, jobs: The run that raised it.
+    """
+    asked = _ASKED.search(str(error))
+    more = f" ({in_bytes(float(asked[1]) * _SIZES[asked[2]])} more were asked for)" if asked else ""
+    where = "the CPU's memory" if device.type == "cpu" else f"the memory of {device}"
+    processes = f" of {jobs} processes" if jobs > 1 else ""
+    return OutOfMemoryError(f"{where} is too small for this study{processes}{more}; {advice(study, directory, jobs)}")
+
+
+def lost_workers(study: Study, directory: Path, jobs: int, losses: int) -> OutOfMemoryError:
+    """The error for worker processes that were lost again and again: on Linux mostly killed for want of memory."""
+    return OutOfMemoryError(
+        f"worker processes were lost {losses} times, most likely killed by the system for lack of memory; "
+        f"{advice(study, directory, jobs)}"
+    )
+
+
+def advice(study: Study, directory: Path, jobs: int) -> str:
+    """What to lower, in the order of what it costs."""
+    sizes = [f"schedule.batch_size ({study.schedule.batch_size})"]
+    # Only a teacher's batches that are at least as large as the students' can be the ones that did not fit.
+    sizes += [
+        f"teachers.{name}.batch_size ({teacher.batch_size})"
+        for name, teacher in study.teachers.items()
+        if teacher.batch_size >= study.schedule.batch_size
+    ]
+    if len(sizes) > 4:
+        sizes = [*sizes[:4], "the other teachers' batch_size"]
+    if study.data.student is not None:
+        sizes.append(f"data.student ({study.data.student})")
+    lower = f"lower {', '.join(sizes)}"
+    if study.backend == "batched":
+        lower = f"set backend: sequential (one replica at a time instead of {study.replicas}), or {lower}"
+    whole = f"{directory} is whole so far" if (directory / "manifest.json").exists() else "nothing was written"
+    fewer = f"--jobs {jobs - 1} takes less and goes on with this run; else " if jobs > 1 else ""
+    return f"{whole}: {fewer}{lower}: that makes it another study, with its own --out"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -14,10 +13,7 @@ from biasvar.losses.bad_teacher import BadTeacherLoss, draw_rivals
 from biasvar.losses.distillation import shuffle_within_batch
 from biasvar.losses.soft_labels import CandidateSetLoss, ScoreLoss, SoftLabelLoss, top_candidates
 from biasvar.study import Arm
-from biasvar.training.views import Views
-
-if TYPE_CHECKING:
-    from biasvar.training.soft_targets import SoftTargets
+from biasvar.training.lookups import SoftTargets, Views
 
 
 @dataclass

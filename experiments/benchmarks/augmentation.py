@@ -29,7 +29,7 @@ from timing import interleaved, median_ratio
 from torch.nn import functional as F
 
 from biasvar.training.augmentation import augment, draw_views, normalise, take_views
-from biasvar.training.resnets import build_network
+from biasvar.training.networks import build_network
 
 SAMPLES, SIZE, CHANNELS, BATCH, PAD = 50_000, 32, 3, 128, 4
 MEAN, STD = (0.4913, 0.4821, 0.4465), (0.2452, 0.2428, 0.2606)

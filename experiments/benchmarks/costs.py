@@ -37,7 +37,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from biasvar.training.memory import keep_freed_memory
-from biasvar.training.resnets import build_network
+from biasvar.training.networks import build_network
 
 BATCH, CLASSES, SIZE = 64, 10, 32
 NAMES = ("resnet8", "resnet14", "resnet20", "resnet32", "resnet56", "resnet110", "resnet8x4", "resnet32x4")

@@ -271,8 +271,8 @@ def _wait() -> None:
 
 def _resnet_step(batch: int, *, mixed: bool) -> tuple[Callable[[], torch.Tensor], torch.Tensor, torch.Tensor]:
     """A training step of a ResNet-20 on images of 32x32x3, as the sequential backend takes it; ids, labels."""
+    from biasvar.training.networks import build_network
     from biasvar.training.replicas import SequentialReplica
-    from biasvar.training.resnets import build_network
 
     network = build_network("resnet20", in_channels=3, num_classes=10).to(DEVICE)
     replica = SequentialReplica(

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from biasvar import Recorder
 from biasvar.study import load_study
 from biasvar.training.execute import run_study
-from biasvar.training.resnets import build_network
+from biasvar.training.networks import build_network
 
 BATCH, CLASSES, SAMPLES, STEPS = 128, 10, 50_000, 391
 

@@ -42,14 +42,14 @@ from timing import interleaved, median_ratio
 from torch import nn
 from torch.nn import functional as F
 
+from biasvar.data.draws import Rows
 from biasvar.losses.labels import CrossEntropyLoss
 from biasvar.training.inputs import Images
-from biasvar.training.loop import Rows, train
+from biasvar.training.loop import train
 from biasvar.training.memory import keep_freed_memory
-from biasvar.training.models import seeded
+from biasvar.training.networks import build_network, seeded
 from biasvar.training.objectives import Objective
 from biasvar.training.replicas import Backend, groups_of, make_replicas
-from biasvar.training.resnets import build_network
 
 BATCH, CLASSES, SIZE, RATE = 64, 10, 32, 0.05
 WIDTHS = (3, 16, 16, 16, 32, 32, 64, 64)

@@ -17,7 +17,7 @@ from biasvar.data.dataset import Dataset
 from biasvar.data.people import PEOPLE, load_people
 from biasvar.study import resolve_study
 from biasvar.study.soft_labels import LABELLED_SPLIT
-from biasvar.training import workbench
+from biasvar.training import checks
 from biasvar.training.soft_targets import soft_label_table
 
 FOLDER = os.environ.get("BIASVAR_DATA")  # before the fixture that hides it
@@ -245,20 +245,20 @@ def test_the_published_noise_rates_of_cifar10n(real):
 
 def test_a_study_takes_people_who_labelled_its_rows(files, tiny_study, monkeypatch, tmp_path):
     """Before anything is trained: their file is there, and they labelled the rows of the pool."""
-    monkeypatch.setattr(workbench, "load_dataset", lambda _: dataset())
+    monkeypatch.setattr(checks, "load_dataset", lambda _: dataset())
     tiny_study["data"] = {"name": "cifar10", "split": "test", "test": 50, "validation": 50, "student": 200}
     tiny_study["draw"] = {"kind": "subsample", "rows": 100}
     tiny_study["teachers"], tiny_study["claims"] = {}, {}
     tiny_study["soft_labels"] = {"most": {"kind": "votes", "people": "cifar10h", "votes": "majority"}}
     tiny_study["arms"] = {"most": {"loss": "soft_label", "soft_label": "most"}}
     tiny_study["learning_rate"] = {"value": 0.1}
-    bench = workbench.Workbench.open(resolve_study(tiny_study), tmp_path / "run", torch.device("cpu"))
-    assert (bench.used_ids >= 50000).all()
-    soft = soft_label_table(bench, "most")
-    np.testing.assert_array_equal(soft, np.eye(10)[bench.dataset.labels[bench.blocks["student"]]])
+    context = checks.open_study(resolve_study(tiny_study), tmp_path / "run", torch.device("cpu"))
+    assert (context.used_ids >= 50000).all()
+    soft = soft_label_table(context, "most")
+    np.testing.assert_array_equal(soft, np.eye(10)[context.dataset.labels[context.blocks["student"]]])
     (files / "cifar10h.npz").unlink()
     with pytest.raises(FileNotFoundError, match="no CIFAR-10H at"):
-        workbench.Workbench.open(resolve_study(tiny_study), tmp_path / "run", torch.device("cpu"))
+        checks.open_study(resolve_study(tiny_study), tmp_path / "run", torch.device("cpu"))
 
 
 def test_a_study_file_knows_which_images_they_labelled():

@@ -21,9 +21,9 @@ import yaml
 import biasvar
 from biasvar.errors import BiasvarError, RecordError
 from biasvar.study import resolve_study
-from biasvar.training import execute, tasks
-from biasvar.training.arm import _Group
+from biasvar.training import execute, workers
 from biasvar.training.execute import run_study
+from biasvar.training.students import _Group
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -257,7 +257,7 @@ def test_a_lost_worker_costs_only_what_it_was_doing(finished, tmp_path):
 def test_a_worker_lost_between_two_tasks_is_replaced(finished, tmp_path, monkeypatch, moment):
     """The pool knows that it is broken before a task is submitted, so that `submit` itself raises."""
     study = resolve_study(finished.study)
-    submit, calls = tasks._Pool.submit, []
+    submit, calls = workers._Pool.submit, []
 
     def submit_to_a_broken_pool(pool, function, /, *args):
         calls.append(function)
@@ -271,7 +271,7 @@ def test_a_worker_lost_between_two_tasks_is_replaced(finished, tmp_path, monkeyp
                 pool._pool.submit(os.getpid)
         return submit(pool, function, *args)
 
-    monkeypatch.setattr(tasks._Pool, "submit", submit_to_a_broken_pool)
+    monkeypatch.setattr(workers._Pool, "submit", submit_to_a_broken_pool)
     run_study(study, tmp_path / "run", device="cpu", jobs=2)
     assert len(calls) > moment
     assert contents(tmp_path / "run") == contents(finished.directory)
@@ -282,7 +282,7 @@ def die(name):
 
 
 def test_workers_that_are_lost_again_and_again_end_the_run_with_a_word(finished, tmp_path, monkeypatch):
-    monkeypatch.setattr(tasks, "MOST_LOSSES", 1)
+    monkeypatch.setattr(workers, "MOST_LOSSES", 1)
     monkeypatch.setattr(execute, "finish_teacher", die)
     study = resolve_study(finished.study)
     with pytest.raises(BiasvarError, match=r"worker processes were lost 2 times.*--jobs 1"):
@@ -392,6 +392,6 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path, tiny_study):
 
 
 def test_tasks_need_their_set_up(monkeypatch):
-    monkeypatch.setattr(tasks, "_bench", None)
+    monkeypatch.setattr(workers, "_context", None)
     with pytest.raises(AssertionError):
-        tasks.finish_teacher("main")
+        workers.finish_teacher("main")

@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 
 from biasvar.study import resolve_study
-from biasvar.training import tasks
+from biasvar.training import students, teacher_training
+from biasvar.training.checks import open_study
 from biasvar.training.execute import run_study
 from biasvar.training.inputs import Images
-from biasvar.training.workbench import Workbench
+from biasvar.training.teachers import teacher_networks
 from tests.training.test_execute import contents
 
 
@@ -81,7 +82,7 @@ def test_a_study_of_images_leaves_the_same_run_however_it_is_worked_off(study, t
     run_study(resolved, tmp_path / "two", device="cpu", jobs=2)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
-    train = tasks.train_arm_group
+    train = students.train_arm_group
     calls = []
 
     def interrupt(arm, number):
@@ -90,7 +91,7 @@ def test_a_study_of_images_leaves_the_same_run_however_it_is_worked_off(study, t
             raise KeyboardInterrupt
         return train(arm, number)
 
-    monkeypatch.setattr(tasks, "train_arm_group", interrupt)
+    monkeypatch.setattr(students, "train_arm_group", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run_study(resolved, tmp_path / "three", device="cpu")
     run_study(resolved, tmp_path / "three", device="cpu")
@@ -101,27 +102,27 @@ def test_a_study_of_images_leaves_the_same_run_however_it_is_worked_off(study, t
 def test_the_teacher_sees_the_students_view(study, tmp_path):
     """What was recorded of the teacher is its network's answer to the augmented image, not to the clean one."""
     run = run_study(resolve_study(study), tmp_path / "run", device="cpu")
-    bench = Workbench.open(resolve_study(study), tmp_path / "run", torch.device("cpu"))
-    assert isinstance(bench.inputs, Images)
-    assert bench.inputs.augmented
+    context = open_study(resolve_study(study), tmp_path / "run", torch.device("cpu"))
+    assert isinstance(context.inputs, Images)
+    assert context.inputs.augmented
     for arm, teacher in (("kd", "main"), ("kd_own", "own")):
         rows = run.records(arm=arm, split="train", view="augmented", epochs=[2], replicas=[1])
         ids = torch.tensor(rows["sample_id"].tolist())
-        (network,) = bench.teacher_networks(teacher, [1])
+        (network,) = teacher_networks(context, teacher, [1])
         assert not network.training
         with torch.no_grad():
-            views = bench.inputs.training(ids[None], [1], 2)[0]
-            loss = torch.nn.functional.cross_entropy(network(views), bench.labels[ids], reduction="none")
+            views = context.inputs.training(ids[None], [1], 2)[0]
+            loss = torch.nn.functional.cross_entropy(network(views), context.labels[ids], reduction="none")
             clean = torch.nn.functional.cross_entropy(
-                network(bench.inputs.clean(ids)), bench.labels[ids], reduction="none"
+                network(context.inputs.clean(ids)), context.labels[ids], reduction="none"
             )
         np.testing.assert_allclose(rows["teacher_loss"], loss, rtol=1e-3, atol=1e-5)
         assert not np.allclose(rows["teacher_loss"], clean, rtol=1e-2)
     clean_rows = run.records(arm="kd", split="test", view="clean", replicas=[0])
     ids = torch.tensor(clean_rows["sample_id"].tolist())
     with torch.no_grad():
-        logits = bench.teacher_networks("main", [0])[0](bench.inputs.clean(ids))
-        loss = torch.nn.functional.cross_entropy(logits, bench.labels[ids], reduction="none")
+        logits = teacher_networks(context, "main", [0])[0](context.inputs.clean(ids))
+        loss = torch.nn.functional.cross_entropy(logits, context.labels[ids], reduction="none")
     np.testing.assert_allclose(clean_rows["teacher_loss"], loss, rtol=1e-3, atol=1e-5)
 
 
@@ -129,14 +130,14 @@ def test_a_teacher_in_training_mode_uses_batch_statistics_when_asked(study, tmp_
     study["teachers"]["main"]["train_mode"] = True
     del study["arms"]["kd_own"], study["teachers"]["own"]
     run = run_study(resolve_study(study), tmp_path / "run", device="cpu")
-    bench = Workbench.open(resolve_study(study), tmp_path / "run", torch.device("cpu"))
-    assert bench.teacher_networks("main", [0])[0].training
+    context = open_study(resolve_study(study), tmp_path / "run", torch.device("cpu"))
+    assert teacher_networks(context, "main", [0])[0].training
     # The clean logits, and so the accuracy in the manifest, are those of evaluation mode all the same.
     logits = torch.tensor(run.teacher("main").logits)
     ids = torch.tensor(run.teacher("main").sample_ids)
-    network = bench.teacher_networks("main", [0])[0].train(False)
+    network = teacher_networks(context, "main", [0])[0].train(False)
     with torch.no_grad():
-        torch.testing.assert_close(network(bench.inputs.clean(ids)), logits, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(network(context.inputs.clean(ids)), logits, rtol=1e-3, atol=1e-4)
 
 
 def test_kept_teachers_are_not_trained_again_and_a_change_makes_another(study, tmp_path, monkeypatch):
@@ -144,13 +145,13 @@ def test_kept_teachers_are_not_trained_again_and_a_change_makes_another(study, t
     study["arms"] = {"ce": study["arms"]["ce"]}
     first = run_study(resolve_study(study), tmp_path / "one", device="cpu")
     trained = []
-    train = Workbench.train_teacher
+    train = teacher_training.train_teacher
 
-    def count(self, name, replicas, on_epoch=None):
+    def count(context, name, replicas, on_epoch=None):
         trained.append(name)
-        return train(self, name, replicas, on_epoch)
+        return train(context, name, replicas, on_epoch)
 
-    monkeypatch.setattr(Workbench, "train_teacher", count)
+    monkeypatch.setattr(teacher_training, "train_teacher", count)
     study["name"] = "again"
     again = run_study(resolve_study(study), tmp_path / "two", device="cpu")
     assert trained == []
@@ -200,9 +201,9 @@ def test_a_teacher_can_do_without_the_augmentation_of_the_students(study, tmp_pa
     bare = study | {"data": study["data"] | {"crop": 0, "flip": False}}
     weights = {}
     for name, raw in (("augmented", study), ("bare", bare)):
-        bench = Workbench.open(resolve_study(raw), tmp_path / name, torch.device("cpu"))
+        context = open_study(resolve_study(raw), tmp_path / name, torch.device("cpu"))
         for teacher in ("main", "still"):
-            weights[name, teacher] = bench.train_teacher(teacher, [0]).parameters()
+            weights[name, teacher] = teacher_training.train_teacher(context, teacher, [0]).parameters()
     torch.testing.assert_close(weights["augmented", "still"], weights["bare", "main"], rtol=0, atol=0)
     first = next(iter(weights["bare", "main"]))
     assert not torch.equal(weights["augmented", "main"][first], weights["bare", "main"][first])
@@ -219,6 +220,19 @@ def test_vectors_are_not_augmented(study, tmp_path):
 
 def test_the_study_knows_the_networks_there_are():
     from biasvar.study import MODELS
-    from biasvar.training.resnets import NETWORKS
+    from biasvar.training.networks import NETWORKS
 
     assert set(MODELS) == {"mlp", *NETWORKS}
+
+
+def test_a_student_of_an_official_split(study, tmp_path):
+    study |= {"student": {"model": "convnet"}, "teachers": {}, "arms": {"ce": {"loss": "cross_entropy"}}, "claims": {}}
+    study["data"] |= {"split": "train", "test": 30, "student": 80}
+    study["learning_rate"] = {"value": 0.1}
+    run = run_study(resolve_study(study), tmp_path / "run", device="cpu")
+    last = run.metrics.query("split == 'test' and view == 'clean' and epoch == 3")
+    assert last["accuracy"].min() > 0.6  # of three classes that differ in colour
+    assert last["n"].unique().tolist() == [30]
+    assert np.all(run.samples["sample_id"] < 180)  # the train rows come first
+    assert run.manifest["data"]["split"] == "train"
+    assert run.manifest["data"]["note"].endswith("; all rows, test rows too, from its train split")

@@ -8,11 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from biasvar.data.draws import Rows
 from biasvar.losses.distillation import DistillationLoss, WeightedSoftLabelLoss
 from biasvar.losses.labels import CrossEntropyLoss
 from biasvar.training.inputs import Features
-from biasvar.training.loop import Rows, predict, train
-from biasvar.training.models import MLP, seeded
+from biasvar.training.loop import predict, train
+from biasvar.training.networks import MLP, seeded
 from biasvar.training.objectives import Objective
 from biasvar.training.replicas import BatchedReplicas, SequentialReplica, groups_of, make_replicas
 from biasvar.training.schedules import rate_at

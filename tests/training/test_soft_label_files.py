@@ -18,10 +18,10 @@ from biasvar.data import load_dataset
 from biasvar.errors import StudyError
 from biasvar.run import main
 from biasvar.study import load_study, resolve_study
+from biasvar.training.checks import open_study
 from biasvar.training.execute import run_study
-from biasvar.training.sharing import identity_of
+from biasvar.training.reuse import identity_of
 from biasvar.training.soft_targets import soft_label_table
-from biasvar.training.workbench import Workbench
 
 SURE = [0.91] + [round(0.014 - 0.001 * j, 3) for j in range(9)]
 FLAT = [0.0] + [round(0.12 - 0.00225 * j, 5) for j in range(9)]
@@ -66,8 +66,8 @@ def parquet(path, soft, ids=None, **columns):
     pd.DataFrame({"sample_id": ids, "soft_label": list(soft), **columns}).to_parquet(path)
 
 
-def bench_of(study):
-    return Workbench.open(study, "nowhere", torch.device("cpu"))
+def context_of(study):
+    return open_study(study, "nowhere", torch.device("cpu"))
 
 
 def test_students_learn_from_a_file_and_the_run_knows_it(plain, soft, digits, capsys):
@@ -105,22 +105,22 @@ def test_row_i_is_sample_i_where_there_are_no_ids(plain, soft, name):
         np.savez(folder / name, soft_labels=soft, other=np.zeros(3))
     else:
         pd.DataFrame(soft, columns=[f"p{c}" for c in range(10)]).to_parquet(folder / name)
-    bench = bench_of(load_study(folder / "study.yaml"))
-    np.testing.assert_allclose(soft_label_table(bench, "ours"), soft[bench.blocks["student"]], rtol=1e-6)
+    context = context_of(load_study(folder / "study.yaml"))
+    np.testing.assert_allclose(soft_label_table(context, "ours"), soft[context.blocks["student"]], rtol=1e-6)
 
 
 def test_numbers_that_are_no_distributions_are_read_as_the_study_says(plain, soft):
     folder = plain(path="soft.npy", normalize=True)
     np.save(folder / "soft.npy", 3 * soft)
-    bench = bench_of(load_study(folder / "study.yaml"))
-    rows = bench.blocks["student"]
-    np.testing.assert_allclose(soft_label_table(bench, "ours"), soft[rows])
+    context = context_of(load_study(folder / "study.yaml"))
+    rows = context.blocks["student"]
+    np.testing.assert_allclose(soft_label_table(context, "ours"), soft[rows])
     np.save(folder / "soft.npy", 2 * np.log(soft))
     plain(normalize=False, temperature=2)
-    np.testing.assert_allclose(soft_label_table(bench_of(load_study(folder / "study.yaml")), "ours"), soft[rows])
+    np.testing.assert_allclose(soft_label_table(context_of(load_study(folder / "study.yaml")), "ours"), soft[rows])
     np.save(folder / "soft.npy", soft - 0.1)
     plain(temperature=None, scores=True, project=True)
-    made = soft_label_table(bench_of(load_study(folder / "study.yaml")), "ours")
+    made = soft_label_table(context_of(load_study(folder / "study.yaml")), "ours")
     np.testing.assert_allclose(made.sum(1), 1)
     plain(project=False)
     with pytest.raises(StudyError, match=r"arms\.ours\.measure: ours are raw scores, whose cross-entropy has no lower"):
@@ -215,16 +215,16 @@ def mixed(tiny_study, **shares):
 
 
 def test_a_pattern_puts_its_masses_behind_the_truth_in_one_order_a_class(tiny_study):
-    bench = bench_of(resolve_study(mixed(tiny_study)))
-    made, labels = soft_label_table(bench, "sure"), bench.dataset.labels[bench.blocks["student"]]
+    context = context_of(resolve_study(mixed(tiny_study)))
+    made, labels = soft_label_table(context, "sure"), context.dataset.labels[context.blocks["student"]]
     for row, y in zip(made[:50], labels[:50], strict=True):
         np.testing.assert_array_equal(row, np.roll(spread(SURE), y))
 
 
 def test_sure_where_right_and_nearly_flat_where_wrong_breaks_the_condition_at_every_k(tiny_study):
     """The construction behind claim L4: the mean soft label is right in every class, Delta + gamma > 1 for every k."""
-    bench = bench_of(resolve_study(mixed(tiny_study)))
-    made, labels = soft_label_table(bench, "mixed"), bench.dataset.labels[bench.blocks["student"]]
+    context = context_of(resolve_study(mixed(tiny_study)))
+    made, labels = soft_label_table(context, "mixed"), context.dataset.labels[context.blocks["student"]]
     wrong = np.take_along_axis(made, labels[:, None], 1)[:, 0] == 0
     assert wrong.mean() == pytest.approx(0.6, abs=0.05)
     found = measure_indicators(made, labels, ks=range(1, 10), thresholds=[0.0])
@@ -238,9 +238,9 @@ def test_sure_where_right_and_nearly_flat_where_wrong_breaks_the_condition_at_ev
 def test_a_row_that_a_larger_first_share_takes_it_keeps(tiny_study):
     tables = {}
     for share in (0.3, 0.4):
-        bench = bench_of(resolve_study(mixed(tiny_study, sure=share, flat=1 - share)))
-        labels = bench.dataset.labels[bench.blocks["student"]]
-        tables[share] = np.take_along_axis(soft_label_table(bench, "mixed"), labels[:, None], 1)[:, 0] > 0
+        context = context_of(resolve_study(mixed(tiny_study, sure=share, flat=1 - share)))
+        labels = context.dataset.labels[context.blocks["student"]]
+        tables[share] = np.take_along_axis(soft_label_table(context, "mixed"), labels[:, None], 1)[:, 0] > 0
     assert (tables[0.3] <= tables[0.4]).all()
     assert tables[0.3].sum() < tables[0.4].sum()
 
@@ -268,14 +268,14 @@ def test_a_pattern_has_a_mass_for_each_class(tiny_study):
     study = mixed(tiny_study)
     study["soft_labels"]["sure"]["mass"] = [0.5, 0.5]
     with pytest.raises(StudyError, match=r"soft_labels\.sure\.mass: must hold one number for each of the 10 classes"):
-        bench_of(resolve_study(study))
+        context_of(resolve_study(study))
 
 
 def test_what_a_soft_label_is_made_of_is_part_of_its_arms_identity(tiny_study):
     def identity(**flat):
         study = mixed(tiny_study)
         study["soft_labels"]["flat"] |= flat
-        return identity_of(bench_of(resolve_study(study)), "mixed", 0.1)
+        return identity_of(context_of(resolve_study(study)), "mixed", 0.1)
 
     assert identity() == identity()
     assert identity() != identity(mass=spread([0.0, *[1.0] * 9]))

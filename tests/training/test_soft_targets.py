@@ -10,10 +10,12 @@ from biasvar.analysis import effectiveness, unreliability
 from biasvar.analysis.soft_labels.transforms import tempered
 from biasvar.losses.soft_labels import CandidateSetLoss, SoftLabelLoss
 from biasvar.study import resolve_study
+from biasvar.training.checks import open_study
 from biasvar.training.execute import run_study
+from biasvar.training.lookups import SoftTargets
 from biasvar.training.objectives import Objective
-from biasvar.training.soft_targets import SoftTargets, labelled, soft_label_table, soft_targets
-from biasvar.training.workbench import Workbench
+from biasvar.training.soft_targets import labelled, soft_label_table, soft_targets
+from biasvar.training.teacher_training import train_teacher
 from tests.training.test_execute import contents
 
 
@@ -134,10 +136,10 @@ def test_a_teacher_has_a_weight_decay_of_its_own(study, tmp_path):
     study["teachers"] = {"main": plain, "same": plain | {"weight_decay": 0.0005}, "free": plain | {"weight_decay": 0}}
     study["schedule"]["weight_decay"] = 0.0005
     study["soft_labels"], study["arms"] = {}, {"ce": {"loss": "cross_entropy"}}
-    bench = Workbench.open(resolve_study(study), tmp_path, torch.device("cpu"))
+    context = open_study(resolve_study(study), tmp_path, torch.device("cpu"))
     norm = {}
     for name in study["teachers"]:
-        trained = bench.train_teacher(name, [0]).parameters()
+        trained = train_teacher(context, name, [0]).parameters()
         norm[name] = sum(float(value.square().sum()) for value in trained.values())
     assert norm["same"] == norm["main"] < norm["free"]
 
@@ -148,25 +150,25 @@ def test_the_same_run_with_processes_and_after_an_interruption(study, tmp_path, 
 
 
 def test_noise_is_redrawn_for_every_epoch_and_replica(study, run):
-    bench = Workbench.open(resolve_study(study), run.directory, torch.device("cpu"))
-    ids = torch.as_tensor(bench.blocks["student"][:20]).expand(2, -1)
-    redrawn = soft_targets(bench, "redrawn", [0, 1])
+    context = open_study(resolve_study(study), run.directory, torch.device("cpu"))
+    ids = torch.as_tensor(context.blocks["student"][:20]).expand(2, -1)
+    redrawn = soft_targets(context, "redrawn", [0, 1])
     first, second = redrawn.at(ids, 1), redrawn.at(ids, 2)
     assert not torch.equal(first[0], first[1])
     assert not torch.equal(first, second)
     torch.testing.assert_close(redrawn.at(ids, 1), first, rtol=0, atol=0)
-    fixed = soft_targets(bench, "noise", [0, 1])
+    fixed = soft_targets(context, "noise", [0, 1])
     torch.testing.assert_close(fixed.at(ids, 1), fixed.at(ids, 7), rtol=0, atol=0)
 
 
 def test_more_labelled_rows_contain_fewer(study, run):
-    bench = Workbench.open(resolve_study(study), run.directory, torch.device("cpu"))
-    few, more = labelled(bench, 20), labelled(bench, 50)
+    context = open_study(resolve_study(study), run.directory, torch.device("cpu"))
+    few, more = labelled(context, 20), labelled(context, 50)
     assert (few.sum(), more.sum()) == (20, 50)
     assert not (few & ~more).any()
     with pytest.raises(ValueError, match="labelled: 5000 rows asked for"):
-        labelled(bench, 5000)
-    assert soft_label_table(bench, "few").shape == (len(bench.blocks["student"]), 10)
+        labelled(context, 5000)
+    assert soft_label_table(context, "few").shape == (len(context.blocks["student"]), 10)
 
 
 def test_the_mean_over_a_batch_is_over_rows_with_a_target():

@@ -11,7 +11,7 @@ import json
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -23,10 +23,8 @@ from biasvar.records.catalog import StoredFile, stored_files
 from biasvar.records.schema import metrics_path, weights_path
 from biasvar.study import Study
 from biasvar.study.schema import JACKKNIFE_GROUPS, Predictions, Record
-from biasvar.training.checks import source_hashes
-
-if TYPE_CHECKING:
-    from biasvar.training.workbench import Workbench
+from biasvar.training.context import StudyContext
+from biasvar.training.custom_networks import source_hashes
 
 
 @cache
@@ -37,9 +35,9 @@ def code_hash() -> str:
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()
 
 
-def identity_of(bench: Workbench, name: str, rate: float, others: dict[str, str] | None = None) -> str:
+def identity_of(context: StudyContext, name: str, rate: float, others: dict[str, str] | None = None) -> str:
     """Identity of an arm at a learning rate; `others` are the identities of the arms whose record it uses."""
-    study = bench.study
+    study = context.study
     arm = study.arms[name]
     together = study.backend == "batched" or study.draw.kind == "disjoint" or study.replicas > JACKKNIFE_GROUPS
     scored = arm.teacher or study.reference_teacher
@@ -47,8 +45,8 @@ def identity_of(bench: Workbench, name: str, rate: float, others: dict[str, str]
         "code": code_hash(),
         "packages": [version("torch"), version("numpy")],
         "sources": source_hashes(study),
-        "device": bench.device.type,
-        "fingerprint": bench.dataset.fingerprint,
+        "device": context.device.type,
+        "fingerprint": context.dataset.fingerprint,
         "study": study.model_dump(
             mode="json",
             include={"seed", "backend", "threads", "data", "student", "draw", "schedule", "evaluate_every"},
@@ -121,9 +119,9 @@ def take_over(writer: RunWriter, study: Study, name: str, number: int, identity:
     return None
 
 
-def tuned_elsewhere(bench: Workbench, family: str, identities: list[str]) -> pd.DataFrame | None:
+def tuned_elsewhere(context: StudyContext, family: str, identities: list[str]) -> pd.DataFrame | None:
     """The learning-rate trials of a family from a run that made the same ones."""
-    for run in shared_runs(bench.directory, bench.study):
+    for run in shared_runs(context.directory, context.study):
         if run.manifest.get("tuning", {}).get(family) == identities and run.tuning is not None:
             return run.tuning.query("family == @family")
     return None

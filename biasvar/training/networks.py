@@ -1,4 +1,4 @@
-"""Networks for small images by name, residual ones above all, and a user's own network by import path.
+"""The networks that studies train, by name: an MLP, a small convolutional one, and residual ones.
 
 The residual ones are those of the distillation benchmark of Tian et al. 2020 (CRD; github.com/HobbitLong/RepDistiller,
 models/resnet.py at eedab9d): He et al. 2016, section 4.2, with a 1x1 convolution and BatchNorm as shortcut where the
@@ -7,27 +7,95 @@ shape changes. Parameters and buffers carry the same names, so a checkpoint of o
 
 from __future__ import annotations
 
-import hashlib
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
+from itertools import pairwise
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from biasvar.training.convnet import ConvNet
-
-SMALLEST = 8  # pixels: the last stage works at a quarter of the image's side
+SMALLEST = 8  # pixels: the convolutional network halves an image three times, residual ones twice
+CONVNET_WIDTHS = (16, 32, 64)
 
 
 class Builder(Protocol):
     """What makes a network: an entry of NETWORKS, or a user's factory."""
 
     def __call__(self, *, in_channels: int, num_classes: int) -> nn.Module: ...
+
+
+class MLP(nn.Module):
+    """A fully connected ReLU network, `in_features` -> hidden ... -> `num_classes`, logits out.
+
+    Shapes: (..., in_features) -> (..., num_classes). Initial weights are PyTorch's defaults for Linear.
+    """
+
+    def __init__(self, in_features: int, hidden: Sequence[int], num_classes: int) -> None:
+        super().__init__()
+        widths = [in_features, *hidden, num_classes]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers[:-1]:
+            x = torch.relu(layer(x))
+        return self.layers[-1](x)
+
+    @staticmethod
+    def forward_stacked(parameters: Mapping[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        """R networks at once: parameters of shape (R, ...) and inputs (R, B, in_features) give logits (R, B, C).
+
+        The same function as `forward` under vmap, in fewer calls.
+        """
+        depth = len(parameters) // 2
+        for i in range(depth):
+            weight, bias = parameters[f"layers.{i}.weight"], parameters[f"layers.{i}.bias"]
+            x = torch.baddbmm(bias[:, None], x, weight.transpose(1, 2))
+            if i < depth - 1:
+                x = torch.relu(x)
+        return x
+
+
+class ConvNet(nn.Module):
+    """Three times conv 3x3, BatchNorm, ReLU, max-pooling 2x2, with 16, 32, 64 channels; a mean over pixels, a head.
+
+    Shapes: (B, in_channels, H, W), H and W at least 8, -> (B, num_classes) logits. Weights are PyTorch's defaults, from
+    the global CPU generator. As in `ResNet`, the mean over pixels and the head are computed in the head's own precision
+    under autocast.
+
+    Args:
+        in_channels: 1 for grey, 3 for colour.
+        num_classes: Logits per image.
+
+    Raises:
+        ValueError: In `forward`, an input of another shape.
+
+    >>> ConvNet(in_channels=3, num_classes=10)(torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 10])
+    """
+
+    def __init__(self, *, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        inside = (in_channels, *CONVNET_WIDTHS[:-1])
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in zip(inside, CONVNET_WIDTHS, strict=True)
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in CONVNET_WIDTHS)
+        self.fc = nn.Linear(CONVNET_WIDTHS[-1], num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.ndim != 4 or x.shape[1] != self.in_channels or min(x.shape[2:]) < SMALLEST:
+            raise ValueError(
+                f"this network takes images of shape (B, {self.in_channels}, H, W) with H and W at least {SMALLEST}, "
+                f"not {tuple(x.shape)}"
+            )
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = F.max_pool2d(F.relu(norm(convolution(x)), inplace=True), 2)
+        with torch.autocast(x.device.type, enabled=False):
+            return self.fc(x.to(self.fc.weight.dtype).mean((2, 3)))
 
 
 class BasicBlock(nn.Module):
@@ -141,110 +209,8 @@ def build_network(name: str, *, in_channels: int, num_classes: int) -> nn.Module
     return NETWORKS[name](in_channels=in_channels, num_classes=num_classes)
 
 
-def load_network(
-    path: str,
-    *,
-    in_channels: int,
-    num_classes: int,
-    image_size: tuple[int, int],
-    options: Mapping[str, Any] | None = None,
-) -> nn.Module:
-    """A user's own network: the torch module that a factory, named by its import path, returns.
-
-    The factory is called as `factory(in_channels=..., num_classes=..., **options)`. What it returns is tried on two
-    black images, in evaluation mode and without touching the random state, before anything is trained.
-
-    Args:
-        path: "package.module:factory", importable where the study runs (installed, or in the current folder).
-        in_channels, num_classes: Passed to the factory.
-        image_size: (H, W) of the images it will be given.
-        options: Further keyword arguments for the factory.
-
-    Returns:
-        The module, in the mode (training or evaluation) in which the factory returned it.
-
-    Raises:
-        ValueError: Not a path of that form; no such module or name; not callable; it fails when called; it returns
-            something else than an `nn.Module`; the trial fails or its output has not the shape (B, num_classes).
-
-    >>> load_network("biasvar.training.resnets:no_such", in_channels=1, num_classes=10, image_size=(28, 28))
-    Traceback (most recent call last):
-    ValueError: network biasvar.training.resnets:no_such: module biasvar.training.resnets has no 'no_such'
-    """
-    arguments = {"in_channels": in_channels, "num_classes": num_classes, **(options or {})}
-    factory = _import(path)
-    call = f"{path}({', '.join(f'{name}={value!r}' for name, value in arguments.items())})"
-    try:
-        network = factory(**arguments)
-    except Exception as error:
-        raise ValueError(f"network {call} failed with {type(error).__name__}: {error}") from error
-    if not isinstance(network, nn.Module):
-        raise ValueError(f"network {call} returned {type(network).__name__}, not a torch.nn.Module")
-    _try(network, call, (2, in_channels, *image_size), num_classes)
-    return network
-
-
-def source_hash(path: str) -> str | None:
-    """SHA-256 of the source file that a network's import path names; None for a network of ours.
-
-    What "mylab.nets:wide_net" stands for may change between two runs: kept weights are good for one source only.
-    Modules that the file imports in its turn are not looked at.
-
-    >>> source_hash("resnet20") is None
-    True
-    """
-    if ":" not in path:
-        return None
-    source = getattr(importlib.import_module(path.partition(":")[0]), "__file__", None)
-    return hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else None
-
-
-def _import(path: str) -> Callable[..., object]:
-    """The callable that a path names."""
-    module_name, colon, name = path.partition(":")
-    if not (colon and module_name and name):
-        raise ValueError(f"network {path!r}: expected package.module:factory, such as mylab.nets:wide_net")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        missing = error.name or module_name
-        # A module that exists but imports something missing is another mistake than a misspelt path.
-        if module_name == missing or module_name.startswith(f"{missing}."):
-            raise ValueError(
-                f"network {path}: no module named {missing!r}; install it, or run where it can be imported"
-            ) from error
-        raise ValueError(f"network {path}: {module_name} needs a module named {missing!r}, not installed") from error
-    except Exception as error:
-        raise ValueError(
-            f"network {path}: importing {module_name} failed with {type(error).__name__}: {error}"
-        ) from error
-    if not hasattr(module, name):
-        raise ValueError(f"network {path}: module {module_name} has no {name!r}")
-    factory = getattr(module, name)
-    if not callable(factory):
-        raise ValueError(f"network {path}: {name!r} is {type(factory).__name__}, which cannot be called")
-    return factory
-
-
-def _try(network: nn.Module, call: str, shape: tuple[int, ...], num_classes: int) -> None:
-    """Raise unless images of that shape become logits; the module's mode and the random state stay as they were."""
-    training = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            logits = network(torch.zeros(shape))
-    except Exception as error:
-        raise ValueError(
-            f"network {call} failed on images of shape {shape} with {type(error).__name__}: {error}"
-        ) from error
-    finally:
-        for module, mode in training:
-            module.training = mode
-    wanted = (shape[0], num_classes)
-    if not isinstance(logits, torch.Tensor):
-        raise ValueError(f"network {call} gave {type(logits).__name__} for a batch of images, not a tensor of logits")
-    if tuple(logits.shape) != wanted:
-        raise ValueError(
-            f"network {call} gave shape {tuple(logits.shape)} for images of shape {shape}; expected {wanted}: "
-            "one logit a class for each image"
-        )
+def seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
+    """What `make` builds, its weights drawn from `seed` alone (on the CPU, so that every device starts the same)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()

@@ -10,9 +10,10 @@ import torch
 
 from biasvar.records import open_run
 from biasvar.study import resolve_study
-from biasvar.training import arm, sharing, views
+from biasvar.training import reuse, students
+from biasvar.training.checks import open_study
 from biasvar.training.execute import run_study
-from biasvar.training.workbench import Workbench
+from biasvar.training.teachers import open_views, teacher_networks, write_views
 from tests.training.test_execute import contents
 from tests.training.test_images import folder, study  # noqa: F401
 
@@ -38,29 +39,29 @@ def test_kept_views_change_no_number(small, tmp_path):
 
 def test_kept_views_are_the_teacher_s_answers(small, tmp_path):
     run_study(resolve_study(small), tmp_path / "run", device="cpu")
-    bench = Workbench.open(resolve_study(small), tmp_path / "run", torch.device("cpu"))
-    views.write_views(bench, "main", 1)
-    (kept,) = views.open_views(bench, "main", [1])
-    ids = bench.rows([1]).ids[0][bench.rows([1]).orders(5, 2)[0]][:25]  # the first batch of the second epoch
-    x = bench.inputs.training(torch.as_tensor(ids[None]), [1], 2)
-    (teacher,) = bench.teacher_networks("main", [1])
+    context = open_study(resolve_study(small), tmp_path / "run", torch.device("cpu"))
+    write_views(context, "main", 1)
+    (kept,) = open_views(context, "main", [1])
+    ids = context.rows([1]).ids[0][context.rows([1]).orders(5, 2)[0]][:25]  # the first batch of the second epoch
+    x = context.inputs.training(torch.as_tensor(ids[None]), [1], 2)
+    (teacher,) = teacher_networks(context, "main", [1])
     with torch.no_grad():
         assert torch.equal(kept.at(2, torch.as_tensor(ids)), teacher(x[0]))
         assert not torch.equal(kept.at(1, torch.as_tensor(ids)), teacher(x[0]))
-    assert views.open_views(bench, "main", [0, 1]) is None
+    assert open_views(context, "main", [0, 1]) is None
 
 
 @pytest.fixture
 def untouched(monkeypatch):
     """Counts the groups that are trained."""
     trained = []
-    train = arm._Group.train
+    train = students._Group.train
 
     def counting(self):
         trained.append((self.run.name, self.number))
         return train(self)
 
-    monkeypatch.setattr(arm._Group, "train", counting)
+    monkeypatch.setattr(students._Group, "train", counting)
     return trained
 
 
@@ -107,7 +108,7 @@ def test_other_arms_are_not_taken_over(small, tmp_path, untouched, change):
 def test_arms_of_other_code_are_not_taken_over(small, tmp_path, untouched, monkeypatch):
     run_study(resolve_study({**small, "name": "first"}), tmp_path / "first", device="cpu")
     untouched.clear()
-    monkeypatch.setattr(sharing, "code_hash", lambda: "other")
+    monkeypatch.setattr(reuse, "code_hash", lambda: "other")
     run_study(resolve_study({**small, "name": "second", "share": ["first"]}), tmp_path / "second", device="cpu")
     assert len(untouched) == 4
 
@@ -116,7 +117,7 @@ def test_learning_rates_chosen_elsewhere_are_taken_over(small, tmp_path, monkeyp
     families = {"cross_entropy": "ce", "distillation": "kd"}
     small["learning_rate"] = {"grid": [0.02, 0.1], "replicas": 1, "families": families}
     run_study(resolve_study({**small, "name": "first"}), tmp_path / "first", device="cpu")
-    monkeypatch.setattr("biasvar.training.tasks.tune_once", None)  # it must not be called
+    monkeypatch.setattr("biasvar.training.students.tune_once", None)  # it must not be called
     run = run_study(resolve_study({**small, "name": "second", "share": ["first"]}), tmp_path / "second", device="cpu")
     there = open_run(tmp_path / "first").tuning
     assert run.tuning.equals(there)

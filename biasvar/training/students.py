@@ -1,7 +1,9 @@
-"""One arm of a study: its objective, its trainings, and what they leave on disk."""
+"""The students of an arm: its objective, its trainings and what they leave on disk, and the tuning of its rate."""
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,19 +13,21 @@ import pandas as pd
 import safetensors.torch
 import torch
 
-from biasvar.files import write_bytes
+from biasvar.files import write_bytes, write_json
 from biasvar.records import RunWriter, open_run
-from biasvar.records.schema import weights_path
+from biasvar.records.schema import metrics_path, prediction_path, record_path, weights_path
 from biasvar.study.schema import JACKKNIFE_GROUPS
-from biasvar.training.evaluate import evaluation_metrics, failures, group_means
+from biasvar.training.checkpoints import read_weights, weights_file
+from biasvar.training.context import StudyContext
+from biasvar.training.evaluation import evaluation_metrics, failures, group_means
 from biasvar.training.loop import Batch, predict, train
 from biasvar.training.objectives import Objective, make_loss
 from biasvar.training.recorder import Recorder
 from biasvar.training.replicas import Replicas, groups_of
 from biasvar.training.soft_targets import soft_targets
-from biasvar.training.views import open_views
-from biasvar.training.weights import read_weights, weights_file
-from biasvar.training.workbench import Workbench
+from biasvar.training.teachers import open_views, teacher_logits, teacher_networks
+
+TUNING_REPLICAS_FROM = 1_000_000  # replicas on which a learning rate is chosen are no replicas of the study
 
 
 @dataclass(frozen=True)
@@ -31,56 +35,84 @@ class ArmRun:
     """Where an arm is written, what it is trained on, and at which learning rate."""
 
     writer: RunWriter
-    bench: Workbench
+    context: StudyContext
     name: str
     rate: float
 
 
-def tune_once(bench: Workbench, name: str, rate: float, replicas: Sequence[int]) -> dict[str, Any]:
-    """Validation accuracy and loss of an arm at one learning rate, on replicas of their own; nothing is written."""
-    schedule = bench.study.schedule
-    net = bench.students(replicas)
+def tune(context: StudyContext, name: str, rate: float, replicas: int) -> dict[str, Any]:
+    """Validation accuracy and loss of an arm at one learning rate, by replica; nothing is written."""
+    numbers = range(TUNING_REPLICAS_FROM, TUNING_REPLICAS_FROM + replicas)
+    parts = [tune_once(context, name, rate, group) for group in groups_of(context.study.backend, numbers)]
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+def tune_once(context: StudyContext, name: str, rate: float, replicas: Sequence[int]) -> dict[str, Any]:
+    """Validation accuracy and loss of an arm at one learning rate, of replicas that train together."""
+    schedule = context.study.schedule
+    net = context.students(replicas)
     train(
-        net, bench.rows(replicas), _objective(bench, name, replicas), bench.inputs, bench.labels,
-        epochs=schedule.epochs, batch_size=schedule.batch_size, rate_of=bench.rate_of(rate, schedule.epochs),
-        seed=bench.study.seed, arm=name,
+        net, context.rows(replicas), _objective(context, name, replicas), context.inputs, context.labels,
+        epochs=schedule.epochs, batch_size=schedule.batch_size, rate_of=context.rate_of(rate, schedule.epochs),
+        seed=context.study.seed, arm=name,
     )  # fmt: skip
-    ids = bench.blocks["validation"]
-    logits = predict(net, bench.inputs, torch.as_tensor(ids, device=bench.device)).cpu().numpy()
-    numbers = evaluation_metrics(logits, bench.dataset.labels[ids])
+    ids = context.blocks["validation"]
+    logits = predict(net, context.inputs, torch.as_tensor(ids, device=context.device)).cpu().numpy()
+    numbers = evaluation_metrics(logits, context.dataset.labels[ids])
     return {"replica": list(replicas), "accuracy": numbers["accuracy"], "nll": numbers["nll"]}
+
+
+def train_once(run: ArmRun, number: int) -> dict[str, Any]:
+    """Train a group of an arm's replicas to its end, unless that was done: which failed, and how long it took."""
+    directory = run.writer.directory
+    done = directory / "checkpoints" / f"arm={run.name}" / f"group={number:03d}.json"
+    epoch = run.context.study.schedule.epochs
+    left_behind = (
+        weights_path(directory, run.name, number),
+        metrics_path(directory, run.name, number),
+        prediction_path(directory, run.name, "test", "all", epoch, number),
+        record_path(directory, run.name, "test", "clean", epoch, number),
+    )
+    if done.exists() and all(path.exists() for path in left_behind):
+        return json.loads(done.read_text())
+    began = time.perf_counter()
+    failed = train_arm_group(run, number)
+    outcome = {"failed_replicas": failed, "seconds": time.perf_counter() - began}
+    done.parent.mkdir(parents=True, exist_ok=True)
+    write_json(done, outcome)
+    return outcome
 
 
 def train_arm_group(run: ArmRun, number: int) -> list[dict[str, Any]]:
     """Train one group of an arm's replicas, or what is left of it; returns the replicas that failed and why."""
-    groups = groups_of(run.bench.study.backend, range(run.bench.study.replicas))
+    groups = groups_of(run.context.study.backend, range(run.context.study.replicas))
     return _Group(run, number, groups[number]).train()
 
 
-def _objective(bench: Workbench, name: str, replicas: Sequence[int]) -> Objective:
+def _objective(context: StudyContext, name: str, replicas: Sequence[int]) -> Objective:
     """The arm's loss with everything it needs for these replicas."""
-    arm = bench.study.arms[name]
-    teacher_name = arm.teacher or bench.study.reference_teacher
-    teacher = bench.teacher(teacher_name) if teacher_name else None
+    arm = context.study.arms[name]
+    teacher_name = arm.teacher or context.study.reference_teacher
+    teacher = teacher_logits(context, teacher_name) if teacher_name else None
     if teacher is not None and teacher.ndim == 3:
         # Replicas that only choose a learning rate have no teacher of their own: they borrow one, in turn.
-        teacher = teacher[torch.as_tensor([r % len(teacher) for r in replicas], device=bench.device)]
+        teacher = teacher[torch.as_tensor([r % len(teacher) for r in replicas], device=context.device)]
     # Where the student sees augmented views, so must the teacher that it learns from or is scored against.
     networks = views = None
-    if teacher_name and bench.inputs.augmented:
-        views = open_views(bench, teacher_name, list(replicas))
-        networks = None if views else bench.teacher_networks(teacher_name, replicas)
+    if teacher_name and context.inputs.augmented:
+        views = open_views(context, teacher_name, list(replicas))
+        networks = None if views else teacher_networks(context, teacher_name, replicas)
     recorded = scale = None
     if arm.weights_from:
-        frame = open_run(bench.directory).weights(arm.weights_from, by="replica")
-        table = np.ones((bench.study.replicas, len(bench.labels)), dtype=np.float32)
+        frame = open_run(context.directory).weights(arm.weights_from, by="replica")
+        table = np.ones((context.study.replicas, len(context.labels)), dtype=np.float32)
         table[frame["replica"], frame["sample_id"]] = frame["weight"]
-        recorded = torch.as_tensor(table[list(replicas)], device=bench.device)
+        recorded = torch.as_tensor(table[list(replicas)], device=context.device)
     if arm.alpha_from:
-        metrics = open_run(bench.directory).metrics.query("arm == @arm.alpha_from and view == 'augmented'")
+        metrics = open_run(context.directory).metrics.query("arm == @arm.alpha_from and view == 'augmented'")
         means = metrics.pivot(index="replica", columns="epoch", values="loss_weight").loc[list(replicas)]
-        scale = torch.as_tensor(np.array(means, dtype=np.float32), device=bench.device)
-    targets = soft_targets(bench, arm.soft_label, replicas) if arm.soft_label else None
+        scale = torch.as_tensor(np.array(means, dtype=np.float32), device=context.device)
+    targets = soft_targets(context, arm.soft_label, replicas) if arm.soft_label else None
     return Objective(make_loss(arm), teacher, networks, views, recorded, scale, arm.shuffle, targets=targets, k=arm.k)
 
 
@@ -88,8 +120,8 @@ class _Group:
     """The replicas of an arm that train together, from their first epoch, or their checkpoint, to their files."""
 
     def __init__(self, run: ArmRun, number: int, replicas: list[int]) -> None:
-        self.run, self.bench, self.number, self.replicas = run, run.bench, number, replicas
-        self.study, self.writer = run.bench.study, run.writer
+        self.run, self.context, self.number, self.replicas = run, run.context, number, replicas
+        self.study, self.writer = run.context.study, run.writer
         arm = self.study.arms[run.name]
         assert arm.record is not None  # written out when the study was resolved
         assert arm.predictions is not None
@@ -100,13 +132,13 @@ class _Group:
         self.teacher_name = arm.teacher or self.study.reference_teacher
         folder = run.writer.directory / "checkpoints" / f"arm={run.name}"
         self.checkpoint = folder / f"group={number:03d}.safetensors"
-        self.rows = run.bench.rows(replicas)
-        self.objective = _objective(run.bench, run.name, replicas)
+        self.rows = run.context.rows(replicas)
+        self.objective = _objective(run.context, run.name, replicas)
         self.metrics: list[pd.DataFrame] = []
         self.failed: list[str] = []  # why each replica failed, "" if it did not
 
     def train(self) -> list[dict[str, Any]]:
-        net = self.bench.students(self.replicas)
+        net = self.context.students(self.replicas)
         start = self._resume(net)
         recorder = self._recorder("train", "augmented")
         schedule = self.study.schedule
@@ -137,8 +169,8 @@ class _Group:
                 self._save(net, epoch)
 
         train(
-            net, self.rows, self.objective, self.bench.inputs, self.bench.labels, epochs=self.epochs,
-            batch_size=schedule.batch_size, rate_of=self.bench.rate_of(self.run.rate, self.epochs),
+            net, self.rows, self.objective, self.context.inputs, self.context.labels, epochs=self.epochs,
+            batch_size=schedule.batch_size, rate_of=self.context.rate_of(self.run.rate, self.epochs),
             seed=self.study.seed, arm=self.run.name, start=start, score_epochs=self.record_epochs, on_batch=on_batch,
             on_epoch=on_epoch,
         )  # fmt: skip
@@ -147,7 +179,7 @@ class _Group:
 
     def _recorder(self, split: str, view: str) -> Recorder:
         return Recorder(
-            self.writer, num_samples=len(self.bench.labels), num_classes=self.bench.dataset.num_classes,
+            self.writer, num_samples=len(self.context.labels), num_classes=self.context.dataset.num_classes,
             temperature=self.temperature, arm=self.run.name, replica=self.replicas, split=split, view=view,
             group=self.number, reference_teacher=self.teacher_name, replace=True, drop_not_finite=True,
         )  # fmt: skip
@@ -157,7 +189,7 @@ class _Group:
         self.metrics.append(frame.assign(arm=self.run.name, epoch=epoch, split=split, view=view, learning_rate=rate))
 
     def _ids(self, split: str) -> np.ndarray:
-        return self.bench.blocks[split] if split != "train" else self.bench.train_ids
+        return self.context.blocks[split] if split != "train" else self.context.train_ids
 
     def _evaluate(self, net: Replicas, epoch: int, rate: float) -> None:
         """The clean pass: metrics on held-out rows and predictions; at the end the record of test and train rows."""
@@ -170,18 +202,18 @@ class _Group:
                 self._predictions(split, epoch, ids, logits)
             if split == "train" and not last:
                 continue
-            numbers = evaluation_metrics(logits, self.bench.dataset.labels[ids])
+            numbers = evaluation_metrics(logits, self.context.dataset.labels[ids])
             if last and split == "validation":
                 finite = np.isfinite(logits).all((1, 2))
-                self.failed = failures(numbers["accuracy"], finite, len(ids), self.bench.dataset.num_classes)
+                self.failed = failures(numbers["accuracy"], finite, len(ids), self.context.dataset.num_classes)
             if last and split != "validation":
                 recorder = self._recorder(split, "clean")
                 recorder.epoch = epoch
-                together = torch.as_tensor(ids, device=self.bench.device).expand(len(self.replicas), -1)
+                together = torch.as_tensor(ids, device=self.context.device).expand(len(self.replicas), -1)
                 member = self._members(ids)
                 recorder.update(
-                    together, on_device, self.bench.labels[together], self.objective.teacher_logits(together),
-                    member=torch.as_tensor(member, device=self.bench.device),
+                    together, on_device, self.context.labels[together], self.objective.teacher_logits(together),
+                    member=torch.as_tensor(member, device=self.context.device),
                 )  # fmt: skip
                 summary = recorder.end_epoch()
                 numbers = {**summary, "ece": numbers["ece"][np.isin(self.replicas, summary["replica"])]}
@@ -205,13 +237,13 @@ class _Group:
             )
 
     def _logits(self, net: Replicas, ids: np.ndarray) -> torch.Tensor:
-        return predict(net, self.bench.inputs, torch.as_tensor(ids, device=self.bench.device))
+        return predict(net, self.context.inputs, torch.as_tensor(ids, device=self.context.device))
 
     def _members(self, ids: np.ndarray) -> np.ndarray:
         """bool (R, n): whether the sample is in the replica's draw."""
-        pool = self.bench.blocks["student"]
-        out = np.zeros((len(self.replicas), len(self.bench.labels)), dtype=bool)
-        out[:, pool] = self.bench.draw(self.replicas) > 0
+        pool = self.context.blocks["student"]
+        out = np.zeros((len(self.replicas), len(self.context.labels)), dtype=bool)
+        out[:, pool] = self.context.draw(self.replicas) > 0
         return out[:, ids]
 
     def _finish(self, net: Replicas) -> list[dict[str, Any]]:
@@ -235,7 +267,7 @@ class _Group:
             return 0
         state, notes = read_weights(self.checkpoint)
         epoch = int(notes["epoch"])
-        net.load_state({name: value.to(self.bench.device) for name, value in state.items()})
+        net.load_state({name: value.to(self.context.device) for name, value in state.items()})
         metrics = open_run(self.writer.directory).metrics
         mine = metrics.query("arm == @self.run.name and replica in @self.replicas and epoch <= @epoch")
         self.metrics = [mine.reset_index(drop=True)]

@@ -1,16 +1,13 @@
-"""The residual networks against published parameter counts and a second implementation; users' networks by path."""
+"""The networks against published parameter counts and second implementations."""
 
 from __future__ import annotations
-
-import sys
-import textwrap
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from biasvar.training.resnets import NETWORKS, ResNet, build_network, load_network
+from biasvar.training.networks import NETWORKS, ResNet, build_network
 
 # Parameters with 3 channels: for 100 classes, for 10, and in millions as published for 100 classes (None: not found).
 # Exact counts: models/resnet.py of github.com/HobbitLong/RepDistiller at eedab9d, instantiated and counted. Published:
@@ -198,89 +195,33 @@ def test_unknown_names_and_depths():
             ResNet(depth, (16, 16, 32, 64), in_channels=3, num_classes=10)
 
 
-@pytest.fixture
-def user_module(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "users_nets.py").write_text(
-        textwrap.dedent("""
-        import torch
-        from torch import nn
-
-        CALLS = []
-        number = 3
-
-        def good(in_channels, num_classes, width=4):
-            CALLS.append((in_channels, num_classes, width))
-            net = nn.Sequential(
-                nn.Conv2d(in_channels, width, 3), nn.BatchNorm2d(width), nn.Dropout(0.5), nn.AdaptiveAvgPool2d(1),
-                nn.Flatten(), nn.Linear(width, num_classes),
-            )
-            net[2].eval()
-            return net
-
-        def stubborn(in_channels): return nn.Identity()
-        def function(in_channels, num_classes): return lambda x: x
-        def spatial(in_channels, num_classes): return nn.Conv2d(in_channels, num_classes, 3)
-        def fixed(in_channels, num_classes): return nn.Sequential(nn.Flatten(), nn.Linear(10, num_classes))
-
-        class Pair(nn.Module):
-            def __init__(self, in_channels, num_classes):
-                super().__init__()
-                self.num_classes = num_classes
-
-            def forward(self, x):
-                return (x, x)
-
-        class Noisy(Pair):
-            def forward(self, x):
-                return torch.rand(len(x), self.num_classes)
-        """)
-    )
-    (tmp_path / "users_broken.py").write_text("raise RuntimeError('half written')")
-    (tmp_path / "users_needs.py").write_text("import no_such_package_anywhere")
-    yield
-    for name in ("users_nets", "users_broken", "users_needs"):
-        sys.modules.pop(name, None)
+@pytest.mark.parametrize(("in_channels", "num_classes"), [(1, 10), (3, 200)])
+def test_parameter_count_of_the_convnet(in_channels, num_classes):
+    network = build_network("convnet", in_channels=in_channels, num_classes=num_classes)
+    expected = 9 * (in_channels * 16 + 16 * 32 + 32 * 64) + 2 * (16 + 32 + 64) + 65 * num_classes
+    assert sum(parameter.numel() for parameter in network.parameters()) == expected
 
 
-def load(path, **options):
-    return load_network(path, in_channels=1, num_classes=5, image_size=(8, 8), **options)
+@pytest.mark.parametrize("size", [(8, 8), (28, 28), (9, 33)])
+def test_forward_of_the_convnet_is_that_of_a_second_implementation(size):
+    torch.manual_seed(0)
+    network = build_network("convnet", in_channels=3, num_classes=7).double()
+    x = torch.randn(4, 3, *size, dtype=torch.float64)
+    network(x)  # moves the running statistics away from 0 and 1
+    state, y = network.eval().state_dict(), x
+    for i in range(3):
+        y = F.conv2d(y, state[f"convolutions.{i}.weight"], padding=1)
+        mean, var, weight, bias = (
+            state[f"norms.{i}.{part}"][:, None, None] for part in ("running_mean", "running_var", "weight", "bias")
+        )
+        y = ((y - mean) / torch.sqrt(var + 1e-5) * weight + bias).clamp(min=0)
+        high, wide = y.shape[2] // 2, y.shape[3] // 2
+        y = y[:, :, : 2 * high, : 2 * wide].reshape(*y.shape[:2], high, 2, wide, 2).amax((3, 5))
+    expected = y.mean((2, 3)) @ state["fc.weight"].T + state["fc.bias"]
+    torch.testing.assert_close(network(x), expected, rtol=1e-10, atol=1e-12)
 
 
-def test_a_users_network(user_module):
-    network = load("users_nets:good", options={"width": 6})
-    assert sys.modules["users_nets"].CALLS == [(1, 5, 6)]
-    assert [module.training for module in network] == [True, True, False, True, True, True]
-    assert torch.equal(network[1].running_mean, torch.zeros(6))  # the trial leaves no trace
-    assert network[1].num_batches_tracked == 0
-    before = torch.random.get_rng_state()
-    load("users_nets:Noisy")
-    assert torch.equal(before, torch.random.get_rng_state())
-
-
-def test_our_own_networks_have_a_path_too():
-    network = load("biasvar.training.resnets:ResNet", options={"depth": 8, "widths": (4, 4, 8, 8)})
-    assert isinstance(network, ResNet)
-
-
-@pytest.mark.parametrize(
-    ("path", "message"),
-    [
-        ("users_nets.good", "expected package.module:factory"),
-        ("users_nets:", "expected package.module:factory"),
-        ("no_such_module:good", "no module named 'no_such_module'; install it"),
-        ("users_nets.inner:good", "no module named 'users_nets.inner'"),
-        ("users_needs:good", "users_needs needs a module named 'no_such_package_anywhere'"),
-        ("users_broken:good", "importing users_broken failed with RuntimeError: half written"),
-        ("users_nets:bad", "module users_nets has no 'bad'"),
-        ("users_nets:number", "'number' is int, which cannot be called"),
-        ("users_nets:stubborn", r"\(in_channels=1, num_classes=5\) failed with TypeError"),
-        ("users_nets:function", "returned function, not a torch.nn.Module"),
-        ("users_nets:spatial", r"gave shape \(2, 5, 6, 6\) for images of shape \(2, 1, 8, 8\); expected \(2, 5\)"),
-        ("users_nets:fixed", r"failed on images of shape \(2, 1, 8, 8\) with RuntimeError"),
-        ("users_nets:Pair", "gave tuple for a batch of images"),
-    ],
-)
-def test_what_is_wrong_with_a_users_network_is_said(user_module, path, message):
-    with pytest.raises(ValueError, match=message):
-        load(path)
+@pytest.mark.parametrize("shape", [(2, 1, 32, 32), (2, 3, 7, 32), (3, 32, 32)])
+def test_other_images_are_refused_by_the_convnet(shape):
+    with pytest.raises(ValueError, match=r"\(B, 3, H, W\) with H and W at least 8, not \(.*\)"):
+        build_network("convnet", in_channels=3, num_classes=10)(torch.zeros(shape))

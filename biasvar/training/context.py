@@ -1,0 +1,138 @@
+"""What all trainings of a study share: the data on the device, the splits, the draws, and how to make a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from biasvar.data import Dataset, check_classes, draw_members, split_official
+from biasvar.data.draws import Rows
+from biasvar.seeding import generator
+from biasvar.study import Study
+from biasvar.training.custom_networks import load_network
+from biasvar.training.inputs import Features, Images, Inputs
+from biasvar.training.networks import MLP, build_network, seeded
+from biasvar.training.replicas import Replicas, make_replicas
+from biasvar.training.schedules import rate_at
+
+
+@dataclass
+class StudyContext:
+    """One study's data, laid out for training.
+
+    Attributes:
+        study, dataset: What is studied.
+        blocks: Sample ids of "test", "validation", "reserved" and "student" (the students' pool).
+        device: Where everything is trained.
+        inputs: What a network is given, by sample id, on the device.
+        labels: int64, by sample id, on the device.
+        directory: The run directory, from which trained teachers and records are read.
+        teacher_tables: The teachers' clean logits, by name, as far as they were read (`teachers.teacher_logits`).
+    """
+
+    study: Study
+    dataset: Dataset
+    blocks: dict[str, np.ndarray]
+    device: torch.device
+    inputs: Inputs
+    labels: torch.Tensor
+    directory: Path
+    teacher_tables: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
+
+    @staticmethod
+    def of(study: Study, dataset: Dataset, directory: str | Path, device: torch.device) -> StudyContext:
+        """Split the data set as the study says, and lay it out on the device.
+
+        Raises:
+            ValueError: The data set has too few rows, or lacks classes, or networks that take vectors are to be given
+                augmented images.
+        """
+        data = study.data
+        blocks = split_official(
+            dataset, test=data.test, validation=data.validation, reserved=data.reserved, student=data.student,
+            split=data.split, seed=study.seed,
+        )  # fmt: skip
+        check_classes(dataset, {name: ids for name, ids in blocks.items() if len(ids)})
+        labels = torch.as_tensor(np.array(dataset.labels), device=device)
+        return StudyContext(study, dataset, blocks, device, _inputs(study, dataset, device), labels, Path(directory))
+
+    @property
+    def used_ids(self) -> np.ndarray:
+        """The samples of the study, sorted."""
+        return np.sort(np.concatenate(list(self.blocks.values())))
+
+    @property
+    def train_ids(self) -> np.ndarray:
+        """The train split: the students' pool and the reserved rows."""
+        return np.sort(np.concatenate([self.blocks["student"], self.blocks["reserved"]]))
+
+    def draw(self, replicas: Sequence[int]) -> np.ndarray:
+        """(R, P) multiplicities over the students' pool."""
+        draw = self.study.draw
+        return draw_members(
+            draw.kind, self.blocks["student"], draw.rows, replicas=replicas, seed=self.study.seed,
+            total=self.study.replicas,
+        )  # fmt: skip
+
+    def rows(self, replicas: Sequence[int]) -> Rows:
+        """The students' training rows."""
+        return Rows.from_members(self.blocks["student"], self.draw(replicas), replicas)
+
+    def students(self, replicas: Sequence[int]) -> Replicas:
+        """Fresh students; replica r starts from the same weights in every arm."""
+        student = self.study.student
+        return self.replicas([self.model(student.model, student.hidden, "init", r) for r in replicas])
+
+    def model(self, name: str, hidden: Sequence[int], purpose: str, replica: int) -> nn.Module:
+        """A fresh network on the device; its weights depend on the seed, the purpose and the replica alone."""
+        images = self.dataset.images
+        channels = images.shape[3] if images.ndim == 4 else 1
+        classes = self.dataset.num_classes
+
+        def make() -> nn.Module:
+            if name == "mlp":
+                mlp = MLP(int(np.prod(images.shape[1:])), hidden, classes)
+                return mlp if isinstance(self.inputs, Features) else nn.Sequential(nn.Flatten(), mlp)
+            if ":" in name:
+                size = (images.shape[1], images.shape[2])
+                return load_network(name, in_channels=channels, num_classes=classes, image_size=size)
+            return build_network(name, in_channels=channels, num_classes=classes)
+
+        seed = int(generator(self.study.seed, purpose, replica).integers(2**62))
+        return seeded(seed, make).to(self.device)
+
+    def replicas(self, models: Sequence[nn.Module], weight_decay: float | None = None) -> Replicas:
+        """Networks that train together by the study's schedule, or by another weight decay."""
+        schedule = self.study.schedule
+        decay = schedule.weight_decay if weight_decay is None else weight_decay
+        return make_replicas(
+            self.study.backend, models, momentum=schedule.momentum,
+            nesterov=schedule.nesterov, weight_decay=decay, precision=schedule.precision,
+        )  # fmt: skip
+
+    def rate_of(self, base: float, epochs: int) -> Callable[[int, int], float]:
+        """The learning rate by step: the study's schedule, its milestones in proportion to the epochs."""
+        schedule = self.study.schedule
+        scale = epochs / schedule.epochs
+        return lambda step, steps: rate_at(
+            schedule.decay, base, step, steps, epochs, warmup=schedule.warmup * scale,
+            milestones=[m * scale for m in schedule.milestones], gamma=schedule.gamma,
+        )  # fmt: skip
+
+
+def _inputs(study: Study, dataset: Dataset, device: torch.device) -> Inputs:
+    """Features where all networks take vectors, else images."""
+    data = study.data
+    if set(study.models) != {"mlp"}:
+        return Images(
+            torch.as_tensor(np.array(dataset.images), device=device), dataset.mean.tolist(), dataset.std.tolist(),
+            dataset.scale, study.seed, crop=data.crop, flip=data.flip,
+        )  # fmt: skip
+    if data.crop or data.flip:
+        raise ValueError("data.crop and data.flip are for networks that take images, not for model mlp")
+    return Features(torch.as_tensor(dataset.features(), device=device))

@@ -1,0 +1,189 @@
+"""Training a study's teachers: once, kept for other studies where asked, and their logits written to the run."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from biasvar.analysis.indicators.accumulator import measure_indicators
+from biasvar.data.layout import cache_folder
+from biasvar.files import write_bytes
+from biasvar.losses.bad_teacher import BadTeacherLoss
+from biasvar.losses.labels import CrossEntropyLoss, LabelSmoothingLoss
+from biasvar.records import RunWriter
+from biasvar.seeding import generator
+from biasvar.training.checkpoints import check_kept_teacher, file_hashes, weights_file
+from biasvar.training.context import StudyContext
+from biasvar.training.custom_networks import source_hash
+from biasvar.training.evaluation import evaluation_metrics
+from biasvar.training.loop import predict, train
+from biasvar.training.objectives import Objective, Rivals
+from biasvar.training.replicas import Replicas
+from biasvar.training.teachers import (
+    teacher_groups,
+    teacher_members,
+    teacher_networks,
+    teacher_rows,
+    teacher_weights_path,
+)
+
+
+def train_teacher(
+    context: StudyContext, name: str, replicas: Sequence[int], on_epoch: Callable[[Replicas, int], None] | None = None
+) -> Replicas:
+    """Train a teacher, or some of its replicas; `on_epoch` sees it after each epoch.
+
+    All teachers start from the same weights (where the shape allows) and visit their rows in the same order, so
+    that two that differ in one setting differ by that setting only.
+    """
+    teacher = context.study.teachers[name]
+    models = [context.model(teacher.model, teacher.hidden, "teacher init", r) for r in replicas]
+    net = context.replicas(models, teacher.weight_decay)
+    inputs = context.inputs if teacher.augment else context.inputs.plain()
+    loss: nn.Module = CrossEntropyLoss(reduction="none")
+    rivals = None
+    if teacher.smoothing:
+        loss = LabelSmoothingLoss(smoothing=teacher.smoothing, reduction="none")
+    if teacher.bad:
+        bad = teacher.bad
+        loss = BadTeacherLoss(
+            k=bad.k, punishment=bad.punishment, compensation=bad.compensation, rivals=bad.rivals, reduction="none"
+        )
+        rivals = Rivals(context.labels, context.dataset.num_classes, bad.k, context.study.seed, replicas, bad.redraw)
+    rows = context.rows(replicas) if teacher.draw == "per_replica" else teacher_rows(context, name)
+    train(
+        net, rows, Objective(loss, rivals=rivals), inputs, context.labels, epochs=teacher.epochs,
+        batch_size=teacher.batch_size, rate_of=context.rate_of(teacher.learning_rate, teacher.epochs),
+        seed=int(generator(context.study.seed, "teacher").integers(2**31)),
+        on_epoch=None if on_epoch is None else lambda epoch, _: on_epoch(net, epoch),
+    )  # fmt: skip
+    return net
+
+
+def train_and_keep(context: StudyContext, name: str, number: int) -> None:
+    """Train some replicas of a teacher and save their weights; taken from the cache where the study keeps teachers."""
+    path = teacher_weights_path(context.directory, name, number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replicas = teacher_groups(context, name)[number]
+    kept = cached_teacher(context, name, replicas) if context.study.keep_teachers else None
+    epochs = path.with_suffix(".parquet")  # until the teacher is finished
+    follow = context.study.teachers[name].follow
+    if kept is not None and kept.exists():
+        teacher = context.study.teachers[name]
+        network = context.model(teacher.model, teacher.hidden, "teacher init", replicas[0])
+        check_kept_teacher(kept, network, replicas, what=f"teacher {name} ({teacher.model})")
+    if kept is not None and kept.exists() and (kept.with_suffix(".parquet").exists() or not follow):
+        if follow:
+            write_bytes(epochs, kept.with_suffix(".parquet").read_bytes())
+        write_bytes(path, kept.read_bytes())
+        return
+    found: list[pd.DataFrame] = []
+    net = train_teacher(context, name, replicas, partial(_follow, context, replicas, found) if follow else None)
+    if found:
+        content = io.BytesIO()
+        pd.concat(found, ignore_index=True).to_parquet(content)
+        write_bytes(epochs, content.getvalue())
+    weights = weights_file(net, replicas)
+    write_bytes(path, weights)
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        if found:
+            write_bytes(kept.with_suffix(".parquet"), epochs.read_bytes())
+        write_bytes(kept, weights)
+
+
+def _follow(
+    context: StudyContext, replicas: Sequence[int], found: list[pd.DataFrame], net: Replicas, epoch: int
+) -> None:
+    """Accuracy and indicators of a teacher's top-k sets after an epoch: on the students' pool and on held-out rows."""
+    for split, block in (("train", "student"), ("validation", "validation"), ("test", "test")):
+        ids = context.blocks[block]
+        logits = predict(net, context.inputs, torch.as_tensor(ids, device=context.device)).cpu().numpy()
+        labels = context.dataset.labels[ids]
+        for r, one in zip(replicas, logits, strict=True):
+            frame = _indicators_by_k(one, labels)
+            found.append(frame.assign(replica=r, epoch=epoch, split=split, n=len(ids)))
+
+
+def _indicators_by_k(logits: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    """Accuracy, unreliability and class-conditional ambiguity of the top-k sets of logits (n, C), for every k < C.
+
+    Unreliability and ambiguity with their exact 95 % intervals at that k.
+    """
+    found = measure_indicators(logits, labels, ks=range(1, logits.shape[1]), scores=True, mean_labels=False).table()
+    names = {"delta": "unreliability", "gamma": "ambiguity"}
+    columns = {f"{short}{end}": f"{name}{end}" for short, name in names.items() for end in ("", "_low", "_high")}
+    return found[["k", *columns]].rename(columns=columns).assign(accuracy=1.0 - found["delta"].iloc[0])
+
+
+def write_teacher(context: StudyContext, writer: RunWriter, name: str) -> dict[str, Any]:
+    """Write the clean logits of a trained teacher; returns what the manifest says of it."""
+    teacher = context.study.teachers[name]
+    fixed = teacher.draw == "fixed"
+    ids = context.used_ids
+    where = torch.as_tensor(ids, device=context.device)
+    networks = teacher_networks(context, name, range(1 if fixed else context.study.replicas))
+    logits = np.stack([_clean_logits(context, network, where) for network in networks])
+    member = teacher_members(context, name)[:, ids]
+    writer.teacher(name, ids, logits[0] if fixed else logits, member[0] if fixed else member)
+    followed = sorted((writer.directory / "weights" / f"teacher={name}").glob("*.parquet"))
+    if followed:
+        writer.teacher_epochs(name, pd.concat([pd.read_parquet(path) for path in followed], ignore_index=True))
+        for path in followed:
+            path.unlink()
+    labels = context.dataset.labels[ids]
+    entry: dict[str, Any] = {
+        **teacher.model_dump(),
+        "regime": teacher.regime,
+        "training_rows": int(member.sum(1).mean()),
+        "weights_sha256": file_hashes(writer.directory / "weights" / f"teacher={name}"),
+    }
+    for split in ("test", "validation"):
+        rows = np.isin(ids, context.blocks[split])
+        numbers = evaluation_metrics(logits[:, rows].astype(np.float64), labels[rows])
+        entry.update({f"{key}_{split}": float(value.mean()) for key, value in numbers.items()})
+    right = (logits.argmax(-1) == labels) & member
+    entry["accuracy_train"] = float((right.sum(1) / member.sum(1)).mean())
+    return entry
+
+
+@torch.no_grad()
+def _clean_logits(context: StudyContext, network: torch.nn.Module, ids: torch.Tensor) -> np.ndarray:
+    network.train(False)
+    return (
+        torch.cat([network(context.inputs.clean(piece)).float() for piece in ids.split(context.inputs.chunk)])
+        .cpu()
+        .numpy()
+    )
+
+
+def cached_teacher(context: StudyContext, name: str, replicas: Sequence[int]) -> Path:
+    """Where a teacher is kept: named by everything that its weights depend on."""
+    study, teacher = context.study, context.study.teachers[name]
+    members = teacher_members(context, name)[list(replicas)]
+    depends = {
+        "data": context.dataset.fingerprint,
+        "rows": hashlib.sha256(members.tobytes()).hexdigest(),
+        "teacher": teacher.model_dump(mode="json", exclude={"label", "train_mode"}),
+        "source": source_hash(teacher.model),
+        "schedule": study.schedule.model_dump(mode="json"),
+        "draw": study.draw.model_dump(mode="json") if teacher.draw == "per_replica" else None,
+        "view": [study.data.crop, study.data.flip],
+        "seed": study.seed,
+        "replicas": list(replicas),
+        "device": context.device.type,
+        "threads": study.threads,
+        "torch": torch.__version__,
+    }
+    key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:24]
+    return cache_folder() / "teachers" / f"{key}.safetensors"

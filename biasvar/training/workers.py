@@ -1,0 +1,166 @@
+"""The independent pieces of a study, and the executor that works them off: in this process, or in several.
+
+A task is a function of plain values; the study, the data and the run directory are set up once a process. Only names
+and numbers travel, results go to disk, so any executor with `submit(function, *args) -> Future` can stand in.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from biasvar.records import RunWriter
+from biasvar.records.writer import read_manifest
+from biasvar.study import Study
+from biasvar.training.checks import open_study
+from biasvar.training.context import StudyContext
+from biasvar.training.memory import keep_freed_memory, lost_workers
+from biasvar.training.students import ArmRun, train_once, tune
+from biasvar.training.teacher_training import train_and_keep, write_teacher
+from biasvar.training.teachers import write_views
+
+MOST_LOSSES = 3  # workers that may be lost before a run gives up
+
+_context: StudyContext | None = None
+_writer: RunWriter | None = None
+_fault: Exception | None = None  # why a worker could not be set up
+
+
+class Executor(Protocol):
+    """What runs tasks."""
+
+    def submit(self, function: Callable, /, *args: Any) -> Future: ...
+
+    def restart(self) -> None:
+        """Start anew after a worker was lost; what was under way has to be submitted again."""
+
+
+class _Inline:
+    """Runs a task where it is submitted."""
+
+    def submit(self, function: Callable, /, *args: Any) -> Future:
+        future: Future = Future()
+        future.set_result(function(*args))
+        return future
+
+    def restart(self) -> None:
+        raise AssertionError("there is no worker to lose")
+
+
+class _Pool:
+    """Worker processes that set the study up once each."""
+
+    def __init__(self, study: Study, directory: Path, device: torch.device, jobs: int) -> None:
+        self._directory, self._settings, self._jobs = directory, (study, directory, str(device)), jobs
+        self._losses = 0
+        self._pool = self._start()
+
+    def _start(self) -> ProcessPoolExecutor:
+        spawn = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self._jobs, spawn, initializer=_set_up_worker, initargs=self._settings)
+
+    def submit(self, function: Callable, /, *args: Any) -> Future:
+        try:
+            return self._pool.submit(function, *args)
+        except BrokenProcessPool as error:  # a worker was lost between two tasks: told like one lost during a task
+            future: Future = Future()
+            future.set_exception(error)
+            return future
+
+    def restart(self) -> None:
+        self._losses += 1
+        if self._losses > MOST_LOSSES:
+            study, directory, _ = self._settings
+            raise lost_workers(study, directory, self._jobs, self._losses)
+        self.stop()
+        self._pool = self._start()
+
+    def stop(self) -> None:
+        """End the workers where they are; what is on disk is whole."""
+        for process in list((getattr(self._pool, "_processes", None) or {}).values()):
+            process.terminate()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def make_executor(study: Study, directory: Path, device: torch.device, jobs: int) -> Iterator[Executor]:
+    """An executor of `jobs` processes; with one, tasks run in this process. It ends with the block, done or not."""
+    if jobs <= 1:
+        _set_up(study, directory, str(device))
+        yield _Inline()
+        return
+    pool = _Pool(study, directory, device, jobs)
+    try:
+        yield pool
+    finally:
+        pool.stop()
+
+
+def _set_up_worker(study: Study, directory: Path, device: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    global _fault
+    try:
+        _set_up(study, directory, device)
+    except Exception as error:  # raised again by the first task, since an initializer that fails only breaks the pool
+        _fault = error
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed has nobody to work for."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _set_up(study: Study, directory: Path, device: str) -> None:
+    global _context, _writer
+    torch.set_num_threads(study.threads)
+    keep_freed_memory()
+    _context = open_study(study, directory, torch.device(device))
+    _writer = RunWriter(directory, manifest=read_manifest(directory), resume=True)
+
+
+def _here() -> tuple[StudyContext, RunWriter]:
+    if _fault is not None:
+        raise _fault
+    assert _context is not None
+    assert _writer is not None
+    return _context, _writer
+
+
+def train_teacher_group(name: str, number: int) -> None:
+    """Train some replicas of a teacher and save their weights."""
+    train_and_keep(_here()[0], name, number)
+
+
+def finish_teacher(name: str) -> dict[str, Any]:
+    """Write the clean logits of a trained teacher; returns what the manifest says of it."""
+    return write_teacher(*_here(), name)
+
+
+def ask_teacher(name: str, replica: int) -> None:
+    """Keep a teacher's logits of the views of one replica."""
+    write_views(_here()[0], name, replica)
+
+
+def tune_rate(arm: str, rate: float, replicas: int) -> dict[str, Any]:
+    """Validation accuracy and loss of an arm at one learning rate, by replica."""
+    return tune(_here()[0], arm, rate, replicas)
+
+
+def train_group(name: str, number: int, rate: float) -> dict[str, Any]:
+    """Train a group of an arm's replicas to its end, once: which failed, and how long it took."""
+    context, writer = _here()
+    return train_once(ArmRun(writer, context, name, rate), number)
