@@ -46,22 +46,22 @@ def accuracy_row(run: Run, one: Series, arm: str, value: float) -> dict[str, Any
     return {**about(run, one, arm, value), **numbers}
 
 
-def looks(frame: pd.DataFrame) -> dict[str, style.ArmStyle]:
+def looks(frame: pd.DataFrame) -> dict[str, style.Look]:
     """The look of every series: its reference arm's, unless another has it already, as arms of one role do."""
     styles = style.styles_of(frame)
-    found: dict[str, style.ArmStyle] = {}
+    found: dict[str, style.Look] = {}
     others = iter(OTHER_LOOKS * 3)
     names = frame[frame["series"].notna()].drop_duplicates("series")
     for name, arm in zip(names["series"], names["reference"], strict=True):
         look = styles[str(arm)]
         if any((look.color, look.marker) == (other.color, other.marker) for other in found.values()):
             color, marker, line = next(others)
-            look = style.ArmStyle(color, marker, line, look.label)
+            look = style.Look(color, marker, line, look.label)
         found[str(name)] = look
     return found
 
 
-def lines(ax: Axes, part: pd.DataFrame, styles: dict[str, style.ArmStyle]) -> None:
+def lines(ax: Axes, part: pd.DataFrame, styles: dict[str, style.Look]) -> None:
     """A line for every series and a dot with its interval for every arm, in the look of the series.
 
     Arms with failed replicas are hollow and do not set the scale; one outside it becomes an arrow at the edge. Dots of
@@ -88,7 +88,7 @@ def lines(ax: Axes, part: pd.DataFrame, styles: dict[str, style.ArmStyle]) -> No
     ticks(ax, part["value"])
 
 
-def _dot(ax: Axes, row: Any, look: style.ArmStyle, x: float, limits: tuple[float, float]) -> None:
+def _dot(ax: Axes, row: Any, look: style.Look, x: float, limits: tuple[float, float]) -> None:
     value = 100 * row.estimate
     if not limits[0] <= value <= limits[1]:
         up = value > limits[1]
@@ -119,7 +119,7 @@ def ticks(ax: Axes, values: pd.Series) -> None:
     ax.set_xlim(found[0] / 2 ** (0.08 * (high - low) + 0.1), found[-1] * 2 ** (0.08 * (high - low) + 0.1))
 
 
-def band(ax: Axes, row: Any, look: style.ArmStyle) -> None:
+def band(ax: Axes, row: Any, look: style.Look) -> None:
     """An arm without the setting: a level line and the band of its interval, which the axis makes room for."""
     low, high = (100 * (bound if np.isfinite(bound) else row.estimate) for bound in (row.low, row.high))
     ax.axhline(100 * row.estimate, color=look.color, linewidth=1.1, zorder=1)
@@ -129,14 +129,14 @@ def band(ax: Axes, row: Any, look: style.ArmStyle) -> None:
     ax.set_ylim(min(bottom, low - margin), max(top, high + margin))
 
 
-def band_handle(row: Any, look: style.ArmStyle) -> Any:
+def band_handle(row: Any, look: style.Look) -> Any:
     """The legend entry of a band."""
     from matplotlib.lines import Line2D
 
     return Line2D([], [], color=look.color, linewidth=1.4, label=row.label)
 
 
-def handles(styles: dict[str, style.ArmStyle]) -> list[Any]:
+def handles(styles: dict[str, style.Look]) -> list[Any]:
     """A legend entry for every series."""
     from matplotlib.lines import Line2D
 

@@ -135,8 +135,8 @@ def _numbered(svg: bytes) -> bytes:
 
 
 @dataclass(frozen=True)
-class ArmStyle:
-    """How one arm is drawn and named."""
+class Look:
+    """How one thing, such as an arm, is drawn and named: colour, marker, line, label."""
 
     color: str
     marker: str
@@ -188,7 +188,7 @@ def panel_title(label: str, run: str = "", *, width: int = 17) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def arm_styles(runs: Run | Sequence[Run]) -> dict[str, ArmStyle]:
+def arm_styles(runs: Run | Sequence[Run]) -> dict[str, Look]:
     """Colour, marker, line and label of every arm of the runs; an arm of several runs looks the same in all.
 
     Computed from all arms of the runs, never from those of one figure, so that it is the same in every figure.
@@ -203,7 +203,7 @@ def arm_styles(runs: Run | Sequence[Run]) -> dict[str, ArmStyle]:
     for arm, (entry, kind) in entries.items():
         regime = str(entry.get("regime") or "none")
         line = "--" if "other teacher" in kind else _LINES.get(regime, "-." if regime == "per replica" else ":")
-        found[arm] = ArmStyle(colors[arm], regime_marker(regime), line, str(entry.get("label") or arm))
+        found[arm] = Look(colors[arm], regime_marker(regime), line, str(entry.get("label") or arm))
     return found
 
 
@@ -215,7 +215,7 @@ def arm_colors(source: Run | Sequence[Run] | Iterable[str]) -> dict[str, str]:
     return {arm: style.color for arm, style in arm_styles(items).items()}  # type: ignore[arg-type]
 
 
-class _Styles(dict[str, ArmStyle]):
+class _Styles(dict[str, Look]):
     """Styles that are never changed: pandas copies `attrs` deeply with every row it hands out, which takes seconds."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Styles:
@@ -228,13 +228,13 @@ def styled(frame: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
     return frame
 
 
-def styles_of(frame: pd.DataFrame, column: str = "arm") -> dict[str, ArmStyle]:
+def styles_of(frame: pd.DataFrame, column: str = "arm") -> dict[str, Look]:
     """The styles that `styled` put on the frame; for a frame without any, plain ones for the arms it names."""
     if "styles" in frame.attrs:
-        styles: dict[str, ArmStyle] = frame.attrs["styles"]
+        styles: dict[str, Look] = frame.attrs["styles"]
         return styles
     arms = list(dict.fromkeys(frame[column].astype(str)))
-    return {arm: ArmStyle(color, "o", "-", arm) for arm, color in arm_colors(arms).items()}
+    return {arm: Look(color, "o", "-", arm) for arm, color in arm_colors(arms).items()}
 
 
 def _kind(run: Run, arm: str) -> str:

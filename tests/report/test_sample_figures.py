@@ -192,7 +192,7 @@ def test_every_mean_weight_can_be_told_apart() -> None:
     values = {"wsl": [1, 0.5, 0.6], "disjoint": [1, 0.4, 0.5], "scaled": [1, 0.501, 0.6], "own": [0.9, 0.8, 0.7]}
     means = pd.concat(pd.DataFrame({"arm": arm, "epoch": epochs, "mean": mean}) for arm, mean in values.items())
     looks = {"wsl": ("green", "-"), "disjoint": ("green", "--"), "scaled": ("grey", "-"), "own": ("green", "-")}
-    styles = {arm: style.ArmStyle(color, "o", line, arm) for arm, (color, line) in looks.items()}
+    styles = {arm: style.Look(color, "o", line, arm) for arm, (color, line) in looks.items()}
     found = weights._patterns(means, styles)
     assert (found["wsl"], found["disjoint"], found["scaled"]) == ("-", "--", weights.OVER)
     assert found["own"] not in ("-", "--")

@@ -134,7 +134,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
 
 
 def _planes(
-    axes: np.ndarray, frame: pd.DataFrame, block: pd.DataFrame, kinds: list[str], styles: dict[str, style.ArmStyle]
+    axes: np.ndarray, frame: pd.DataFrame, block: pd.DataFrame, kinds: list[str], styles: dict[str, style.Look]
 ) -> None:
     several = frame["run"].nunique() > 1
     samples = frame[frame["kind"] == "sample"]

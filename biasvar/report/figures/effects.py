@@ -100,7 +100,7 @@ def _forest(ax: Axes, part: pd.DataFrame) -> None:
     rows.scale(ax, "", ticks=6)
 
 
-def _dot(ax: Axes, row: Any, look: style.ArmStyle, y: int) -> None:
+def _dot(ax: Axes, row: Any, look: style.Look, y: int) -> None:
     low, high = ax.get_xlim()
     value = 100 * row.estimate
     if not low <= value <= high:

@@ -95,7 +95,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
     return figure
 
 
-def _panel(ax: Axes, part: pd.DataFrame, look: style.ArmStyle, *, named: bool) -> None:
+def _panel(ax: Axes, part: pd.DataFrame, look: style.Look, *, named: bool) -> None:
     places: dict[str, float] = {}
     y = 0.0
     for kind in ("criterion", "baseline", "reference"):

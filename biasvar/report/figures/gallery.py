@@ -211,7 +211,7 @@ def _picture(ax: Any, one: Any, image: np.ndarray | None) -> None:
     ax.text(0.52, 0.98, text, va="top", fontsize=9, linespacing=1.35)
 
 
-def _chart(ax: Any, one: pd.DataFrame, styles: dict[str, style.ArmStyle], *, named: bool, upright: bool) -> None:
+def _chart(ax: Any, one: pd.DataFrame, styles: dict[str, style.Look], *, named: bool, upright: bool) -> None:
     """Three small bar charts over one another, the true class shaded."""
     first = one.iloc[0]
     colors = {"teacher": "#8c8c8c", "control": styles[first.control].color, "treatment": styles[first.arm].color}

@@ -148,7 +148,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
     return figure
 
 
-def _panel(ax: Axes, part: pd.DataFrame, styles: dict[str, style.ArmStyle]) -> None:
+def _panel(ax: Axes, part: pd.DataFrame, styles: dict[str, style.Look]) -> None:
     for row in each(part):
         marker, color, _ = DIFFERS[row.differs]
         look: dict[str, Any] = {"marker": marker, "color": color, "markersize": 11 if marker == "*" else 6.5}
@@ -245,7 +245,7 @@ def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
     return a[0] < b[1] and b[0] < a[1] and a[2] < b[3] and b[2] < a[3]
 
 
-def _handles(frame: pd.DataFrame, styles: dict[str, style.ArmStyle]) -> list[Any]:
+def _handles(frame: pd.DataFrame, styles: dict[str, style.Look]) -> list[Any]:
     from matplotlib.lines import Line2D
 
     counted = frame[frame["counted"].astype(bool)]

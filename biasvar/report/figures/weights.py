@@ -149,7 +149,7 @@ def _band(ax: Axes, part: pd.DataFrame, color: str) -> None:
     ax.locator_params(axis="x", nbins=4, integer=True)
 
 
-def _lines(part: Any, means: pd.DataFrame, styles: dict[str, style.ArmStyle], prefix: str) -> None:
+def _lines(part: Any, means: pd.DataFrame, styles: dict[str, style.Look], prefix: str) -> None:
     ax = part.subplots()
     patterns = _patterns(means, styles)
     for arm, one in means.groupby("arm", sort=False):
@@ -169,7 +169,7 @@ def _lines(part: Any, means: pd.DataFrame, styles: dict[str, style.ArmStyle], pr
     part.legend(loc="outside right upper", handlelength=2.4)
 
 
-def _patterns(means: pd.DataFrame, styles: dict[str, style.ArmStyle]) -> dict[str, Any]:
+def _patterns(means: pd.DataFrame, styles: dict[str, style.Look]) -> dict[str, Any]:
     """The pattern of each arm's line: its own, unless an earlier line has both it and the colour.
 
     A line that runs on an earlier one is dashed, so that the one below shows in the gaps.

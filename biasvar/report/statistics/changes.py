@@ -154,7 +154,7 @@ def clear_variance(frame: pd.DataFrame) -> pd.Series:
     return frame["d_variance"].abs() > CLEAR * frame["se_variance"]
 
 
-def unstyled(frame: pd.DataFrame) -> tuple[dict[str, style.ArmStyle], pd.DataFrame]:
+def unstyled(frame: pd.DataFrame) -> tuple[dict[str, style.Look], pd.DataFrame]:
     """A frame's styles, and the frame without them: pandas copies `attrs` deeply with every row it hands out."""
     styles = style.styles_of(frame)
     bare = frame.copy()

@@ -1,0 +1,77 @@
+"""Lines with bands, in one panel or in a grid of them: the mark of everything that has a course."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import pandas as pd
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import FigureBase
+
+_THEMED = ("axes.", "figure.", "font.", "grid.", "legend.", "lines.", "markers.", "patch.", "xaxis.", "xtick.",
+           "yaxis.", "ytick.")  # fmt: skip
+
+
+def draw(ax: Axes, frame: pd.DataFrame, *, x: str = "epoch", line: str = "arm", **look: Any) -> None:
+    """A line through `estimate` for every value of the column `line`, with a band from `low` to `high`.
+
+    Args:
+        ax: the axes to draw on.
+        frame: columns x, estimate, low, high, color, marker, linestyle.
+        x: the column on the horizontal axis.
+        line: the column that says which rows make one line.
+        look: of the lines, see `grid`.
+    """
+    _plot(frame, x, line, [], **look).on(ax).plot()
+
+
+def grid(
+    figure: FigureBase, frame: pd.DataFrame, *, row: str, column: str, x: str = "epoch", line: str = "arm",
+    share_x: bool | str = True, share_y: bool | str = False, **look: Any,
+) -> dict[tuple[Any, Any], Axes]:  # fmt: skip
+    """The same in a grid of panels; returns the axes by their values of `row` and `column`.
+
+    A panel that has no rows is switched off.
+
+    Args:
+        figure: the figure, or part of one, that is filled with the grid.
+        frame, x, line: see `draw`.
+        row, column: the columns that say in which panel a row is drawn, in their order.
+        share_x, share_y: which panels share an axis: all, none, those of one "row" or "col".
+        look: `markers`, whether every point has its marker (a line of one point has it anyway); `band`, how opaque
+            the bands are; `width` of the lines and `size` of the markers, points.
+    """
+    order = {"row": list(dict.fromkeys(frame[row])), "col": list(dict.fromkeys(frame[column]))}
+    plot = _plot(frame, x, line, [row, column], **look)
+    plot.facet(column, row, order=order).share(x=share_x, y=share_y).on(figure).plot()
+    keys = [(name, other) for name in order["row"] for other in order["col"]]
+    panels = dict(zip(keys, figure.get_axes()[-len(keys) :], strict=True))  # type: ignore[attr-defined]
+    for ax in panels.values():
+        ax.set_title("")
+        if not ax.has_data():
+            ax.set_axis_off()
+    return panels
+
+
+def _plot(
+    frame: pd.DataFrame, x: str, line: str, panel: list[str], *, markers: bool = False, band: float = 0.16,
+    width: float = 1.5, size: float = 4.0,
+) -> Any:  # fmt: skip
+    """The plot of seaborn.objects; a layer for each pattern, since it tries every pair of values of two variables."""
+    import seaborn.objects as so
+
+    frame = frame.reset_index(drop=True)
+    frame["_line"] = frame[line].astype(str)
+    alone = frame.groupby([*panel, "_line"], sort=False)[x].transform("size") == 1
+    frame["_point"] = frame["marker"].where(alone | markers, "")
+    plot = so.Plot(frame[[x, "estimate", "low", "high", "_line", *panel]], x=x, y="estimate", color="_line")
+    plot = plot.add(so.Band(alpha=band, edgewidth=0), ymin="low", ymax="high", legend=False)
+    for (pattern, point), part in frame.groupby(["linestyle", "_point"], sort=False):
+        mark = so.Line(linewidth=width, linestyle=pattern, marker=point, pointsize=size)
+        plot = plot.add(mark, data=part, legend=False)
+    own = {key: value for key, value in mpl.rcParams.items() if key.startswith(_THEMED)}  # not seaborn's look
+    colors = dict(zip(frame["_line"], frame["color"], strict=True))
+    return plot.scale(color=colors).label(x="", y="", title="").theme(own)

@@ -1,0 +1,76 @@
+"""The range and the ticks of axes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+
+def sound(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows that may set a scale: those with `failed` at 0, or all if there is none."""
+    rows = frame[frame["failed"] == 0]
+    return rows if len(rows) else frame
+
+
+def limits(frame: pd.DataFrame, *, anchor: float | None = None, margin: float = 0.06) -> tuple[float, float]:
+    """The range of an axis of values: all intervals of sound rows with a margin, and `anchor`, without one."""
+    values = sound(frame)[["estimate", "low", "high"]].to_numpy(dtype=float).ravel()
+    values = np.append(values[np.isfinite(values)], [] if anchor is None else [anchor])
+    if not len(values):
+        return -1.0, 1.0
+    low, high = float(values.min()), float(values.max())
+    room = margin * (high - low) or 0.1 * abs(high) or 1.0
+    return (low if low == anchor else low - room), (high if high == anchor else high + room)
+
+
+def settled(frame: pd.DataFrame, column: str, *, after: float = 0.25) -> tuple[float, float]:
+    """The range of a column after the first quarter of the epochs, so that the start does not flatten the rest."""
+    rows = sound(frame)
+    values = rows.loc[rows["epoch"] >= after * rows["epoch"].max(), column].to_numpy(dtype=float)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return 0.0, 1.0
+    low, high = float(values.min()), float(values.max())
+    room = 0.05 * (high - low) or 0.05
+    return low - room, high + room
+
+
+def values(ax: Axes, label: str, *, ticks: int = 4) -> None:
+    """Names a horizontal axis of values and keeps its ticks few and short."""
+    from matplotlib.ticker import FuncFormatter
+
+    ax.set_xlabel(label)
+    ax.locator_params(axis="x", nbins=ticks)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}".replace("-", "−")))
+
+
+def logarithmic(ax: Axes) -> None:
+    """A logarithmic vertical axis with a few ticks between the powers of ten, in plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def doublings(ax: Axes, settings: Iterable[float]) -> None:
+    """A horizontal axis in powers of two with a tick at each setting, in plain numbers, where ticks do not touch."""
+    ax.set_xscale("log", base=2)
+    found = sorted({float(value) for value in settings})
+    low, high = np.log2(found[0]), np.log2(found[-1])
+    least = max(0.11 * (high - low), 0.2)
+    kept: list[float] = []
+    for value in found:
+        if not kept or np.log2(value / kept[-1]) >= least:
+            kept.append(value)
+    ax.set_xticks(kept, [f"{value:g}" for value in kept])
+    ax.set_xticks([], minor=True)
+    room = 2 ** (0.08 * (high - low) + 0.1)
+    ax.set_xlim(found[0] / room, found[-1] * room)

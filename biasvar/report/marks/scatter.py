@@ -1,0 +1,44 @@
+"""Points in a plane, with error bars where the frame has them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def draw(
+    ax: Axes, frame: pd.DataFrame, *, x: str, y: str, low: str | None = None, high: str | None = None,
+    size: float = 5.5, edge: float = 0.4, alpha: float = 0.9, rasterized: bool = False,
+) -> None:  # fmt: skip
+    """A point for every row of the frame, and a vertical bar from `low` to `high`.
+
+    Args:
+        ax: the axes to draw on.
+        frame: columns x, y, color, marker, hollow.
+        x, y: the columns on the two axes.
+        low, high: the columns with the ends of the bars; without them there are none.
+        size: diameter of the points, points.
+        edge: width of their edge, points: white around full ones, in their colour around hollow ones.
+        alpha: how opaque the points are.
+        rasterized: whether a vector format holds the points as a picture, for many of them.
+    """
+    import seaborn
+
+    drawn = frame[np.isfinite(frame[x].astype(float)) & np.isfinite(frame[y].astype(float))]
+    if drawn.empty:
+        return
+    if low is not None and high is not None:
+        ax.vlines(drawn[x], drawn[low], drawn[high], colors=list(drawn["color"]), linewidth=0.9, alpha=alpha, zorder=2)
+    hollow = drawn["hollow"].to_numpy(dtype=bool)
+    drawn = drawn.assign(face=np.where(hollow, "white", drawn["color"]))
+    seaborn.scatterplot(
+        drawn, x=x, y=y, hue="face", palette={name: name for name in drawn["face"].unique()}, style="marker",
+        markers={name: name for name in drawn["marker"].unique()}, s=size**2, legend=False, ax=ax, zorder=3,
+        edgecolor=list(np.where(hollow, drawn["color"], "white")), linewidth=edge, alpha=alpha, rasterized=rasterized,
+    )  # fmt: skip
+    ax.set(xlabel="", ylabel="")
