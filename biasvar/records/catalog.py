@@ -69,20 +69,31 @@ def arms_on_disk(directory: Path) -> list[str]:
     return _distinct(arm for folder in folders for arm in _children(folder, "arm="))
 
 
-def read_columns(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Some columns of one Parquet file; RecordError naming the file if it is damaged or lacks a column."""
+def read_columns(path: Path, columns: Sequence[str] | None = None, layout: pa.Schema | None = None) -> pa.Table:
+    """Some columns of one Parquet file (default: all of them).
+
+    A column that the file lacks and that may be null in ``layout`` is read as nulls: an earlier version, to which the
+    column was unknown, wrote the file.
+
+    Raises RecordError, naming the file, if it is damaged or lacks another column; FileNotFoundError if it is not there.
+    """
     try:
         with pq.ParquetFile(path) as file:
-            missing = [] if columns is None else [name for name in columns if name not in file.schema_arrow.names]
+            there, rows = file.schema_arrow.names, file.metadata.num_rows
+            absent = [] if columns is None else [name for name in columns if name not in there]
+            missing = [name for name in absent if not _may_be_null(layout, name)]
             if missing:
-                raise RecordError(
-                    f"{path} has no column {', '.join(map(repr, missing))}; it has {', '.join(file.schema_arrow.names)}"
-                )
-            return file.read(columns=None if columns is None else list(columns))
+                raise RecordError(f"{path} has no column {', '.join(map(repr, missing))}; it has {', '.join(there)}")
+            table = file.read(columns=None if columns is None else [name for name in columns if name in there])
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from None
+    if layout is None or not absent:
+        return table
+    for name in absent:
+        table = table.append_column(layout.field(name), pa.nulls(rows, layout.field(name).type))
+    return table.select(list(columns or ()))
 
 
 def file_replicas(path: Path) -> list[int] | None:
@@ -104,6 +115,10 @@ def listed(value: Any) -> list[Any]:
     if isinstance(value, str) or not isinstance(value, Iterable):
         return [value]
     return [entry.item() if isinstance(entry, np.generic) else entry for entry in value]
+
+
+def _may_be_null(layout: pa.Schema | None, name: str) -> bool:
+    return layout is not None and name in layout.names and layout.field(name).nullable
 
 
 def _damaged(path: Path, error: Exception) -> RecordError:

@@ -41,7 +41,7 @@ def record_tables(
         for name, attribute in (("arm", "arm"), ("split", "split"), ("view", "part"))
     }
     for file in files:
-        table = read_columns(file.path, read) if read else read_columns(file.path, ["replica"])
+        table = read_columns(file.path, read or ["replica"], schema.RECORD_SCHEMA)
         for name, values in filters:
             table = table.filter(pa.array(np.isin(table.column(name).to_numpy(), values)))
         keys = {

@@ -213,7 +213,7 @@ def _metrics(
     found |= {"epoch": np.zeros(rows, dtype=np.int32), "ece": errors, "learning_rate": np.full(rows, np.nan)}
     path = schema.metrics_path(directory, arm)
     if path.exists():  # another split of the same arm came first
-        old = to_frame(read_columns(path, schema.METRIC_COLUMNS))
+        old = to_frame(read_columns(path, schema.METRIC_COLUMNS, schema.METRIC_SCHEMA))
         old = old[old["split"] != split]
         found = {key: np.concatenate([old[key].to_numpy(), values]) for key, values in found.items()}
     return found

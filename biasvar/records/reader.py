@@ -24,6 +24,7 @@ from biasvar.records.predictions import (
     read_teacher,
 )
 from biasvar.records.summary import SUMMARY_COLUMNS, summarise
+from biasvar.records.tables import as_table
 from biasvar.records.weights import aligned_weights, mean_weights, write_weights
 from biasvar.records.writer import read_manifest
 
@@ -107,7 +108,7 @@ class Run:
         """sample_id, label, split, pool of every sample; of a recorder's run, of those in the first epochs recorded."""
         path = self.directory / "samples.parquet"
         if path.exists():
-            return to_frame(read_columns(path, schema.SAMPLES_SCHEMA.names))
+            return to_frame(_read_all(path, schema.SAMPLES_SCHEMA))
         return self._recorded_samples()
 
     @cached_property
@@ -116,13 +117,13 @@ class Run:
         path = self.directory / "membership.parquet"
         if not path.exists():
             raise RecordError(f"{self.directory} keeps no membership; see the column 'member' of its record")
-        return to_frame(read_columns(path, schema.MEMBERSHIP_SCHEMA.names))
+        return to_frame(_read_all(path, schema.MEMBERSHIP_SCHEMA))
 
     @cached_property
     def tuning(self) -> pd.DataFrame | None:
         """The learning-rate grid on the validation split; None if no rate was chosen in this run."""
         path = self.directory / "tuning.parquet"
-        return to_frame(read_columns(path, schema.TUNING_SCHEMA.names)) if path.exists() else None
+        return to_frame(_read_all(path, schema.TUNING_SCHEMA)) if path.exists() else None
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
@@ -134,7 +135,7 @@ class Run:
         for arm in self.arms:
             paths = sorted((self.directory / "metrics" / f"arm={arm}").glob("group=*.parquet"))
             if paths:
-                tables += [read_columns(path, schema.METRIC_COLUMNS) for path in paths]
+                tables += [_read_all(path, schema.METRIC_SCHEMA) for path in paths]
             elif arm in self._recorded_arms:
                 tables += [_summary_table(file) for file in stored_files(self.directory, "records", arm=arm)]
         table = pa.concat_tables(tables) if tables else schema.METRIC_SCHEMA.empty_table()
@@ -330,17 +331,20 @@ class Run:
         for file in stored_files(self.directory, "records"):
             if first.setdefault((file.arm, file.split, file.part), file.epoch) == file.epoch:
                 table = read_columns(file.path, ["sample_id", "label"])
-                names = [pa.array([value] * len(table), pa.string()) for value in (file.split, None)]
-                tables.append(pa.table([*table.columns, *names], schema=schema.SAMPLES_SCHEMA))
+                columns = {**arrays_of(table), "split": np.full(len(table), file.split, dtype=object)}
+                tables.append(as_table(columns, schema.SAMPLES_SCHEMA, len(table)))
         unique = to_frame(pa.concat_tables(tables)).drop_duplicates("sample_id")
         return unique.sort_values("sample_id", ignore_index=True)
 
 
+def _read_all(path: Path, layout: pa.Schema) -> pa.Table:
+    return read_columns(path, layout.names, layout)
+
+
 def _summary_table(file: StoredFile) -> pa.Table:
     """A record file as rows of the metrics table."""
-    values: dict[str, Any] = dict(summarise(arrays_of(read_columns(file.path, SUMMARY_COLUMNS))))
+    values: dict[str, Any] = dict(summarise(arrays_of(read_columns(file.path, SUMMARY_COLUMNS, schema.RECORD_SCHEMA))))
     rows = len(values["n"])
     values |= {"arm": [file.arm] * rows, "split": [file.split] * rows, "view": [file.part] * rows}
     values |= {"epoch": [file.epoch] * rows, "ece": [np.nan] * rows, "learning_rate": [np.nan] * rows}
-    columns = [pa.array(values[field.name], field.type) for field in schema.METRIC_SCHEMA]
-    return pa.table(columns, schema=schema.METRIC_SCHEMA)
+    return as_table({name: np.asarray(column) for name, column in values.items()}, schema.METRIC_SCHEMA, rows)

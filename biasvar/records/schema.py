@@ -52,7 +52,10 @@ RECORD_SCHEMA = pa.schema(
         pa.field("member", pa.bool_(), nullable=False),  # was the sample in this replica's training draw
     ]
 )
-"""One row per (replica, sample) of one (arm, split, view, epoch). Nullable columns need a teacher."""
+"""One row per (replica, sample) of one (arm, split, view, epoch).
+
+Nullable columns need a teacher. A column that is added later must be nullable: in older files it reads as null.
+"""
 
 RECORD_COLUMNS = tuple(RECORD_SCHEMA.names)
 TEACHER_COLUMNS = tuple(field.name for field in RECORD_SCHEMA if field.nullable)

@@ -266,7 +266,7 @@ def sorting(outer: np.ndarray, inner: np.ndarray, what: str, outer_name: str | N
     return order
 
 
-def as_table(arrays: Mapping[str, np.ndarray], wanted: pa.Schema, rows: int) -> pa.Table:
+def as_table(arrays: Mapping[str, np.ndarray | None], wanted: pa.Schema, rows: int) -> pa.Table:
     """Arrays of the right types as a table; absent columns become nulls."""
     columns = []
     for field in wanted:

@@ -34,12 +34,12 @@ def mean_weights(files: Sequence[StoredFile], column: str, by: str) -> pd.DataFr
     sums: dict[int, dict[str, np.ndarray]] = {}
     others: list[dict[str, np.ndarray]] = []
     for file in files:
-        table = read_columns(file.path, ["replica", "sample_id", column])
+        table = read_columns(file.path, ["replica", "sample_id", column], schema.RECORD_SCHEMA)
         values = table.column(column)
         if values.null_count:
             raise RecordError(
-                f"{file.path}: column {column!r} has no values, since the run has no reference teacher; "
-                "'loss_weight' and 'bias_gradient' need none"
+                f"{file.path}: column {column!r} has no values, since the run has no reference teacher or is older "
+                "than the column; 'loss_weight' and 'bias_gradient' are always there"
             )
         part = {
             "replica": table.column("replica").to_numpy(),

@@ -5,13 +5,14 @@ import shutil
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from biasvar.errors import RecordError
-from biasvar.records import catalog, open_run, schema, write_table
+from biasvar.records import RunWriter, catalog, open_run, schema, write_table
 
-from .conftest import record_columns
+from .conftest import MANIFEST, record_columns
 
 KEYS = ["arm", "split", "view", "epoch"]
 
@@ -201,6 +202,57 @@ def test_a_file_damaged_inside_is_named(small_run):
     path.write_bytes(data)
     with pytest.raises(RecordError, match=r"epoch=0002/group=001.parquet cannot be read as Parquet"):
         open_run(small_run).records(arm="kd")
+
+
+@pytest.fixture
+def later(monkeypatch):
+    """The schema of a later version, which knows a nullable column more in records, metrics and samples."""
+    for name in ("RECORD", "METRIC", "SAMPLES"):
+        known = getattr(schema, f"{name}_SCHEMA")
+        more = pa.schema([*list(known)[:3], pa.field("novel", pa.float32()), *list(known)[3:]])
+        monkeypatch.setattr(schema, f"{name}_SCHEMA", more)
+        monkeypatch.setattr(schema, f"{name}_COLUMNS", tuple(more.names), raising=False)
+
+
+def test_a_column_that_came_later_reads_as_null(small_run, later):
+    run = open_run(small_run)
+    assert run.records("novel", arm="kd", split="train")["novel"].isna().all()
+    assert run.records(arm="kd", split="train").columns.tolist() == [
+        "arm",
+        "split",
+        "view",
+        "epoch",
+        *schema.RECORD_COLUMNS,
+    ]
+    assert len(run.records(["novel"], arm="kd", epochs=2, split="train", samples=[4], replicas=[1])) == 1
+    assert run.metrics["novel"].isna().all()
+    assert run.samples["novel"].isna().all()
+    with pytest.raises(RecordError, match="unknown column of the record, 'novelty'; did you mean 'novel'"):
+        run.records("novelty")
+
+
+def test_files_with_and_without_a_later_column_are_read_together(small_run, later):
+    """As of a run that an earlier version began and a later one finished."""
+    writer = RunWriter(small_run, manifest=MANIFEST, resume=True)
+    writer.record("kd", "train", "augmented", 11, 0, {**record_columns(), "novel": np.arange(60.0)})
+    rows = [{"arm": "kd", "replica": 0, "epoch": 1, "split": "train", "view": "augmented", "n": 20, "novel": 0.5}]
+    writer.metrics("kd", 0, pd.DataFrame(rows))
+    table = pq.ParquetFile(writer.metrics("kd", 1, pd.DataFrame(rows).assign(replica=2))).read()
+    write_table(schema.metrics_path(small_run, "kd", 1), table.drop_columns(["novel"]))
+    run = open_run(small_run)
+    novel = run.records("novel", arm="kd", split="train").set_index("epoch")["novel"]
+    assert novel[11].tolist() == list(range(60))
+    assert novel[10].isna().all()
+    np.testing.assert_array_equal(run.metrics.query("arm == 'kd'")["novel"], [0.5, np.nan])
+
+
+def test_a_column_that_must_be_there_is_missed(small_run):
+    path = schema.record_path(small_run, "ce", "train", "augmented", 1, 0)
+    write_table(path, pq.ParquetFile(path).read().drop_columns(["student_loss", "wsl_weight"]))
+    run = open_run(small_run)
+    assert run.records("wsl_weight", arm="ce", epochs=1)["wsl_weight"].isna().all()
+    with pytest.raises(RecordError, match=r"group=000.parquet has no column 'student_loss'; it has sample_id, replica"):
+        run.records(arm="ce", epochs=1)
 
 
 def test_a_file_that_vanishes_or_lacks_a_column(small_run, monkeypatch):

@@ -40,7 +40,7 @@ def test_weights_when_epochs_hold_different_rows(tmp_path):
 def test_weights_that_cannot_be_had(small_run):
     run = open_run(small_run)
     for question, message in (
-        ({"arm": "ce"}, "'wsl_weight' has no values, since the run has no reference teacher"),
+        ({"arm": "ce"}, "'wsl_weight' has no values, since the run has no reference teacher or"),
         ({"arm": "kd", "column": "wsl_weigt"}, "unknown column to weigh by, 'wsl_weigt'; did you mean 'wsl_weight'"),
         ({"arm": "kd", "by": "class"}, "unknown way to group weights, by = 'class'"),
         ({"arm": "kd", "epochs": 7}, "unknown epoch in the records of arm kd, 7"),
