@@ -9,10 +9,12 @@ import pytest
 from scipy import stats
 
 from biasvar.records import Run
-from biasvar.report import describe, rows, style
+from biasvar.report import describe, style
+from biasvar.report.arms import drawn
 from biasvar.report.arms.roles import MOST_LISTED, listed_arms, reference_arms
 from biasvar.report.figure import conditions, signed
 from biasvar.report.figures import FIGURES, load
+from biasvar.report.marks import scales
 from biasvar.report.statistics import stored
 
 
@@ -124,9 +126,9 @@ def test_a_grid_is_listed_where_little_else_is() -> None:
 def test_many_failures_are_told_in_the_caption_alone(study_run: Run) -> None:
     frame = load("bias_variance").collect([study_run])
     frame["failed"] = 4
-    assert len(rows.failure_note(frame)) > rows.LONGEST_NOTE
-    assert rows.regime_handles(frame)[-1].get_label().endswith("(see below)")
-    assert rows.failure_note(frame) in load("bias_variance").caption(frame, [study_run])
+    assert len(drawn.failure_note(frame)) > drawn.LONGEST_NOTE
+    assert drawn.regime_entries(frame)[-1].get_label().endswith("(see below)")
+    assert drawn.failure_note(frame) in load("bias_variance").caption(frame, [study_run])
 
 
 @pytest.mark.parametrize("name", ["bias_variance", "accuracy", "shares", "curves"])
@@ -135,11 +137,12 @@ def test_what_is_drawn_is_the_frame(study_run: Run, name: str) -> None:
     frame = figure.collect([study_run])
     with style.context():
         drawing = figure.draw(frame)
-    drawn = np.concatenate([line.get_xydata() for ax in drawing.axes for line in ax.get_lines()])
     if name in ("bias_variance", "accuracy"):
-        missing = set(frame["estimate"].round(9)) - set(drawn[:, 0].astype(float).round(9))
+        dots = np.concatenate([dots.get_offsets() for ax in drawing.axes for dots in ax.collections])
+        missing = set(frame["estimate"].round(9)) - set(dots[:, 0].astype(float).round(9))
     else:
-        missing = set(frame["share" if name == "shares" else "value"].round(9)) - set(drawn[:, 1].round(9))
+        points = np.concatenate([line.get_xydata() for ax in drawing.axes for line in ax.get_lines()])
+        missing = set(frame["share" if name == "shares" else "value"].round(9)) - set(points[:, 1].round(9))
     assert not missing
     sizes = [text.get_fontsize() for ax in drawing.axes for text in [*ax.get_xticklabels(), *ax.get_yticklabels()]]
     assert min(sizes) >= 9
@@ -152,10 +155,10 @@ def test_an_arm_at_chance_does_not_set_the_scale(study_run: Run) -> None:
     figure = load("bias_variance")
     frame = figure.collect([study_run])
     frame.loc[frame["arm"] == "ls", ["estimate", "low", "high"]] = 50.0
-    scale = rows.limits(frame)[1]
+    scale = scales.limits(frame)[1]
     frame.loc[frame["arm"] == "ls", "failed"] = 4
     assert scale > 50
-    assert rows.limits(frame)[1] < 10
+    assert scales.limits(frame)[1] < 10
     with style.context():
         drawing = figure.draw(frame)
     assert "50" in [text.get_text() for ax in drawing.axes for text in ax.texts]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from biasvar.report import rows, style
-from biasvar.report.arms import label_sources
+from biasvar.report import style
+from biasvar.report.arms import drawn, label_sources
 from biasvar.report.arms.roles import listed_arms, reference_arms
 from biasvar.report.figure import Figure, conditions, sizes
+from biasvar.report.marks import forest, legends, looks, scales
 from biasvar.report.statistics.estimates import Estimate, final_difference, final_level, final_metrics, to_frame
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
     from biasvar.records import Run
@@ -47,43 +49,38 @@ def _of_run(run: Run) -> list[Estimate | None]:
 
 def draw(frame: pd.DataFrame) -> Drawing:
     """A block of levels and, where there is an arm to compare with, a block of paired differences."""
-    _, _, total = rows.layout(frame)
-    blocks = [frame[frame["against"] == ""]]
+    where = forest.places(frame)
     differences = frame[frame["against"] != ""]
-    blocks += [differences] if len(differences) else []
-    figure = style.new_figure(height=0.9 + len(blocks) * (0.75 + rows.ROW_HEIGHT * total))
+    titles = ("Value", "Difference, paired by replica") if len(differences) else ("Value",)
     metrics = [metric for metric in METRICS if (frame["metric"] == metric).any()]
-    grid = figure.subplots(len(blocks), len(metrics), squeeze=False)
-    for axes, block in zip(grid, blocks, strict=True):
-        places = rows.prepare(list(axes), frame)
+    figure = style.new_figure(height=0.9 + len(titles) * (0.75 + forest.ROW_HEIGHT * where.total))
+    grid = figure.subplots(len(titles), len(metrics), squeeze=False)
+    rows = looks.put_on(frame, style.styles_of(frame), by="arm", hollow="failed")
+    for axes, title in zip(grid, titles, strict=True):
+        forest.name_rows(axes, where, drawn.row_names(frame))
+        axes[0].set_title(title)
         for ax, metric in zip(axes, metrics, strict=True):
-            part = block[block["metric"] == metric]
-            if block is blocks[0]:
-                ax.set_xlim(*rows.limits(part))
-                rows.dots(ax, part, places)
-                rows.scale(ax, METRICS[metric], ticks=3)
-            else:
-                _differences(ax, part, places)
-                rows.scale(ax, f"change of {METRICS[metric]}", ticks=3)
-        titles = ("Value", "Difference, paired by replica")
-        axes[0].set_title(titles[block is not blocks[0]])
-    handles = rows.regime_handles(frame)
-    if len(differences):
-        against = differences["against"].drop_duplicates().sort_values(key=_order)
-        handles += [rows.handle("o", f"difference to {name}", hollow=name == "KD") for name in against]
-    if handles:
-        figure.legend(handles=handles, loc="outside lower left", ncols=2, columnspacing=1.6, handletextpad=0.3)
+            (_levels if title == "Value" else _differences)(ax, rows[rows["metric"] == metric], where)
+            scales.values(ax, METRICS[metric] if title == "Value" else f"change of {METRICS[metric]}", ticks=3)
+    against = differences["against"].drop_duplicates().sort_values(key=_order)
+    entries = [legends.dot("o", f"difference to {name}", hollow=name == "KD") for name in against]
+    legends.below(figure, drawn.regime_entries(frame) + entries)
     return figure
 
 
-def _differences(ax: Any, part: pd.DataFrame, places: pd.Series) -> None:
-    ax.set_xlim(*rows.limits(part, anchor=0.0))
-    low, high = ax.get_xlim()
-    ax.set_xlim(low - 0.03 * (high - low), high + 0.03 * (high - low))
-    ax.axvline(0.0, color=style.MUTED, linewidth=0.9, zorder=1)
-    for against, rows_of in part.groupby("against", sort=False):
+def _levels(ax: Axes, part: pd.DataFrame, where: forest.Places) -> None:
+    part = part[part["against"] == ""]
+    forest.draw(ax, where.on(part), limits=scales.limits(part))
+
+
+def _differences(ax: Axes, part: pd.DataFrame, where: forest.Places) -> None:
+    part = part[part["against"] != ""]
+    limits = scales.limits(part, anchor=0.0, room=0.03)
+    for against, rows in part.groupby("against", sort=False):
         kd = against == "KD"
-        rows.dots(ax, rows_of, places, shift=0.19 if kd else -0.19, hollow=kd, size=4.0)
+        rows = where.on(rows, shift=0.19 if kd else -0.19).assign(hollow=rows["hollow"] | kd)
+        forest.draw(ax, rows, limits=limits, size=4.0, said=False)
+    ax.axvline(0.0, color=style.MUTED, linewidth=0.9, zorder=1)
 
 
 def _order(names: pd.Series) -> pd.Series:
@@ -96,7 +93,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     splits = " and ".join(dict.fromkeys(frame["split"]))
     named = frame[frame["against"] != ""].drop_duplicates(["against", "control"]).sort_values("against", key=_order)
     compared = " and ".join(f"{row['against']} (arm {row['control']})" for row in named.to_dict("records"))
-    note = rows.failure_note(frame)
+    note = drawn.failure_note(frame)
     intervals = int(frame["low"].notna().sum())
     when = " after the last epoch" if (frame["epoch"] > 0).any() else ""
     return (

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from biasvar.report import rows, style
+from biasvar.report import style
+from biasvar.report.arms import drawn
 from biasvar.report.arms.roles import listed_arms
 from biasvar.report.figure import Figure, conditions, sizes
+from biasvar.report.marks import forest, legends, looks, scales
 from biasvar.report.statistics.estimates import TERMS, decomposition_term, to_frame
 
 if TYPE_CHECKING:
@@ -31,22 +33,20 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame) -> Drawing:
     """Two panels that share their rows: bias and variance."""
-    _, _, total = rows.layout(frame)
-    figure = style.new_figure(height=1.35 + rows.ROW_HEIGHT * total)
-    axes = list(figure.subplots(1, 2))
-    places = rows.prepare(axes, frame)
-    baselines = set(frame.loc[frame["loss"] == "cross_entropy", "arm"].head(1))
-    for ax, term in zip(axes, ("bias", "variance"), strict=True):
-        part = frame[frame["term"] == term]
-        ax.set_xlim(*rows.limits(part, anchor=0.0))
-        rows.dots(ax, part, places)
-        ax.set_title(term.capitalize())
-        for value in part.loc[part["arm"].isin(baselines) & (part["run"].nunique() == 1), "estimate"]:
+    where = forest.places(frame)
+    figure = style.new_figure(height=1.35 + forest.ROW_HEIGHT * where.total)
+    axes = figure.subplots(1, 2)
+    forest.name_rows(axes, where, drawn.row_names(frame))
+    rows = where.on(looks.put_on(frame, style.styles_of(frame), by="arm", hollow="failed"))
+    baselines = frame.loc[(frame["loss"] == "cross_entropy") & (frame["run"].nunique() == 1), "arm"].head(1)
+    for ax, term in zip(axes, TERMS, strict=True):
+        part = rows[rows["term"] == term]
+        forest.draw(ax, part, limits=scales.limits(part, anchor=0.0))
+        for value in part.loc[part["arm"].isin(baselines), "estimate"]:
             ax.axvline(value, color=style.MUTED, linewidth=0.8, linestyle=":", zorder=1)
-        rows.scale(ax, "nats per sample", ticks=5)
-    handles = rows.regime_handles(frame)
-    if handles:
-        figure.legend(handles=handles, loc="outside lower left", ncols=2, columnspacing=1.6, handletextpad=0.3)
+        ax.set_title(term.capitalize())
+        scales.values(ax, "nats per sample", ticks=5)
+    legends.below(figure, drawn.regime_entries(frame))
     return figure
 
 
@@ -54,7 +54,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """n, target, correction, interval, failures, draw and data."""
     count = sizes(frame["n_samples"])
     splits = " and ".join(dict.fromkeys(frame["split"]))
-    note = rows.failure_note(frame)
+    note = drawn.failure_note(frame)
     when = " after the last epoch" if (frame["epoch"] > 0).any() else ""
     regimes = (frame["regime"] != "none").any()
     baseline = (frame["loss"] == "cross_entropy").any() and frame["run"].nunique() == 1

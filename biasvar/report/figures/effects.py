@@ -6,14 +6,15 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
-from biasvar.report import rows, style
+from biasvar.report import style
+from biasvar.report.arms import drawn
 from biasvar.report.arms.contrasts import contrasts
 from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import failed_replicas, taken_note, taken_over
 from biasvar.report.figure import Figure, conditions_in, signed, sizes
+from biasvar.report.marks import blocks, forest, legends, looks, scales
 from biasvar.report.statistics.changes import each
 from biasvar.report.statistics.estimates import final_difference
 
@@ -55,79 +56,39 @@ def difference(run: Run, treatment: str, control: str) -> dict[str, Any] | None:
 def draw(frame: pd.DataFrame) -> Drawing:
     """For each run an axis for each question, with its own scale; a row for each difference, its numbers beside it."""
     runs = list(dict.fromkeys(frame["run"]))
-    parts = [frame[frame["run"] == run] for run in runs]
-    heights = [
-        sum(_height(questions) for _, questions in part.groupby("question", sort=False)) + 0.3 * (len(runs) > 1)
-        for part in parts
-    ]
-    figure = style.new_figure(height=sum(heights) + 0.85)
-    blocks: Any = figure.subfigures(len(runs), 1, squeeze=False, height_ratios=heights)
-    for block, run, part in zip(blocks[:, 0], runs, parts, strict=True):
-        if len(runs) > 1:
-            block.suptitle(run, weight="bold", fontsize=10.5, x=0.01, ha="left")
-        questions = [(name, part[part["question"] == name]) for name in dict.fromkeys(part["question"])]
-        ratios = [_height(group) - 0.5 for _, group in questions]
-        grid = block.subplots(len(questions), 1, squeeze=False, height_ratios=ratios)
-        for ax, (question, group) in zip(grid[:, 0], questions, strict=True):
-            _forest(ax, group)
-            ax.set_title(question)
-        ax.set_xlabel(f"difference of accuracy on {part['split'].iloc[0]} rows (percentage points)")
-    regimes = rows.regime_handles(frame)
-    if regimes:
-        figure.legend(handles=regimes, loc="outside lower left", ncols=2, columnspacing=1.6, handletextpad=0.3)
+    drawn_rows = looks.put_on(frame, style.styles_of(frame), by="arm", hollow="failed", scale=100.0)
+    parts = {run: list(drawn_rows[drawn_rows["run"] == run].groupby("question", sort=False)) for run in runs}
+    inner = [[forest.ROW_HEIGHT * (len(group) + 0.3) for _, group in parts[run]] for run in runs]
+    heights = [sum(one) + 0.5 * len(one) + blocks.HEAD * (len(runs) > 1) for one in inner]
+    figure, block_of = blocks.stacked(runs, heights, more=0.85)
+    for (run, block), ratios in zip(block_of.items(), inner, strict=True):
+        axes = block.subplots(len(ratios), 1, squeeze=False, height_ratios=ratios)[:, 0]
+        for ax, (question, group) in zip(axes, parts[run], strict=True):
+            _question(ax, group.assign(place=range(len(group))))
+            ax.set_title(str(question))
+        axes[-1].set_xlabel(f"difference of accuracy on {parts[run][0][1]['split'].iloc[0]} rows (percentage points)")
+    legends.below(figure, drawn.regime_entries(frame))
     return figure
 
 
-def _height(group: pd.DataFrame) -> float:
-    return rows.ROW_HEIGHT * (len(group) + 0.3) + 0.5
-
-
-def _forest(ax: Axes, part: pd.DataFrame) -> None:
-    styles = style.styles_of(part)
-    low, high = (100 * bound for bound in rows.limits(part, anchor=0.0))
-    margin = 0.04 * (high - low)
-    ax.set_xlim(low - margin, high + margin)
-    ax.axvline(0.0, color=style.MUTED, linewidth=0.9, zorder=1)
-    labels = []
-    for y, row in enumerate(each(part)):
-        _dot(ax, row, styles[row.arm], y)
-        ax.text(1.02, y, _numbers(row), va="center", fontsize=9, transform=ax.get_yaxis_transform())
-        labels.append(f"{row.label} − {row.control_label}" + (" †" if row.failed else ""))
-    ax.set_ylim(len(part) - 0.4, -0.6)
-    ax.set_yticks(range(len(part)), labels)
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
-    rows.scale(ax, "", ticks=6)
-
-
-def _dot(ax: Axes, row: Any, look: style.Look, y: int) -> None:
-    low, high = ax.get_xlim()
-    value = 100 * row.estimate
-    if not low <= value <= high:
-        right = value > high
-        ax.plot(0.985 if right else 0.015, y, ">" if right else "<", markersize=5.5, markerfacecolor="white",
-                markeredgecolor=look.color, transform=ax.get_yaxis_transform())  # fmt: skip
-        return
-    if np.isfinite(row.low):
-        bounds = np.clip([100 * row.low, 100 * row.high], low, high)
-        ax.plot(bounds, [y, y], color=look.color, linewidth=1.7, solid_capstyle="butt", zorder=2)
-    hollow = row.failed > 0
-    ax.plot(
-        value, y, look.marker, markersize=4.6, zorder=3, markerfacecolor="white" if hollow else look.color,
-        markeredgecolor=look.color if hollow else "white", markeredgewidth=1.2 if hollow else 0.5,
-    )  # fmt: skip
+def _question(ax: Axes, part: pd.DataFrame) -> None:
+    where = forest.places(part, row="place")
+    part = where.on(part)
+    forest.draw(ax, part, limits=scales.limits(part, anchor=0.0, room=0.04), reference=0.0, size=4.6, said=False)
+    forest.beside(ax, part, [_numbers(row) for row in each(part)])
+    names = [f"{row.label} − {row.control_label}" + (" †" if row.failed else "") for row in each(part)]
+    forest.name_rows([ax], where, names)
+    scales.values(ax, "", ticks=6)
 
 
 def _numbers(row: Any) -> str:
-    text = signed(100 * row.estimate, 2)
-    if math.isnan(row.low):
-        return text
-    return f"{text} [{signed(100 * row.low, 2)}, {signed(100 * row.high, 2)}]"
+    text = signed(row.estimate, 2)
+    return text if math.isnan(row.low) else f"{text} [{signed(row.low, 2)}, {signed(row.high, 2)}]"
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """n, pairing, intervals, what a row compares, failures, draw and data."""
-    failed = rows.failure_note(frame)
+    failed = drawn.failure_note(frame)
     return (
         f"Accuracy on n = {sizes(frame['n_samples'])} {' and '.join(dict.fromkeys(frame['split']))} rows after the "
         f"last epoch; mean over {sizes(frame['n_replicas'])} pairs of replicas on the same draw, 95 % t intervals over "

@@ -15,7 +15,8 @@ A mark knows nothing of arms or runs. A figure picks the rows, says how each loo
     scatter.draw(ax, frame, x="d_bias", y="d_variance")
     images.draw(ax, image)  # an array, or None
 
-    figure.legend(handles=legends.dots({"teacher on all rows": "o"}), **legends.BELOW)
+    figure, parts = blocks.stacked(runs, heights, more=0.8)  # {run: part of the figure}, headed where there are several
+    legends.below(figure, [legends.dot("o", "teacher on all rows")], columns=2)
 
 `forest`, `lines` and `scatter` read the columns `color`, `marker`, `linestyle` and `hollow` that `looks.put_on` makes
 and the columns `estimate`, `low` and `high` of an interval. What is hollow (failed replicas) sets no scale; what then

@@ -133,6 +133,12 @@ def dots(ax: Axes, frame: pd.DataFrame, *, x: str = "estimate", size: float = 5.
     ax.set(xlabel="", ylabel="")
 
 
+def beside(ax: Axes, frame: pd.DataFrame, texts: Sequence[str]) -> None:
+    """A text at the right of the axes for every row of the frame, at its height."""
+    for y, text in zip(frame["y"], texts, strict=True):
+        ax.text(1.02, y, text, va="center", fontsize=9, transform=ax.get_yaxis_transform())
+
+
 def _arrows(ax: Axes, frame: pd.DataFrame, limits: tuple[float, float], said: bool) -> None:
     for y, value, color in zip(frame["y"], frame["estimate"], frame["color"], strict=True):
         right = value > limits[1]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from biasvar.report import style
 
 if TYPE_CHECKING:
+    from matplotlib.figure import FigureBase
+
     from biasvar.report.style import Look
 
-BELOW: dict[str, Any] = {"loc": "outside lower left", "columnspacing": 1.6}
-"""Where a figure's legend goes: under everything, from the left."""
+
+def below(figure: FigureBase, entries: Sequence[Any], *, columns: int = 2, **spacing: Any) -> None:
+    """A legend under everything in a figure or a part of one, from the left; nothing if it has no entries."""
+    if entries:
+        usual: dict[str, Any] = {"columnspacing": 1.6, "handletextpad": 0.3} if columns == 2 else {"handlelength": 2.6}
+        figure.legend(handles=list(entries), loc="outside lower left", ncols=columns, **(usual | spacing))
 
 
 def dot(marker: str, label: str, *, color: str = style.MUTED, hollow: bool = False, size: float | None = None) -> Any:

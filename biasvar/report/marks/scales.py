@@ -18,15 +18,19 @@ def sound(frame: pd.DataFrame) -> pd.DataFrame:
     return rows if len(rows) else frame
 
 
-def limits(frame: pd.DataFrame, *, anchor: float | None = None, margin: float = 0.06) -> tuple[float, float]:
-    """The range of an axis of values: all intervals of sound rows with a margin, and `anchor`, without one."""
+def limits(frame: pd.DataFrame, *, anchor: float | None = None, room: float = 0.0) -> tuple[float, float]:
+    """The range of an axis of values: all intervals of sound rows with a margin, and `anchor`, without one.
+
+    `room` is a share of the range that is added at both ends.
+    """
     values = sound(frame)[["estimate", "low", "high"]].to_numpy(dtype=float).ravel()
     values = np.append(values[np.isfinite(values)], [] if anchor is None else [anchor])
     if not len(values):
         return -1.0, 1.0
     low, high = float(values.min()), float(values.max())
-    room = margin * (high - low) or 0.1 * abs(high) or 1.0
-    return (low if low == anchor else low - room), (high if high == anchor else high + room)
+    margin = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
+    low, high = (low if low == anchor else low - margin), (high if high == anchor else high + margin)
+    return low - room * (high - low), high + room * (high - low)
 
 
 def settled(frame: pd.DataFrame, column: str, *, after: float = 0.25) -> tuple[float, float]:

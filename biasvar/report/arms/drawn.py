@@ -1,0 +1,61 @@
+"""How figures speak of arms: names of rows, entries of legends, and which arms have failed replicas."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from biasvar.report import style
+from biasvar.report.marks import legends
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LONGEST_NOTE = 90  # characters that fit the width of a figure
+
+
+def row_names(frame: pd.DataFrame) -> list[str]:
+    """The label of each run's arms in the order of the frame, with a dagger for an arm with failed replicas."""
+    named = frame.drop_duplicates(["run", "arm"])
+    return [
+        f"{label} †" if failed else str(label) for label, failed in zip(named["label"], named["failed"], strict=True)
+    ]
+
+
+def regime_entries(frame: pd.DataFrame) -> list[Any]:
+    """A legend entry for each teacher regime of the frame, and one that explains the dagger where there is one."""
+    regimes = [name for name in dict.fromkeys(frame["regime"]) if set(frame["regime"]) != {"none"}]
+    entries = [legends.dot(style.regime_marker(name), style.regime_label(name)) for name in regimes]
+    note = failure_note(frame)
+    if len(note) > LONGEST_NOTE:  # the caption has it
+        note = "replicas at chance or not finite (see below)"
+    return [*entries, legends.dot("o", f"† {note}", hollow=True)] if note else entries
+
+
+def line_entries(frame: pd.DataFrame, *, markers: bool = False) -> list[Any]:
+    """A legend entry for the line of every arm, with a dagger for an arm with failed replicas."""
+    styles, failed = style.styles_of(frame), set(frame.loc[frame["failed"] > 0, "arm"])
+    shown = {arm: styles[arm] for arm in dict.fromkeys(frame["arm"])}
+    labels = [look.label + (" †" if arm in failed else "") for arm, look in shown.items()]
+    return legends.lines(shown, labels, markers=markers)
+
+
+def failed_arms_in(frame: pd.DataFrame, *, of: str = "n_replicas") -> str:
+    """The arms of a frame with failed replicas and how many of the column `of`: "KD, 4 of 16"; empty if none has."""
+    failed = frame[frame["failed"] > 0].drop_duplicates(["run", "arm"])
+    several = of == "replicas" and frame["run"].nunique() > 1
+    return "; ".join(
+        (f"{row['run']}: " if several else "") + f"{row['label']}, {row['failed']} of {row[of]}"
+        for row in failed.to_dict("records")
+    )
+
+
+def failure_note(frame: pd.DataFrame) -> str:
+    """Which arms have failed replicas, as a caption says it; empty if none has."""
+    said = failed_arms_in(frame, of="replicas")
+    return f"replicas at chance or not finite ({said})" if said else ""
+
+
+def dagger_note(frame: pd.DataFrame) -> str:
+    """The same as a sentence for lines that a dagger marks, with a space before it."""
+    said = failed_arms_in(frame)
+    return f" † With replicas at chance or not finite: {said}." if said else ""
