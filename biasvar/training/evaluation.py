@@ -2,48 +2,77 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.special import log_softmax
 
 from biasvar.records.summary import calibration_error
 
 
-def evaluation_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+@dataclass(frozen=True)
+class CleanPass:
+    """What R replicas said of n samples, with everything that several numbers are made of.
+
+    The recorder computes log-probabilities of its own from the same logits: it takes them at a temperature too, and to
+    full relative precision near 1, so that its columns differ from these in the last bit.
+
+    Attributes:
+        logits: float64 (R, n, C); 0 throughout for a replica that has one that is not finite.
+        log_probs: float64 (R, n, C), their log-softmax.
+        finite: bool (R,), whether all logits of a replica were finite.
+    """
+
+    logits: np.ndarray
+    log_probs: np.ndarray
+    finite: np.ndarray
+
+    @staticmethod
+    def of(logits: np.ndarray) -> CleanPass:
+        """From float64 logits (R, n, C)."""
+        finite = np.isfinite(logits).all((1, 2))
+        logits = np.where(finite[:, None, None], logits, 0.0)
+        return CleanPass(logits, log_softmax(logits, axis=-1), finite)
+
+
+def evaluation_metrics(said: CleanPass, labels: np.ndarray) -> dict[str, np.ndarray]:
     """Accuracy, mean cross-entropy (nats) and expected calibration error of each replica.
 
     A replica whose logits are not finite gets NaN.
 
     Args:
-        logits: float64 (R, n, C).
+        said: Of n samples.
         labels: int (n,).
 
     Returns:
         "accuracy", "nll" and "ece", each (R,).
     """
-    finite = np.isfinite(logits).all((1, 2))
-    logits = np.where(finite[:, None, None], logits, 0.0)
-    log_probs = log_softmax(logits, axis=-1)
-    right = logits.argmax(-1) == labels
-    confidence = np.exp(log_probs.max(-1))
+    right = said.logits.argmax(-1) == labels
+    confidence = np.exp(said.log_probs.max(-1))
+    truth = np.take_along_axis(said.log_probs, np.broadcast_to(labels, right.shape)[..., None], -1)[..., 0]
     numbers = {
         "accuracy": right.mean(1),
-        "nll": -np.take_along_axis(log_probs, np.broadcast_to(labels, right.shape)[..., None], -1)[..., 0].mean(1),
+        "nll": -truth.mean(1),
         "ece": np.array([calibration_error(c, r) for c, r in zip(confidence, right, strict=True)]),
     }
-    return {name: np.where(finite, values, np.nan) for name, values in numbers.items()}
+    return {name: np.where(said.finite, values, np.nan) for name, values in numbers.items()}
 
 
-def group_means(logits: np.ndarray, use: np.ndarray, group: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """Counts (G, n) and mean log-probabilities (G, n, C) of R replicas' logits, over those that `use` (R, n) selects.
+def group_means(said: CleanPass, use: np.ndarray, group: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """Counts (G, n) and mean log-probabilities (G, n, C) of R replicas by group.
 
-    `group` (R,) says which of the G groups a replica belongs to.
+    Args:
+        said: Of n samples.
+        use: bool (R, n), which samples of a replica count; those of a replica that is not finite never do.
+        group: int (R,), the group of each replica.
+        groups: G.
     """
-    log_probs = log_softmax(np.where(use[..., None], logits, 0.0), axis=-1)
-    counts = np.zeros((groups, logits.shape[1]), dtype=np.int64)
-    sums = np.zeros((groups, *logits.shape[1:]))
+    use = use & said.finite[:, None]
+    counts = np.zeros((groups, use.shape[1]), dtype=np.int64)
+    sums = np.zeros((groups, *said.log_probs.shape[1:]))
     for r, g in enumerate(group):
         counts[g] += use[r]
-        sums[g] += np.where(use[r][:, None], log_probs[r], 0.0)
+        sums[g] += np.where(use[r][:, None], said.log_probs[r], 0.0)
     return counts, sums / np.maximum(counts, 1)[..., None]
 
 

@@ -19,7 +19,7 @@ from biasvar.records.schema import metrics_path, prediction_path, record_path, w
 from biasvar.study.schema import JACKKNIFE_GROUPS
 from biasvar.training.checkpoints import read_weights, weights_file
 from biasvar.training.context import StudyContext
-from biasvar.training.evaluation import evaluation_metrics, failures, group_means
+from biasvar.training.evaluation import CleanPass, evaluation_metrics, failures, group_means
 from biasvar.training.loop import Batch, predict, train
 from biasvar.training.objectives import Objective, make_loss
 from biasvar.training.recorder import Recorder
@@ -58,7 +58,7 @@ def tune_once(context: StudyContext, name: str, rate: float, replicas: Sequence[
     )  # fmt: skip
     ids = context.blocks["validation"]
     logits = predict(net, context.inputs, torch.as_tensor(ids, device=context.device)).cpu().numpy()
-    numbers = evaluation_metrics(logits, context.dataset.labels[ids])
+    numbers = evaluation_metrics(CleanPass.of(logits), context.dataset.labels[ids])
     return {"replica": list(replicas), "accuracy": numbers["accuracy"], "nll": numbers["nll"]}
 
 
@@ -197,15 +197,14 @@ class _Group:
         for split in ("validation", "test", *(("train",) if last or (predicted and self.predict_train) else ())):
             ids = self._ids(split)
             on_device = self._logits(net, ids)
-            logits = on_device.cpu().numpy()
+            said = CleanPass.of(on_device.cpu().numpy())
             if predicted and (last or split != "validation"):
-                self._predictions(split, epoch, ids, logits)
+                self._predictions(split, epoch, ids, said)
             if split == "train" and not last:
                 continue
-            numbers = evaluation_metrics(logits, self.context.dataset.labels[ids])
+            numbers = evaluation_metrics(said, self.context.dataset.labels[ids])
             if last and split == "validation":
-                finite = np.isfinite(logits).all((1, 2))
-                self.failed = failures(numbers["accuracy"], finite, len(ids), self.context.dataset.num_classes)
+                self.failed = failures(numbers["accuracy"], said.finite, len(ids), self.context.dataset.num_classes)
             if last and split != "validation":
                 recorder = self._recorder(split, "clean")
                 recorder.epoch = epoch
@@ -221,17 +220,16 @@ class _Group:
                 numbers = {"replica": np.array(self.replicas), "n": np.full(len(self.replicas), len(ids)), **numbers}
             self._note(split, "clean", epoch, numbers, rate)
 
-    def _predictions(self, split: str, epoch: int, ids: np.ndarray, logits: np.ndarray) -> None:
+    def _predictions(self, split: str, epoch: int, ids: np.ndarray, said: CleanPass) -> None:
         """Write mean log-probabilities by jackknife group; of training rows by whether they were trained on."""
         groups = min(JACKKNIFE_GROUPS, self.study.replicas)
         numbers, index = np.unique([r % groups for r in self.replicas], return_inverse=True)
-        finite = np.broadcast_to(np.isfinite(logits).all((1, 2))[:, None], logits.shape[:2])
-        uses = {"all": finite}
+        uses = {"all": np.ones(said.logits.shape[:2], dtype=bool)}
         if split == "train":
             inside = self._members(ids)
-            uses = {"member": finite & inside, "nonmember": finite & ~inside}
+            uses = {"member": inside, "nonmember": ~inside}
         for membership, use in uses.items():
-            counts, means = group_means(logits, use, index, len(numbers))
+            counts, means = group_means(said, use, index, len(numbers))
             self.writer.predictions(
                 self.run.name, split, membership, epoch, self.number, ids, counts, means, groups=numbers
             )

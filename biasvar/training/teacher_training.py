@@ -25,7 +25,7 @@ from biasvar.seeding import generator
 from biasvar.training.checkpoints import check_kept_teacher, file_hashes, weights_file
 from biasvar.training.context import StudyContext
 from biasvar.training.custom_networks import source_hash
-from biasvar.training.evaluation import evaluation_metrics
+from biasvar.training.evaluation import CleanPass, evaluation_metrics
 from biasvar.training.loop import predict, train
 from biasvar.training.objectives import Objective, Rivals
 from biasvar.training.replicas import Replicas
@@ -150,7 +150,7 @@ def write_teacher(context: StudyContext, writer: RunWriter, name: str) -> dict[s
     }
     for split in ("test", "validation"):
         rows = np.isin(ids, context.blocks[split])
-        numbers = evaluation_metrics(logits[:, rows].astype(np.float64), labels[rows])
+        numbers = evaluation_metrics(CleanPass.of(logits[:, rows].astype(np.float64)), labels[rows])
         entry.update({f"{key}_{split}": float(value.mean()) for key, value in numbers.items()})
     right = (logits.argmax(-1) == labels) & member
     entry["accuracy_train"] = float((right.sum(1) / member.sum(1)).mean())
