@@ -62,7 +62,7 @@ def _card(options: argparse.Namespace) -> int:
     """Write the card of soft labels that the arguments ask for."""
     card, formats = from_arguments(options), _chosen(options.formats, FORMATS, "format")
 
-    from biasvar.report.card.page import write_card
+    from biasvar.report.card.render import write_card
 
     try:
         page = write_card(card, formats)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 import biasvar
 from biasvar.records import Run
+from biasvar.report.output import json_value
 from biasvar.report.statistics.estimates import METRICS, TERMS, Estimate, decomposition_term, final_level, final_metrics
 
+DIGITS = 10  # beyond what any number here is known to
 PROVENANCE = (
     *("study_hash", "commit", "seed", "replicas", "draw", "data", "reference_teacher", "device", "threads", "versions"),
     "schema_version",
@@ -30,7 +30,7 @@ def _of_run(run: Run, claims: pd.DataFrame) -> dict[str, Any]:
         "kind": run.manifest.get("kind"),
         "status": run.manifest.get("status"),
         "arms": {arm: _of_arm(run, arm) for arm in run.arms},
-        "claims": [{key: _plain(value) for key, value in row.items()} for row in mine.to_dict("records")],
+        "claims": [{key: json_value(value, DIGITS) for key, value in row.items()} for row in mine.to_dict("records")],
         "provenance": {key: run.manifest.get(key) for key in PROVENANCE},
     }
 
@@ -52,13 +52,4 @@ def _of_arm(run: Run, arm: str) -> dict[str, Any]:
 def _numbers(row: Estimate) -> dict[str, Any]:
     numbers = {"value": row.estimate, "stderr_replicas": row.stderr, "stderr_samples": row.stderr_samples}
     counts = {"n_replicas": row.n_replicas, "n_samples": row.n_samples}
-    return {key: _plain(value) for key, value in (numbers | counts).items()}
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON has it; NaN as null, numbers to ten digits, which is beyond what any of them is known to."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return float(f"{value:.10g}") if math.isfinite(value) else None
-    return value
+    return {key: json_value(value, DIGITS) for key, value in (numbers | counts).items()}

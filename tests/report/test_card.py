@@ -11,12 +11,12 @@ import pytest
 from biasvar.analysis import calibration_error, effectiveness, measure_indicators, smooth_labels, tempered
 from biasvar.records import Run
 from biasvar.report.__main__ import main
-from biasvar.report.card import figures
+from biasvar.report.card import tabulate
 from biasvar.report.card.collect import KEPT, collect
 from biasvar.report.card.options import CardOptions, default_out
 from biasvar.report.card.source import Source, open_pictures, open_source
 from biasvar.report.card.verdict import verdicts
-from biasvar.report.card.words import number
+from biasvar.report.text.numbers import short_number
 from tests.report.test_page import Page
 
 CLASSES, ROWS = 4, 400
@@ -198,7 +198,7 @@ def test_thousand_classes_show_the_most_confusable(tmp_path: Path) -> None:
     text = (tmp_path / "card" / "index.html").read_text(encoding="utf-8")
     assert "180 more are in" in text
     matrix = pd.read_csv(tmp_path / "card" / "co_occurrence_k1.csv")
-    assert len(matrix) <= figures.MOST_CLASSES**2
+    assert len(matrix) <= tabulate.MOST_CLASSES**2
     pairs = pd.read_csv(tmp_path / "card" / "pairs.csv")
     first = pairs.iloc[0]
     assert {first["true"], first["wrong"]} <= set(matrix["true"])
@@ -308,7 +308,7 @@ def test_images_are_found_by_split_and_row_and_refused_with_other_labels() -> No
 def test_names_of_folders_and_numbers() -> None:
     assert default_out(CardOptions(soft_labels="data/soft.npy")) == Path("soft_card")
     assert default_out(CardOptions(soft_labels="runs/digits:main")) == Path("digits_main_card")
-    assert [number(value) for value in (-0.0001, 12345.6, 2.5e9)] == ["0.000", "12,346", "2.5e9"]
+    assert [short_number(value) for value in (-0.0001, 12345.6, 2.5e9)] == ["0.000", "12,346", "2.5e9"]
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,15 @@ import pytest
 from scipy import stats
 
 from biasvar.records import Run
-from biasvar.report import describe, style
+from biasvar.report import style
 from biasvar.report.arms import drawn
 from biasvar.report.arms.roles import MOST_LISTED, listed_arms, reference_arms
-from biasvar.report.figure import conditions, signed
 from biasvar.report.figures import FIGURES, load
 from biasvar.report.marks import scales
 from biasvar.report.statistics import stored
+from biasvar.report.text.captions import conditions
+from biasvar.report.text.claims import claim_groups
+from biasvar.report.text.numbers import signed
 
 
 def one(frame: pd.DataFrame, **keys: object) -> pd.Series:
@@ -222,7 +224,7 @@ def test_numbers_show_two_digits_of_their_error() -> None:
         "direction": "less", "unit": "nats", "n": 16.0, "verdict": "holds", "regime": "per replica", "test": "t",
         "detail": float("nan"),
     }  # fmt: skip
-    found = describe.claim_groups(pd.DataFrame([{**row, "run": "r", "id": "W1", "claim": "c", "source": "s"}]))
+    found = claim_groups(pd.DataFrame([{**row, "run": "r", "id": "W1", "claim": "c", "source": "s"}]))
     shown = found[0]["rows"][0]
     assert (shown["effect"], shown["interval"], shown["needs"]) == ("−0.0468", "−0.0512 to −0.0424", "below −0.00591")
     assert (shown["n"], shown["level"], shown["detail"]) == ("16", "99 %", "")

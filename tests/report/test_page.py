@@ -16,10 +16,11 @@ import pandas as pd
 import pytest
 
 from biasvar.records import Run
-from biasvar.report import describe, style
+from biasvar.report import style
 from biasvar.report.__main__ import main
 from biasvar.report.figures import FIGURES, load
 from biasvar.report.page import open_runs, write_report
+from biasvar.report.text import description
 from tests.report.conftest import ROOT, report
 
 
@@ -351,13 +352,13 @@ def test_a_manifest_broken_by_hand_is_one_line(
 def test_an_arm_that_lost_its_predictions_is_named(study_run: Run, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(study_run.directory, copy)
-    assert not describe.warnings(open_runs([copy])[0])
+    assert not description.warnings(open_runs([copy])[0])
     shutil.rmtree(copy / "predictions" / "arm=kd")
     done = report(copy, "--out", tmp_path / "out", "--formats", "png")
     assert (done.returncode, done.stderr) == (0, "")
     assert "Arm kd (KD) has no predictions: it is missing" in text_of(tmp_path / "out")
     shutil.rmtree(copy / "predictions")
-    assert ["No arm has predictions" in line for line in describe.warnings(open_runs([copy])[0])] == [True]
+    assert ["No arm has predictions" in line for line in description.warnings(open_runs([copy])[0])] == [True]
 
 
 def test_a_folder_that_cannot_be_made_is_named(study_run: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from biasvar.records import Run
 from biasvar.report.__main__ import main
-from biasvar.report.page import into_place
+from biasvar.report.output import into_place
 
 
 def names(folder: Path) -> set[str]:

@@ -85,7 +85,7 @@ def collect(source: Source, options: CardOptions) -> Collected:
         scores=options.scores,
     )  # fmt: skip
     digest = hashlib.sha256()
-    parts: list[Samples] = []
+    batches: list[Samples] = []
     lowest, highest = _Keeper(), _Keeper()
     first = 0
     with tqdm(total=source.rows, unit="row", disable=None, dynamic_ncols=True) as progress:
@@ -93,24 +93,24 @@ def collect(source: Source, options: CardOptions) -> Collected:
             accumulator.update(values, labels, ids)
             digest.update(np.ascontiguousarray(values).data)
             digest.update(np.ascontiguousarray(labels, dtype="<i8").data)
-            shown, part = _samples(np.asarray(values), labels, ids, options, first)
-            parts.append(part)
-            lowest.add(part.truth, shown, first)
-            if part.entropy is not None:
-                highest.add(-part.entropy, shown, first)
+            shown, batch = _samples(np.asarray(values), labels, ids, options, first)
+            batches.append(batch)
+            lowest.add(batch.truth, shown, first)
+            if batch.entropy is not None:
+                highest.add(-batch.entropy, shown, first)
             first += len(labels)
             progress.update(len(labels))
-    found = accumulator.result()
-    require_all_classes(found.sets[0])
-    samples = _joined(parts)
+    indicators = accumulator.result()
+    require_all_classes(indicators.sets[0])
+    samples = _joined(batches)
     measure = "score above the best rival" if options.scores else "mass on the truth"
     worst = [lowest.result("Truth lowest", measure, samples.truth, 1.0)]
     if samples.entropy is not None:
         worst.append(highest.result("Highest entropy", "entropy, nats", samples.entropy, -1.0))
     count = len(ks)
-    tops = Indicators(found.sets[:count], found.means, found.ties, found.seed)
-    masses = Indicators(found.sets[count:], None, found.ties, found.seed) if thresholds else None
-    return Collected(tops, masses, samples, tuple(one for one in worst if one is not None), digest.hexdigest()[:16])
+    tops = Indicators(indicators.sets[:count], indicators.means, indicators.ties, indicators.seed)
+    masses = Indicators(indicators.sets[count:], None, indicators.ties, indicators.seed) if thresholds else None
+    return Collected(tops, masses, samples, tuple(kind for kind in worst if kind is not None), digest.hexdigest()[:16])
 
 
 def _samples(
@@ -120,9 +120,9 @@ def _samples(
     labels = np.asarray(labels, dtype=np.int64)
     top = (values == values.max(axis=1, keepdims=True)).sum(axis=1)
     if not options.scores:
-        found = label_quality(values, labels, normalize=options.normalize, first_row=first)
+        quality = label_quality(values, labels, normalize=options.normalize, first_row=first)
         shown = values / values.sum(axis=1, keepdims=True) if options.normalize else values
-        return shown, Samples(ids, labels, found.correct, found.true_mass, found.confidence, found.entropy, top)
+        return shown, Samples(ids, labels, quality.correct, quality.true_mass, quality.confidence, quality.entropy, top)
     scores = checked_batch(values, labels, scores=True, first_row=first).values
     rows = np.arange(len(labels))
     truth = scores[rows, labels].astype(np.float64)
@@ -132,9 +132,9 @@ def _samples(
     return scores, Samples(ids, labels, correct, truth - rivals.max(axis=1), None, None, top)
 
 
-def _joined(parts: list[Samples]) -> Samples:
+def _joined(batches: list[Samples]) -> Samples:
     def all_of(name: str) -> Any:
-        values = [getattr(part, name) for part in parts]
+        values = [getattr(batch, name) for batch in batches]
         return None if values[0] is None else np.concatenate(values)
 
     names = ("ids", "labels", "correct", "truth", "confidence", "entropy", "top")

@@ -16,7 +16,6 @@ ERROR, RISK = 0.1, 0.05
 DIMENSION, HYPOTHESES = 10, 1e6
 PAPER = "Yuan et al. 2023, as reported"
 DERIVED = "derived, not the paper's"
-COLUMNS = ["verdict", "question", "formula", "value", "low", "high", "at", "n", "source", "detail"]
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,9 @@ class Verdict:
     detail: str
 
 
-def verdicts(found: Collected) -> list[Verdict]:
+def verdicts(collected: Collected) -> list[Verdict]:
     """The rows of the verdict, the paper's condition first."""
-    tops, n = found.tops, len(found.samples.labels)
+    tops, n = collected.tops, len(collected.samples.labels)
     rules = len(tops.sets)
     choice = "" if rules == 1 else f"the best of {rules} k; the interval allows for the choice"
     best = tops.best(level=LEVEL)
@@ -66,13 +65,13 @@ def verdicts(found: Collected) -> list[Verdict]:
             _join("what the overall Δ can hide", choice),
         ),
     ]  # fmt: skip
-    if found.masses is not None:
-        mass = found.masses.best(level=LEVEL)
-        count = len(found.masses.sets)
+    if collected.masses is not None:
+        mass = collected.masses.best(level=LEVEL)
+        count = len(collected.masses.sets)
         said = "" if count == 1 else f"the best of {count} thresholds; the interval allows for the choice"
         rows.append(
             Verdict(
-                _below_one(mass["sum_low"], mass["sum_high"], found.masses, "sum"), "The same for threshold sets",
+                _below_one(mass["sum_low"], mass["sum_high"], collected.masses, "sum"), "The same for threshold sets",
                 "Δ + γ < 1", mass["sum"], mass["sum_low"], mass["sum_high"], _rule(mass), n, DERIVED, said,
             )
         )  # fmt: skip
@@ -133,16 +132,11 @@ def _bounds(tops: Indicators, best: Any, choice: str, n: int) -> list[Verdict]:
     ]  # fmt: skip
 
 
-def to_frame(rows: list[Verdict]) -> pd.DataFrame:
-    """The rows as a table."""
-    return pd.DataFrame([vars(row) for row in rows], columns=COLUMNS)
-
-
-def _below_one(low: float, high: float, found: Indicators, name: str) -> str:
+def _below_one(low: float, high: float, indicators: Indicators, name: str) -> str:
     """ "holds" if the chosen rule is below 1 beyond its interval, "does not hold" if every rule is above it."""
     if high < 1.0:
         return "holds"
-    table = found.table(level=1.0 - (1.0 - LEVEL) / len(found.sets))
+    table = indicators.table(level=1.0 - (1.0 - LEVEL) / len(indicators.sets))
     return "does not hold" if bool((table[f"{name}_low"] >= 1.0).all()) else "undecided"
 
 

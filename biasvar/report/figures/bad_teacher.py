@@ -12,10 +12,12 @@ from biasvar.analysis.statistics.proportions import clopper_pearson
 from biasvar.report import rows, style
 from biasvar.report.arms import label_sources
 from biasvar.report.arms.description import arm_label
-from biasvar.report.figure import Figure, conditions_in, signed, sizes
+from biasvar.report.figure import Figure
 from biasvar.report.statistics import label_indicators, stored
 from biasvar.report.statistics.changes import each
 from biasvar.report.statistics.estimates import TERMS, columns, interval_columns, term_change
+from biasvar.report.text.captions import conditions_in
+from biasvar.report.text.numbers import signed, sizes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing

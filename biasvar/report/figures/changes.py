@@ -10,7 +10,7 @@ import pandas as pd
 from biasvar.report import style
 from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import arms_with_role, failed_arms, reference_arm, taken_over
-from biasvar.report.figure import Figure, conditions
+from biasvar.report.figure import Figure
 from biasvar.report.statistics.changes import (
     CLEAR,
     QUADRANTS,
@@ -22,6 +22,7 @@ from biasvar.report.statistics.changes import (
     quadrants,
     unstyled,
 )
+from biasvar.report.text.captions import conditions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

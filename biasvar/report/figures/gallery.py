@@ -10,9 +10,11 @@ import pandas as pd
 from biasvar.report import style
 from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import failed_arms, reference_arm, taken_over
-from biasvar.report.figure import Figure, conditions, signed
+from biasvar.report.figure import Figure
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.changes import SampleChange, change, each, unstyled
+from biasvar.report.text.captions import conditions
+from biasvar.report.text.numbers import signed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing

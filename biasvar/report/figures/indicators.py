@@ -10,8 +10,9 @@ import pandas as pd
 
 from biasvar.analysis import effectiveness, tempered
 from biasvar.report import style
-from biasvar.report.figure import Figure, conditions
+from biasvar.report.figure import Figure
 from biasvar.report.statistics.changes import each, unstyled
+from biasvar.report.text.captions import conditions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

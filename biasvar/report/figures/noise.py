@@ -11,9 +11,11 @@ from biasvar.analysis.indicators.learnability import additive_noise_indicators, 
 from biasvar.report import style
 from biasvar.report.arms import label_sources
 from biasvar.report.arms.description import arm_label
-from biasvar.report.figure import Figure, conditions_in, sizes
+from biasvar.report.figure import Figure
 from biasvar.report.statistics import label_indicators
 from biasvar.report.statistics.changes import each
+from biasvar.report.text.captions import conditions_in
+from biasvar.report.text.numbers import sizes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,10 +11,12 @@ from biasvar.analysis.statistics.comparison import rank_correlation
 from biasvar.report import style
 from biasvar.report.arms import label_sources
 from biasvar.report.arms.description import arm_label
-from biasvar.report.figure import Figure, conditions_in, signed, sizes
+from biasvar.report.figure import Figure
 from biasvar.report.statistics import label_indicators
 from biasvar.report.statistics.changes import each
 from biasvar.report.statistics.estimates import columns, final_difference
+from biasvar.report.text.captions import conditions_in
+from biasvar.report.text.numbers import signed, sizes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

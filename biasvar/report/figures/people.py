@@ -13,10 +13,12 @@ from biasvar.analysis.statistics.intervals import interval_from
 from biasvar.report import rows, style
 from biasvar.report.arms import label_sources
 from biasvar.report.arms.description import arm_label
-from biasvar.report.figure import Figure, conditions_in, signed, sizes
+from biasvar.report.figure import Figure
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.changes import each
 from biasvar.report.statistics.estimates import final_accuracy, interval_columns
+from biasvar.report.text.captions import conditions_in
+from biasvar.report.text.numbers import signed, sizes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

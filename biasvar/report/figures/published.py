@@ -10,9 +10,11 @@ import pandas as pd
 from biasvar.report import published, rows, style
 from biasvar.report.arms.contrasts import SMOOTHED, WEIGHTING, contrasts
 from biasvar.report.arms.roles import core_arms, reference_arms, taken_note, taken_over
-from biasvar.report.figure import Figure, conditions_in, sizes
+from biasvar.report.figure import Figure
 from biasvar.report.figures.effects import difference
 from biasvar.report.statistics.changes import each
+from biasvar.report.text.captions import conditions_in
+from biasvar.report.text.numbers import sizes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,9 +11,11 @@ from biasvar.analysis.statistics.comparison import jackknife_interval, mean_inte
 from biasvar.report import style
 from biasvar.report.arms import label_sources
 from biasvar.report.arms.description import arm_label
-from biasvar.report.figure import Figure, conditions_in, signed, sizes
+from biasvar.report.figure import Figure
 from biasvar.report.statistics.changes import each
 from biasvar.report.statistics.estimates import interval_columns
+from biasvar.report.text.captions import conditions_in
+from biasvar.report.text.numbers import signed, sizes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

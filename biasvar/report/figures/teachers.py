@@ -12,9 +12,11 @@ import pandas as pd
 from biasvar.report import style
 from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import failed_arms
-from biasvar.report.figure import Figure, conditions, signed
+from biasvar.report.figure import Figure
 from biasvar.report.statistics.changes import each, unstyled
 from biasvar.report.statistics.teacher_sweep import MEASURES, association, sweep, sweep_arms
+from biasvar.report.text.captions import conditions
+from biasvar.report.text.numbers import signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

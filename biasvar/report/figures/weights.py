@@ -12,9 +12,10 @@ from biasvar.report import style
 from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import failed_arms, taken_over
 from biasvar.report.arms.series import ablated_controls
-from biasvar.report.figure import Figure, conditions
+from biasvar.report.figure import Figure
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.changes import each, unstyled
+from biasvar.report.text.captions import conditions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ from biasvar.records import Run, RunWriter, open_run
 from biasvar.report.arms.description import BOOKKEEPING, loss_in_words, same_but, settings
 from biasvar.report.arms.roles import reference_arms
 from biasvar.report.arms.series import series
-from biasvar.report.describe import arm_rows
+from biasvar.report.text.description import arm_rows
 from biasvar.study.schema import LOSS_KEYS, Arm
 
 OWN = "mypackage.mymodule:MyMethod"

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from typing import Any
 
-import pandas as pd
-
 import biasvar
 from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.records import Run
-from biasvar.report import style
 from biasvar.report.arms.description import arm_label, loss_in_words
-from biasvar.report.figure import draw_note, replica_count, signed
-
-VERDICTS = ("holds", "does not hold", "undecided")
+from biasvar.report.text.captions import draw_note, replica_count
+from biasvar.report.text.numbers import counted, plain_number
 
 
 def paragraph(run: Run) -> str:
@@ -34,7 +29,7 @@ def _study(run: Run) -> str:
     hidden = " and ".join(str(width) for width in network.get("hidden", []))
     student = f" (an MLP with {hidden} hidden units)" if network.get("model") == "mlp" and hidden else ""
     text = [
-        f"{_count(len(run.arms), 'way')} of training the same network{student}, the arms, compared on "
+        f"{counted(len(run.arms), 'way')} of training the same network{student}, the arms, compared on "
         f"{data.get('note') or data.get('name') or 'data that the run does not name'}.",
         f"Each arm has {replicas} replicas{draw_note(run)}. Replica r has the same rows, initial weights and batch "
         "order in every arm, so arms compare in pairs.",
@@ -47,7 +42,7 @@ def _study(run: Run) -> str:
     teachers = manifest.get("teachers") or {}
     if teachers:
         text.append(
-            f"Soft labels come from {_count(len(teachers), 'teacher')}, by what each was trained on: "
+            f"Soft labels come from {counted(len(teachers), 'teacher')}, by what each was trained on: "
             f"{_regimes(teachers)}. A result about bias or variance holds for its teacher's regime only."
         )
     return " ".join(text)
@@ -74,7 +69,7 @@ def _import(run: Run) -> str:
     rows = run.samples["split"].value_counts()
     said = " and ".join(f"{rows[split]:,} {split} rows" for split in sorted(rows.index))
     return (
-        f"Finished predictions of {_count(len(run.arms), 'arm')} ({', '.join(run.arms)}), {replica_count(run)} "
+        f"Finished predictions of {counted(len(run.arms), 'arm')} ({', '.join(run.arms)}), {replica_count(run)} "
         f"replicas, on {said}. No training was recorded, so figures of gradients and weights have nothing to show."
     )
 
@@ -82,11 +77,11 @@ def _import(run: Run) -> str:
 def _recorder(run: Run) -> str:
     metrics = run.metrics
     parts = [
-        f"The record of a training loop outside this package: {_count(len(run.arms), 'arm')} ({', '.join(run.arms)})"
+        f"The record of a training loop outside this package: {counted(len(run.arms), 'arm')} ({', '.join(run.arms)})"
     ]
     if len(metrics):
         parts.append(
-            f"{_count(replica_count(run), 'replica')}, epochs {metrics['epoch'].min()} to {metrics['epoch'].max()}"
+            f"{counted(replica_count(run), 'replica')}, epochs {metrics['epoch'].min()} to {metrics['epoch'].max()}"
         )
         parts.append(f"{metrics['n'].max():,} samples an epoch")
     return ", ".join(parts) + "."
@@ -173,9 +168,9 @@ def arm_rows(run: Run) -> list[dict[str, str]]:
                 "loss": loss_in_words(entry),
                 "teacher": str(entry.get("teacher") or "–"),
                 "regime": str(entry.get("regime") or "none"),
-                "temperature": _number(entry.get("temperature")),
-                "alpha": _number(entry.get("alpha")),
-                "rate": _number(entry.get("learning_rate")),
+                "temperature": plain_number(entry.get("temperature")),
+                "alpha": plain_number(entry.get("alpha")),
+                "rate": plain_number(entry.get("learning_rate")),
             }
         )
     return found
@@ -197,85 +192,4 @@ def rate_table(run: Run) -> dict[str, Any] | None:
             cells.append({"text": text, "chosen": bool(here["chosen"].any())})
         lines.append({"family": str(family).replace("_", " "), "arm": str(arm), "cells": cells})
     replicas = int(tuning.groupby(["family", "learning_rate"])["replica"].nunique().max())
-    return {"rates": [_number(rate) for rate in rates], "lines": lines, "replicas": replicas}
-
-
-def outcome(claims: pd.DataFrame) -> list[dict[str, Any]]:
-    """The claims by verdict, each with the regimes in which it came out so."""
-    if claims.empty:
-        return []
-    tests = claims.drop_duplicates(["run", "id", "regime", "arms"])
-    several = claims["run"].nunique() > 1
-    found = []
-    for verdict in VERDICTS:
-        entries = []
-        for (run, identity), mine in tests.groupby(["run", "id"], sort=False):
-            where = []
-            for regime, part in mine.groupby("regime", sort=False):
-                hits = int((part["overall"] == verdict).sum())
-                if hits:
-                    of_several = f": {hits} of {len(part)} comparisons" if len(part) > 1 else ""
-                    where.append(f"{style.regime_label(str(regime))}{of_several}")
-            if where:
-                about = {"id": identity, "anchor": f"{run}-{identity}" if several else identity}
-                said = "; ".join([f"run {run}", *where] if several else where)
-                entries.append({**about, "claim": mine["claim"].iloc[0], "where": said})
-        if entries:
-            found.append({"verdict": verdict, "entries": entries})
-    return found
-
-
-def claim_groups(claims: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of the claims table, grouped by claim."""
-    found = []
-    several = claims["run"].nunique() > 1
-    for (run, identity), part in claims.groupby(["run", "id"], sort=False):
-        first = part.iloc[0]
-        rows = [_claim_row(row) for row in part.to_dict("records")]
-        about = {"id": identity, "claim": first["claim"], "source": first["source"], "run": run if several else ""}
-        about["anchor"] = f"{run}-{identity}" if several else identity
-        found.append({**about, "rows": rows})
-    return found
-
-
-def _claim_row(row: dict[Any, Any]) -> dict[str, str]:
-    effect, low, high = (float(row[key]) for key in ("effect", "low", "high"))
-    places = _places(float(row["stderr"]))
-    known = math.isfinite(effect)
-    sense = {"greater": "above", "less": "below", "differs": "beyond ±"}.get(str(row["direction"]), "")
-    bound = math.isfinite(float(row["threshold"])) and sense
-    threshold = f"{float(row['threshold']):.3g}".replace("-", "−")
-    level = float(row["level"])
-    return {
-        "verdict": str(row["verdict"]),
-        "regime": style.regime_label(str(row["regime"])),
-        "test": _text(row["test"]),
-        "effect": signed(effect, places) if known else "–",
-        "interval": f"{signed(low, places)} to {signed(high, places)}" if math.isfinite(low) else "",
-        "level": f"{100 * level:.4g} %" if math.isfinite(level) else "",
-        "unit": _text(row["unit"]),
-        "n": f"{row['n']:.0f}" if known else "",
-        "needs": f"{sense}{'' if sense.endswith('±') else ' '}{threshold}" if bound else "",
-        "detail": _text(row["detail"]),
-    }
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _places(stderr: float) -> int:
-    """Decimals that show two digits of a standard error."""
-    if not math.isfinite(stderr) or stderr <= 0:
-        return 3
-    return min(max(1 - math.floor(math.log10(stderr)), 0), 6)
-
-
-def _number(value: Any) -> str:
-    if value is None:
-        return "–"
-    return f"{value:g}" if isinstance(value, int | float) else str(value)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return {"rates": [plain_number(rate) for rate in rates], "lines": lines, "replicas": replicas}

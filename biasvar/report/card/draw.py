@@ -1,8 +1,7 @@
-"""The card's figures: indicators against k and threshold, co-occurrence, entropy and calibration."""
+"""The card's drawings: indicators by rule, co-occurrence, entropy, calibration, the worst samples as images."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import pandas as pd
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from biasvar.report import style
+from biasvar.report.card.tabulate import LABELS_SHOWN, log_counts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from biasvar.analysis.indicators.counts import SetCounts
 
 BLUE, ORANGE = "#1f78c1", "#d55e00"
-MOST_CLASSES = 15  # of a heat map whose cells can still be read
-WIDEST = 14  # letters of a class name on an axis
+WIDEST, WIDEST_BY_IMAGE = 14, 11  # letters of a class name on an axis, and beside an image
+ACROSS = 6  # images in a row
+TRUE_COLOR, OTHER_COLOR = "#7fb6e6", "#d9d9d9"
 
 
 def draw_indicators(table: pd.DataFrame) -> Drawing:
@@ -83,21 +84,6 @@ def _limits(ax: Axes, title: str) -> tuple[float, float]:
     return -0.03 * top, top
 
 
-def chosen_classes(counts: SetCounts, pairs: pd.DataFrame) -> np.ndarray:
-    """The classes of the heat map: all where that can be read, else those of the most confusable pairs."""
-    if counts.num_classes <= MOST_CLASSES:
-        return np.arange(counts.num_classes)
-    found: list[int] = []
-    for pair in pairs[["true", "wrong"]].to_numpy().tolist():
-        fresh = [one for one in pair if one not in found]
-        if len(found) + len(fresh) > MOST_CLASSES:
-            break
-        # A class whose partner is there already goes next to it.
-        place = found.index(pair[0] if pair[1] in fresh else pair[1]) + 1 if len(fresh) == 1 else len(found)
-        found[place:place] = fresh
-    return np.array(found, dtype=np.int64)
-
-
 def draw_matrix(counts: SetCounts, classes: np.ndarray, names: list[str], rule: str) -> Drawing:
     """Pr(label j in the set | class c) in percent; wrong labels coloured by their largest, the truth's cells grey."""
     rates = 100.0 * counts.rates()[np.ix_(classes, classes)]
@@ -152,24 +138,8 @@ def _percent(value: float) -> str:
     return f"{value:.1f}" if value < 9.95 or 98.95 <= value < 100.0 else f"{value:.0f}"
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= WIDEST else name[: WIDEST - 1] + "…"
-
-
-def entropy_table(entropy: np.ndarray, correct: np.ndarray, num_classes: int, bins: int = 40) -> pd.DataFrame:
-    """Histogram of entropies over 0 .. ln K: low, high, n, n_correct."""
-    edges = np.linspace(0.0, math.log(num_classes), bins + 1)
-    place = np.clip(np.ceil(entropy / edges[-1] * bins - 1e-9).astype(np.int64) - 1, 0, bins - 1)
-    n, right = (np.bincount(place, weights=weights, minlength=bins) for weights in (None, correct.astype(float)))
-    columns = {"low": edges[:-1], "high": edges[1:], "n": n.astype(np.int64), "n_correct": right.astype(np.int64)}
-    return pd.DataFrame(columns)
-
-
-def log_counts(table: pd.DataFrame) -> bool:
-    """Does one bin hold so much that on a plain axis the others would not be seen."""
-    wrong = table["n"] - table["n_correct"]
-    crowded = table["n"].max() > 0.3 * table["n"].sum() and (table["n"] > 0).sum() > 1
-    return bool(crowded or 0 < wrong.max() < 0.1 * table["n"].max())
+def _short(name: str, letters: int = WIDEST) -> str:
+    return name if len(name) <= letters else name[: letters - 1] + "…"
 
 
 def _logarithmic(ax: Axes) -> None:
@@ -233,3 +203,58 @@ def draw_reliability(table: pd.DataFrame, error: float) -> Drawing:
     below.set_ylabel("samples")
     below.set_xlabel("confidence: largest entry of the soft label")
     return figure
+
+
+def draw_worst(table: pd.DataFrame, images: dict[int, np.ndarray]) -> Drawing:
+    """A row of images for each kind; under each the labels with most mass, the truth's in blue."""
+    kinds = list(dict.fromkeys(table["kind"]))
+    figure = style.new_figure(height=2.55 * len(kinds) + 0.1)
+    bands: Any = figure.subfigures(len(kinds), 1, squeeze=False)
+    top = max((float(np.max(image)) for image in images.values()), default=1.0)
+    for band, kind in zip(bands[:, 0], kinds, strict=True):
+        band.suptitle(kind, x=0.01, ha="left", weight="bold", fontsize=10)
+        axes = band.subplots(2, ACROSS, squeeze=False, height_ratios=[1.25, 1.0])
+        mine = table[(table["kind"] == kind) & (table["place"] < ACROSS)]
+        for column in range(ACROSS):
+            upper, lower = axes[:, column]
+            sample = mine[mine["place"] == column]
+            for ax in (upper, lower):
+                ax.grid(visible=False)
+                ax.set_xticks([])
+                ax.set_yticks([])
+                for side in ax.spines.values():
+                    side.set_visible(False)
+            if len(sample):
+                _picture(upper, images[int(sample["row"].iloc[0])], top)
+                upper.set_title(_short(str(sample["true_name"].iloc[0]), WIDEST_BY_IMAGE), fontsize=9.5, loc="center")
+                _bars(lower, sample)
+    return figure
+
+
+def _picture(ax: Any, image: np.ndarray, top: float) -> None:
+    if image.ndim == 3:
+        scale = 255.0 if top > 1.0 else 1.0
+        ax.imshow(np.clip(image.astype(np.float64) / scale, 0.0, 1.0), interpolation="nearest")
+    else:
+        ax.imshow(image, cmap="gray_r", vmin=0.0, vmax=max(top, 1e-12), interpolation="nearest")
+
+
+def _bars(ax: Any, sample: pd.DataFrame) -> None:
+    """Bars with their names written on them, since there is no room beside them."""
+    span = max(1.0, float(sample["mass"].abs().max()))
+    for place, (label, name, mass, true) in enumerate(
+        zip(sample["label"], sample["label_name"], sample["mass"], sample["true"], strict=True)
+    ):
+        mine = label == true
+        ax.barh(-place, max(mass, 0.0) / span, color=TRUE_COLOR if mine else OTHER_COLOR, height=0.86)
+        ax.text(
+            0.02,
+            -place,
+            _short(str(name), WIDEST_BY_IMAGE),
+            va="center",
+            fontsize=8,
+            weight="bold" if mine else "normal",
+        )
+        ax.text(1.0, -place, f"{mass:.2f}", va="center", ha="right", fontsize=8)
+    ax.set_xlim(0.0, 1.02)
+    ax.set_ylim(-LABELS_SHOWN - 0.5, 0.5)

@@ -1,0 +1,129 @@
+"""The files of a report or a card: made in a temporary folder, then moved into place together."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+
+from biasvar.report import style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+TEMPLATES = Path(__file__).parent / "templates"
+PAGE, SUMMARY = "index.html", "summary.json"
+FLOATS = "%.10g"  # beyond what any number here is known to, and the same on every machine
+
+
+def write_table(folder: Path, name: str, frame: pd.DataFrame) -> None:
+    """Write NAME.csv."""
+    frame.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n", float_format=FLOATS)
+
+
+def write_drawing(folder: Path, name: str, drawing: Drawing, formats: Sequence[str]) -> dict[str, Any]:
+    """Write NAME.FORMAT for each of the formats; returns the picture as the page embeds it: PNG, pixels, files."""
+    picture = io.BytesIO()
+    style.lay_out(drawing)
+    style.save(drawing, picture, "png")
+    for fmt in formats:
+        path = folder / f"{name}.{fmt}"
+        if fmt == "png":
+            path.write_bytes(picture.getvalue())
+        else:
+            style.save(drawing, path, fmt)
+    width, height = drawing.get_size_inches()
+    return {
+        "picture": base64.b64encode(picture.getvalue()).decode(),
+        "width": round(100 * width),
+        "height": round(100 * height),
+        "files": [f"{name}.{fmt}" for fmt in formats],
+    }
+
+
+def write_page(folder: Path, template: str, **about: Any) -> None:
+    """Write index.html from one of the templates; a name that the template lacks a value for is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    (folder / PAGE).write_text(environment.get_template(template).render(**about), encoding="utf-8")
+
+
+def write_summary(folder: Path, content: dict[str, Any]) -> None:
+    """Write summary.json."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
+
+
+def json_value(value: Any, digits: int | None = None) -> Any:
+    """A value as JSON has it, and what a container holds too: NaN, infinity and NA as None, NumPy scalars as Python's.
+
+    Args:
+        digits: significant digits of floats, all of them if None.
+    """
+    if isinstance(value, dict):
+        return {str(key): json_value(item, digits) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(item, digits) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return float(f"{value:.{digits}g}") if isinstance(value, float) and digits is not None else value
+
+
+@contextmanager
+def into_place(out: Path) -> Iterator[Path]:
+    """A temporary folder whose files move to `out` at the end; on an error nothing is left of it.
+
+    Its summary.json gets a list of the files. Those that the summary.json in `out` lists, and that are not written
+    again, are removed: figures of an earlier report that would pass for this one's. Any other file is left alone.
+    """
+    there = out.absolute().parent
+    while not there.exists():
+        there = there.parent
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".report-", dir=there))
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(out)) from None
+    try:
+        yield folder
+        names = sorted(path.name for path in folder.iterdir())
+        content = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        write_summary(folder, content | {"files": names})
+        out.mkdir(parents=True, exist_ok=True)
+        former = _written(out)
+        # The page last: until it is there, the page of an older report stands.
+        for name in sorted(names, key=lambda name: (name == PAGE, name)):
+            os.replace(folder / name, out / name)
+        for name in former - set(names):
+            (out / name).unlink(missing_ok=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _written(out: Path) -> set[str]:
+    """The files in a folder that an earlier report or card wrote there, as its summary.json says; none without one."""
+    try:
+        content = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return set()
+    ours = isinstance(content, dict) and "biasvar" in content and isinstance(content.get("files"), list)
+    names = {name for name in content["files"] if isinstance(name, str)} if ours else set()
+    return {name for name in names if Path(name).name == name and not (out / name).is_dir()}

@@ -1,0 +1,77 @@
+"""The claims as the page lists them: by verdict, and with their numbers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from biasvar.report import style
+from biasvar.report.text.numbers import decimals, signed
+
+VERDICTS = ("holds", "does not hold", "undecided")
+
+
+def outcome(claims: pd.DataFrame) -> list[dict[str, Any]]:
+    """The claims by verdict, each with the regimes in which it came out so."""
+    if claims.empty:
+        return []
+    tests = claims.drop_duplicates(["run", "id", "regime", "arms"])
+    several = claims["run"].nunique() > 1
+    found = []
+    for verdict in VERDICTS:
+        entries = []
+        for (run, identity), mine in tests.groupby(["run", "id"], sort=False):
+            where = []
+            for regime, part in mine.groupby("regime", sort=False):
+                hits = int((part["overall"] == verdict).sum())
+                if hits:
+                    of_several = f": {hits} of {len(part)} comparisons" if len(part) > 1 else ""
+                    where.append(f"{style.regime_label(str(regime))}{of_several}")
+            if where:
+                about = {"id": identity, "anchor": f"{run}-{identity}" if several else identity}
+                said = "; ".join([f"run {run}", *where] if several else where)
+                entries.append({**about, "claim": mine["claim"].iloc[0], "where": said})
+        if entries:
+            found.append({"verdict": verdict, "entries": entries})
+    return found
+
+
+def claim_groups(claims: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of the claims table, grouped by claim."""
+    found = []
+    several = claims["run"].nunique() > 1
+    for (run, identity), part in claims.groupby(["run", "id"], sort=False):
+        first = part.iloc[0]
+        rows = [_claim_row(row) for row in part.to_dict("records")]
+        about = {"id": identity, "claim": first["claim"], "source": first["source"], "run": run if several else ""}
+        about["anchor"] = f"{run}-{identity}" if several else identity
+        found.append({**about, "rows": rows})
+    return found
+
+
+def _claim_row(row: dict[Any, Any]) -> dict[str, str]:
+    effect, low, high = (float(row[key]) for key in ("effect", "low", "high"))
+    places = decimals(float(row["stderr"]))
+    known = math.isfinite(effect)
+    sense = {"greater": "above", "less": "below", "differs": "beyond ±"}.get(str(row["direction"]), "")
+    bound = math.isfinite(float(row["threshold"])) and sense
+    threshold = f"{float(row['threshold']):.3g}".replace("-", "−")
+    level = float(row["level"])
+    return {
+        "verdict": str(row["verdict"]),
+        "regime": style.regime_label(str(row["regime"])),
+        "test": _text(row["test"]),
+        "effect": signed(effect, places) if known else "–",
+        "interval": f"{signed(low, places)} to {signed(high, places)}" if math.isfinite(low) else "",
+        "level": f"{100 * level:.4g} %" if math.isfinite(level) else "",
+        "unit": _text(row["unit"]),
+        "n": f"{row['n']:.0f}" if known else "",
+        "needs": f"{sense}{'' if sense.endswith('±') else ' '}{threshold}" if bound else "",
+        "detail": _text(row["detail"]),
+    }
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
