@@ -13,12 +13,13 @@ import pytest
 import biasvar
 
 ROOT = Path(biasvar.__file__).parent
-ROOMS = {"errors", "messages", "files", "seeding"}
+ROOMS = {"errors", "messages", "files", "seeding", "votes"}
 ALLOWED = {
     "errors": set(),
     "messages": set(),
     "files": {"errors"},
     "seeding": set(),
+    "votes": set(),
     "analysis": ROOMS,
     "data": {*ROOMS, "analysis"},
     "records": {*ROOMS, "analysis"},

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from biasvar.messages import no_such
 from biasvar.study.claims import CLAIM_ROLES, LISTS
 from biasvar.study.schema import LOSS_KEYS, Arm, Study
-from biasvar.study.soft_labels import LABELLED_SPLIT
+from biasvar.votes import PEOPLE
 
 _STORED = {"record", "predictions"}  # what is kept of an arm, whatever its loss
 
@@ -71,17 +71,18 @@ def faults(study: Study) -> Iterable[str]:
 
 
 def _people_faults(study: Study) -> Iterable[str]:
-    """People labelled one official split of CIFAR-10; the students' pool must be drawn from that one."""
+    """People labelled one official split of a data set; the students' pool must be drawn from that one."""
     drawn = study.data.split or "train"
-    for people, labelled in LABELLED_SPLIT.items():
-        names = [name for name, source in study.soft_labels.items() if source.people == people]
-        if names and labelled != drawn and study.data.name == "cifar10":
-            other = next(key for key, split in LABELLED_SPLIT.items() if split == drawn)
-            cure = "data.split: test, with a number of rows for data.test" if labelled == "test" else "no data.split"
-            yield (
-                f"soft_labels.{names[0]}.people: {people} labels the official {labelled} images, but the students' "
-                f"rows are {drawn} images; give {cure}, or take people: {other}"
-            )
+    for people, source in PEOPLE.items():
+        names = [name for name, soft_label in study.soft_labels.items() if soft_label.people == people]
+        if not names or source.split == drawn or study.data.name != source.dataset:
+            continue
+        cure = "data.split: test, with a number of rows for data.test" if source.split == "test" else "no data.split"
+        fit = [name for name, other in PEOPLE.items() if (other.dataset, other.split) == (source.dataset, drawn)]
+        yield (
+            f"soft_labels.{names[0]}.people: {people} labels the official {source.split} images, but the students' "
+            f"rows are {drawn} images; give {cure}{f', or take people: {fit[0]}' if fit else ''}"
+        )
 
 
 def _claim_faults(study: Study) -> Iterable[str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
 from biasvar.study.sections import Section
+from biasvar.votes import PEOPLE
 
 Kind = Literal[
     "label", "smoothing", "teacher", "revision", "partial", "noise", "votes", "random", "student", "file", "pattern",
@@ -31,8 +32,12 @@ SOFT_LABEL_KEYS: dict[str, tuple[set[str], set[str]]] = {
 }
 # What a file may be: those that `biasvar.records.soft_labels.open_soft_labels` reads.
 FILE_SUFFIXES = (".npy", ".npz", ".parquet")
-LABELLED_SPLIT = {"cifar10h": "test", "cifar10n": "train"}
-"""The official split of CIFAR-10 that these people labelled."""
+if TYPE_CHECKING:
+    People = str
+    Votes = str
+else:  # the names in the records of people's labels
+    People = Literal[tuple(PEOPLE)]
+    Votes = Literal[tuple(dict.fromkeys(vote for source in PEOPLE.values() for vote in source.votes))]
 
 
 class SoftLabel(Section):
@@ -65,8 +70,8 @@ class SoftLabel(Section):
     scale: float | None = Field(None, ge=0)
     redraw: bool = False  # noise: anew in every epoch, not once a sample
     project: bool = False  # noise: onto the nearest distribution
-    people: Literal["cifar10h", "cifar10n"] | None = None
-    votes: Literal["all", "majority", "random1", "random2", "random3", "aggregate", "worst"] | None = None
+    people: People | None = None
+    votes: Votes | None = None
     concentration: float | None = Field(None, ge=0)
     arm: str | None = None
     path: str | None = None  # .npy, .npz or .parquet; relative to the study file that names it
@@ -87,8 +92,10 @@ class SoftLabel(Section):
         if given - needed - optional:
             takes = ", ".join(sorted(needed | optional)) or "nothing more"
             raise ValueError(f"{min(given - needed - optional)}: not used by kind {self.kind}, which takes {takes}")
-        if self.votes not in (None, "all", "majority") and self.people != "cifar10n":
-            raise ValueError(f"votes: {self.votes} is of cifar10n; cifar10h has all and majority")
+        if self.votes and self.people and self.votes not in PEOPLE[self.people].votes:
+            of = ", ".join(name for name, source in PEOPLE.items() if self.votes in source.votes)
+            *others, last = PEOPLE[self.people].votes
+            raise ValueError(f"votes: {self.votes} is of {of}; {self.people} has {', '.join(others)} and {last}")
         if self.path is not None and Path(self.path).suffix.lower() not in FILE_SUFFIXES:
             raise ValueError(f"path: {self.path} must end in {', '.join(FILE_SUFFIXES)}")
         if self.normalize + self.scores + (self.temperature is not None and self.kind == "file") > 1:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from biasvar.data import load_dataset
-from biasvar.data.people import load_people
+from biasvar.data.human_labels import load_people
 from biasvar.errors import RecordError, StudyError
 from biasvar.study import Study
 from biasvar.training.context import StudyContext

@@ -10,7 +10,7 @@ import torch
 from biasvar.analysis.soft_labels.random import add_noise, partial_labels, random_soft_labels
 from biasvar.analysis.soft_labels.revision import revise_labels
 from biasvar.analysis.soft_labels.transforms import project_to_simplex, smooth_labels, tempered
-from biasvar.data.people import load_people
+from biasvar.data.human_labels import load_people
 from biasvar.seeding import generator, uniforms
 from biasvar.study import SoftLabel
 from biasvar.training.checkpoints import of_replica, read_weights

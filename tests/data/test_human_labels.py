@@ -12,13 +12,14 @@ import pytest
 import torch
 from scipy import stats
 
-from biasvar.data import load_dataset
+from biasvar.data import human_labels, load_dataset
 from biasvar.data.dataset import Dataset
-from biasvar.data.people import PEOPLE, load_people
+from biasvar.data.human_labels import PEOPLE, load_people
 from biasvar.study import resolve_study
-from biasvar.study.soft_labels import LABELLED_SPLIT
+from biasvar.study.soft_labels import SoftLabel
 from biasvar.training import checks
 from biasvar.training.soft_targets import soft_label_table
+from biasvar.votes import PeopleSource
 
 FOLDER = os.environ.get("BIASVAR_DATA")  # before the fixture that hides it
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -261,5 +262,40 @@ def test_a_study_takes_people_who_labelled_its_rows(files, tiny_study, monkeypat
         checks.open_study(resolve_study(tiny_study), tmp_path / "run", torch.device("cpu"))
 
 
-def test_a_study_file_knows_which_images_they_labelled():
-    assert {name: source.split for name, source in PEOPLE.items()} == LABELLED_SPLIT
+def test_people_of_another_data_set_are_one_record(folders, monkeypatch):
+    """Two people's labels of the train rows of a data set of three classes, without true labels."""
+    record = PeopleSource(
+        title="Pets-2", dataset="pets", dataset_title="Pets", split="train", rows=6, class_names=("cat", "dog", "fox"),
+        project="nobody/pets-2", recipe="np.savez('pets2.npz', a=..., b=...)", licence="CC0", reference="nobody",
+        named={"first": "a", "second": "b"}, annotators=("first", "second"), truth="true", truth_needed=False,
+    )  # fmt: skip
+    monkeypatch.setattr(human_labels, "PEOPLE", {"pets2": record})
+    labels, split = np.array([0, 1, 2, 0, 1, 2, 0]), np.array(["train"] * 6 + ["test"])
+    pets = Dataset("pets", np.zeros((7, 1, 1, 3), np.uint8), labels, record.class_names, 255.0, "made", split=split)
+    with pytest.raises(FileNotFoundError, match=r"no Pets-2 at .*pets2\.npz.*GitHub project nobody/pets-2"):
+        load_people("pets2", pets)
+    (folders / "data").mkdir()
+    np.savez(folders / "data" / "pets2.npz", a=labels[:6])
+    with pytest.raises(ValueError, match="has no array 'b'; needed: 'a', 'b'"):
+        load_people("pets2", pets)
+    np.savez(folders / "data" / "pets2.npz", a=labels[:6], b=np.array([0, 1, 2, 0, 1, 0]))
+    people = load_people("pets2", pets)
+    assert people.counts[-1].tolist() == [1, 0, 1]
+    assert people.hard_labels("second").tolist() == [0, 1, 2, 0, 1, 0]
+    np.savez(folders / "data" / "pets2.npz", a=labels[:6], b=labels[:6], true=labels[:6][::-1])
+    with pytest.raises(ValueError, match="pets is not the data set that pets2 labels: sample 0 has label 0"):
+        load_people("pets2", pets)
+    with pytest.raises(
+        ValueError, match="pets2 labels the 3 classes cat, dog, fox of Pets; cifar10 has the classes air"
+    ):
+        load_people("pets2", dataset())
+
+
+@pytest.mark.parametrize("name", list(PEOPLE))
+def test_a_study_may_name_what_the_record_lists(name):
+    for votes in PEOPLE[name].votes:
+        assert SoftLabel(kind="votes", people=name, votes=votes).votes == votes
+    with pytest.raises(ValueError, match="Input should be 'cifar10h' or 'cifar10n'"):
+        SoftLabel(kind="votes", people="cifar100n")
+    with pytest.raises(ValueError, match="Input should be 'all', 'majority', 'random1', 'random2', 'random3', 'agg"):
+        SoftLabel(kind="votes", people=name, votes="best")

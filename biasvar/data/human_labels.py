@@ -1,20 +1,8 @@
-"""What people say the images of CIFAR-10 show: CIFAR-10H (test images) and CIFAR-10N (training images).
+"""What people say the images of a data set show: votes and hard labels, matched to a data set's samples.
 
-Both are NumPy files that biasvar does not ship. Put them into the folder of BIASVAR_DATA (else the cache folder):
-
-- `cifar10h.npz`, from the project CIFAR-10H (Peterson, Battleday, Griffiths and Russakovsky 2019, "Human uncertainty
-  makes classification more robust"; GitHub project jcpeterson/cifar-10h, CC BY-NC-SA 4.0): `counts` (10000, 10), the
-  votes on every test image, in the order of the original test set. From the project's own file:
-  `np.savez("cifar10h.npz", counts=np.load("cifar10h-counts.npy"))`. True `labels` (10000,) may be there too.
-- `cifar10n.npz`, from the project CIFAR-10N (Wei, Zhu, Cheng, Liu, Niu and Liu 2022, "Learning with noisy labels
-  revisited"; GitHub project UCSC-REAL/cifar-10-100n, CC BY-NC 4.0): `random_label1`, `random_label2`, `random_label3`
-  (three people's labels of every training image), `aggre_label` (their majority, drawn where all differ),
-  `worse_label` (a wrong one of the three where there is one) and `clean_label`, each (50000,), in the order of the
-  original training set. From the project's own file (a pickle: open it only if you trust where it is from):
-  `np.savez("cifar10n.npz", **torch.load("CIFAR-10_human.pt", weights_only=False))`.
-
-Other arrays in the files are ignored. Rows are matched to a data set's samples by their row in the original data set
-(`Dataset.original_index`, else the place within the split), and the true labels on both sides must agree row by row.
+Which sets of people's labels there are, what their files hold and how to get them, say the records of `biasvar.votes`.
+Rows are matched to samples by their row in the original data set (`Dataset.original_index`, else the place within the
+split), and the true labels on both sides must agree row by row.
 """
 
 from __future__ import annotations
@@ -32,34 +20,11 @@ import numpy as np
 
 from biasvar.data.dataset import Dataset
 from biasvar.data.layout import data_folder
+from biasvar.votes import PEOPLE, PeopleSource
+
+__all__ = ["AGREEMENT", "PEOPLE", "PeopleLabels", "load_people"]
 
 AGREEMENT = 0.75  # of most votes with the true label: 99 % in CIFAR-10H, 91 % in CIFAR-10N, 10 % in another order
-
-
-@dataclass(frozen=True)
-class Source:
-    """A published set of people's labels: what it is about, and how to get its file."""
-
-    title: str
-    split: str
-    rows: int
-    num_classes: int
-    project: str
-    recipe: str
-
-
-PEOPLE: Mapping[str, Source] = MappingProxyType(
-    {
-        "cifar10h": Source(
-            "CIFAR-10H", "test", 10000, 10, "jcpeterson/cifar-10h",
-            "np.savez('cifar10h.npz', counts=np.load('cifar10h-counts.npy'))",
-        ),
-        "cifar10n": Source(
-            "CIFAR-10N", "train", 50000, 10, "UCSC-REAL/cifar-10-100n",
-            "np.savez('cifar10n.npz', **torch.load('CIFAR-10_human.pt', weights_only=False))",
-        ),
-    }
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +32,7 @@ class PeopleLabels:
     """People's labels of some samples of a data set, row i those of sample `sample_ids[i]`.
 
     Attributes:
-        name: "cifar10h" or "cifar10n".
+        name: Of the people's labels, such as "cifar10h".
         sample_ids: int64 (N,), of the data set they were loaded for; ascending as loaded.
         labels: int64 (N,), true classes.
         counts: int64 (N, C), votes for each class.
@@ -163,8 +128,9 @@ def load_people(name: str, dataset: Dataset, *, path: str | os.PathLike[str] | N
     """People's labels of the samples of `dataset`, matched by row of the original data set and checked by true label.
 
     Args:
-        name: "cifar10h" or "cifar10n".
-        dataset: CIFAR-10 as :func:`biasvar.data.load_dataset` gives it, or some of its images with `original_index`.
+        name: "cifar10h", "cifar10n" or another of `PEOPLE`.
+        dataset: The data set that was labelled, as :func:`biasvar.data.load_dataset` gives it, or some of its images
+            with `original_index`.
         path: Of the file; default `<name>.npz` in the folder of BIASVAR_DATA, else in the cache folder.
 
     Returns:
@@ -183,11 +149,10 @@ def load_people(name: str, dataset: Dataset, *, path: str | os.PathLike[str] | N
     if name not in PEOPLE:
         raise ValueError(f"no people's labels named {name!r}; there is: {', '.join(PEOPLE)}")
     source = PEOPLE[name]
-    _check_classes(name, dataset)
+    _check_classes(name, source, dataset)
     file = Path(path).expanduser() if path is not None else data_folder() / f"{name}.npz"
-    arrays = _read(name, file)
-    truth, counts, annotators, named = _PARSERS[name](file, arrays)
-    sample_ids, rows = _match(name, dataset)
+    truth, annotators, counts, named = _parse(file, _read(source, file), source)
+    sample_ids, rows = _match(name, source, dataset)
     labels = dataset.labels[sample_ids]
     if truth is not None:
         _check_truth(name, dataset, sample_ids, rows, truth, file)
@@ -196,25 +161,22 @@ def load_people(name: str, dataset: Dataset, *, path: str | os.PathLike[str] | N
         name=name, sample_ids=sample_ids, labels=labels, counts=counts[rows],
         annotators=None if annotators is None else annotators[rows],
         named=MappingProxyType({key: value[rows] for key, value in named.items()}),
-        class_names=dataset.class_names, note=_note(name, source, counts[rows], labels),
+        class_names=dataset.class_names, note=_note(source, counts[rows], labels),
     )  # fmt: skip
 
 
-_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-
-
-def _check_classes(name: str, dataset: Dataset) -> None:
+def _check_classes(name: str, source: PeopleSource, dataset: Dataset) -> None:
     """The number of classes, and their names where the data set has words for them; labels are compared later."""
+    wanted = source.class_names
     words = any(not word.isdigit() for word in dataset.class_names)
-    if dataset.num_classes != len(_CLASSES) or (words and dataset.class_names != _CLASSES) or dataset.name == "digits":
+    if dataset.num_classes != len(wanted) or (words and dataset.class_names != wanted) or dataset.name == "digits":
         raise ValueError(
-            f"{name} labels the {len(_CLASSES)} classes {', '.join(_CLASSES)} of CIFAR-10; "
+            f"{name} labels the {len(wanted)} classes {', '.join(wanted)} of {source.dataset_title}; "
             f"{dataset.name} has the classes {', '.join(dataset.class_names[:10])}"
         )
 
 
-def _read(name: str, file: Path) -> dict[str, np.ndarray]:
-    source = PEOPLE[name]
+def _read(source: PeopleSource, file: Path) -> dict[str, np.ndarray]:
     if not file.is_file():
         meaning = "the folder of BIASVAR_DATA" if os.environ.get("BIASVAR_DATA") else "BIASVAR_DATA names another"
         raise FileNotFoundError(
@@ -224,7 +186,7 @@ def _read(name: str, file: Path) -> dict[str, np.ndarray]:
     try:
         # Opened here, so that it is closed again where NumPy finds no archive in it.
         with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files if key in _KEYS[name]}
+            return {key: archive[key] for key in archive.files if key in (*source.needed, source.truth)}
     except (ValueError, TypeError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
@@ -232,44 +194,34 @@ def _read(name: str, file: Path) -> dict[str, np.ndarray]:
         ) from None
 
 
-_NAMED = {
-    "random1": "random_label1",
-    "random2": "random_label2",
-    "random3": "random_label3",
-    "aggregate": "aggre_label",
-    "worst": "worse_label",
-}
-_KEYS = {"cifar10h": ("counts", "labels"), "cifar10n": ("clean_label", *_NAMED.values())}
-Parsed = tuple[np.ndarray | None, np.ndarray, np.ndarray | None, dict[str, np.ndarray]]
+Parsed = tuple[np.ndarray | None, np.ndarray | None, np.ndarray, dict[str, np.ndarray]]
 
 
-def _votes(file: Path, arrays: Mapping[str, np.ndarray]) -> Parsed:
-    """CIFAR-10H: counts, and the true labels where the file has them."""
-    counts = _array(file, arrays, "cifar10h", "counts", 10)
-    empty = counts.sum(axis=1) == 0
-    if empty.any():
-        raise ValueError(f"{file}: row {int(np.argmax(empty))} of 'counts' has no vote")
-    truth = _array(file, arrays, "cifar10h", "labels") if "labels" in arrays else None
-    return truth, counts, None, {}
+def _parse(file: Path, arrays: Mapping[str, np.ndarray], source: PeopleSource) -> Parsed:
+    """True labels and each person's labels (None where the file has none), votes, and further hard labels."""
+    counts = annotators = truth = None
+    if source.counts:
+        counts = _array(file, arrays, source, source.counts, source.num_classes)
+        empty = counts.sum(axis=1) == 0
+        if empty.any():
+            raise ValueError(f"{file}: row {int(np.argmax(empty))} of {source.counts!r} has no vote")
+    named = {name: _array(file, arrays, source, key) for name, key in source.named.items()}
+    if source.truth_needed or source.truth in arrays:
+        truth = _array(file, arrays, source, source.truth)
+    if source.annotators:
+        annotators = np.stack([named[name] for name in source.annotators], axis=1)
+    if counts is None:
+        assert annotators is not None, f"{source.title} has neither votes nor annotators"
+        counts = (annotators[:, :, None] == np.arange(source.num_classes)).sum(axis=1)
+    return truth, annotators, counts, named
 
 
-def _annotations(file: Path, arrays: Mapping[str, np.ndarray]) -> Parsed:
-    """CIFAR-10N: three people's labels and what was made of them."""
-    named = {key: _array(file, arrays, "cifar10n", column) for key, column in _NAMED.items()}
-    truth = _array(file, arrays, "cifar10n", "clean_label")
-    annotators = np.stack([named[f"random{i}"] for i in (1, 2, 3)], axis=1)
-    counts = (annotators[:, :, None] == np.arange(10)).sum(axis=1)
-    return truth, counts, annotators, named
-
-
-_PARSERS = {"cifar10h": _votes, "cifar10n": _annotations}
-
-
-def _array(file: Path, arrays: Mapping[str, np.ndarray], name: str, key: str, columns: int | None = None) -> np.ndarray:
-    source = PEOPLE[name]
+def _array(
+    file: Path, arrays: Mapping[str, np.ndarray], source: PeopleSource, key: str, columns: int | None = None
+) -> np.ndarray:
     shape = (source.rows,) if columns is None else (source.rows, columns)
     if key not in arrays:
-        needed = ", ".join(repr(k) for k in _KEYS[name] if k != "labels")
+        needed = ", ".join(map(repr, source.needed))
         raise ValueError(f"{file} has no array {key!r}; needed: {needed}. Make it again: {source.recipe}")
     values = arrays[key]
     if values.shape != shape or not np.issubdtype(values.dtype, np.integer):
@@ -283,9 +235,8 @@ def _array(file: Path, arrays: Mapping[str, np.ndarray], name: str, key: str, co
     return values
 
 
-def _match(name: str, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+def _match(name: str, source: PeopleSource, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Sample ids of the split the people labelled, and each one's row in the original split."""
-    source = PEOPLE[name]
     if dataset.split is None:
         raise ValueError(f"{name} labels the {source.split} split; {dataset.name} has no official split to match it to")
     sample_ids = np.flatnonzero(dataset.split == source.split)
@@ -337,7 +288,7 @@ def _check_agreement(dataset: Dataset, counts: np.ndarray, labels: np.ndarray, f
         )
 
 
-def _note(name: str, source: Source, counts: np.ndarray, labels: np.ndarray) -> str:
+def _note(source: PeopleSource, counts: np.ndarray, labels: np.ndarray) -> str:
     votes = counts.sum(axis=1)
     each = f"{votes.min()}" if votes.min() == votes.max() else f"{votes.min()} to {votes.max()}"
     right = (counts.argmax(axis=1) == labels).mean()
