@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from biasvar.records.schema import CRITERIA
-from biasvar.report import lines, style
+from biasvar.report import style
+from biasvar.report.arms import drawn
 from biasvar.report.arms.roles import arms_with_role
 from biasvar.report.figure import Figure, conditions, sizes
+from biasvar.report.marks import blocks, legends, lines, looks
 from biasvar.report.statistics import stored
+from biasvar.report.statistics.estimates import Estimate, by_epoch, to_frame
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
     from biasvar.records import Run
 
+COLUMNS = [
+    "run", "arm", "label", "regime", "epoch", "low", "high", "stderr", "n_replicas", "n", "failed", "criterion",
+    "share",
+]  # fmt: skip
 MEANING = {
     "opposing": "opposing: b > |a|",
     "literal": "literal: b > a",
@@ -27,49 +34,37 @@ MEANING = {
 
 def collect(runs: list[Run]) -> pd.DataFrame:
     """One row per run, arm, criterion and recorded epoch: the mean share over replicas and its 95 % interval."""
-    parts = []
-    for run in runs:
-        metrics = stored.metrics(run)
-        training = metrics[(metrics["split"] == "train") & (metrics["view"] == "augmented")]
-        for criterion in CRITERIA:
-            column = f"share_{criterion}"
-            shown = [
-                arm
-                for arm in arms_with_role(run, ("main",))
-                if run.arm(arm).get("teacher") or not run.arm(arm).get("loss")
-            ]
-            there = training[training["arm"].isin(shown) & training[column].notna()]
-            part = lines.over_replicas(run, there, column)
-            parts.append(part.assign(criterion=criterion, share=part["estimate"]).drop(columns="estimate"))
-    return style.styled(lines.together(parts), runs)
+    found = to_frame(row for run in runs for row in _of_run(run))
+    found["criterion"] = found["quantity"].str.removeprefix("share_")
+    return style.styled(found.rename(columns={"estimate": "share", "n_samples": "n"})[COLUMNS], runs)
+
+
+def _of_run(run: Run) -> list[Estimate]:
+    metrics, main = stored.metrics(run), arms_with_role(run, ("main",))
+    taught = [arm for arm in main if run.arm(arm).get("teacher") or not run.arm(arm).get("loss")]
+    training = metrics[(metrics["split"] == "train") & (metrics["view"] == "augmented") & metrics["arm"].isin(taught)]
+    columns = [f"share_{criterion}" for criterion in CRITERIA]
+    return [row for column in columns for row in by_epoch(run, training[training[column].notna()], column)]
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
     """A block for each run, a panel a criterion."""
     runs = list(dict.fromkeys(frame["run"]))
-    figure = style.new_figure(height=6.6 * len(runs))
-    blocks: Any = figure.subfigures(len(runs), 1, squeeze=False)
-    for block, run in zip(blocks[:, 0], runs, strict=True):
-        if len(runs) > 1:
-            block.suptitle(run, weight="bold", fontsize=10.5, x=0.01, ha="left")
-        _block(block, frame[frame["run"] == run])
+    figure, block_of = blocks.stacked(runs, [6.6] * len(runs))
+    shown = looks.put_on(frame.rename(columns={"share": "estimate"}), style.styles_of(frame), by="arm")
+    place = shown["criterion"].map(CRITERIA.index)
+    shown = shown.assign(across=place % 2, down=place // 2)
+    for run, block in block_of.items():
+        part = shown[shown["run"] == run]
+        panels = lines.grid(block, part, row="down", column="across", share_y=True)
+        for (down, across), ax in panels.items():
+            ax.set_title(MEANING[CRITERIA[2 * down + across]])
+            ax.set_ylabel("" if across else "share of samples")
+            ax.set_xlabel("epoch" if down else "")
+        panels[0, 0].set_ylim(-0.02, 1.02)
+        panels[0, 0].set_yticks([0, 0.25, 0.5, 0.75, 1.0], ["0", "", "0.5", "", "1"])
+        legends.below(block, drawn.line_entries(frame[frame["run"] == run]), columns=3)
     return figure
-
-
-def _block(block: Any, frame: pd.DataFrame) -> None:
-    criteria = [name for name in CRITERIA if (frame["criterion"] == name).any()]
-    for place, criterion in enumerate(criteria):
-        ax = block.add_subplot(2, 2, place + 1)
-        part = frame[frame["criterion"] == criterion]
-        lines.curves(ax, part, "share")
-        ax.set_title(MEANING[criterion])
-        ax.set_ylim(-0.02, 1.02)
-        ax.set_yticks([0, 0.25, 0.5, 0.75, 1.0], ["0", "", "0.5", "", "1"])
-        if place % 2 == 0:
-            ax.set_ylabel("share of samples")
-        if place >= len(criteria) - 2:
-            ax.set_xlabel("epoch")
-    block.legend(handles=lines.handles(frame), loc="outside lower left", ncols=3, handlelength=2.4)
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
@@ -80,7 +75,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         "update, at recorded epochs; mean over replicas with the 95 % t interval of the mean. Main arms whose loss "
         "uses a teacher, each scored against its own teacher at its own temperature. a is the bias gradient and b the "
         "variance gradient at the true class; the default criterion is opposing."
-        f"{lines.failures(frame)} {conditions(runs)}"
+        f"{drawn.dagger_note(frame)} {conditions(runs)}"
     )
 
 

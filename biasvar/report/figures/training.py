@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from biasvar.report import lines, style
+from biasvar.report import style
+from biasvar.report.arms import drawn
 from biasvar.report.arms.roles import core_arms, left_out, taken_note, taken_over
 from biasvar.report.figure import Figure, conditions_in, runs_in, sizes
+from biasvar.report.marks import blocks, legends, lines, looks, scales
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.estimates import TERMS, Estimate, decomposition_term, to_frame
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
     from biasvar.records import Run
@@ -51,42 +54,37 @@ def _of_arm(run: Run, arm: str) -> list[Estimate | None]:
 
 def draw(frame: pd.DataFrame) -> Drawing:
     """For each run bias above and variance below, a column for each kind of rows."""
+    kinds = list(ROWS)
+    shown = looks.put_on(frame.rename(columns={"value": "estimate"}), style.styles_of(frame), by="arm")
+    shown = shown.sort_values("rows", key=lambda names: names.map(kinds.index), kind="stable")
+    few = shown.groupby(["run", "rows"])["epoch"].nunique().max() <= MOST_MARKERS
     runs = list(dict.fromkeys(frame["run"]))
-    kinds = [name for name in ROWS if name in set(frame["rows"])]
-    figure = style.new_figure(height=0.85 + 4.0 * len(runs))
-    blocks: Any = figure.subfigures(len(runs), 1, squeeze=False)
-    for block, run in zip(blocks[:, 0], runs, strict=True):
-        axes = block.subplots(len(TERMS), len(kinds), squeeze=False, sharex=True, sharey="row")
-        if len(runs) > 1:
-            block.suptitle(run, weight="bold", fontsize=10.5, x=0.01, ha="left")
-        for row, term in zip(axes, TERMS, strict=True):
-            for ax, kind in zip(row, kinds, strict=True):
-                part = frame[(frame["run"] == run) & (frame["term"] == term) & (frame["rows"] == kind)]
-                _panel(ax, part, frame[(frame["run"] == run) & (frame["term"] == term)])
-                if term == TERMS[0]:
-                    ax.set_title(ROWS[kind][2], fontsize=9.5)
-                else:
-                    ax.set_xlabel("epoch")
-            row[0].set_ylabel(f"{term} (nats)")
-    handles = lines.handles(frame, markers=True)
-    figure.legend(handles=handles, loc="outside lower left", ncols=3, handlelength=2.6, columnspacing=1.6)
+    figure, block_of = blocks.stacked(runs, [4.0] * len(runs), more=0.85)
+    for run, block in block_of.items():
+        part = shown[shown["run"] == run]
+        panels = lines.grid(block, part, row="term", column="rows", share_y="row", markers=few)
+        for (term, kind), ax in panels.items():
+            if ax.has_data():
+                _scale(ax, part[part["term"] == term])
+            if term == TERMS[0]:
+                ax.set_title(ROWS[kind][2], fontsize=9.5)
+            else:
+                ax.set_xlabel("epoch")
+            if kind == part["rows"].iloc[0]:
+                ax.set_ylabel(f"{term} (nats)")
+    legends.below(figure, drawn.line_entries(frame, markers=True), columns=3)
     return figure
 
 
-def _panel(ax: Any, part: pd.DataFrame, scale: pd.DataFrame) -> None:
-    """One panel; `scale` holds all that its row of panels shows."""
-    if part.empty:
-        ax.set_axis_off()
-        return
-    lines.curves(ax, part, "value", markers=part["epoch"].nunique() <= MOST_MARKERS)
-    late = scale[scale["epoch"] >= SETTLED * scale["epoch"].max()]
-    values = late[["value", "low", "high"]].to_numpy(dtype=float)
+def _scale(ax: Axes, part: pd.DataFrame) -> None:
+    """The scale of a row of panels, which `part` holds: logarithmic where it spans much."""
+    late = part[part["epoch"] >= SETTLED * part["epoch"].max()]
+    values = late[["estimate", "low", "high"]].to_numpy(dtype=float)
     values = values[np.isfinite(values)]
-    least = float(late["value"].min())
+    least = float(late["estimate"].min())
     low, high = float(values.min()), float(values.max())
     if least > 0 and high > 4 * least:  # a corrected bias may fall below 0
-        ax.set_yscale("log")
-        lines.plain_log_ticks(ax)
+        scales.logarithmic(ax)
         ax.set_ylim(0.93 * max(low, 0.5 * least), 1.07 * high)
     else:
         margin = 0.05 * (high - low) or 0.05

@@ -51,6 +51,8 @@ def grid(
     panels = dict(zip(keys, figure.get_axes()[-len(keys) :], strict=True))  # type: ignore[attr-defined]
     for ax in panels.values():
         ax.set_title("")
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.label.set_visible(True)  # seaborn hides what a figure may want to name inside the grid
         if not ax.has_data():
             ax.set_axis_off()
     return panels

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache, reduce
 from operator import add
 from typing import Any
@@ -80,7 +80,7 @@ INTERVAL = ("estimate", "low", "high", "stderr", "n_replicas")
 
 def to_frame(estimates: Iterable[Estimate | None]) -> pd.DataFrame:
     """The estimates as a frame with the columns `COLUMNS`; None, a number that a run does not hold, is left out."""
-    return pd.DataFrame([asdict(row) for row in estimates if row is not None], columns=COLUMNS)
+    return pd.DataFrame([vars(row) for row in estimates if row is not None], columns=COLUMNS)
 
 
 def columns(estimate: Estimate, names: Sequence[str] = INTERVAL) -> dict[str, Any]:
@@ -172,6 +172,16 @@ def over_replicas(run: Run, arm: str, values: Any, quantity: str, **about: Any) 
     """The mean of one value a replica, with its t interval; `about` are the columns that say what it is."""
     values = np.asarray(values, dtype=np.float64)
     return _from_interval(_about(run, arm, len(values)) | {"quantity": quantity} | about, mean_interval(values))
+
+
+def by_epoch(run: Run, metrics: pd.DataFrame, quantity: str) -> list[Estimate]:
+    """The mean over replicas of a column of the metrics of one split and view, by arm and epoch."""
+    found = []
+    for arm, of_arm in metrics.groupby("arm", sort=False):
+        for epoch, rows in of_arm.groupby("epoch"):
+            where = {"split": rows["split"].iloc[0], "epoch": epoch, "n_samples": int(rows["n"].iloc[0])}
+            found.append(over_replicas(run, str(arm), rows[quantity], quantity, **where))
+    return found
 
 
 @lru_cache(maxsize=8192)
