@@ -6,6 +6,7 @@ arm is the same training however many replicas each of them has, as long as repl
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 from functools import cache
@@ -26,13 +27,60 @@ from biasvar.study.schema import JACKKNIFE_GROUPS, Predictions, Record
 from biasvar.training.context import StudyContext
 from biasvar.training.custom_networks import source_hashes
 
+# Parts of the package that decide no number of an arm. A part that is not named counts, a new one above all.
+NO_NUMBERS = (
+    "__init__.py",  # the list of public names
+    *("errors.py", "files.py", "messages.py"),  # words, and files written whole
+    *("run.py", "report"),  # the command, and what is drawn afterwards
+    "study",  # an arm's identity holds its settings as they were resolved
+    # Where pixels come from and how they are decoded: the identity holds the fingerprint of the pixels.
+    *(f"data/{name}.py" for name in ("cache", "decode", "hub", "images", "layout", "parquet")),
+    # What is only estimated from finished records.
+    *("analysis/decomposition", "analysis/statistics/jackknife.py", "analysis/statistics/verdicts.py"),
+    *(f"training/{name}.py" for name in ("checks", "manifest", "memory", "reuse")),
+)
+
 
 @cache
 def code_hash() -> str:
-    """SHA-256 of the sources that train and record."""
-    root = Path(biasvar.__file__).parent
-    sources = sorted(path for path in root.rglob("*.py") if "report" not in path.relative_to(root).parts)
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()
+    """SHA-256 of the code that decides an arm's numbers; comments, docstrings and layout do not count."""
+    return hash_sources(Path(biasvar.__file__).parent)
+
+
+def hash_sources(root: Path) -> str:
+    """SHA-256 of the statements of a package's modules, without those of `NO_NUMBERS`.
+
+    What counts of a module is its name and its syntax tree without docstrings. A tree is written differently by other
+    versions of Python, under which arms are then trained anew.
+
+    Args:
+        root: The folder of the package.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        name = path.relative_to(root).as_posix()
+        if not any(name == part or name.startswith(f"{part}/") for part in NO_NUMBERS):
+            digest.update(f"{name}\0{_statements(path.read_text(encoding='utf-8'))}\0".encode())
+    return digest.hexdigest()
+
+
+def _statements(source: str) -> str:
+    """The syntax tree of a module as text, without statements that are only a string.
+
+    >>> _statements("x = 1  # one") == _statements("'A module.'; x = 1")
+    True
+    """
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [statement for statement in body if not _is_string(statement)]  # type: ignore[attr-defined]
+    return ast.dump(tree)
+
+
+def _is_string(statement: ast.stmt) -> bool:
+    value = statement.value if isinstance(statement, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
 
 
 def identity_of(context: StudyContext, name: str, rate: float, others: dict[str, str] | None = None) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import biasvar
 from biasvar.records import open_run
 from biasvar.study import resolve_study
 from biasvar.training import reuse, students
@@ -155,3 +158,66 @@ def test_a_title_or_a_label_may_change_without_training_anew(small, tmp_path, un
     run = run_study(resolve_study(small), tmp_path / "run", device="cpu")
     assert untouched == []
     assert (run.manifest["title"], run.arm("kd")["label"]) == ("A better title", "KD, τ 4")
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    """A copy of the package's sources."""
+    root = tmp_path_factory.mktemp("code") / "biasvar"
+    shutil.copytree(Path(biasvar.__file__).parent, root, ignore=shutil.ignore_patterns("__pycache__"))
+    return root
+
+
+def edited(root, name, old, new):
+    """The hash of the package with a part of one module replaced."""
+    path = root / name
+    source = path.read_text()
+    assert old in source
+    path.write_text(source.replace(old, new, 1))
+    try:
+        return reuse.hash_sources(root)
+    finally:
+        path.write_text(source)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("training/loop.py", "now = 0.0\n", "now = 0.0  # the rate of the last step\n"),
+        ("training/loop.py", '"""The training loop', '"""A training loop'),
+        ("training/loop.py", '    """What an observer sees of a step', '    """A step'),
+        ("training/schedules.py", "\n\n\ndef ", "\n\n\n\n\ndef "),
+        ("records/summary.py", '"""The record columns that', '"""Columns that'),
+        ("data/hub.py", "\nimport ", "\nimport another_module\nimport "),
+        ("files.py", "\nimport ", "\nimport another_module\nimport "),
+        ("errors.py", "\nclass ", "\nclass Another(Exception): ...\n\n\nclass "),
+        ("report/style.py", "\nimport ", "\nimport another_module\nimport "),
+    ],
+)
+def test_what_decides_no_number_leaves_the_hash_of_the_code(package, name, old, new):
+    assert edited(package, name, old, new) == reuse.hash_sources(package) == reuse.code_hash()
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("training/loop.py", "now = 0.0\n", "now = 0.1\n"),
+        ("training/recorder.py", "PENDING_ELEMENTS = 2**20", "PENDING_ELEMENTS = 2**19"),
+        ("losses/distillation.py", "\nimport ", "\nimport another_module\nimport "),
+        ("analysis/tradeoff.py", "1.0 + others", "1.5 + others"),
+        ("analysis/soft_labels/random.py", "\nimport ", "\nimport another_module\nimport "),
+        ("data/draws.py", "rng.permutation(len(rows))", "rng.permutation(len(rows))[::-1]"),
+        ("data/dataset.py", "np.float32(self.scale)", "np.float64(self.scale)"),
+        ("seeding.py", "\nimport ", "\nimport another_module\nimport "),
+    ],
+)
+def test_what_decides_numbers_changes_the_hash_of_the_code(package, name, old, new):
+    assert edited(package, name, old, new) != reuse.hash_sources(package)
+
+
+def test_a_new_module_counts_and_parts_without_numbers_are_there(package):
+    before = reuse.hash_sources(package)
+    (package / "training/another.py").write_text("x = 1")
+    assert reuse.hash_sources(package) != before
+    (package / "training/another.py").unlink()
+    assert [part for part in reuse.NO_NUMBERS if not (package / part).exists()] == []
