@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from biasvar.report import style
+from biasvar.report.arms.series import SYMBOLS
 from biasvar.report.marks import legends
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LONGEST_NOTE = 90  # characters that fit the width of a figure
+OTHER_LOOKS = (("#5c4426", "P", "-."), ("#c9a66b", "X", ":"), ("#8c564b", "v", "--"), ("#7f7f7f", "p", "-"))
 
 
 def row_names(frame: pd.DataFrame) -> list[str]:
@@ -59,3 +62,32 @@ def dagger_note(frame: pd.DataFrame) -> str:
     """The same as a sentence for lines that a dagger marks, with a space before it."""
     said = failed_arms_in(frame)
     return f" † With replicas at chance or not finite: {said}." if said else ""
+
+
+def series_looks(frame: pd.DataFrame) -> dict[str, style.Look]:
+    """The look of every series of arms: its reference arm's, unless another has it already, as arms of one role do."""
+    styles = style.styles_of(frame)
+    found: dict[str, style.Look] = {}
+    others = iter(OTHER_LOOKS * 3)
+    named = frame[frame["series"].notna()].drop_duplicates("series")
+    for name, arm in zip(named["series"], named["reference"], strict=True):
+        look = styles[str(arm)]
+        if any((look.color, look.marker) == (other.color, other.marker) for other in found.values()):
+            look = style.Look(*next(others), look.label)
+        found[str(name)] = replace(look, label=str(name))
+    return found
+
+
+def held_settings(frame: pd.DataFrame) -> str:
+    """The settings that the arms of the frame share, as "α 2.25" or "τ 2 and 4"; empty if there is none."""
+    said = []
+    for name, rows in frame[frame["held_value"].notna()].groupby("held", sort=False):
+        values = sorted(set(rows["held_value"].astype(float)))
+        said.append(f"{SYMBOLS[str(name)]} {' and '.join(f'{value:g}' for value in values)}")
+    return ", ".join(said)
+
+
+def hollow_note(frame: pd.DataFrame) -> str:
+    """Which arms of a series have failed replicas, as a sentence with a space before it; empty if none has."""
+    said = failed_arms_in(frame)
+    return f" Hollow: with replicas at chance or not finite ({said}); these do not set the scale." if said else ""

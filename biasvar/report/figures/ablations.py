@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from biasvar.report import settings, style
+from biasvar.report import style
+from biasvar.report.arms import drawn
 from biasvar.report.arms.roles import core_arms
 from biasvar.report.arms.series import series
 from biasvar.report.figure import Figure, conditions_in, sizes
+from biasvar.report.marks import legends, lines, looks
+from biasvar.report.statistics import by_setting
 from biasvar.report.statistics.changes import each
 from biasvar.report.statistics.estimates import INTERVAL, columns, final_level
 
@@ -25,7 +28,7 @@ BANDS = ("cross_entropy", "label_smoothing")
 def collect(runs: list[Run]) -> pd.DataFrame:
     """One row per run, setting and arm of a series; rows of setting "" for the arms drawn as bands."""
     found = [row for run in runs for row in _of_run(run)]
-    return style.styled(pd.DataFrame(found, columns=settings.COLUMNS), runs)
+    return style.styled(pd.DataFrame(found, columns=by_setting.COLUMNS), runs)
 
 
 def _of_run(run: Run) -> list[dict[str, Any]]:
@@ -33,7 +36,7 @@ def _of_run(run: Run) -> list[dict[str, Any]]:
     for setting in AXES:
         for one in series(run, setting):
             rows = [
-                settings.accuracy_row(run, one, arm, value) for arm, value in zip(one.arms, one.values, strict=True)
+                by_setting.accuracy_row(run, one, arm, value) for arm, value in zip(one.arms, one.values, strict=True)
             ]
             found += [row for row in rows if row is not None]
     if not found:
@@ -50,33 +53,34 @@ def _of_run(run: Run) -> list[dict[str, Any]]:
 def draw(frame: pd.DataFrame) -> Drawing:
     """For each run a panel for each setting, each with its own scale."""
     runs = list(dict.fromkeys(frame["run"]))
-    shown = [name for name in AXES if (frame["setting"] == name).any()]
-    looks, styles = settings.looks(frame), style.styles_of(frame)
-    bands = frame[frame["setting"] == ""]
+    settings = [name for name in AXES if (frame["setting"] == name).any()]
+    styles, styles_of_arms = drawn.series_looks(frame), style.styles_of(frame)
+    levels = frame[frame["setting"] == ""]
+    shown = looks.put_on(frame[frame["setting"] != ""], styles, by="series", hollow="failed", scale=100.0)
     figure = style.new_figure(height=0.95 + 3.0 * len(runs))
-    grid = figure.subplots(len(runs), len(shown), squeeze=False)
-    for axes, run in zip(grid, runs, strict=True):
-        for ax, setting in zip(axes, shown, strict=True):
-            part = frame[(frame["run"] == run) & (frame["setting"] == setting)]
+    for axes, run in zip(figure.subplots(len(runs), len(settings), squeeze=False), runs, strict=True):
+        for ax, setting in zip(axes, settings, strict=True):
+            part = shown[(shown["run"] == run) & (shown["setting"] == setting)]
             if part.empty:
                 ax.set_axis_off()
                 continue
-            settings.lines(ax, part, looks)
-            for row in each(bands[bands["run"] == run]):
-                settings.band(ax, row, styles[row.arm])
+            lines.against(ax, part, line="series")
+            for row in each(levels[levels["run"] == run]):
+                color = styles_of_arms[row.arm].color
+                lines.level(ax, 100 * row.estimate, 100 * row.low, 100 * row.high, color=color)
             ax.set_xlabel(AXES[setting])
             ax.set_ylabel(f"accuracy, {part['split'].iloc[0]} rows (%)" if ax is axes[0] else "")
-            ax.set_title((f"{run}, " if len(runs) > 1 else "") + f"at {settings.held(part)}", weight="normal")
-    handles = settings.handles(looks)
-    handles += [settings.band_handle(row, styles[row.arm]) for row in each(bands.drop_duplicates("arm"))]
-    figure.legend(handles=handles, loc="outside lower left", ncols=3, handlelength=2.6)
+            ax.set_title((f"{run}, " if len(runs) > 1 else "") + f"at {drawn.held_settings(part)}", weight="normal")
+    plain = {arm: styles_of_arms[arm] for arm in dict.fromkeys(levels["arm"])}
+    entries = legends.lines(styles, markers=True, width=1.5) + legends.lines(plain, width=1.5)
+    legends.below(figure, entries, columns=3)
     return figure
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """n, what differs and what does not, intervals, teacher regimes, failures, draw and data."""
-    lines = frame[frame["setting"] != ""]
-    regimes = "; ".join(style.regime_label(name) for name in dict.fromkeys(lines["regime"]))
+    joined = frame[frame["setting"] != ""]
+    regimes = "; ".join(style.regime_label(name) for name in dict.fromkeys(joined["regime"]))
     bands = frame[frame["setting"] == ""]
     level = (
         f" Level lines with bands: {', '.join(dict.fromkeys(bands['label']))}, which have neither."
@@ -88,7 +92,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"A line joins arms that differ in the one setting only, at one learning rate ({regimes}); the arm at the "
         f"reference setting is in both panels.{level} Dots are means over replicas, bars and bands 95 % t intervals "
         "over replicas for these rows; replicas are paired, so differences between dots are known better than the bars "
-        f"say.{settings.failures(lines)} {conditions_in(frame, runs)}"
+        f"say.{drawn.hollow_note(joined)} {conditions_in(frame, runs)}"
     )
 
 

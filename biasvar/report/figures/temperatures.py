@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from biasvar.records.schema import CRITERIA
-from biasvar.report import settings, style
+from biasvar.report import style
+from biasvar.report.arms import drawn
 from biasvar.report.arms.series import Series, series
 from biasvar.report.figure import Figure, conditions_in, sizes
-from biasvar.report.statistics import stored
+from biasvar.report.marks import blocks, legends, lines, looks
+from biasvar.report.statistics import by_setting, stored
 from biasvar.report.statistics.estimates import columns, over_replicas
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ TITLES = {
 def collect(runs: list[Run]) -> pd.DataFrame:
     """One row per run, arm and quantity: the share by each criterion, a mean over recorded epochs, and accuracy."""
     found = [row for run in runs for one in _series(run) for row in _of_series(run, one)]
-    return style.styled(pd.DataFrame(found, columns=settings.COLUMNS), runs)
+    return style.styled(pd.DataFrame(found, columns=by_setting.COLUMNS), runs)
 
 
 def _series(run: Run) -> list[Series]:
@@ -54,37 +56,33 @@ def _of_series(run: Run, one: Series) -> list[dict[str, Any]]:
                 continue
             share = columns(over_replicas(run, arm, shares, criterion))
             where = {"split": "train", "epochs": len(common), "quantity": criterion, "n": int(part["n"].iloc[0])}
-            found.append({**settings.about(run, one, arm, value), **share, **where})
-        accuracy = settings.accuracy_row(run, one, arm, value)
+            found.append({**by_setting.about(run, one, arm, value), **share, **where})
+        accuracy = by_setting.accuracy_row(run, one, arm, value)
         found += [accuracy] if accuracy else []
     return found
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
     """For each run four small panels of shares and a tall one of accuracy."""
-    runs, styles = list(dict.fromkeys(frame["run"])), settings.looks(frame)
-    figure = style.new_figure(height=0.75 + 3.9 * len(runs))
-    blocks: Any = figure.subfigures(len(runs), 1, squeeze=False)
-    for block, run in zip(blocks[:, 0], runs, strict=True):
-        mine = frame[frame["run"] == run]
-        if len(runs) > 1:
-            block.suptitle(run, weight="bold", fontsize=10.5, x=0.01, ha="left")
+    styles = drawn.series_looks(frame)
+    shown = looks.put_on(frame, styles, by="series", hollow="failed", scale=100.0)
+    runs = list(dict.fromkeys(frame["run"]))
+    figure, block_of = blocks.stacked(runs, [3.9] * len(runs), more=0.75)
+    for run, block in block_of.items():
         grid = block.add_gridspec(2, 3, width_ratios=(1, 1, 1.25))
         for place, name in enumerate([*CRITERIA, "accuracy"]):
-            part = mine[mine["quantity"] == name]
+            part = shown[(shown["run"] == run) & (shown["quantity"] == name)]
             if part.empty:
                 continue
-            spec = grid[:, 2] if name == "accuracy" else grid[place // 2, place % 2]
-            ax = block.add_subplot(spec)
-            settings.lines(ax, part, styles)
+            ax = block.add_subplot(grid[:, 2] if name == "accuracy" else grid[place // 2, place % 2])
+            lines.against(ax, part, line="series")
             ax.set_title(TITLES[name], fontsize=9.5)
+            ax.set_xlabel("temperature τ" if place > 1 else "")
             if name == "accuracy":
                 ax.set_ylabel(f"accuracy, {part['split'].iloc[0]} rows (%)")
             elif place % 2 == 0:
                 ax.set_ylabel("% of rows")
-            if place > 1:
-                ax.set_xlabel("temperature τ")
-    figure.legend(handles=settings.handles(styles), loc="outside lower left", ncols=3, handlelength=2.6)
+    legends.below(figure, legends.lines(styles, markers=True, width=1.5), columns=3)
     return figure
 
 
@@ -99,12 +97,12 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     )
     return (
         f"Each line is KD from one teacher ({regimes}) at several temperatures, all else equal "
-        f"({settings.held(frame)}; one learning rate). Shares of the n = {sizes(shares['n'])} rows of each replica's "
-        "draw, counted before each update in the augmented view, as the mean over the "
+        f"({drawn.held_settings(frame)}; one learning rate). Shares of the n = {sizes(shares['n'])} rows of each "
+        "replica's draw, counted before each update in the augmented view, as the mean over the "
         f"{sizes(shares['epochs'])} epochs that all arms of the "
         "line recorded, each arm scored against its own teacher at its own temperature; a is the bias gradient, b the "
         f"variance gradient.{held_out} Bars: 95 % t intervals over replicas. The vertical axes differ."
-        f"{settings.failures(frame)} {conditions_in(frame, runs)}"
+        f"{drawn.hollow_note(frame)} {conditions_in(frame, runs)}"
     )
 
 

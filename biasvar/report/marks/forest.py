@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from biasvar.report import style
+from biasvar.report.marks import arrows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ROW_HEIGHT = 0.195  # inches, enough for 9.5 points
-ARROW_PLACE = 0.975  # of the width of an axis
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def draw(
     if limits is not None:
         ax.set_xlim(*limits)
         inside = frame["estimate"].between(*limits)
-        _arrows(ax, frame[~inside], limits, said)
+        arrows.across(ax, frame[~inside], limits, said=said)
         frame = frame[inside]
     bars(ax, frame, width=width)
     dots(ax, frame, size=size)
@@ -137,15 +137,3 @@ def beside(ax: Axes, frame: pd.DataFrame, texts: Sequence[str]) -> None:
     """A text at the right of the axes for every row of the frame, at its height."""
     for y, text in zip(frame["y"], texts, strict=True):
         ax.text(1.02, y, text, va="center", fontsize=9, transform=ax.get_yaxis_transform())
-
-
-def _arrows(ax: Axes, frame: pd.DataFrame, limits: tuple[float, float], said: bool) -> None:
-    for y, value, color in zip(frame["y"], frame["estimate"], frame["color"], strict=True):
-        right = value > limits[1]
-        edge = ARROW_PLACE if right else 1 - ARROW_PLACE
-        transform = ax.get_yaxis_transform()
-        ax.plot(edge, y, ">" if right else "<", markersize=5.5, markerfacecolor="white", markeredgecolor=color,
-                transform=transform, clip_on=False)  # fmt: skip
-        if said:
-            ax.text(edge + (-0.035 if right else 0.035), y, f"{value:.3g}".replace("-", "−"), color=style.MUTED,
-                    fontsize=9, ha="right" if right else "left", va="center", transform=transform)  # fmt: skip

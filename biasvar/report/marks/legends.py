@@ -30,13 +30,15 @@ def dot(marker: str, label: str, *, color: str = style.MUTED, hollow: bool = Fal
     )
 
 
-def lines(looks: Mapping[str, Look], labels: Iterable[str] | None = None, *, markers: bool = False) -> list[Any]:
+def lines(
+    looks: Mapping[str, Look], labels: Iterable[str] | None = None, *, markers: bool = False, width: float = 2.0
+) -> list[Any]:
     """A line for each look, with its marker or without, named by `labels` or by the looks themselves."""
     from matplotlib.lines import Line2D
 
     named = [look.label for look in looks.values()] if labels is None else list(labels)
     return [
-        Line2D([], [], color=look.color, linestyle=look.linestyle, linewidth=2.0, marker=look.marker if markers else "",
-               label=label)
+        Line2D([], [], color=look.color, linestyle=look.linestyle, linewidth=width, label=label,
+               marker=look.marker if markers else "")
         for look, label in zip(looks.values(), named, strict=True)
     ]  # fmt: skip

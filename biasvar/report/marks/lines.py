@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
+
+from biasvar.report.marks import arrows, scales, scatter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,6 +59,45 @@ def grid(
         if not ax.has_data():
             ax.set_axis_off()
     return panels
+
+
+def against(ax: Axes, frame: pd.DataFrame, *, x: str = "value", line: str) -> None:
+    """A line with dots and their bars for every value of `line`, against a setting in powers of two.
+
+    Dots at one setting stand side by side. Hollow ones have no bar and set no scale; one outside it becomes an arrow at
+    the edge, past which the line does not go.
+
+    Args:
+        ax: the axes to draw on.
+        frame: columns x, estimate, low, high, failed, color, marker, linestyle, hollow.
+        x: the column with the setting.
+        line: the column that says which rows make one line.
+    """
+    limits = scales.limits(frame)
+    names = list(dict.fromkeys(frame[line]))
+    places = frame[line].map(names.index) - (len(names) - 1) / 2
+    frame = frame.assign(x=frame[x] * 2.0 ** (0.09 * places)).sort_values("x")
+    inside = frame["estimate"].between(*limits)
+    for name in names:
+        rows = frame[inside & (frame[line] == name)]
+        if len(rows):
+            first = rows.iloc[0]
+            ax.plot(rows["x"], rows["estimate"], color=first["color"], linestyle=first["linestyle"], linewidth=1.3)
+    dots = frame[inside].assign(low=frame["low"].where(~frame["hollow"]))
+    scatter.draw(ax, dots, x="x", y="estimate", low="low", high="high", width=1.4, edge=0.5, alpha=1.0)
+    arrows.upright(ax, frame[~inside], limits, x="x")
+    ax.set_ylim(*limits)
+    scales.doublings(ax, frame[x])
+
+
+def level(ax: Axes, estimate: float, low: float, high: float, *, color: str) -> None:
+    """A level line with a band for what has no setting; the vertical axis makes room for it."""
+    low, high = (bound if np.isfinite(bound) else estimate for bound in (low, high))
+    ax.axhline(estimate, color=color, linewidth=1.1, zorder=1)
+    ax.axhspan(low, high, color=color, alpha=0.13, linewidth=0, zorder=0)
+    bottom, top = ax.get_ylim()
+    margin = 0.02 * (top - bottom)
+    ax.set_ylim(min(bottom, low - margin), max(top, high + margin))
 
 
 def _plot(

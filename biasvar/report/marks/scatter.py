@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def draw(
     ax: Axes, frame: pd.DataFrame, *, x: str, y: str, low: str | None = None, high: str | None = None,
-    size: float = 5.5, edge: float = 0.4, alpha: float = 0.9, rasterized: bool = False,
+    size: float = 5.5, width: float = 0.9, edge: float = 0.4, alpha: float = 0.9, rasterized: bool = False,
 ) -> None:  # fmt: skip
     """A point for every row of the frame, and a vertical bar from `low` to `high`.
 
@@ -23,6 +23,7 @@ def draw(
         x, y: the columns on the two axes.
         low, high: the columns with the ends of the bars; without them there are none.
         size: diameter of the points, points.
+        width: of the bars, points.
         edge: width of their edge, points: white around full ones, in their colour around hollow ones.
         alpha: how opaque the points are.
         rasterized: whether a vector format holds the points as a picture, for many of them.
@@ -33,7 +34,8 @@ def draw(
     if drawn.empty:
         return
     if low is not None and high is not None:
-        ax.vlines(drawn[x], drawn[low], drawn[high], colors=list(drawn["color"]), linewidth=0.9, alpha=alpha, zorder=2)
+        bars = drawn[drawn[low].notna() & drawn[high].notna()]
+        ax.vlines(bars[x], bars[low], bars[high], colors=list(bars["color"]), linewidth=width, alpha=alpha, zorder=2)
     hollow = drawn["hollow"].to_numpy(dtype=bool)
     drawn = drawn.assign(face=np.where(hollow, "white", drawn["color"]))
     seaborn.scatterplot(

@@ -137,6 +137,26 @@ def test_a_grid_of_lines_has_the_panels_of_the_frame() -> None:
     assert not any(ax.get_title() or ax.get_title(loc="left") for ax in panels.values())
 
 
+def test_lines_against_a_setting_stand_side_by_side_and_point_at_what_is_outside() -> None:
+    ax = axes()
+    rows = [("a", 1.0, 5.0, 0), ("a", 2.0, 6.0, 0), ("a", 4.0, 90.0, 3), ("b", 1.0, 5.5, 0), ("b", 2.0, 5.8, 2)]
+    frame = pd.DataFrame(rows, columns=["arm", "value", "estimate", "failed"])
+    frame = frame.assign(low=frame["estimate"] - 0.5, high=frame["estimate"] + 0.5)
+    lines.against(ax, looks.put_on(frame, LOOKS, by="arm", hollow="failed"), line="arm")
+    first, second, arrow = ax.get_lines()
+    left, right = 2.0**-0.045, 2.0**0.045
+    np.testing.assert_allclose(first.get_xydata(), [[left, 5.0], [2 * left, 6.0]])
+    np.testing.assert_allclose(second.get_xydata(), [[right, 5.5], [2 * right, 5.8]])
+    assert (arrow.get_marker(), arrow.get_xdata()[0]) == ("^", pytest.approx(4 * left))
+    bars, dots = ax.collections
+    assert sorted(segment[0, 1] for segment in bars.get_segments()) == [4.5, 5.0, 5.5]  # none for the hollow one
+    assert len(dots.get_offsets()) == 4
+    assert ax.get_ylim() == scales.limits(frame)
+    lines.level(ax, 2.0, 1.0, np.nan, color="#112233")
+    assert ax.get_ylim()[0] < 1.0
+    assert ax.get_lines()[-1].get_ydata() == [2.0, 2.0]
+
+
 def test_what_settles_sets_the_scale() -> None:
     frame = pd.DataFrame({"epoch": [1, 2, 3, 4], "value": [90.0, 3.0, 2.0, 1.0], "failed": 0})
     assert scales.settled(frame, "value", after=0.5) == (pytest.approx(0.9), pytest.approx(3.1))
