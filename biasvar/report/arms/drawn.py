@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from biasvar.report import style
+from biasvar.report.arms import label_sources
 from biasvar.report.arms.series import SYMBOLS
 from biasvar.report.marks import legends
 
@@ -40,6 +42,13 @@ def line_entries(frame: pd.DataFrame, *, markers: bool = False) -> list[Any]:
     shown = {arm: styles[arm] for arm in dict.fromkeys(frame["arm"])}
     labels = [look.label + (" †" if arm in failed else "") for arm, look in shown.items()]
     return legends.lines(shown, labels, markers=markers)
+
+
+def kind_entries(kinds: Iterable[str]) -> list[Any]:
+    """A legend entry for each of some kinds of soft labels, in the order of all kinds."""
+    shown = set(kinds)
+    looks = [look for kind, look in label_sources.KINDS.items() if kind in shown]
+    return [legends.dot(look.marker, look.label, color=look.color, size=6.5) for look in looks]
 
 
 def failed_arms_in(frame: pd.DataFrame, *, of: str = "n_replicas") -> str:

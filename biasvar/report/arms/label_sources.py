@@ -7,26 +7,27 @@ from typing import Any
 from biasvar.records import Run
 from biasvar.report.statistics import label_indicators, stored
 from biasvar.report.statistics.estimates import columns, final_level
+from biasvar.report.style import Look
 
 AVERAGE, CANDIDATES, SQUARED = "soft_label", "candidates", "squared_error"
 """How students fit a soft label: cross-entropy with it, the probability of any candidate, squared error."""
 
-KINDS: dict[str, tuple[str, str, str]] = {
-    "label": ("true labels", "*", "#222222"),
-    "smoothing": ("label smoothing", "D", "#a87400"),
-    "teacher": ("teacher", "o", "#1f78c1"),
-    "bad teacher": ("teacher made bad", "X", "#d55e00"),
-    "revision": ("revised teacher", "P", "#00808a"),
-    "partial": ("partial labels", "s", "#009e73"),
-    "noise": ("additive noise", "^", "#9c4fb3"),
-    "votes": ("people's votes", "v", "#cc79a7"),
-    "random": ("chance", "h", "#6b6b6b"),
-    "student": ("students of an earlier round", "<", "#56b4e9"),
-    "file": ("a file", "p", "#8c564b"),
-    "pattern": ("a fixed pattern", "d", "#5b6c2f"),
-    "mixture": ("a mixture", "H", "#7f7f00"),
+KINDS: dict[str, Look] = {
+    "label": Look("#222222", "*", "", "true labels"),
+    "smoothing": Look("#a87400", "D", "", "label smoothing"),
+    "teacher": Look("#1f78c1", "o", "", "teacher"),
+    "bad teacher": Look("#d55e00", "X", "", "teacher made bad"),
+    "revision": Look("#00808a", "P", "", "revised teacher"),
+    "partial": Look("#009e73", "s", "", "partial labels"),
+    "noise": Look("#9c4fb3", "^", "", "additive noise"),
+    "votes": Look("#cc79a7", "v", "", "people's votes"),
+    "random": Look("#6b6b6b", "h", "", "chance"),
+    "student": Look("#56b4e9", "<", "", "students of an earlier round"),
+    "file": Look("#8c564b", "p", "", "a file"),
+    "pattern": Look("#5b6c2f", "d", "", "a fixed pattern"),
+    "mixture": Look("#7f7f00", "H", "", "a mixture"),
 }
-"""Name, marker and colour of every kind of soft label."""
+"""How every kind of soft label is drawn and named."""
 
 
 def source(run: Run, arm: str) -> dict[str, Any]:

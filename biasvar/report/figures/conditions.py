@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from biasvar.report import rows, style
-from biasvar.report.arms import label_sources
+from biasvar.report import style
+from biasvar.report.arms import drawn, label_sources
 from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import failed_replicas, listed_arms
 from biasvar.report.figure import Figure
+from biasvar.report.marks import forest, legends, looks, scales
 from biasvar.report.statistics import label_indicators
 from biasvar.report.statistics.changes import each
 from biasvar.report.text.captions import conditions_in
 from biasvar.report.text.numbers import signed, sizes
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
     from biasvar.records import Run
@@ -28,9 +28,13 @@ COLUMNS = [
     "rule", "failed", "replicas", "truth",
 ]  # fmt: skip
 SUM, MARGIN, ACCURACY = "sum", "margin", "accuracy"
-PANELS = {SUM: "Δ + γ", MARGIN: "margin of the mean label", ACCURACY: "test accuracy (%)"}
+PANELS = {
+    SUM: ("Sets: below 1", "Δ + γ", 1.0),
+    MARGIN: ("Mean label: above 0", "margin of the mean label", 1.0),
+    ACCURACY: ("Students", "test accuracy (%)", 100.0),
+}
+"""Title, axis and factor of each panel."""
 LIMITS = {SUM: 1.0, MARGIN: 0.0}
-FILLED = {label_sources.AVERAGE: True, label_sources.SQUARED: True, label_sources.CANDIDATES: False}
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -69,52 +73,34 @@ def _of_run(run: Run) -> list[dict[str, Any]]:
 
 def draw(frame: pd.DataFrame) -> Drawing:
     """Three panels that share their rows, one row an arm."""
-    total = rows.layout(frame)[2]
-    figure = style.new_figure(height=1.25 + 0.23 * total)
-    axes = list(figure.subplots(1, 3))
-    places = rows.prepare(axes, frame)
-    for ax, (quantity, label) in zip(axes, PANELS.items(), strict=True):
-        part = frame[frame["quantity"] == quantity]
-        _dots(ax, part, places, 100.0 if quantity == ACCURACY else 1.0)
+    where = forest.places(frame)
+    figure = style.new_figure(height=1.25 + 0.23 * where.total)
+    axes = figure.subplots(1, 3)
+    forest.name_rows(axes, where, drawn.row_names(frame))
+    rows = where.on(frame.assign(sets=frame["fit"] == label_sources.CANDIDATES))
+    for ax, (quantity, (title, label, scale)) in zip(axes, PANELS.items(), strict=True):
+        rows_here = rows[rows["quantity"] == quantity]
+        rows_here = looks.put_on(rows_here, label_sources.KINDS, by="kind", hollow="sets", scale=scale)
+        forest.draw(ax, rows_here, size=7.2)
         if quantity in LIMITS:
             ax.axvline(LIMITS[quantity], color=style.BAD, linewidth=1.2, zorder=1)
-        rows.scale(ax, label)
-    axes[0].set_title("Sets: below 1")
-    axes[1].set_title("Mean label: above 0")
-    axes[2].set_title("Students")
-    axes[2].set_xlim(-3, 103)
-    figure.legend(handles=_handles(frame), loc="outside lower left", ncols=4, columnspacing=1.2, handletextpad=0.3)
+        if quantity == ACCURACY:
+            ax.set_xlim(-3, 103)
+            for row in each(rows_here[rows_here["truth"]]):
+                ax.axvspan(row.low, row.high, color=style.FAINT, linewidth=0, zorder=0)
+        ax.set_title(title)
+        scales.values(ax, label)
+    entries = drawn.kind_entries(frame["kind"])
+    entries += [legends.dot("o", "candidate sets", hollow=True)] if rows["sets"].any() else []
+    legends.below(figure, entries, columns=4, columnspacing=1.2, handletextpad=0.3)
     return figure
-
-
-def _dots(ax: Axes, part: pd.DataFrame, places: pd.Series, scale: float) -> None:
-    for row in each(part):
-        y = float(places[row.run, row.arm])
-        _, marker, color = label_sources.KINDS[row.kind]
-        ax.plot([scale * row.low, scale * row.high], [y, y], color=color, linewidth=1.6, solid_capstyle="butt")
-        face = color if FILLED[row.fit] else "white"
-        ax.plot(scale * row.estimate, y, marker, color=color, markerfacecolor=face, markersize=6, zorder=3)
-        if row.truth and row.quantity == ACCURACY:
-            ax.axvspan(scale * row.low, scale * row.high, color=style.FAINT, linewidth=0, zorder=0)
-
-
-def _handles(frame: pd.DataFrame) -> list[Any]:
-    from matplotlib.lines import Line2D
-
-    there = set(frame["kind"])
-    found: list[Any] = [
-        Line2D([], [], linestyle="none", marker=marker, color=color, markersize=6.5, label=label)
-        for kind, (label, marker, color) in label_sources.KINDS.items()
-        if kind in there
-    ]
-    return found + ([rows.handle("o", "candidate sets", hollow=True)] if not frame["fit"].map(FILLED).all() else [])
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """What each condition is about, at which k, n, intervals, and where the two disagree with the students."""
     sums = frame[frame["quantity"] == SUM]
     ends = frame[frame["quantity"] == ACCURACY]
-    failed = rows.failure_note(frame)
+    failed = drawn.failure_note(frame)
     return (
         "Left: Δ + γ on n = "
         f"{sizes(int(n) for n in sums['n'].unique())} training rows with a soft label, the smallest over k and the set "

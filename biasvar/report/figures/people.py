@@ -10,10 +10,11 @@ import pandas as pd
 
 from biasvar.analysis.statistics.comparison import rank_correlation
 from biasvar.analysis.statistics.intervals import interval_from
-from biasvar.report import rows, style
+from biasvar.report import style
 from biasvar.report.arms import label_sources
 from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure
+from biasvar.report.marks import blocks, forest, lines, looks, scales
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.changes import each
 from biasvar.report.statistics.estimates import final_accuracy, interval_columns
@@ -143,57 +144,47 @@ def _correlations(run: Run, arm: str, entropies: pd.Series[float]) -> list[dict[
 def draw(frame: pd.DataFrame) -> Drawing:
     """For each run the accuracies, and below, where training rows were predicted, bias and variance against entropy."""
     runs = list(dict.fromkeys(frame["run"]))
-    heights = []
-    for run in runs:
-        part = frame[frame["run"] == run]
-        terms = 2.9 if (part["part"] == BY_ENTROPY).any() else 0.0
-        heights.append((0.9 + 0.24 * part["arm"].nunique(), terms))
-    figure = style.new_figure(height=sum(map(sum, heights)))
-    blocks = figure.subfigures(len(runs), 1, squeeze=False, height_ratios=[sum(pair) for pair in heights])[:, 0]
-    for block, run, (upper, lower) in zip(blocks, runs, heights, strict=True):
-        part = frame[frame["run"] == run]
-        arms = list(dict.fromkeys(part["arm"]))
-        top, bottom = block.subfigures(2, 1, height_ratios=[upper, lower]) if lower else (block, None)
-        ax = top.subplots()
-        _accuracies(ax, part[part["part"] == STUDENT], arms)
-        ax.set_title((f"{run}: " if len(runs) > 1 else "") + "Students of each source of labels")
+    of_run = {run: _dressed(frame[frame["run"] == run]) for run in runs}
+    upper = [0.9 + 0.24 * rows["arm"].nunique() for rows in of_run.values()]
+    lower = [2.9 * (rows["part"] == BY_ENTROPY).any() for rows in of_run.values()]
+    figure, block_of = blocks.stacked(runs, [sum(pair) for pair in zip(upper, lower, strict=True)])
+    block: Any
+    for (run, block), *ratios in zip(block_of.items(), upper, lower, strict=True):
+        rows = of_run[run]
+        top, bottom = block.subfigures(2, 1, height_ratios=ratios) if ratios[1] else (block, None)
+        _accuracies(top.subplots(), rows[rows["part"] == STUDENT])
         if bottom is not None:
-            binned = part[part["part"] == BY_ENTROPY]
-            for panel, name in zip(bottom.subplots(1, 2), TERMS, strict=True):
-                _against(panel, binned[binned["quantity"] == name], arms)
-                panel.set_title(name.capitalize())
-                panel.set_xlabel("entropy of people's votes (nats)")
-                panel.set_ylabel("nats")
+            for ax, name in zip(bottom.subplots(1, 2), TERMS, strict=True):
+                _against_entropy(ax, rows[(rows["part"] == BY_ENTROPY) & (rows["quantity"] == name)])
+                ax.set_title(name.capitalize())
     return figure
 
 
-def _look(arms: list[str], arm: str) -> tuple[str, str]:
-    place = arms.index(arm)
-    return COLORS[place % len(COLORS)], MARKERS[place % len(MARKERS)]
+def _dressed(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of one run with a look for each of its sources of labels."""
+    arms = enumerate(dict.fromkeys(frame["arm"]))
+    own = {arm: style.Look(COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)], "-", arm) for i, arm in arms}
+    return looks.put_on(frame, own, by="arm")
 
 
-def _accuracies(ax: Axes, part: pd.DataFrame, arms: list[str]) -> None:
-    for y, row in enumerate(each(part)):
-        color, marker = _look(arms, row.arm)
-        ax.plot([100 * row.low, 100 * row.high], [y, y], color=color, linewidth=1.7, solid_capstyle="butt")
-        ax.plot(100 * row.estimate, y, marker, color=color, markersize=6)
-    ax.set_yticks(range(len(part)), list(part["label"]))
-    ax.set_ylim(len(part) - 0.4, -0.6)
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
-    rows.scale(ax, "test accuracy (%)", ticks=6)
+def _accuracies(ax: Axes, students: pd.DataFrame) -> None:
+    where = forest.places(students)
+    percent = students.assign(**{name: 100.0 * students[name] for name in ("estimate", "low", "high")})
+    forest.name_rows([ax], where, list(students["label"]))
+    forest.draw(ax, where.on(percent), size=7.0)
+    ax.set_title("Students of each source of labels")
+    scales.values(ax, "test accuracy (%)", ticks=6)
 
 
-def _against(ax: Axes, part: pd.DataFrame, arms: list[str]) -> None:
-    width = float(part["entropy"].max() - part["entropy"].min()) or 1.0
-    for arm, one in part.groupby("arm", sort=False):
-        color, marker = _look(arms, str(arm))
-        shift = 0.012 * width * (arms.index(str(arm)) - (len(arms) - 1) / 2)  # so that intervals stand side by side
-        bars = [one["estimate"] - one["low"], one["high"] - one["estimate"]]
-        ax.errorbar(
-            one["entropy"] + shift, one["estimate"], yerr=bars, color=color, marker=marker, markersize=4.5,
-            linewidth=1.2, elinewidth=1.0,
-        )  # fmt: skip
+def _against_entropy(ax: Axes, binned: pd.DataFrame) -> None:
+    """A line for each source of labels, its points beside those of the others so that intervals can be seen."""
+    width = float(binned["entropy"].max() - binned["entropy"].min()) or 1.0
+    place = pd.factorize(binned["arm"])[0]
+    shifted = binned.assign(entropy=binned["entropy"] + 0.012 * width * (place - place.max() / 2))
+    lines.draw(ax, shifted, x="entropy", markers=True, band=0.0, width=1.2, size=4.5)
+    ax.vlines(shifted["entropy"], shifted["low"], shifted["high"], colors=list(shifted["color"]), linewidth=1.0)
+    ax.set_xlabel("entropy of people's votes (nats)")
+    ax.set_ylabel("nats")
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
-from biasvar.report import rows, style
-from biasvar.report.arms import label_sources
+from biasvar.report import style
+from biasvar.report.arms import drawn, label_sources
 from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure
+from biasvar.report.marks import blocks, forest, legends, looks, scales, scatter
 from biasvar.report.statistics import accuracy_prediction, label_indicators
 from biasvar.report.statistics.changes import each
 from biasvar.report.text.captions import conditions_in
@@ -65,81 +68,56 @@ def ranking_table(frame: pd.DataFrame) -> pd.DataFrame:
 def draw(frame: pd.DataFrame) -> Drawing:
     """For each run a row with the ranking and the lead over the soft label's accuracy, and six scatter panels below."""
     runs = list(dict.fromkeys(frame["run"]))
-    figure = style.new_figure(height=7.3 * len(runs) + 0.8)
-    blocks = figure.subfigures(len(runs), 1, squeeze=False)[:, 0]
-    for block, run in zip(blocks, runs, strict=True):
-        part = frame[frame["run"] == run]
+    figure, block_of = blocks.stacked(runs, [7.3] * len(runs), more=0.8)
+    block: Any
+    for run, block in block_of.items():
+        rows = frame[frame["run"] == run]
+        ranked, points = rows[rows["part"] == RANKING], rows[rows["part"] == SOFT_LABEL]
         top, bottom = block.subfigures(2, 1, height_ratios=[2.75, 4.55])
-        _ranking(top.subplots(1, 2), part[part["part"] == RANKING])
-        if len(runs) > 1:
-            top.suptitle(run, x=0.01, ha="left", weight="bold", fontsize=11)
-        grid = bottom.subplots(2, 3, sharey=True)
-        for ax, (name, label) in zip(grid.flat, SHOWN.items(), strict=True):
-            _scatter(ax, part, name, label)
-        for ax in grid[:, 0]:
+        _ranking(top.subplots(1, 2), ranked)
+        panels = bottom.subplots(2, 3, sharey=True)
+        for ax, (name, label) in zip(panels.flat, SHOWN.items(), strict=True):
+            _scatter(ax, points, name)
+            ax.set_xlabel(label)
+            for rho in ranked.loc[ranked["candidate"] == name, "rho"]:
+                ax.set_title(f"ρ = {signed(float(rho), 2)}", weight="normal")
+        for ax in panels[:, 0]:
             ax.set_ylabel("students' accuracy (%)")
-    figure.legend(handles=_handles(frame), loc="outside lower left", ncols=4, columnspacing=1.2, handletextpad=0.3)
+    entries = drawn.kind_entries(frame["kind"].dropna())
+    legends.below(figure, entries, columns=4, columnspacing=1.2, handletextpad=0.3)
     return figure
 
 
-def _ranking(axes: Any, part: pd.DataFrame) -> None:
+def _ranking(axes: Sequence[Axes], ranked: pd.DataFrame) -> None:
+    """The size of each candidate's rank correlation, and its lead over that of the soft label's accuracy."""
     first, second = axes
-    for y, row in enumerate(each(part)):
-        rival = row.candidate == accuracy_prediction.RIVAL
-        color = style.BAD if rival else style.INK
-        if not rival:
-            said = f"{signed(row.versus, 3)} [{signed(row.versus_low, 3)}, {signed(row.versus_high, 3)}]"
-            second.text(1.03, y, said, va="center", fontsize=9, transform=second.get_yaxis_transform())
-        for ax, value, low, high in (
-            (first, row.size, row.low, row.high),
-            (second, row.versus, row.versus_low, row.versus_high),
-        ):
-            if pd.notna(value):
-                ax.plot([low, high], [y, y], color=color, linewidth=1.7, solid_capstyle="butt")
-                ax.plot(value, y, "o", color=color, markersize=5, markeredgecolor="white", markeredgewidth=0.4)
-    signs = ["−" if row.rho < 0 else "+" for row in each(part)]
-    names = [f"{row.name}  ({sign})" for row, sign in zip(each(part), signs, strict=True)]
-    first.set_yticks(range(len(part)), names)
-    second.set_yticks(range(len(part)), [""] * len(part))
-    for ax in axes:
-        ax.set_ylim(len(part) - 0.4, -0.6)
-        ax.tick_params(axis="y", length=0)
-        ax.spines["left"].set_visible(False)
-        ax.axvline(0.0, color=style.MUTED, linewidth=0.9, zorder=1)
-    first.set_xlim(min(-0.05, float(part["low"].min()) - 0.03), 1.03)
+    rival = ranked["candidate"] == accuracy_prediction.RIVAL
+    where = forest.places(ranked, row="candidate")
+    rows = where.on(ranked.assign(color=np.where(rival, style.BAD, style.INK), marker="o", hollow=False))
+    leads = rows.assign(estimate=rows["versus"], low=rows["versus_low"], high=rows["versus_high"])
+    names = [f"{row.name}  ({'−' if row.rho < 0 else '+'})" for row in each(ranked)]
+    forest.name_rows(axes, where, names)
+    forest.draw(first, rows.assign(estimate=rows["size"]), reference=0.0)
+    forest.draw(second, leads, reference=0.0)
+    forest.beside(second, leads[~rival.to_numpy()], [_lead_in_numbers(row) for row in each(ranked[~rival])])
+    first.set_xlim(min(-0.05, float(ranked["low"].min()) - 0.03), 1.03)
     first.set_title("Rank correlation")
     second.set_title("Lead over the label's accuracy")
-    rows.scale(first, "|ρ| with students' accuracy", ticks=5)
-    rows.scale(second, "difference of |ρ|", ticks=5)
+    scales.values(first, "|ρ| with students' accuracy", ticks=5)
+    scales.values(second, "difference of |ρ|", ticks=5)
 
 
-def _scatter(ax: Axes, part: pd.DataFrame, name: str, label: str) -> None:
-    points = part[part["part"] == SOFT_LABEL]
-    for row in each(points):
-        _, marker, color = label_sources.KINDS[row.kind]
-        bounds = [[100 * (row.accuracy - row.accuracy_low)], [100 * (row.accuracy_high - row.accuracy)]]
-        ax.errorbar(
-            getattr(row, name), 100 * row.accuracy, yerr=bounds, marker=marker, color=color, elinewidth=0.9,
-            markersize=6.5 if marker in "X*P^sh" else 5.5, markeredgecolor="white", markeredgewidth=0.4, alpha=0.9,
-        )  # fmt: skip
-    ranked = part[part["candidate"] == name]
-    if len(ranked):
-        ax.set_title(f"ρ = {signed(float(ranked['rho'].iloc[0]), 2)}", weight="normal")
-    ax.set_xlabel(label)
-    ax.set_ylim(0, min(103.0, 112 * float(points["accuracy_high"].max())))
+def _lead_in_numbers(row: Any) -> str:
+    return f"{signed(row.versus, 3)} [{signed(row.versus_low, 3)}, {signed(row.versus_high, 3)}]"
+
+
+def _scatter(ax: Axes, points: pd.DataFrame, name: str) -> None:
+    bounds = {end: 100.0 * points[end] for end in ("accuracy", "accuracy_low", "accuracy_high")}
+    percent = looks.put_on(points.assign(**bounds), label_sources.KINDS, by="kind")
+    scatter.draw(ax, percent, x=name, y="accuracy", low="accuracy_low", high="accuracy_high", size=7.0)
+    ax.set_ylim(0, min(103.0, 1.12 * float(percent["accuracy_high"].max())))
     ax.margins(x=0.07)
     ax.locator_params(axis="x", nbins=4)
-
-
-def _handles(frame: pd.DataFrame) -> list[Any]:
-    from matplotlib.lines import Line2D
-
-    there = set(frame["kind"].dropna())
-    return [
-        Line2D([], [], linestyle="none", marker=marker, color=color, markersize=7, label=label)
-        for kind, (label, marker, color) in label_sources.KINDS.items()
-        if kind in there
-    ]
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
-from biasvar.report import published, rows, style
+from biasvar.report import published, style
 from biasvar.report.arms.contrasts import SMOOTHED, WEIGHTING, contrasts
 from biasvar.report.arms.roles import core_arms, reference_arms, taken_note, taken_over
 from biasvar.report.figure import Figure
 from biasvar.report.figures.effects import difference
-from biasvar.report.statistics.changes import each
+from biasvar.report.marks import forest, legends, lines, looks, scales
 from biasvar.report.text.captions import conditions_in
 from biasvar.report.text.numbers import sizes
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
     from biasvar.records import Run
@@ -28,8 +27,9 @@ COLUMNS = [
 ]  # fmt: skip
 AGAINST = ("KD", "student alone")
 GROUPS = {"authors": "Published by the authors", "others": "Reproduced by others"}
-PUBLISHED = "#5a5a5a"
-MARKS = ("o", "s", "^", "D", "P")
+PUBLISHED = style.Look("#5a5a5a", "o", "", "published")
+FAINTER = "#8a8a8a"  # published, beside lines
+MARKERS = ("o", "s", "^", "D", "P")
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -91,85 +91,55 @@ def _row(run: Run, arm: str, control: str) -> dict[str, Any] | None:
 
 def draw(frame: pd.DataFrame) -> Drawing:
     """A row for each pair of networks, published ones above; below, a smoothed teacher against the temperature."""
-    weighting = frame[frame["panel"] == "weighting"]
-    smoothed = frame[frame["panel"] == "smoothed teacher"]
-    places, headings, total = _layout(weighting)
-    heights = [rows.ROW_HEIGHT * total + 0.75] + ([3.1] if len(smoothed) else [])
+    weighting, smoothed = (frame[frame["panel"] == panel] for panel in ("weighting", "smoothed teacher"))
+    where = forest.places(weighting, group="group", row="row", gap=0.4, headed=True)
+    heights = [forest.ROW_HEIGHT * where.total + 0.75] + ([3.1] if len(smoothed) else [])
     figure = style.new_figure(height=sum(heights) + 0.5)
-    blocks: Any = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    axes = blocks[0].subplots(1, len(AGAINST), sharey=True)
+    parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    axes = parts[0].subplots(1, len(AGAINST))
+    rows = where.on(_dressed(weighting, style.styles_of(frame)))
     for ax, against in zip(axes, AGAINST, strict=True):
-        _rows(ax, weighting[weighting["against"] == against], places)
+        forest.draw(ax, rows[rows["against"] == against], reference=0.0, size=6.0)
+        ax.margins(x=0.06)
         ax.set_title(f"WSL − {against}", fontsize=10)
-        rows.scale(ax, "percentage points", ticks=5)
-    axes[0].set_ylim(total - 0.4, -0.6)
-    axes[0].set_yticks(list(places.values()), [name for _, name in places])
-    for name, y in headings.items():
-        axes[0].text(-0.02, y, name, weight="bold", ha="right", va="center", transform=axes[0].get_yaxis_transform())
-    handles = [
-        rows.handle("o", "published, both numbers from one source"),
-        rows.handle("o", "numbers from two sources", hollow=True),
-    ]
-    blocks[0].legend(handles=handles, loc="outside lower left", ncols=2, handletextpad=0.3)
+        scales.values(ax, "percentage points", ticks=5)
+    forest.name_rows(axes, where, [name for _, name in where.heights])
+    entries = [legends.dot("o", "published, both numbers from one source")]
+    legends.below(parts[0], [*entries, legends.dot("o", "numbers from two sources", hollow=True)])
     if len(smoothed):
-        _smoothed(blocks[1], smoothed)
+        _smoothed(parts[1], smoothed, style.styles_of(frame))
     return figure
 
 
-def _layout(frame: pd.DataFrame) -> tuple[dict[tuple[str, str], float], dict[str, float], float]:
-    places: dict[tuple[str, str], float] = {}
-    headings: dict[str, float] = {}
-    y = 0.0
-    for group, part in frame.groupby("group", sort=False):
-        headings[str(group)] = y
-        y += 1.0
-        for row in dict.fromkeys(part["row"]):
-            places[str(group), row] = y
-            y += 1.0
-        y += 0.4
-    return places, headings, y - 0.4
+def _dressed(weighting: pd.DataFrame, styles: Mapping[str, style.Look]) -> pd.DataFrame:
+    """The rows in the looks of their arms; published ones are grey, those of two sources hollow."""
+    own = weighting["run"] != ""
+    uncertain = (weighting["failed"] > 0) | weighting["same_source"].eq(False)
+    named = weighting.assign(arm=weighting["arm"].where(own, ""), estimate=weighting["difference"], open=uncertain)
+    return looks.put_on(named, {**styles, "": PUBLISHED}, by="arm", hollow="open")
 
 
-def _rows(ax: Axes, part: pd.DataFrame, places: dict[tuple[str, str], float]) -> None:
-    styles = style.styles_of(part)
-    ax.axvline(0.0, color=style.MUTED, linewidth=0.9, zorder=1)
-    for row in each(part):
-        y = places[row.group, row.row]
-        own = bool(row.run)
-        color, marker = (styles[row.arm].color, styles[row.arm].marker) if own else (PUBLISHED, "o")
-        if own and np.isfinite(row.low):
-            ax.plot([row.low, row.high], [y, y], color=color, linewidth=1.8, solid_capstyle="butt", zorder=2)
-        hollow = (own and row.failed > 0) or not row.same_source
-        ax.plot(
-            row.difference, y, marker, markersize=6, zorder=3, markerfacecolor="white" if hollow else color,
-            markeredgecolor=color if hollow else "white", markeredgewidth=1.3 if hollow else 0.5,
-        )  # fmt: skip
-    ax.margins(x=0.06)
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
-
-
-def _smoothed(block: Any, frame: pd.DataFrame) -> None:
-    styles = style.styles_of(frame)
+def _smoothed(block: Any, smoothed: pd.DataFrame, styles: Mapping[str, style.Look]) -> None:
+    """The effect of a teacher's label smoothing on KD against the temperature: a line for each source and each run."""
+    named = smoothed.assign(name=smoothed["row"].where(smoothed["run"] == "", smoothed["run"]))
+    shown: dict[str, style.Look] = {}
+    for (run, name), rows in named.groupby(["run", "name"], sort=False):
+        if run:
+            arms = rows.sort_values("temperature")["arm"]
+            shown[str(name)] = style.Look(styles[arms.iloc[len(arms) // 2]].color, "o", "-", f"this run: {name}")
+        else:
+            shown[str(name)] = style.Look(FAINTER, MARKERS[len(shown) % len(MARKERS)], "--", str(name))
+    named = looks.put_on(named.assign(estimate=named["difference"]), shown, by="name")
     ax = block.subplots()
-    ax.set_xscale("log", base=2)
     ax.axhline(0.0, color=style.MUTED, linewidth=0.9, zorder=1)
-    theirs, own = frame[frame["run"] == ""], frame[frame["run"] != ""]
-    for place, (name, part) in enumerate(theirs.groupby("row", sort=False)):
-        ax.plot(part["temperature"], part["difference"], marker=MARKS[place % len(MARKS)], color="#8a8a8a",
-                linestyle="--", linewidth=0.9, markersize=5, markerfacecolor="white", label=name)  # fmt: skip
-    for run, part in own.sort_values("temperature").groupby("run", sort=False):
-        color = styles[part["arm"].iloc[len(part) // 2]].color
-        ax.plot(part["temperature"], part["difference"], color=color, marker="o", linewidth=1.6, zorder=3,
-                label=f"this run: {run}")  # fmt: skip
-        ax.vlines(part["temperature"], part["low"], part["high"], color=color, linewidth=1.6, zorder=3)
-    values = sorted({float(value) for value in frame["temperature"]})
-    ax.set_xticks(values, [f"{value:g}" if value not in (3.0,) or 4.0 not in values else "" for value in values])
-    ax.set_xticks([], minor=True)
+    for run, rows in named.groupby(named["run"] != "", sort=False):
+        lines.draw(ax, rows, x="temperature", line="name", markers=True, band=0.0, width=1.6 if run else 0.9, size=5.0)
+        ax.vlines(rows["temperature"], rows["low"], rows["high"], colors=list(rows["color"]), linewidth=1.6, zorder=3)
+    scales.doublings(ax, named["temperature"])
     ax.set_title("KD from a teacher with label smoothing 0.1 − from a plain teacher", fontsize=10)
     ax.set_xlabel("temperature")
     ax.set_ylabel("percentage points")
-    block.legend(loc="outside right center", handlelength=2.4)
+    block.legend(handles=legends.lines(shown, markers=True), loc="outside right center", handlelength=2.4)
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
