@@ -14,7 +14,7 @@ import re
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,18 @@ def temporary_folder(place: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def move_folder(folder: Path, place: Path) -> None:
+    """Give a folder that is whole its name on the same disk; an OSError if another folder with files has that name."""
+    os.rename(folder, place)
+    sync(place.parent)
+
+
+def move_files(folder: Path, place: Path, names: Sequence[str]) -> None:
+    """Move files from one folder to another on the same disk, in that order, each replacing what has its name."""
+    for name in names:
+        os.replace(folder / name, place / name)
 
 
 def remove_folders_left(place: Path) -> None:

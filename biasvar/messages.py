@@ -34,10 +34,10 @@ def closest(name: Any, allowed: Iterable[Any]) -> str | None:
     return near[0] if near else None
 
 
-def did_you_mean(name: Any, allowed: Iterable[Any]) -> str:
+def did_you_mean(name: Any, allowed: Iterable[Any], *, after: str = ",") -> str:
     """The words ", did you mean ...?" to follow an unknown name; empty if no allowed name is near."""
     near = closest(name, allowed)
-    return f", did you mean {near!r}?" if near else ""
+    return f"{after} did you mean {near!r}?" if near else ""
 
 
 def no_such(name: str, allowed: Iterable[str], what: str, *, limit: int | None = 12) -> str:

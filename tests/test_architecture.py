@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -137,6 +138,38 @@ def test_torch_is_imported_by_losses_and_training_only():
             for alias in node.names
         }
         assert "torch" not in names or part(name) in ("losses", "training", "run"), name
+
+
+ONLY_IN = {
+    "a file or folder put in its place": (r"os\.(replace|rename)\(|mkstemp|NamedTemporaryFile", {"files"}),
+    "a lock": (r"\bfcntl\b|\bmsvcrt\b", {"files"}),
+    "a stream of NumPy's random numbers": (r"np\.random\.(?!Generator)|RandomState|\bimport random\b", {"seeding"}),
+    "a seed of torch's random numbers": (r"manual_seed", {"training.networks"}),
+    "the nearest spelling of a name": (r"difflib|did you mean", {"messages"}),
+    "the WSL weight": (r"student_loss\s*/\s*\(?teacher_loss", {"analysis.tradeoff"}),
+    "the flag": (r"variance_gradient\S*\s*>|student_log_prob\s*>", {"analysis.tradeoff"}),
+    "ranks of values": (r"rankdata|spearmanr", {"analysis.statistics.comparison"}),
+    "entropy": (r"\bentr\(", {"analysis.statistics.calibration"}),
+}
+"""Code that stands in the rooms named and nowhere else, so that each of these things is defined once."""
+
+
+def code_of(path: Path) -> str:
+    """A module's code without docstrings and comments."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            node.value.value = ""
+    return ast.unparse(tree)
+
+
+CODE = {name.removeprefix("biasvar."): code_of(path) for name, path in MODULES.items()}
+
+
+@pytest.mark.parametrize("what", list(ONLY_IN))
+def test_what_is_defined_once_stands_in_one_place(what):
+    pattern, rooms = ONLY_IN[what]
+    assert {name for name, code in CODE.items() if re.search(pattern, code)} == rooms
 
 
 @pytest.mark.parametrize(

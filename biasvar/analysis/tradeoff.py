@@ -145,13 +145,10 @@ def regularization_samples(terms: TradeoffTerms, *, criterion: str = "opposing")
         raise TypeError(f"terms must be the TradeoffTerms of tradeoff_terms, got {type(terms).__name__}")
     if criterion == "opposing":
         return opposes(terms.student_log_prob, terms.teacher_log_prob)
-    if criterion == "literal":
-        return terms.variance_gradient > terms.bias_gradient
-    xp = namespace(terms.bias_gradient)
-    if criterion == "magnitude":
-        return xp.abs(terms.variance_gradient) > xp.abs(terms.bias_gradient)
     if criterion == "norm":
-        return terms.variance_norm > terms.bias_norm
+        return outweighs(terms.bias_norm, terms.variance_norm, criterion)
+    if criterion in CRITERIA:
+        return outweighs(terms.bias_gradient, terms.variance_gradient, criterion)
     raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}")
 
 
@@ -202,6 +199,12 @@ def opposes(student_log_prob: Array, teacher_log_prob: Array) -> Array:
     From b = tau (p_i,tau - q_i,tau) - a and a < 0: b > |a| = -a is p_i,tau > q_i,tau, compared as logarithms.
     """
     return student_log_prob > teacher_log_prob
+
+
+def outweighs(bias: Array, variance: Array, criterion: str) -> Array:
+    """The flags other than "opposing", bool: |b| > |a| ("magnitude"), else b > a, of gradients or of their norms."""
+    xp = namespace(bias)
+    return xp.abs(variance) > xp.abs(bias) if criterion == "magnitude" else variance > bias
 
 
 def wsl_weights_of_losses(student_loss: Array, teacher_loss: Array, *, epsilon: float = 1e-7) -> Array:

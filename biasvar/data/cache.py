@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from biasvar.files import locked, remove_folders_left, sync, temporary_folder
+from biasvar.files import locked, move_folder, remove_folders_left, sync, temporary_folder
 
 T = TypeVar("T")
 
@@ -53,15 +52,14 @@ def _make(place: Path, fill: Callable[[Path], None], read: Callable[[Path], T]) 
         for path in [*temporary.iterdir(), temporary]:
             sync(path)
         try:
-            os.rename(temporary, place)
+            move_folder(temporary, place)
         except OSError:
             made = _try(read, place)
             if made is not None:  # by another process meanwhile, on a file system without locks
                 return made
             with temporary_folder(place) as damaged:
-                os.rename(place, damaged)
-                os.rename(temporary, place)
-        sync(place.parent)
+                move_folder(place, damaged)
+                move_folder(temporary, place)
     return read(place)
 
 

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from biasvar.data.layout import KNOWN, by_hand, data_folder, shards
-from biasvar.files import temporary_folder
+from biasvar.files import move_folder, temporary_folder
 
 
 def fetch(name: str, *, folder: str | os.PathLike[str] | None = None) -> Path:
@@ -58,7 +58,7 @@ def fetch(name: str, *, folder: str | os.PathLike[str] | None = None) -> Path:
         about = {"repository": repositories[name], "commit": commit}
         (temporary / "source.json").write_text(json.dumps(about) + "\n", encoding="utf-8")
         try:
-            os.rename(temporary, place)
+            move_folder(temporary, place)
         except OSError:
             if not any(place.rglob("*.parquet")):
                 raise  # else: fetched by another process meanwhile

@@ -20,6 +20,7 @@ import numpy as np
 
 from biasvar.data.dataset import Dataset
 from biasvar.data.layout import data_folder
+from biasvar.messages import first_few
 from biasvar.votes import PEOPLE, PeopleSource
 
 __all__ = ["AGREEMENT", "PEOPLE", "PeopleLabels", "load_people"]
@@ -80,9 +81,9 @@ class PeopleLabels:
         Of relative frequencies it is low by about (classes named - 1) / (2 votes) (Miller 1955): 0.01 for 50 votes and
         two classes. Three votes can only give 0, 0.637 or 1.099.
         """
-        soft = self.soft_labels(concentration=concentration)
-        logs = np.log(soft, out=np.zeros_like(soft), where=soft > 0)
-        return np.abs((soft * logs).sum(axis=1))  # abs: 0 and not -0 where all agree
+        from biasvar.analysis.statistics.calibration import entropy
+
+        return entropy(self.soft_labels(concentration=concentration))
 
     def hard_labels(self, which: str) -> np.ndarray:
         """int64 (N,): "clean" (the true class), "majority" (most votes, the first class of a tie), or one of `named`.
@@ -172,7 +173,7 @@ def _check_classes(name: str, source: PeopleSource, dataset: Dataset) -> None:
     if dataset.num_classes != len(wanted) or (words and dataset.class_names != wanted) or dataset.name == "digits":
         raise ValueError(
             f"{name} labels the {len(wanted)} classes {', '.join(wanted)} of {source.dataset_title}; "
-            f"{dataset.name} has the classes {', '.join(dataset.class_names[:10])}"
+            f"{dataset.name} has the classes {first_few(dataset.class_names, 10)}"
         )
 
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from biasvar.analysis.tradeoff import CRITERIA
 from biasvar.errors import RecordError
-from biasvar.messages import closest, first_few
+from biasvar.messages import did_you_mean, first_few
 
 SCHEMA_VERSION = 1
 """Version of the layout below. A reader refuses what is newer than itself."""
@@ -25,8 +26,6 @@ VIEWS = ("augmented", "clean")
 """``augmented``: the training pass, before each update. ``clean``: an evaluation pass without augmentation."""
 
 MEMBERSHIPS = ("all", "member", "nonmember")
-CRITERIA = ("opposing", "literal", "magnitude", "norm")
-"""The ways to flag a regularization sample, see :func:`biasvar.regularization_samples`."""
 
 FIXED_TEACHER = -1
 """The ``replica`` of a teacher that is the same for every student."""
@@ -253,8 +252,7 @@ def one_of(name: Any, allowed: Iterable[Any], what: str) -> Any:
     allowed = list(allowed)
     if name in allowed:
         return name
-    near = closest(name, allowed)
-    hint = f"; did you mean {near!r}?" if near else ";"
+    hint = did_you_mean(name, allowed, after=";") or ";"
     listing = f"Allowed: {first_few(map(repr, allowed), 24)}" if allowed else "There are none here"
     raise RecordError(f"unknown {what} {name!r}{hint} {listing}")
 

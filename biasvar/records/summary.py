@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from biasvar.analysis.statistics.calibration import calibration_error
+from biasvar.analysis.tradeoff import outweighs
 from biasvar.records.schema import CRITERIA
 
 __all__ = ["SUMMARY_COLUMNS", "calibration_error", "criterion_flags", "summarise"]
@@ -32,9 +33,7 @@ def criterion_flags(columns: Mapping[str, Any], criterion: str) -> np.ndarray | 
     bias, variance = columns.get(f"bias_gradient{suffix}"), columns.get(f"variance_gradient{suffix}")
     if bias is None or variance is None:
         return None
-    if criterion == "magnitude":
-        bias, variance = np.abs(bias), np.abs(variance)
-    return np.asarray(variance) > np.asarray(bias)
+    return np.asarray(outweighs(np.asarray(bias), np.asarray(variance), criterion))
 
 
 def summarise(columns: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import math
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ import jinja2
 import numpy as np
 import pandas as pd
 
+from biasvar.files import move_files
 from biasvar.report import style
 
 if TYPE_CHECKING:
@@ -110,8 +110,7 @@ def into_place(out: Path) -> Iterator[Path]:
         out.mkdir(parents=True, exist_ok=True)
         former = _written(out)
         # The page last: until it is there, the page of an older report stands.
-        for name in sorted(names, key=lambda name: (name == PAGE, name)):
-            os.replace(folder / name, out / name)
+        move_files(folder, out, sorted(names, key=lambda name: (name == PAGE, name)))
         for name in former - set(names):
             (out / name).unlink(missing_ok=True)
     finally:

@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 BINNINGS = ("width", "mass")
 
 
+def entropy(distributions: Any) -> np.ndarray:
+    """-sum_k q_k ln q_k over the last axis of distributions (..., K), in nats, 0 .. ln K; 0 ln 0 is 0.
+
+    >>> entropy([[0.5, 0.5], [0.0, 1.0]]).round(4).tolist()
+    [0.6931, 0.0]
+    """
+    from scipy.special import entr
+
+    return np.asarray(entr(np.asarray(distributions, dtype=np.float64)).sum(axis=-1))
+
+
 def calibration_error(confidence: Any, correct: Any, *, bins: int = 15, binning: str = "width") -> float:
     """Expected calibration error: sum over bins of (n_b / n) |accuracy_b - mean confidence_b|.
 
@@ -116,8 +127,6 @@ def label_quality(soft_labels: Any, labels: Any, *, normalize: bool = False, fir
     >>> label_quality([[0.5, 0.5], [0.0, 1.0]], [0, 1]).entropy.round(4).tolist()
     [0.6931, 0.0]
     """
-    from scipy.special import entr
-
     batch = checked_batch(soft_labels, labels, normalize=normalize, first_row=first_row)
     rows = np.arange(len(batch.labels))
     prediction = batch.values.argmax(axis=1)
@@ -127,7 +136,7 @@ def label_quality(soft_labels: Any, labels: Any, *, normalize: bool = False, fir
         confidence=batch.values[rows, prediction].astype(np.float64),
         correct=prediction == batch.labels,
         true_mass=mass,
-        entropy=entr(batch.values.astype(np.float64)).sum(axis=1),
+        entropy=entropy(batch.values),
         distance=1.0 - mass,
     )
 

@@ -38,6 +38,24 @@ def paired_mean_difference(a: Any, b: Any, *, level: float = 0.95) -> Interval:
     return mean_interval(a - b, level=level)
 
 
+def spearman(values: Any) -> np.ndarray:
+    """Spearman's rank correlation (V - 1,) of each of the first variables of `values` (V, n) with the last.
+
+    Equal values share the mean of their ranks. NaN where a variable is constant.
+
+    >>> spearman([[1, 2, 3, 4], [4, 3, 2, 1], [1, 2, 4, 3]]).round(3).tolist()
+    [0.8, -0.8]
+    """
+    from scipy.stats import rankdata
+
+    ranks = rankdata(np.asarray(values, dtype=np.float64), axis=1)
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        size = np.sqrt((ranks**2).sum(axis=1))
+        rho: np.ndarray = (ranks[:-1] @ ranks[-1]) / (size[:-1] * size[-1])
+    return np.clip(rho, -1.0, 1.0)
+
+
 def rank_correlation(x: Any, y: Any, *, clusters: Any = None, level: float = 0.95) -> Interval:
     """Spearman's rank correlation with an interval by Fisher's z and the error sqrt((1 + rho^2 / 2) / (n - 3)).
 
@@ -54,8 +72,6 @@ def rank_correlation(x: Any, y: Any, *, clusters: Any = None, level: float = 0.9
     >>> round(rank_correlation([1, 2, 3, 4, 5], [2, 1, 4, 3, 5]).estimate, 6)
     0.8
     """
-    from scipy.stats import rankdata
-
     x, y = _pair(x, y, "x", "y")
     _refuse_nan(x, "x")
     _refuse_nan(y, "y")
@@ -70,7 +86,7 @@ def rank_correlation(x: Any, y: Any, *, clusters: Any = None, level: float = 0.9
     n = len(x)
     if n < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return Interval(math.nan, math.nan, math.nan, math.nan, n, level)
-    rho = float(np.clip(np.corrcoef(rankdata(x), rankdata(y))[0, 1], -1.0, 1.0))
+    rho = float(spearman(np.stack([x, y]))[0])
     bound = 1.0 - 12.0 / (n * (n * n - 1.0))  # two neighbours swapped: the largest value below 1
     inner = min(max(rho, -bound), bound)
     error = math.sqrt((1.0 + inner**2 / 2.0) / (n - 3))

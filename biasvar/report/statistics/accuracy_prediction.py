@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from biasvar.analysis.statistics.comparison import spearman
 from biasvar.analysis.statistics.intervals import percentile_ends
 from biasvar.records import Run
 from biasvar.report.arms import label_sources
@@ -109,8 +110,8 @@ def correlations(frame: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int =
     values = frame[[*names, "accuracy"]].to_numpy(dtype=np.float64).T
     members = list(frame.reset_index(drop=True).groupby("origin").indices.values())
     drawn = resampling(seed).integers(len(members), size=(resamples, len(members)))
-    draws = [_spearman(values[:, np.concatenate([members[i] for i in row])]) for row in drawn]
-    return Correlations(names, _spearman(values), np.stack(draws, axis=1), len(frame), len(members))
+    draws = [spearman(values[:, np.concatenate([members[i] for i in row])]) for row in drawn]
+    return Correlations(names, spearman(values), np.stack(draws, axis=1), len(frame), len(members))
 
 
 def ranking(frame: pd.DataFrame, *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
@@ -131,15 +132,3 @@ def ranking(frame: pd.DataFrame, *, level: float = 0.95, resamples: int = RESAMP
             row |= {key: value, low: ends[0], high: ends[1]}
         table.append({**row, "n_soft_labels": found.n, "n_origins": found.origins})
     return pd.DataFrame(table).sort_values("size", ascending=False, ignore_index=True)
-
-
-def _spearman(values: np.ndarray) -> np.ndarray:
-    """Spearman's correlation (V - 1,) of each of the first variables (V, n) with the last; NaN if one is constant."""
-    from scipy.stats import rankdata
-
-    ranks = rankdata(values, axis=1)
-    ranks -= ranks.mean(axis=1, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        size = np.sqrt((ranks**2).sum(axis=1))
-        found: np.ndarray = (ranks[:-1] @ ranks[-1]) / (size[:-1] * size[-1])
-    return found

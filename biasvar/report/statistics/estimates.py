@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from biasvar.analysis.decomposition.totals import Estimate as Total
-from biasvar.analysis.statistics.comparison import mean_interval
+from biasvar.analysis.statistics.comparison import mean_interval, paired_mean_difference
 from biasvar.analysis.statistics.intervals import Interval, interval_from
 from biasvar.records import Run
 from biasvar.report.arms.roles import failed_replicas
@@ -147,11 +147,12 @@ def final_difference(run: Run, treatment: str, control: str, quantity: str, agai
     treated, untreated = final_metrics(run, treatment), final_metrics(run, control)
     if treated is None or untreated is None or treated["split"].iloc[0] != untreated["split"].iloc[0]:
         return None
-    paired = (treated[quantity] - untreated[quantity]).loc[treated.index.intersection(untreated.index)]
-    if paired.empty or treated[quantity].isna().all():
+    both = treated.index.intersection(untreated.index)
+    if both.empty or treated[quantity].isna().all():
         return None
+    difference = paired_mean_difference(treated.loc[both, quantity], untreated.loc[both, quantity])
     about = _about(run, treatment, len(treated)) | _of_metrics(treated, quantity)
-    return _from_interval(about | {"against": against, "control": control}, mean_interval(paired))
+    return _from_interval(about | {"against": against, "control": control}, difference)
 
 
 def accuracy_combination(run: Run, plus: Sequence[str], minus: Sequence[str]) -> Estimate | None:

@@ -14,9 +14,9 @@ from biasvar.analysis.indicators.accumulator import measure_indicators
 from biasvar.analysis.indicators.intervals import delta_interval
 from biasvar.analysis.indicators.result import Indicators
 from biasvar.analysis.indicators.student_condition import StudentCondition, student_condition
+from biasvar.analysis.statistics.calibration import calibration_error, entropy
 from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.records import Run
-from biasvar.records.summary import calibration_error
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.estimates import final_accuracy
 
@@ -140,7 +140,6 @@ def predictors(run: Run, arm: str, truth: str) -> dict[str, float]:
     scores = bool((values < 0).any())
     soft = np.exp(values - np.logaddexp.reduce(values, axis=1, keepdims=True)) if scores else values
     right = soft.argmax(1) == labels
-    logs = np.log(soft, out=np.zeros_like(soft), where=soft > 0)
     mine, theirs = stored.decomposition(run, arm), stored.decomposition(run, truth)
     reduction = math.nan
     if mine is not None and theirs is not None:
@@ -152,7 +151,7 @@ def predictors(run: Run, arm: str, truth: str) -> dict[str, float]:
         "teacher_accuracy": 1.0 - float(first["delta"]),
         "distance": float(1.0 - soft[np.arange(len(labels)), labels].mean()),
         "ece": float(calibration_error(soft.max(1), right)),
-        "entropy": float(-(soft * logs).sum(1).mean()),
+        "entropy": float(entropy(soft).mean()),
         "variance_reduction": reduction,
     }
 

@@ -10,6 +10,7 @@ from biasvar.analysis import Interval, rank_correlation
 from biasvar.records import Run
 from biasvar.report.arms.roles import failed_arms
 from biasvar.report.statistics import stored
+from biasvar.report.statistics.estimates import HELD_OUT, final_metrics
 
 MEASURES = ("share_mean", "share_last")
 """Share of regularization samples in training: mean over the epochs that all arms recorded, and at the last of them."""
@@ -55,14 +56,14 @@ def sweep(run: Run, arms: list[str], criterion: str = "opposing") -> pd.DataFram
     if training.empty:
         return pd.DataFrame(columns=COLUMNS)
     common = set.intersection(*(set(part["epoch"]) for _, part in training.groupby("arm")))
-    clean = metrics[metrics["view"] == "clean"]
-    split = next((name for name in ("test", "validation") if (clean["split"] == name).any()), None)
+    finals = {arm: final for arm in arms if (final := final_metrics(run, arm)) is not None}
+    split = next((name for name in HELD_OUT if any((final["split"] == name).all() for final in finals.values())), None)
     if split is None or not common:
         return pd.DataFrame(columns=COLUMNS)
     training = training[training["epoch"].isin(common)].sort_values("epoch")
     shares = training.groupby(["arm", "replica"], sort=False)[share].agg(share_mean="mean", share_last="last")
-    final = clean[clean["split"] == split].sort_values("epoch").groupby(["arm", "replica"], sort=False)["accuracy"]
-    frame = shares.join(final.last(), how="inner").dropna().reset_index()
+    accuracy = pd.concat(finals).query("split == @split").rename_axis(["arm", "replica"])["accuracy"]
+    frame = shares.join(accuracy, how="inner").dropna().reset_index()
     frame["teacher"] = [str(run.arm(arm).get("teacher")) for arm in frame["arm"]]
     frame = frame.assign(split=split, n_epochs=len(common), last_epoch=max(common))
     order = {arm: place for place, arm in enumerate(arms)}
