@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from biasvar.analysis.statistics.intervals import interval_from
-from biasvar.report import rows, style
+from biasvar.report import style
 from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import (
     arms_with_role,
@@ -22,10 +22,10 @@ from biasvar.report.arms.roles import (
 )
 from biasvar.report.arms.series import ablated_controls
 from biasvar.report.figure import Figure, conditions_in, runs_in, sizes
-from biasvar.report.statistics.changes import CLEAR, QUADRANTS, SampleChange, change, each, quadrants
+from biasvar.report.marks import forest, legends, looks
+from biasvar.report.statistics.changes import CLEAR, QUADRANTS, SampleChange, change, quadrants
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
     from biasvar.records import Run
@@ -95,52 +95,49 @@ def _shares(changed: SampleChange) -> list[dict[str, Any]]:
 
 def draw(frame: pd.DataFrame) -> Drawing:
     """A column for each way to go, a block of rows for each run and kind of samples."""
-    blocks = [
-        (run, kind, part)
+    shown = looks.put_on(frame.rename(columns={"share": "estimate"}), style.styles_of(frame), by="arm", scale=100.0)
+    shown = shown.assign(share_clear=100 * shown["share_clear"])
+    parts = {
+        (run, kind): part
         for run in dict.fromkeys(frame["run"])
         for kind in ROWS
-        if len(part := frame[(frame["run"] == run) & (frame["rows"] == kind)])
-    ]
-    arms = [len(part["arm"].unique()) for _, _, part in blocks]
-    heights = [rows.ROW_HEIGHT * (count + 1.2) for count in arms]
+        if len(part := shown[(shown["run"] == run) & (shown["rows"] == kind)])
+    }
+    heights = [forest.ROW_HEIGHT * (part["arm"].nunique() + 1.2) for part in parts.values()]
     figure = style.new_figure(height=sum(heights) + 1.2)
-    grid = figure.subplots(len(blocks), len(QUADRANTS), squeeze=False, height_ratios=heights, sharex=True)
-    several = frame["run"].nunique() > 1
-    limit = 100 * min(1.0, 1.04 * float(frame["high"].max()))
-    for axes, (run, kind, part) in zip(grid, blocks, strict=True):
-        axes[0].set_zorder(1)  # its heading runs over the axes beside it
-        labels = part.drop_duplicates("arm")
-        for ax, quadrant in zip(axes, QUADRANTS, strict=True):
-            _bars(ax, part[part["quadrant"] == quadrant])
-            ax.set_xlim(0, limit)
-            ax.set_ylim(len(labels) - 0.4, -1.6)
-            ax.set_yticks(range(len(labels)), list(labels["label"]) if ax is axes[0] else [""] * len(labels))
-            ax.tick_params(axis="y", length=0)
-            ax.locator_params(axis="x", nbins=4)
-            ax.grid(False, axis="y")
+    grid = figure.subplots(len(parts), len(QUADRANTS), squeeze=False, height_ratios=heights, sharex=True)
+    for axes, ((run, kind), part) in zip(grid, parts.items(), strict=True):
         title = ROWS[kind][2]
-        axes[0].text(
-            0.0, -1.0, f"{run}: {title[0].lower()}{title[1:]}" if several else title, weight="bold", va="center",
-            in_layout=False, zorder=5, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-        )  # fmt: skip
+        _block(axes, part, f"{run}: {title[0].lower()}{title[1:]}" if frame["run"].nunique() > 1 else title)
+    grid[0, 0].set_xlim(0, min(100.0, 1.04 * float(shown["high"].max())))
     for ax, quadrant in zip(grid[0], QUADRANTS, strict=True):
         ax.set_title(TITLES[quadrant], weight="normal", fontsize=9.5, linespacing=1.15)
     for ax in grid[-1]:
         ax.set_xlabel("% of rows")
-    figure.legend(handles=_handles(), loc="outside lower left", ncols=3, handlelength=1.4, columnspacing=1.4)
+        ax.locator_params(axis="x", nbins=4)
+    legends.below(figure, _entries(), columns=3, handlelength=1.4, columnspacing=1.4)
     return figure
 
 
-def _bars(ax: Axes, part: pd.DataFrame) -> None:
-    styles = style.styles_of(part)
-    for place, row in enumerate(each(part)):
-        color = styles[row.arm].color
-        ax.barh(place, 100 * row.share, height=0.74, color=color, alpha=0.35)
-        ax.barh(place, 100 * row.share_clear, height=0.74, color=color)
-        ax.plot([100 * row.low, 100 * row.high], [place, place], color=style.INK, linewidth=1.1, zorder=3)
+def _block(axes: Any, part: pd.DataFrame, heading: str) -> None:
+    where = forest.places(part)
+    forest.name_rows(axes, where, list(part.drop_duplicates("arm")["label"]))
+    for ax, quadrant in zip(axes, QUADRANTS, strict=True):
+        rows = where.on(part[part["quadrant"] == quadrant])
+        ax.barh(rows["y"], rows["estimate"], height=0.74, color=rows["color"], alpha=0.35)
+        ax.barh(rows["y"], rows["share_clear"], height=0.74, color=rows["color"])
+        forest.bars(ax, rows.assign(color=style.INK), width=1.1)
+        ax.set_ylim(where.total - 0.4, -1.6)
+        ax.spines["left"].set_visible(True)
+        ax.grid(False, axis="y")
+    axes[0].set_zorder(1)  # its heading runs over the axes beside it
+    axes[0].text(
+        0.0, -1.0, heading, weight="bold", va="center", in_layout=False, zorder=5,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+    )  # fmt: skip
 
 
-def _handles() -> list[Any]:
+def _entries() -> list[Any]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 

@@ -10,6 +10,7 @@ from biasvar.report import style
 from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import arms_with_role, failed_arms, reference_arm, taken_over
 from biasvar.report.figure import Figure, conditions
+from biasvar.report.marks import forest, looks
 from biasvar.report.statistics.changes import each, unstyled
 from biasvar.report.statistics.flag_meaning import COLUMNS as FLAG_COLUMNS
 from biasvar.report.statistics.flag_meaning import flag_auc
@@ -78,50 +79,43 @@ def _pairs(run: Run) -> list[tuple[str, str]]:
 def draw(frame: pd.DataFrame) -> Drawing:
     """A panel for each treatment, a row for each score."""
     styles, frame = unstyled(frame)
-    keys = each(frame[["run", "arm", "label", "regime"]].drop_duplicates())
-    blocks = [keys[i : i + MOST] for i in range(0, len(keys), MOST)]
-    figure = style.new_figure(height=3.5 * len(blocks) + 0.3)
-    axes = figure.subplots(len(blocks), min(MOST, len(keys)), squeeze=False)
-    several = frame["run"].nunique() > 1
-    for row, block in zip(axes, blocks, strict=True):
-        for ax in row[len(block) :]:
+    keys = each(frame[["run", "arm", "label"]].drop_duplicates())
+    rows_of_panels = [keys[i : i + MOST] for i in range(0, len(keys), MOST)]
+    figure = style.new_figure(height=3.5 * len(rows_of_panels) + 0.3)
+    grid = figure.subplots(len(rows_of_panels), min(MOST, len(keys)), squeeze=False)
+    for axes, beside in zip(grid, rows_of_panels, strict=True):
+        for ax in axes[len(beside) :]:
             ax.set_axis_off()
-        for place, (ax, key) in enumerate(zip(row, block, strict=False)):
+        for ax, key in zip(axes, beside, strict=False):
             part = frame[(frame["run"] == key.run) & (frame["arm"] == key.arm)]
-            _panel(ax, part, styles[key.arm], named=place == 0)
-            title = style.panel_title(str(key.label), str(key.run) if several else "", width=24)
-            ax.set_title(title, fontsize=9.5)
+            _panel(ax, part, styles[key.arm].color, named=ax is axes[0])
+            run = str(key.run) if frame["run"].nunique() > 1 else ""
+            ax.set_title(style.panel_title(str(key.label), run, width=24), fontsize=9.5)
     figure.supxlabel("area under the ROC curve (.5: no better than chance)", fontsize=9.5)
     return figure
 
 
-def _panel(ax: Axes, part: pd.DataFrame, look: style.Look, *, named: bool) -> None:
-    places: dict[str, float] = {}
-    y = 0.0
-    for kind in ("criterion", "baseline", "reference"):
-        for score in part.loc[part["kind"] == kind, "score"]:
-            places[score] = y
-            y += 1.0
-        y += 0.4
-    for row in each(part):
-        at = places[row.score]
-        color = look.color if row.kind == "criterion" else style.MUTED
-        marker = {"criterion": "o", "baseline": "s", "reference": "D"}[row.kind]
-        ax.plot([row.low, row.high], [at, at], color=color, linewidth=1.0)
-        ax.plot([row.low_replicas, row.high_replicas], [at, at], color=color, linewidth=3.4, solid_capstyle="butt")
-        face = "white" if row.kind == "reference" else color
-        ax.plot(row.auc, at, marker, color=color, markerfacecolor=face, markersize=6, zorder=3)
-        shown = f"{row.auc:.2f}".removeprefix("0") if row.auc == row.auc else "n/a"
-        ax.text(1.27, at, shown, ha="right", va="center", fontsize=9)
+def _panel(ax: Axes, part: pd.DataFrame, color: str, *, named: bool) -> None:
+    kinds = {
+        "criterion": style.Look(color, "o", "-", ""),
+        "baseline": style.Look(style.MUTED, "s", "-", ""),
+        "reference": style.Look(style.MUTED, "D", "-", ""),
+    }
+    part = part.sort_values("kind", key=lambda names: names.map(list(kinds).index), kind="stable")
+    where = forest.places(part, group="kind", row="score", gap=0.4, headed=False)
+    rows = where.on(looks.put_on(part.rename(columns={"auc": "estimate"}), kinds, by="kind"))
+    rows = rows.assign(hollow=rows["kind"] == "reference")
+    forest.name_rows([ax], where, [NAMES.get(score, score) if named else "" for _, score in where.heights])
+    forest.bars(ax, rows, low="low_replicas", high="high_replicas", width=3.4)
+    forest.draw(ax, rows, size=7.0, width=1.0)
+    for y, area in zip(rows["y"], rows["estimate"], strict=True):
+        ax.text(
+            1.27, y, f"{area:.2f}".removeprefix("0") if area == area else "n/a", ha="right", va="center", fontsize=9
+        )
     ax.axvline(0.5, color=style.INK, linewidth=1.0)
     ax.axvline(CLAIMED, color=style.INK, linewidth=1.0, linestyle=":")
     ax.set_xlim(0, 1.28)
     ax.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
-    ax.set_ylim(y - 0.8, -0.7)
-    names = [NAMES.get(score, score) for score in places]
-    ax.set_yticks(list(places.values()), names if named else [""] * len(names))
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
     ax.grid(visible=False, axis="y")
 
 
