@@ -44,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--dry-run", action="store_true", help="validate the study, print what would run, write nothing"
     )
     options = parser.parse_args(arguments)
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.insert(0, os.getcwd())  # networks and methods of one's own, as `python -m` would find them
     try:
         from biasvar.study import load_study
 
@@ -143,18 +145,7 @@ def describe(study: Study, directory: Path) -> str:
         f"{len(study.teachers)} teachers: " + ", ".join(f"{name} ({t.regime})" for name, t in study.teachers.items()),
         f"{len(study.arms)} arms, in this order:",
     ]
-    for name in study.order():
-        arm = study.arms[name]
-        facts: list[str] = [arm.loss]
-        if arm.temperature is not None:
-            facts += [f"teacher {arm.teacher}", f"temperature {arm.temperature:g}", f"alpha {arm.alpha:g}"]
-        facts += [
-            f"{key} {value}" for key, value in (("smoothing", arm.smoothing), ("keep", arm.keep)) if value is not None
-        ]
-        facts += ["shuffled weights"] if arm.shuffle else []
-        facts += [f"weights from {arm.weights_from}"] if arm.weights_from else []
-        facts += [f"alpha scaled by {arm.alpha_from}"] if arm.alpha_from else []
-        lines.append(f"  {name}: {', '.join(facts)}")
+    lines += [f"  {name}: {study.arms[name].in_words()}" for name in study.order()]
     return "\n".join(lines)
 
 

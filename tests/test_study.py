@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -9,6 +8,9 @@ import yaml
 
 from biasvar.errors import StudyError
 from biasvar.study import Record, load_study, resolve_study
+from biasvar.study.identity import VERSION
+from biasvar.study.schema import Data, Schedule
+from biasvar.study.sections import Section
 
 DIGITS = Path(__file__).parents[1] / "experiments" / "digits.yaml"
 
@@ -27,9 +29,10 @@ def test_the_shipped_study_is_valid_and_keeps_its_promises():
     assert losses == {
         "cross_entropy", "label_smoothing", "distillation", "weighted_soft_label", "masked_distillation"
     }  # fmt: skip
-    plain = [a for n, a in study.arms.items() if (a.loss, a.teacher) == ("distillation", "main") and not study.uses(n)]
+    kd = {n: a for n, a in study.arms.items() if (a.loss, a.teacher_name) == ("distillation", "main")}
+    plain = [a for n, a in kd.items() if not study.uses(n)]
     assert {1, 2, 4, 8} <= {arm.temperature for arm in plain}
-    assert {study.teachers[a.teacher].regime for a in study.arms.values() if a.teacher} >= {
+    assert {study.teachers[a.teacher_name].regime for a in study.arms.values() if a.teacher_name} >= {
         "fixed, all training rows", "fixed, disjoint rows", "per replica"
     }  # fmt: skip
     sweep = study.claims["W5"][0]["arms"]
@@ -202,48 +205,50 @@ def test_every_shipped_study_is_valid(path):
         assert name in {load_study(other).name for other in path.parent.glob("*.yaml") if other.name != "base.yaml"}
 
 
-# What runs of the shipped studies carry in their manifests: a study whose hash changes cannot resume its own runs.
+# What runs of the shipped studies carry in their manifests, by version 2 of the identity and by version 1: a study
+# whose hashes change cannot resume its own runs.
 HASHES = {
-    "biased_soft_labels/additive_noise.yaml": "44cf0b4a1cb821d5",
-    "biased_soft_labels/bad_teacher_cifar10.yaml": "db2f0ce46cfa4ff3",
-    "biased_soft_labels/bad_teacher_digits.yaml": "acfd783fe5b0c635",
-    "biased_soft_labels/bad_teacher_fashion_mnist.yaml": "59afc6832e2ef8eb",
-    "biased_soft_labels/full/additive_noise.yaml": "5e0debfad4c74482",
-    "biased_soft_labels/full/bad_teacher_cifar10.yaml": "7e2e2056e2392bf5",
-    "biased_soft_labels/full/bad_teacher_cifar100.yaml": "8e21b643f3b78c98",
-    "biased_soft_labels/full/incomplete_supervision.yaml": "e8dfc698801e5838",
-    "biased_soft_labels/full/partial_labels.yaml": "f7f55974dc3a8341",
-    "biased_soft_labels/full/people.yaml": "2b9bb31dbeb976b2",
-    "biased_soft_labels/full/people_cifar10h.yaml": "bf6b814ccb847d5d",
-    "biased_soft_labels/full/which_indicator.yaml": "0c9df6493f0077f3",
-    "biased_soft_labels/incomplete_supervision.yaml": "6cea12f4ebd40dc0",
-    "biased_soft_labels/not_necessary.yaml": "6a9981bd1c71139f",
-    "biased_soft_labels/partial_labels.yaml": "e35ba11d5dc55ece",
-    "biased_soft_labels/people.yaml": "2f9b927cf8e86746",
-    "biased_soft_labels/people_cifar10h.yaml": "a63bec9b4fe3a422",
-    "biased_soft_labels/which_indicator.yaml": "a322ff0947f1dfe6",
-    "biased_soft_labels/which_indicator_cifar10.yaml": "57c0f3712cffc1c1",
-    "digits.yaml": "92d7d1c082791bae",
-    "gpu/cifar10_resnet20.yaml": "add792bdcab8ab24",
-    "wsl/decomposition.yaml": "5fc0a1f2f7a2325b",
-    "wsl/filtering.yaml": "b4cce75ff23c246b",
-    "wsl/full/decomposition.yaml": "c6eb8cd76bc8ea8f",
-    "wsl/full/filtering.yaml": "b91890feff2896db",
-    "wsl/full/regularization_samples.yaml": "d9cc352ef10ff15b",
-    "wsl/full/wsl.yaml": "ce6ab3d72a6699fb",
-    "wsl/full/wsl_cifar100.yaml": "7f13780c73681163",
-    "wsl/full/wsl_resnet110.yaml": "d9f548d7a97fb7e5",
-    "wsl/full/wsl_tiny_imagenet_32.yaml": "36ca24516a64c5aa",
-    "wsl/regularization_samples.yaml": "13f660f1a1095a5e",
-    "wsl/wsl.yaml": "81ad20994cb62df9",
-    "wsl/wsl_ablations.yaml": "5f131f9a7c2abf3e",
-    "wsl/wsl_fashion_mnist.yaml": "1185021f7c1162cc",
+    "biased_soft_labels/additive_noise.yaml": ("c8cd45369812af03", "44cf0b4a1cb821d5"),
+    "biased_soft_labels/bad_teacher_cifar10.yaml": ("e817c8da69884aea", "db2f0ce46cfa4ff3"),
+    "biased_soft_labels/bad_teacher_digits.yaml": ("26336c6b3cbf9f37", "acfd783fe5b0c635"),
+    "biased_soft_labels/bad_teacher_fashion_mnist.yaml": ("1d56b536917b24ab", "59afc6832e2ef8eb"),
+    "biased_soft_labels/full/additive_noise.yaml": ("c2c67dbb4d5a1cb4", "5e0debfad4c74482"),
+    "biased_soft_labels/full/bad_teacher_cifar10.yaml": ("cf52560b76542cc2", "7e2e2056e2392bf5"),
+    "biased_soft_labels/full/bad_teacher_cifar100.yaml": ("58cb2673289a6fd4", "8e21b643f3b78c98"),
+    "biased_soft_labels/full/incomplete_supervision.yaml": ("fb135646fa482cab", "e8dfc698801e5838"),
+    "biased_soft_labels/full/partial_labels.yaml": ("27a46d20a4ee0b12", "f7f55974dc3a8341"),
+    "biased_soft_labels/full/people.yaml": ("28b14aeb6cf2efb7", "2b9bb31dbeb976b2"),
+    "biased_soft_labels/full/people_cifar10h.yaml": ("672b4f47d823013b", "bf6b814ccb847d5d"),
+    "biased_soft_labels/full/which_indicator.yaml": ("6688e10d638e91ad", "0c9df6493f0077f3"),
+    "biased_soft_labels/incomplete_supervision.yaml": ("51597d35ad55a1c2", "6cea12f4ebd40dc0"),
+    "biased_soft_labels/not_necessary.yaml": ("18ea60b7a7a8738d", "6a9981bd1c71139f"),
+    "biased_soft_labels/partial_labels.yaml": ("90eea4d561105262", "e35ba11d5dc55ece"),
+    "biased_soft_labels/people.yaml": ("18d13f6bb12f1af6", "2f9b927cf8e86746"),
+    "biased_soft_labels/people_cifar10h.yaml": ("47785d7d3ddfc895", "a63bec9b4fe3a422"),
+    "biased_soft_labels/which_indicator.yaml": ("dc3134dffc1222f8", "a322ff0947f1dfe6"),
+    "biased_soft_labels/which_indicator_cifar10.yaml": ("7654682edf88ac29", "57c0f3712cffc1c1"),
+    "digits.yaml": ("e62faffca1aa4519", "92d7d1c082791bae"),
+    "gpu/cifar10_resnet20.yaml": ("cf370fb6ecc24e9d", "add792bdcab8ab24"),
+    "own_method/study.yaml": ("5c7176489ce34a93",),
+    "wsl/decomposition.yaml": ("267d107291246e7e", "5fc0a1f2f7a2325b"),
+    "wsl/filtering.yaml": ("b28dc47e1fdbfd78", "b4cce75ff23c246b"),
+    "wsl/full/decomposition.yaml": ("aee1227ea5d5af90", "c6eb8cd76bc8ea8f"),
+    "wsl/full/filtering.yaml": ("e7c54dba4c656a36", "b91890feff2896db"),
+    "wsl/full/regularization_samples.yaml": ("8eb97052dfad429a", "d9cc352ef10ff15b"),
+    "wsl/full/wsl.yaml": ("ef0b0463bae3f39f", "ce6ab3d72a6699fb"),
+    "wsl/full/wsl_cifar100.yaml": ("19e55723e7bc6f24", "7f13780c73681163"),
+    "wsl/full/wsl_resnet110.yaml": ("ebd1a04fa008d7e2", "d9f548d7a97fb7e5"),
+    "wsl/full/wsl_tiny_imagenet_32.yaml": ("a594df1b1bd8450c", "36ca24516a64c5aa"),
+    "wsl/regularization_samples.yaml": ("787b45f75e8907a6", "13f660f1a1095a5e"),
+    "wsl/wsl.yaml": ("7e49f1b389d97aa7", "81ad20994cb62df9"),
+    "wsl/wsl_ablations.yaml": ("68580c46867df0fa", "5f131f9a7c2abf3e"),
+    "wsl/wsl_fashion_mnist.yaml": ("7405a59d3f92567e", "1185021f7c1162cc"),
 }
 
 
-def test_shipped_studies_keep_the_identity_that_their_runs_carry():
+def test_shipped_studies_keep_the_identities_that_their_runs_carry():
     paths = [path for path in STUDIES if path.name != "base.yaml"]
-    assert {path.relative_to(DIGITS.parent).as_posix(): load_study(path).hash for path in paths} == HASHES
+    assert {path.relative_to(DIGITS.parent).as_posix(): load_study(path).hashes for path in paths} == HASHES
 
 
 def test_a_study_extends_another(tmp_path, tiny_study):
@@ -299,7 +304,7 @@ def test_students_of_soft_labels_alone(tiny_study):
     ("soft_label", "message"),
     [
         ({"kind": "teachr"}, "soft_labels.s.kind: must be .*did you mean 'teacher'"),
-        ({"kind": "teacher"}, "soft_labels.s: teacher: needed for kind teacher"),
+        ({"kind": "teacher"}, r"soft_labels\.s\.teacher: needed for kind teacher"),
         ({"kind": "teacher", "teacher": "mian"}, "soft_labels.s.teacher: no teacher.*'mian', did you mean 'main'"),
         ({"kind": "smoothing", "smoothing": 0.1, "scale": 1}, "scale: not used by kind smoothing, which takes smooth"),
         ({"kind": "student", "arm": "kdd", "labelled": 5}, "soft_labels.s.arm: no arm"),
@@ -337,31 +342,63 @@ def test_people_labelled_these_images(tiny_study):
     assert resolve_study(tiny_study).data.split == "test"
 
 
-def test_keys_that_came_later_count_only_where_they_are_set(tiny_study):
-    """So that a study keeps the identity that it had before there were these keys, and can be resumed."""
-    taught(tiny_study, kind="random")
-    study = resolve_study(tiny_study)
-    content = study.model_dump(mode="json", exclude={"title"})
-    for section, keys in (
-        ("arms", ["label"]),
-        ("teachers", ["label", "weight_decay", "augment"]),
-        ("soft_labels", ["name", "path", "sha256", "normalize", "scores", "mass", "shares"]),
-    ):
-        for entry in content[section].values():
-            for key in keys:
-                del entry[key]
-    del content["data"]["split"]
-    assert study.hash == hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-    hashes = [study.hash]
+def every_section():
+    """Every class that describes a part of a study."""
+    found, waiting = {}, [Section]
+    while waiting:
+        cls = waiting.pop()
+        waiting += cls.__subclasses__()
+        if cls.__module__.startswith("biasvar.") and cls.model_fields:
+            found[cls.__name__] = cls
+    return [found[name] for name in sorted(found)]
+
+
+def test_a_key_at_its_default_is_no_part_of_the_identity(tiny_study):
+    """So that a key can be added and no study becomes another, and each that is set makes another."""
+    taught(tiny_study, kind="partial", unreliability=0.1, ambiguity=0.2)
+    hashes = [resolve_study(tiny_study).hash]
+    for section in (Data, Schedule):
+        content = {key: field.default for key, field in section.model_fields.items() if not field.is_required()}
+        entry = tiny_study.setdefault(section.__name__.lower(), {})
+        tiny_study[section.__name__.lower()] = {**content, **entry}
+    tiny_study["teachers"]["main"] |= {"augment": True, "weight_decay": None}
+    tiny_study["soft_labels"]["s"]["labelled"] = None
+    tiny_study["arms"]["kd"] |= {"student": None, "label": "KD", "weights_from": None, "shuffle": False}
+    assert resolve_study(tiny_study).hash == hashes[0]
     for section, key, value in (
         (tiny_study["data"], "split", "train"),
         (tiny_study["data"], "split", "test"),
-        (next(iter(tiny_study["teachers"].values())), "augment", False),
-        (next(iter(tiny_study["teachers"].values())), "weight_decay", 0.0),
+        (tiny_study["teachers"]["main"], "augment", False),
+        (tiny_study["teachers"]["main"], "weight_decay", 0.0),
+        (tiny_study["soft_labels"]["s"], "labelled", 7),
+        (tiny_study["arms"]["kd"], "student", {"hidden": [3]}),
     ):
         section[key] = value
         hashes.append(resolve_study(tiny_study).hash)
-    assert len(set(hashes)) == 5
+    assert len(set(hashes)) == len(hashes)
+
+
+def test_a_study_that_says_something_new_has_no_identity_of_the_first_version(tiny_study):
+    assert len(resolve_study(tiny_study).hashes) == 2
+    tiny_study["arms"]["kd"]["student"] = {"hidden": [5]}
+    assert len(resolve_study(tiny_study).hashes) == 1
+
+
+def test_defaults_are_those_of_this_version_of_the_identity():
+    """A default that changes makes the same file another study: give `biasvar.study.identity` a new version then."""
+    known = json.loads((Path(__file__).parent / "study_defaults.json").read_text())
+    now = {
+        cls.__name__: {key: repr(field.default) for key, field in cls.model_fields.items() if not field.is_required()}
+        for cls in every_section()
+    }
+    changed = {
+        f"{name}.{key}": (default, now[name][key])
+        for name, keys in known["defaults"].items()
+        for key, default in keys.items()
+        if now.get(name, {}).get(key) != default
+    }
+    assert known["version"] == VERSION
+    assert not changed
 
 
 def test_an_arm_names_a_soft_label_that_is_there(tiny_study):

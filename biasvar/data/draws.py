@@ -132,6 +132,13 @@ class Rows:
             return Rows(np.stack([pool[row > 0] for row in multiplicity]), None, replicas)
         return Rows(np.tile(pool, (len(multiplicity), 1)), multiplicity, replicas)
 
+    def members(self, total: int) -> np.ndarray:
+        """bool (R, total) by sample id: True where a row counts."""
+        member = np.zeros((len(self.ids), total), dtype=bool)
+        for i, row in enumerate(self.ids):
+            member[i, row if self.counts is None else row[self.counts[i] > 0]] = True
+        return member
+
     def orders(self, seed: int, epoch: int, purpose: str = "order") -> np.ndarray:
         """(R, n) positions in the order of this epoch."""
         n = self.ids.shape[1]

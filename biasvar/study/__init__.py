@@ -6,8 +6,15 @@
 An error names the file, the key, what is allowed there and the nearest spelling. Unknown keys are errors.
 """
 
+from biasvar.study.arms import ARMS, Arm, Predictions, Record
+from biasvar.study.networks import MODELS, Network
 from biasvar.study.reading import load_study, resolve_study
-from biasvar.study.schema import MODELS, Arm, Record, Study, Teacher
-from biasvar.study.soft_labels import SoftLabel
+from biasvar.study.schema import Study
+from biasvar.study.sections import ArmName, SoftLabelName, TaughtBy, TeacherName, WeightsOf
+from biasvar.study.soft_labels import KINDS, SoftLabel
+from biasvar.study.teachers import Teacher
 
-__all__ = ["MODELS", "Arm", "Record", "SoftLabel", "Study", "Teacher", "load_study", "resolve_study"]
+__all__ = [
+    "ARMS", "KINDS", "MODELS", "Arm", "ArmName", "Network", "Predictions", "Record", "SoftLabel", "SoftLabelName",
+    "Study", "TaughtBy", "Teacher", "TeacherName", "WeightsOf", "load_study", "resolve_study",
+]  # fmt: skip

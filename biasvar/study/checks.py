@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from biasvar.messages import no_such
 from biasvar.study.claims import CLAIM_ROLES, LISTS
-from biasvar.study.schema import LOSS_KEYS, Arm, Study
+from biasvar.study.schema import Study
+from biasvar.study.sections import Section
+from biasvar.study.soft_labels import SoftLabel
 from biasvar.votes import PEOPLE
-
-_STORED = {"record", "predictions"}  # what is kept of an arm, whatever its loss
 
 
 def faults(study: Study) -> Iterable[str]:
@@ -30,51 +30,42 @@ def faults(study: Study) -> Iterable[str]:
     if study.data.split and study.data.test is None:
         yield f"data.test: a number of rows is needed where all rows are cut from one split ({study.data.split})"
     for name, arm in study.arms.items():
-        needed, optional = LOSS_KEYS[arm.loss]
-        settings = {key: getattr(arm, key) for key in set(Arm.model_fields) - _STORED}
-        given = {key for key, value in settings.items() if not (value is None or value is False or value == "")}
-        for key in sorted(needed - given):
-            yield f"arms.{name}.{key}: needed for loss {arm.loss}, in the arm or under defaults"
-        for key in sorted(given - needed - optional - {"loss", "label", "role", "family"}):
-            takes = ", ".join(sorted(needed | optional)) or "nothing more"
-            yield f"arms.{name}.{key}: not used by loss {arm.loss}, which takes {takes}"
-        if arm.teacher and arm.teacher not in study.teachers:
-            yield f"arms.{name}.teacher: {no_such(arm.teacher, study.teachers, 'teacher')}"
-        if arm.soft_label and arm.soft_label not in study.soft_labels:
-            yield f"arms.{name}.soft_label: {no_such(arm.soft_label, study.soft_labels, 'soft label')}"
-        for key in ("weights_from", "alpha_from"):
-            other = getattr(arm, key)
-            if other and other not in study.arms:
-                yield f"arms.{name}.{key}: {no_such(other, study.arms, 'arm')}"
-            elif other and study.arms[other].teacher is None and study.reference_teacher is None and not study.teachers:
-                yield f"arms.{name}.{key}: arm {other!r} is recorded without a teacher, so it has no weights"
-        taught_by = study.soft_labels.get(arm.soft_label or "")
-        if taught_by and taught_by.raw and arm.measure in (None, "cross_entropy"):
-            yield (
-                f"arms.{name}.measure: {arm.soft_label} are raw scores, whose cross-entropy has no lower bound; take "
-                f"squared_error, or soft_labels.{arm.soft_label}.project: true"
-            )
+        yield from _reference_faults(study, f"arms.{name}", arm)
+        for key, text in arm.faults(study.soft_labels):
+            yield f"arms.{name}.{key}: {text}"
     for name, source in study.soft_labels.items():
-        if source.teacher and source.teacher not in study.teachers:
-            yield f"soft_labels.{name}.teacher: {no_such(source.teacher, study.teachers, 'teacher')}"
-        if source.arm and source.arm not in study.arms:
-            yield f"soft_labels.{name}.arm: {no_such(source.arm, study.arms, 'arm')}"
-        for part in source.shares or ():
-            place, found = f"soft_labels.{name}.shares.{part}", study.soft_labels.get(part)
-            if found is None:
-                yield f"{place}: {no_such(part, study.soft_labels, 'soft label')}"
-            elif found.kind in ("mixture", "student") or found.redraw or found.raw:
-                yield f"{place}: no mixture, soft labels of students, noise that is drawn anew, or raw scores"
+        yield from _reference_faults(study, f"soft_labels.{name}", source)
     yield from _people_faults(study)
     yield from _rate_faults(study)
     yield from _claim_faults(study)
+
+
+def _reference_faults(study: Study, place: str, section: Section) -> Iterable[str]:
+    """Names that lead nowhere, or to something that cannot be used there."""
+    known: dict[str, list[str]] = {
+        "teacher": [*study.teachers], "arm": [*study.arms], "soft label": [*study.soft_labels],
+        "taught by": [*study.teachers, *study.arms],
+    }  # fmt: skip
+    for key, mark, name in section.references():
+        if name not in known[mark.to]:
+            taught = mark.to == "taught by"  # an arm can teach too, but a teacher is what is mostly meant
+            allowed = [*study.teachers] if taught else known[mark.to]
+            more = ", or an arm, whose students teach" if taught else ""
+            yield f"{place}.{key}: {no_such(name, allowed, 'teacher' if taught else mark.to)}{more}"
+        elif mark.weights and study.arms[name].teacher_name is None and not (study.reference_teacher or study.teachers):
+            yield f"{place}.{key}: arm {name!r} is recorded without a teacher, so it has no weights"
+        elif mark.to == "soft label" and isinstance(section, SoftLabel):
+            part = study.soft_labels[name]
+            if not part.mixable or part.redrawn or part.raw:
+                what = "no mixture, soft labels of students, noise that is drawn anew, or raw scores"
+                yield f"{place}.{key}.{name}: {what}"
 
 
 def _people_faults(study: Study) -> Iterable[str]:
     """People labelled one official split of a data set; the students' pool must be drawn from that one."""
     drawn = study.data.split or "train"
     for people, source in PEOPLE.items():
-        names = [name for name, soft_label in study.soft_labels.items() if soft_label.people == people]
+        names = [name for name, soft_label in study.soft_labels.items() if soft_label.get("people") == people]
         if not names or source.split == drawn or study.data.name != source.dataset:
             continue
         cure = "data.split: test, with a number of rows for data.test" if source.split == "test" else "no data.split"

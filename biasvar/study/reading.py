@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from biasvar.errors import StudyError
 from biasvar.messages import did_you_mean
+from biasvar.study.arms import CrossEntropy, Record
 from biasvar.study.checks import faults
-from biasvar.study.schema import (
-    LOSS_KEYS,
-    Arm,
-    Data,
-    Draw,
-    LearningRate,
-    Network,
-    Predictions,
-    Record,
-    Schedule,
-    Study,
-    Teacher,
-)
-from biasvar.study.soft_labels import SoftLabel
+from biasvar.study.choosing import arm_of, settings_class, soft_label_of
+from biasvar.study.schema import Study
+from biasvar.study.soft_labels import Random
+
+DEFAULTS = ("teacher", "temperature", "alpha", "smoothing")
+"""The keys that `defaults` may give to every arm whose method takes them."""
 
 
 def load_study(path: str | Path, *, overrides: Sequence[str] = ()) -> Study:
@@ -91,15 +84,20 @@ def resolve_study(raw: dict[str, Any], *, source: str = "study") -> Study:
     raw = dict(raw)
     defaults = raw.pop("defaults", None) or {}
     if isinstance(raw.get("arms"), dict) and isinstance(defaults, dict):
-        unknown = set(defaults) - {"teacher", "temperature", "alpha", "smoothing"}
+        unknown = set(defaults) - set(DEFAULTS)
         if unknown:
-            raise StudyError(f"{source}: defaults.{min(unknown)}: allowed here: teacher, temperature, alpha, smoothing")
+            raise StudyError(f"{source}: defaults.{min(unknown)}: allowed here: {', '.join(DEFAULTS)}")
         raw["arms"] = {name: _with_defaults(arm, defaults) for name, arm in raw["arms"].items()}
+    lines = [
+        *_choose(raw, "soft_labels", soft_label_of, Random(kind="random")),
+        *_choose(raw, "arms", arm_of, CrossEntropy(loss="cross_entropy")),
+    ]
     try:
         study = Study.model_validate(raw)
     except ValidationError as error:
-        lines = [_explain(item) for item in error.errors()]
-        raise StudyError(f"{source}: {'; '.join(lines)}") from None
+        lines = [*(_explain(item, Study) for item in error.errors()), *lines]
+    if lines:
+        raise StudyError(f"{source}: {'; '.join(lines)}")
     found = list(faults(study))
     if found:
         raise StudyError(f"{source}: {'; '.join(found)}")
@@ -113,11 +111,33 @@ def resolve_study(raw: dict[str, Any], *, source: str = "study") -> Study:
     return _resolved(study.model_copy(update={"soft_labels": hashed}))
 
 
+def _choose(
+    raw: dict[str, Any], section: str, choose: Callable[[Any], tuple[Any, list[Any]]], stand_in: BaseModel
+) -> Iterator[str]:
+    """Put the object that each entry of a section describes in its place; yields what is wrong with the entries.
+
+    A wrong entry gets a stand-in, so that the rest of the study is validated too.
+    """
+    entries = raw.get(section)
+    if not isinstance(entries, dict):
+        return
+    raw[section] = dict(entries)
+    for name, entry in entries.items():
+        chosen, wrong = choose(entry)
+        raw[section][name] = stand_in if wrong else chosen
+        for fault in wrong:
+            if isinstance(fault, tuple):
+                place, text = fault
+                yield f"{'.'.join(map(str, (section, name, *place)))}: {text}"
+            else:
+                yield _explain(fault, fault["section"], (section, str(name)))
+
+
 def _with_defaults(arm: Any, defaults: dict[str, Any]) -> Any:
-    if not isinstance(arm, dict) or arm.get("loss") not in LOSS_KEYS:
+    cls = settings_class(arm.get("loss")) if isinstance(arm, dict) else None
+    if cls is None:
         return arm
-    needed, optional = LOSS_KEYS[arm["loss"]]
-    return {**{key: value for key, value in defaults.items() if key in needed | optional}, **arm}
+    return {**{key: value for key, value in defaults.items() if key in cls.own_keys()}, **arm}
 
 
 def _resolved(study: Study) -> Study:
@@ -153,14 +173,13 @@ def _override(raw: dict[str, Any], text: str) -> None:
         raise StudyError(f"--set {key}: {value!r} is no valid YAML value") from None
 
 
-def _explain(item: Any) -> str:
-    """One fault that pydantic found, as `key: what is wrong; what is allowed`."""
-    parts = [str(part) for part in item["loc"]]
-    key = ".".join(parts) or "study"
+def _explain(item: Any, section: type[BaseModel], place: tuple[str, ...] = ()) -> str:
+    """One fault that pydantic found below a place, as `key: what is wrong; what is allowed`."""
+    key = ".".join([*place, *(str(part) for part in item["loc"])]) or "study"
     kind = item["type"]
     if kind == "extra_forbidden":
-        allowed = _fields_at(parts[:-1])
-        return f"{key}: unknown key{did_you_mean(parts[-1], allowed)}; allowed here: {', '.join(allowed)}"
+        allowed = _keys_at(section, item["loc"][:-1])
+        return f"{key}: unknown key{did_you_mean(item['loc'][-1], allowed)}; allowed here: {', '.join(allowed)}"
     if kind == "missing":
         return f"{key}: missing; the study needs it"
     shown = f", not {item['input']!r}" if not isinstance(item.get("input"), dict | list) else ""
@@ -172,14 +191,22 @@ def _explain(item: Any) -> str:
     return f"{key}: {message}{shown if kind != 'value_error' else ''}"
 
 
-def _fields_at(parts: Sequence[str]) -> list[str]:
-    """The keys allowed in the section at that place of a study."""
-    sections: dict[str, type[BaseModel]] = {
-        "data": Data, "student": Network, "draw": Draw, "schedule": Schedule, "learning_rate": LearningRate,
-        "record": Record, "predictions": Predictions, "teachers": Teacher, "arms": Arm,
-        "soft_labels": SoftLabel,
-    }  # fmt: skip
-    if not parts:
-        return [*Study.model_fields, "defaults", "extends"]
-    section = sections[parts[-1]] if parts[-1] in ("record", "predictions") else sections.get(parts[0], Study)
-    return list(section.model_fields)
+def _keys_at(section: type[BaseModel], place: Sequence[str | int]) -> list[str]:
+    """The keys allowed at a place below a section of a study."""
+    below = list(place)
+    while below:
+        field = section.model_fields.get(str(below.pop(0)))
+        inner = None if field is None else next(_sections_in(field.annotation), None)
+        if field is None or inner is None:
+            continue
+        if get_origin(field.annotation) is dict and below:
+            below.pop(0)  # the name of the entry
+        section = inner
+    return [*section.model_fields, *(("defaults", "extends") if section is Study else ())]
+
+
+def _sections_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _sections_in(inner)

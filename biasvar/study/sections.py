@@ -1,11 +1,58 @@
-"""What every section of a study file has in common."""
+"""What every section of a study file has in common, and how a key says that it names something else of the study."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+@dataclass(frozen=True)
+class Refers:
+    """Marks a key whose value is the name of something else in the study.
+
+    Attributes:
+        to: What it names. "taught by": a teacher, or an arm whose students teach.
+        weights: The arm's recorded WSL weights are used, so it must be recorded with a teacher.
+    """
+
+    to: Literal["teacher", "arm", "soft label", "taught by"]
+    weights: bool = False
+
+
+TeacherName = Annotated[str, Refers("teacher")]
+ArmName = Annotated[str, Refers("arm")]
+WeightsOf = Annotated[str, Refers("arm", weights=True)]
+SoftLabelName = Annotated[str, Refers("soft label")]
+TaughtBy = Annotated[str, Refers("taught by")]
 
 
 class Section(BaseModel):
     """Keys that are known, values that do not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a key that not every section of this kind has."""
+        return getattr(self, key) if key in type(self).model_fields else default
+
+    def references(self) -> Iterator[tuple[str, Refers, str]]:
+        """(key, what it names, the name) of every key that names something else of the study."""
+        for key, field in type(self).model_fields.items():
+            value = getattr(self, key)
+            if value is None:
+                continue
+            for mark in _marks(field.annotation, field.metadata):
+                yield from ((key, mark, name) for name in ([value] if isinstance(value, str) else value))
+
+
+def _marks(annotation: Any, metadata: list[Any]) -> Iterator[Refers]:
+    """The `Refers` of a field, also inside `| None`, `list[...]` and `dict[..., ...]`."""
+    yield from (mark for mark in metadata if isinstance(mark, Refers))
+    yield from (mark for mark in getattr(annotation, "__metadata__", ()) if isinstance(mark, Refers))
+    for inner in getattr(annotation, "__args__", ()):
+        yield from _marks(inner, [])

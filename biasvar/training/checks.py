@@ -13,6 +13,7 @@ from biasvar.errors import RecordError, StudyError
 from biasvar.study import Study
 from biasvar.training.context import StudyContext
 from biasvar.training.custom_networks import load_network, source_hashes
+from biasvar.training.methods import method_of
 from biasvar.training.networks import SMALLEST
 from biasvar.training.soft_label_files import check_soft_labels
 from biasvar.training.teachers import teacher_rows
@@ -39,7 +40,9 @@ def open_study(study: Study, directory: str | Path, device: torch.device) -> Stu
     context.rows([0])  # draws that cannot be are refused here
     for name in study.teachers:
         teacher_rows(context, name)
-    for people in sorted({source.people for source in study.soft_labels.values() if source.people}):
+    for name in study.arms:
+        check_method(context, name)
+    for people in sorted({people for source in study.soft_labels.values() if (people := source.get("people"))}):
         load_people(people, dataset).take(pool)
     return context
 
@@ -58,6 +61,7 @@ def check_networks(study: Study, image_shape: tuple[int, ...], num_classes: int)
     size = (image_shape[0], image_shape[1])
     channels = image_shape[2] if len(image_shape) == 3 else 1
     used = {"student": study.student.model, **{f"teachers.{name}": t.model for name, t in study.teachers.items()}}
+    used |= {f"arms.{name}.student": arm.student.model for name, arm in study.arms.items() if arm.student}
     tried: set[str] = set()
     for key, model in used.items():
         if model == "mlp" or model in tried:
@@ -76,6 +80,28 @@ def check_networks(study: Study, image_shape: tuple[int, ...], num_classes: int)
             )
 
 
+def check_method(context: StudyContext, arm: str) -> None:
+    """Raise unless an arm's method can be run in the study.
+
+    Raises:
+        StudyError: Names the arm, what its method needs, and what to do.
+    """
+    study, place = context.study, f"arms.{arm}.loss"
+    try:
+        method = method_of(study.arms[arm])
+    except ValueError as error:
+        raise StudyError(f"{place}: {error}") from error
+    name = study.arms[arm].loss
+    if study.backend == "batched" and (method.features or not method.batched):
+        raise StudyError(f"{place}: {name} trains one replica at a time; use backend: sequential")
+    if {"teacher", "clean teacher"} & method.needs and study.scored_against(arm) is None:
+        raise StudyError(f"{place}: {name} needs a teacher; name one as teacher or as the study's reference_teacher")
+    epochs, phases = study.schedule.epochs, method.phases(study.schedule.epochs)
+    if sum(phase.epochs for phase in phases) != epochs or min(phase.epochs for phase in phases) < 1:
+        shown = ", ".join(f"{phase.name!r} {phase.epochs}" for phase in phases)
+        raise StudyError(f"{place}: the phases of {name} must sum to the schedule's {epochs} epochs, not {shown}")
+
+
 def check_sources(recorded: Mapping[str, str], study: Study, directory: Path) -> None:
     """Raise if a network's source is another now than when the run was begun: its replicas would not be of one kind.
 
@@ -90,6 +116,6 @@ def check_sources(recorded: Mapping[str, str], study: Study, directory: Path) ->
     for model, value in source_hashes(study).items():
         if recorded.get(model, value) != value:
             raise RecordError(
-                f"the source of network {model} was changed since {directory} was begun: put it back as it was, or "
+                f"the source of {model} was changed since {directory} was begun: put it back as it was, or "
                 "give the study another --out"
             )

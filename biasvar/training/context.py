@@ -18,7 +18,7 @@ from biasvar.training.custom_networks import load_network
 from biasvar.training.inputs import Features, Images, Inputs
 from biasvar.training.networks import MLP, build_network, seeded
 from biasvar.training.replicas import Replicas, make_replicas
-from biasvar.training.schedules import rate_at
+from biasvar.training.schedules import Phase, rate_at
 
 
 @dataclass
@@ -83,11 +83,6 @@ class StudyContext:
         """The students' training rows."""
         return Rows.from_members(self.blocks["student"], self.draw(replicas), replicas)
 
-    def students(self, replicas: Sequence[int]) -> Replicas:
-        """Fresh students; replica r starts from the same weights in every arm."""
-        student = self.study.student
-        return self.replicas([self.model(student.model, student.hidden, "init", r) for r in replicas])
-
     def model(self, name: str, hidden: Sequence[int], purpose: str, replica: int) -> nn.Module:
         """A fresh network on the device; its weights depend on the seed, the purpose and the replica alone."""
         images = self.dataset.images
@@ -123,6 +118,17 @@ class StudyContext:
             schedule.decay, base, step, steps, epochs, warmup=schedule.warmup * scale,
             milestones=[m * scale for m in schedule.milestones], gamma=schedule.gamma,
         )  # fmt: skip
+
+    def rate_in_phases(self, base: float, phases: Sequence[Phase]) -> Callable[[int, int], float]:
+        """The learning rate by step of a training in phases, each with the study's schedule over its own epochs."""
+        starts = np.cumsum([0, *(phase.epochs for phase in phases)])
+        rates = [self.rate_of(base * phase.rate, phase.epochs) for phase in phases]
+
+        def rate(step: int, steps: int) -> float:
+            i = int(np.searchsorted(starts, step // steps, side="right")) - 1
+            return rates[i](step - int(starts[i]) * steps, steps)
+
+        return rate
 
 
 def _inputs(study: Study, dataset: Dataset, device: torch.device) -> Inputs:

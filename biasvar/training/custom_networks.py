@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from biasvar.study import Study
+from biasvar.study.import_path import import_named, source_hash
 
 
 def load_network(
@@ -57,51 +55,19 @@ def load_network(
     return network
 
 
-def source_hash(path: str) -> str | None:
-    """SHA-256 of the source file that a network's import path names; None for a network of ours.
-
-    What "mylab.nets:wide_net" stands for may change between two runs: kept weights are good for one source only.
-    Modules that the file imports in its turn are not looked at.
-
-    >>> source_hash("resnet20") is None
-    True
-    """
-    if ":" not in path:
-        return None
-    source = getattr(importlib.import_module(path.partition(":")[0]), "__file__", None)
-    return hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else None
-
-
 def source_hashes(study: Study) -> dict[str, str]:
-    """SHA-256 of the source file of each of the study's networks that is given by import path."""
-    hashes = {model: source_hash(model) for model in study.models}
-    return {model: value for model, value in hashes.items() if value is not None}
+    """SHA-256 of the source file of each of the study's networks and methods that is given by import path."""
+    hashes = {path: source_hash(path) for path in [*study.models, *(arm.loss for arm in study.arms.values())]}
+    return {path: value for path, value in hashes.items() if value is not None}
 
 
 def _import(path: str) -> Callable[..., object]:
     """The callable that a path names."""
-    module_name, colon, name = path.partition(":")
-    if not (colon and module_name and name):
-        raise ValueError(f"network {path!r}: expected package.module:factory, such as mylab.nets:wide_net")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        missing = error.name or module_name
-        # A module that exists but imports something missing is another mistake than a misspelt path.
-        if module_name == missing or module_name.startswith(f"{missing}."):
-            raise ValueError(
-                f"network {path}: no module named {missing!r}; install it, or run where it can be imported"
-            ) from error
-        raise ValueError(f"network {path}: {module_name} needs a module named {missing!r}, not installed") from error
-    except Exception as error:
-        raise ValueError(
-            f"network {path}: importing {module_name} failed with {type(error).__name__}: {error}"
-        ) from error
-    if not hasattr(module, name):
-        raise ValueError(f"network {path}: module {module_name} has no {name!r}")
-    factory = getattr(module, name)
+    factory = import_named(path, what="network", kind="factory", example="mylab.nets:wide_net")
     if not callable(factory):
-        raise ValueError(f"network {path}: {name!r} is {type(factory).__name__}, which cannot be called")
+        raise ValueError(
+            f"network {path}: {path.partition(':')[2]!r} is {type(factory).__name__}, which cannot be called"
+        )
     return factory
 
 

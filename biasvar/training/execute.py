@@ -41,6 +41,8 @@ from biasvar.training.workers import (
     tune_rate,
 )
 
+VIEWS, STUDENT_TEACHER = "the views of", "the students of"  # no arm is named so: names have no spaces
+
 
 def default_device() -> torch.device:
     """CUDA where there is one, else the CPU."""
@@ -85,7 +87,7 @@ def run_study(study: Study, directory: str | Path, *, device: torch.device | str
         work = partial(_work, executor, jobs, progress)
         for key, entry in work(teaching):
             if isinstance(key, str):
-                writer.update_manifest(teachers={**writer.manifest.get("teachers", {}), key: entry})
+                _note_teacher(writer, key, entry)
         rates = _learning_rates(writer, context, work, progress)
         _train_arms(writer, context, left, rates, work, progress)
     for name in study.soft_labels:
@@ -195,15 +197,18 @@ def _train_arms(
             else:
                 done(name, outcome)
                 progress.update()
-    tasks: dict[Any, Task] = dict(_view_tasks(context, missing))
+    tasks: dict[Any, Task] = {**_student_teacher_tasks(context, writer, left), **_view_tasks(context, missing)}
     _expect(progress, len(tasks))
     for name, number in missing:
-        arm = study.arms[name]
         used = {(other, n) for other in study.uses(name) for n in range(len(groups))}
-        asked = {("views", arm.teacher or study.reference_teacher, r) for r in groups[number]}
-        tasks[name, number] = Task(train_group, (name, number, rates[arm.family]), frozenset(used | asked))
+        teacher = study.scored_against(name)
+        asked = {(VIEWS, teacher, r) for r in groups[number]} | {(STUDENT_TEACHER, teacher)}
+        rate = rates[study.arms[name].family]
+        tasks[name, number] = Task(train_group, (name, number, rate), frozenset(used | asked))
     for key, outcome in work(tasks):
-        if key[0] != "views":
+        if key[0] == STUDENT_TEACHER:
+            _note_teacher(writer, key[1], outcome)
+        elif key[0] != VIEWS:
             done(key[0], outcome)
     shutil.rmtree(writer.directory / "checkpoints", ignore_errors=True)
 
@@ -214,11 +219,28 @@ def _view_tasks(context: StudyContext, missing: list[tuple[str, int]]) -> dict[A
     if not (study.keep_views and context.inputs.augmented):
         return {}
     groups = groups_of(study.backend, range(study.replicas))
-    asked = Counter(
-        (study.arms[name].teacher or study.reference_teacher, r) for name, number in missing for r in groups[number]
-    )
+    asked = Counter((study.scored_against(name), r) for name, number in missing for r in groups[number])
     shared = [(name, r) for (name, r), count in asked.items() if name and count > 1]
-    return {("views", name, r): Task(ask_teacher, (name, r)) for name, r in shared}
+    return {
+        (VIEWS, name, r): Task(ask_teacher, (name, r), frozenset((name, number) for number in range(len(groups))))
+        for name, r in shared
+    }
+
+
+def _student_teacher_tasks(context: StudyContext, writer: RunWriter, left: list[str]) -> dict[Any, Task]:
+    """Writing the logits of the arms whose students teach another that is left, once they are trained."""
+    study = context.study
+    known = {None, *study.teachers, *writer.manifest.get("teachers", {})}
+    teaching = {study.scored_against(name) for name in left} - known
+    numbers = range(len(groups_of(study.backend, range(study.replicas))))
+    return {
+        (STUDENT_TEACHER, name): Task(finish_teacher, (name,), frozenset((name, number) for number in numbers))
+        for name in sorted(str(name) for name in teaching)
+    }
+
+
+def _note_teacher(writer: RunWriter, name: str, entry: dict[str, Any]) -> None:
+    writer.update_manifest(teachers={**writer.manifest.get("teachers", {}), name: entry})
 
 
 def _write_samples(writer: RunWriter, context: StudyContext) -> None:

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import torch
 
 from biasvar.data.draws import Rows
 from biasvar.seeding import generator
+from biasvar.training.companions import Companions, Features
 from biasvar.training.inputs import Inputs
-from biasvar.training.objectives import Objective
+from biasvar.training.methods.base import Batch
+from biasvar.training.objective import Objective
 from biasvar.training.replicas import Replicas
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What an observer sees of a step, before the update: all (R, B) or (R, B, C)."""
-
-    ids: torch.Tensor
-    logits: torch.Tensor
-    labels: torch.Tensor
-    teacher_logits: torch.Tensor | None
-    weights: torch.Tensor | None
-    counts: torch.Tensor | None
+from biasvar.training.schedules import Phase
 
 
 def train(
@@ -42,7 +32,9 @@ def train(
     arm: str = "",
     start: int = 0,
     score_epochs: Collection[int] = (),
-    on_batch: Callable[[int, Batch], None] | None = None,
+    companions: Companions | None = None,
+    phases: Sequence[Phase] = (),
+    on_batch: Callable[[Batch, torch.Tensor | None], None] | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> None:
     """Train a group of replicas for `epochs` epochs, the first being `start` + 1.
@@ -58,7 +50,9 @@ def train(
         seed: Of the study: with the replica and the epoch it gives the batch order.
         arm: Adds to the seed of what is random in one arm only (shuffled weights, random masks).
         score_epochs: Epochs at which `on_batch` sees the teacher's logits even where the loss does without them.
-        on_batch: Called before each update, with the epoch.
+        companions: The modules that the method trains beside the students.
+        phases: The parts of the training, where it has several.
+        on_batch: Called before each update, with the weights that the loss gave the soft labels.
         on_epoch: Called after each epoch with its number and its last learning rate.
     """
     device = labels.device
@@ -67,35 +61,54 @@ def train(
         None if rows.counts is None else torch.as_tensor(rows.counts, device=device, dtype=torch.get_default_dtype())
     )
     steps = math.ceil(all_ids.shape[1] / batch_size)
+    method, needs = objective.method, objective.method.needs
+    names = [phase.name for phase in phases for _ in range(phase.epochs)] or [""] * epochs
     now = 0.0
-    for epoch in range(start + 1, epochs + 1):
-        replicas.train(True)
-        order = torch.as_tensor(rows.orders(seed, epoch), device=device)
-        epoch_ids = all_ids.gather(1, order)
-        epoch_counts = None if all_counts is None else all_counts.gather(1, order)
-        keys = None
-        if objective.random:
-            draws = [generator(seed, "arm", arm, r, epoch).random(all_ids.shape[1]) for r in rows.replicas]
-            keys = torch.as_tensor(np.stack(draws), device=device)
-        for step in range(steps):
-            piece = slice(step * batch_size, (step + 1) * batch_size)
-            ids = epoch_ids[:, piece]
-            x = inputs.training(ids, rows.replicas, epoch)
-            logits = replicas(x)
-            truth = labels[ids]
-            teacher = objective.seen(ids, x, epoch) if objective.has_soft_label or epoch in score_epochs else None
-            batch_keys = None if keys is None else keys[:, piece]
-            losses, weights = objective(ids, logits, truth, teacher, epoch, batch_keys)
-            counts = None if epoch_counts is None else epoch_counts[:, piece]
-            if on_batch is not None:
-                on_batch(epoch, Batch(ids, logits, truth, teacher, weights, counts))
-            now = rate_of((epoch - 1) * steps + step, steps)
-            if counts is None:
-                replicas.step(losses.mean(-1), now)
-            else:
-                replicas.step((counts * losses).sum(-1) / counts.sum(-1).clamp(min=1), now)
-        if on_epoch is not None:
-            on_epoch(epoch, now)
+    with Features(replicas, method.features) as features:
+        for epoch in range(start + 1, epochs + 1):
+            replicas.train(True)
+            if companions is not None:
+                companions.train(True)
+            order = torch.as_tensor(rows.orders(seed, epoch), device=device)
+            epoch_ids = all_ids.gather(1, order)
+            epoch_counts = None if all_counts is None else all_counts.gather(1, order)
+            keys = None
+            if "random keys" in needs:
+                draws = [generator(seed, "arm", arm, r, epoch).random(all_ids.shape[1]) for r in rows.replicas]
+                keys = torch.as_tensor(np.stack(draws), device=device)
+            for step in range(steps):
+                piece = slice(step * batch_size, (step + 1) * batch_size)
+                ids = epoch_ids[:, piece]
+                x = inputs.training(ids, rows.replicas, epoch)
+                asked = "teacher" in needs or epoch in score_epochs
+                now = rate_of((epoch - 1) * steps + step, steps)
+                batch = Batch(
+                    ids, x, replicas(x), labels[ids], epoch, now,
+                    teacher_logits=objective.seen(ids, x, epoch) if asked else None,
+                    clean_teacher_logits=objective.teacher_logits(ids) if "clean teacher" in needs else None,
+                    keys=None if keys is None else keys[:, piece],
+                    counts=None if epoch_counts is None else epoch_counts[:, piece],
+                    phase=names[epoch - 1], features=features.taken(),
+                )  # fmt: skip
+                losses, weights = objective(batch)
+                if on_batch is not None:
+                    on_batch(batch, weights)
+                loss = _mean(losses, batch.counts)
+                if companions is not None:
+                    companions.take_gradients(loss)
+                replicas.step(loss, now)
+                if companions is not None:
+                    companions.step(now)
+                method.after_step(objective.state, batch)
+            if on_epoch is not None:
+                on_epoch(epoch, now)
+
+
+def _mean(losses: torch.Tensor, counts: torch.Tensor | None) -> torch.Tensor:
+    """(R,) means of (R, B) losses, each sample as often as it was drawn."""
+    if counts is None:
+        return losses.mean(-1)
+    return (counts * losses).sum(-1) / counts.sum(-1).clamp(min=1)
 
 
 @torch.no_grad()

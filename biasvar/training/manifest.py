@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import biasvar
+from biasvar.records.writer import read_manifest
 from biasvar.study import Study
 from biasvar.training.checkpoints import file_hashes
 from biasvar.training.context import StudyContext
@@ -24,7 +25,7 @@ def study_manifest(study: Study, context: StudyContext) -> dict[str, Any]:
         "kind": "study",
         "name": study.name,
         "title": study.title,
-        "study_hash": study.hash,
+        "study_hash": _known_hash(study, context.directory),
         "seed": study.seed,
         "num_classes": context.dataset.num_classes,
         "class_names": list(context.dataset.class_names),
@@ -39,9 +40,9 @@ def study_manifest(study: Study, context: StudyContext) -> dict[str, Any]:
         },
         "reference_teacher": study.reference_teacher,
         "soft_label_files": {
-            name: {"path": source.path, "sha256": source.sha256}
+            name: {"path": source.get("path"), "sha256": source.get("sha256")}
             for name, source in study.soft_labels.items()
-            if source.path
+            if source.get("path")
         },
         "claims": study.claims,
         "arms": {name: {"label": arm.label, "status": "waiting"} for name, arm in study.arms.items()},
@@ -53,14 +54,23 @@ def study_manifest(study: Study, context: StudyContext) -> dict[str, Any]:
     }
 
 
+def _known_hash(study: Study, directory: Path) -> str:
+    """The identity by which a run directory knows the study: an earlier version's where it was begun with that."""
+    try:
+        begun = read_manifest(directory).get("study_hash")
+    except (FileNotFoundError, NotADirectoryError):
+        begun = None
+    return begun if begun in study.hashes else study.hash
+
+
 def arm_entry(study: Study, name: str, rates: dict[str, float]) -> dict[str, Any]:
     """What is known of an arm before it is trained."""
     arm = study.arms[name]
     return {
         **arm.model_dump(exclude={"record", "predictions"}),
-        "regime": study.teachers[arm.teacher].regime if arm.teacher else "none",
-        "scored_against": arm.teacher or study.reference_teacher,
-        "record_temperature": arm.temperature or study.reference_temperature,
+        "regime": study.regime(name),
+        "scored_against": study.scored_against(name),
+        "record_temperature": arm.tau or study.reference_temperature,
         "uses": study.uses(name),
         "replicas": study.replicas,
         "epochs": study.schedule.epochs,

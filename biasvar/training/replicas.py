@@ -24,6 +24,10 @@ Backend = Literal["batched", "sequential"]
 class Replicas(Protocol):
     """What the training loop needs of a group of replicas."""
 
+    @property
+    def network(self) -> nn.Module | None:
+        """The one network of the group; None where R of them run in one pass."""
+
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """(R, B, ...) inputs to (R, B, C) logits."""
 
@@ -58,6 +62,10 @@ class BatchedReplicas:
         }
         self._buffers = {name: torch.zeros_like(p) for name, p in self._parameters.items()}
         self._momentum, self._nesterov, self._weight_decay = momentum, nesterov, weight_decay
+
+    @property
+    def network(self) -> None:
+        return None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         forward: Callable | None = getattr(self._model, "forward_stacked", None)
@@ -110,6 +118,10 @@ class SequentialReplica:
             self._model.parameters(), lr=1.0, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
         )
         self._mixed = precision == "bf16"
+
+    @property
+    def network(self) -> nn.Module:
+        return self._model
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         only = x[0].contiguous(memory_format=torch.channels_last) if x.ndim == 5 else x[0]

@@ -23,7 +23,9 @@ from biasvar.records import Run, RunWriter, open_run
 from biasvar.records.catalog import StoredFile, stored_files
 from biasvar.records.schema import metrics_path, weights_path
 from biasvar.study import Study
-from biasvar.study.schema import JACKKNIFE_GROUPS, Predictions, Record
+from biasvar.study.arms import Predictions, Record
+from biasvar.study.schema import JACKKNIFE_GROUPS
+from biasvar.study.sections import Section
 from biasvar.training.context import StudyContext
 from biasvar.training.custom_networks import source_hashes
 
@@ -88,7 +90,7 @@ def identity_of(context: StudyContext, name: str, rate: float, others: dict[str,
     study = context.study
     arm = study.arms[name]
     together = study.backend == "batched" or study.draw.kind == "disjoint" or study.replicas > JACKKNIFE_GROUPS
-    scored = arm.teacher or study.reference_teacher
+    scored = study.scored_against(name)
     depends = {
         "code": code_hash(),
         "packages": [version("torch"), version("numpy")],
@@ -101,22 +103,33 @@ def identity_of(context: StudyContext, name: str, rate: float, others: dict[str,
         ),
         "replicas": study.replicas if together else None,
         "name": name,
-        "arm": arm.model_dump(mode="json", exclude={"label", "role", "family", "record", "predictions"}),
-        "teacher": [scored, study.teachers[scored].model_dump(mode="json", exclude={"label"}) if scored else None],
-        "reference_temperature": None if arm.temperature else study.reference_temperature,
+        "arm": _described(study, arm, {"label", "role", "family", "record", "predictions"}),
+        "teacher": [scored, _teacher(study, scored) if scored in study.teachers else None],
+        "reference_temperature": None if arm.tau else study.reference_temperature,
         "rate": rate,
         "uses": {other: (others or {}).get(other) for other in study.uses(name)},
-        "soft_label": _learned_from(study, arm.soft_label) if arm.soft_label else None,
     }
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _learned_from(study: Study, name: str) -> dict[str, Any]:
-    """A soft label with the teacher or the soft labels that it is made of; of a file, its content."""
-    source = study.soft_labels[name]
-    teacher = study.teachers[source.teacher].model_dump(mode="json", exclude={"label"}) if source.teacher else None
-    parts = {other: _learned_from(study, other) for other in source.shares or ()}
-    return {**source.model_dump(mode="json", exclude={"name", "path"}), "of": teacher, "parts": parts}
+def _described(study: Study, section: Section, shown: set[str]) -> dict[str, Any]:
+    """A section without what is only shown, and with the teachers and soft labels that it names; of a file, its
+    content."""
+    named = {
+        other: _teacher(study, other) if other in study.teachers else None
+        for _, mark, other in section.references()
+        if mark.to in ("teacher", "taught by")
+    }
+    named |= {
+        other: _described(study, study.soft_labels[other], {"name", "path"})
+        for _, mark, other in section.references()
+        if mark.to == "soft label"
+    }
+    return {**section.model_dump(mode="json", exclude=shown), "named": named}
+
+
+def _teacher(study: Study, name: str) -> dict[str, Any]:
+    return study.teachers[name].model_dump(mode="json", exclude={"label"})
 
 
 def shared_runs(directory: Path, study: Study) -> list[Run]:

@@ -4,9 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 SCHEDULES = ("constant", "cosine", "step")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the training with a name and a learning-rate schedule of its own.
+
+    Attributes:
+        name: What `Batch.phase` says in it.
+        epochs: How many epochs it takes; those of all phases sum to the study's.
+        rate: Factor on the arm's learning rate.
+    """
+
+    name: str
+    epochs: int
+    rate: float = 1.0
 
 
 def check_schedule(

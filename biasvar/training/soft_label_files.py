@@ -9,22 +9,24 @@ from biasvar.data import Dataset
 from biasvar.errors import BiasvarError, StudyError
 from biasvar.messages import first_few
 from biasvar.records.soft_labels import open_soft_labels
-from biasvar.study import SoftLabel, Study
+from biasvar.study import Study
+from biasvar.study.soft_labels import File
 
 
 def check_soft_labels(study: Study, dataset: Dataset, pool: np.ndarray) -> None:
     """Raise StudyError where soft labels and data do not go together, as far as can be told before training."""
     for name, source in study.soft_labels.items():
-        if source.kind == "file":
+        if isinstance(source, File):
             read_soft_label_file(source, name, dataset, pool)
-        if source.mass is not None and len(source.mass) != dataset.num_classes:
+        mass = source.get("mass")
+        if mass is not None and len(mass) != dataset.num_classes:
             raise StudyError(
                 f"soft_labels.{name}.mass: must hold one number for each of the {dataset.num_classes} classes of "
-                f"{dataset.name}, not {len(source.mass)}"
+                f"{dataset.name}, not {len(mass)}"
             )
 
 
-def read_soft_label_file(source: SoftLabel, name: str, dataset: Dataset, pool: np.ndarray) -> np.ndarray:
+def read_soft_label_file(source: File, name: str, dataset: Dataset, pool: np.ndarray) -> np.ndarray:
     """The rows of a file for the students' pool, (P, C), as distributions (or scores, where the study says so).
 
     Args:
@@ -40,9 +42,7 @@ def read_soft_label_file(source: SoftLabel, name: str, dataset: Dataset, pool: n
             the file that are not the data set's.
     """
     try:
-        path = source.with_hash().path
-        assert path is not None
-        return _read(source, path, dataset, pool)
+        return _read(source, source.with_hash().path, dataset, pool)
     except (BiasvarError, ValueError, OSError) as error:
         text = " ".join(str(error).split())
         place = f"{source.path}: " if str(source.path) not in text else ""
@@ -51,7 +51,7 @@ def read_soft_label_file(source: SoftLabel, name: str, dataset: Dataset, pool: n
         raise StudyError(f"soft_labels.{name}: {place}{text}") from None
 
 
-def _read(source: SoftLabel, path: str, dataset: Dataset, pool: np.ndarray) -> np.ndarray:
+def _read(source: File, path: str, dataset: Dataset, pool: np.ndarray) -> np.ndarray:
     found = open_soft_labels(path, temperature=source.temperature)
     total, classes = len(dataset.labels), dataset.num_classes
     known = total if dataset.split is None else int((dataset.split == "train").sum())  # training rows come first

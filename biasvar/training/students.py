@@ -18,13 +18,15 @@ from biasvar.records import RunWriter, open_run
 from biasvar.records.schema import metrics_path, prediction_path, record_path, weights_path
 from biasvar.study.schema import JACKKNIFE_GROUPS
 from biasvar.training.checkpoints import read_weights, weights_file
+from biasvar.training.companions import Companions
 from biasvar.training.context import StudyContext
 from biasvar.training.evaluation import CleanPass, evaluation_metrics, failures, group_means
-from biasvar.training.loop import Batch, predict, train
-from biasvar.training.objectives import Objective, make_loss
+from biasvar.training.loop import predict, train
+from biasvar.training.methods import Batch, method_of
+from biasvar.training.objective import Objective
 from biasvar.training.recorder import Recorder
 from biasvar.training.replicas import Replicas, groups_of
-from biasvar.training.soft_targets import soft_targets
+from biasvar.training.student_networks import new_students
 from biasvar.training.teachers import open_views, teacher_logits, teacher_networks
 
 TUNING_REPLICAS_FROM = 1_000_000  # replicas on which a learning rate is chosen are no replicas of the study
@@ -49,17 +51,66 @@ def tune(context: StudyContext, name: str, rate: float, replicas: int) -> dict[s
 
 def tune_once(context: StudyContext, name: str, rate: float, replicas: Sequence[int]) -> dict[str, Any]:
     """Validation accuracy and loss of an arm at one learning rate, of replicas that train together."""
-    schedule = context.study.schedule
-    net = context.students(replicas)
-    train(
-        net, context.rows(replicas), _objective(context, name, replicas), context.inputs, context.labels,
-        epochs=schedule.epochs, batch_size=schedule.batch_size, rate_of=context.rate_of(rate, schedule.epochs),
-        seed=context.study.seed, arm=name,
-    )  # fmt: skip
+    students = Students(context, name, rate, replicas)
+    students.train()
     ids = context.blocks["validation"]
-    logits = predict(net, context.inputs, torch.as_tensor(ids, device=context.device)).cpu().numpy()
+    logits = predict(students.net, context.inputs, torch.as_tensor(ids, device=context.device)).cpu().numpy()
     numbers = evaluation_metrics(CleanPass.of(logits), context.dataset.labels[ids])
     return {"replica": list(replicas), "accuracy": numbers["accuracy"], "nll": numbers["nll"]}
+
+
+class Students:
+    """Replicas of an arm that train together, with everything that their method needs.
+
+    Attributes:
+        net: The students.
+        rows: Their training rows.
+        objective: The method with its state, and the teacher.
+        companions: What the method trains beside them, or None.
+    """
+
+    def __init__(self, context: StudyContext, name: str, rate: float, replicas: Sequence[int]) -> None:
+        self._context, self._name, self._rate = context, name, rate
+        schedule = context.study.schedule
+        self.objective = _objective(context, name, replicas)
+        method = self.objective.method
+        self.rows = method.rows(context, replicas)
+        self.net = context.replicas(new_students(context, name, replicas))
+        modules = method.modules(self.objective.state)
+        self.companions = None
+        if modules:
+            self.companions = Companions(
+                modules, momentum=schedule.momentum, nesterov=schedule.nesterov, weight_decay=schedule.weight_decay
+            )
+
+    def train(self, **watch: Any) -> None:
+        """Train to the end of the schedule; `watch` are the observers, and the first epoch, of `loop.train`."""
+        context, schedule = self._context, self._context.study.schedule
+        phases = self.objective.method.phases(schedule.epochs)
+        train(
+            self.net, self.rows, self.objective, context.inputs, context.labels, epochs=schedule.epochs,
+            batch_size=schedule.batch_size, rate_of=context.rate_in_phases(self._rate, phases),
+            seed=context.study.seed, arm=self._name, companions=self.companions, phases=phases, **watch,
+        )  # fmt: skip
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """All that training changes, by name: what a checkpoint holds."""
+        state = dict(self.net.state())
+        if self.companions is not None:
+            state |= {f"companion.{name}": value for name, value in self.companions.state().items()}
+        method = self.objective.method
+        return state | {f"method.{name}": value for name, value in method.saved(self.objective.state).items()}
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        own = {name: value.to(self._context.device) for name, value in state.items()}
+        self.net.load_state({k: v for k, v in own.items() if not k.startswith(("companion.", "method."))})
+        if self.companions is not None:
+            self.companions.load_state(_under(own, "companion."))
+        self.objective.method.restore(self.objective.state, _under(own, "method."))
+
+
+def _under(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def train_once(run: ArmRun, number: int) -> dict[str, Any]:
@@ -90,9 +141,9 @@ def train_arm_group(run: ArmRun, number: int) -> list[dict[str, Any]]:
 
 
 def _objective(context: StudyContext, name: str, replicas: Sequence[int]) -> Objective:
-    """The arm's loss with everything it needs for these replicas."""
+    """The arm's method with everything it needs for these replicas."""
     arm = context.study.arms[name]
-    teacher_name = arm.teacher or context.study.reference_teacher
+    teacher_name = context.study.scored_against(name)
     teacher = teacher_logits(context, teacher_name) if teacher_name else None
     if teacher is not None and teacher.ndim == 3:
         # Replicas that only choose a learning rate have no teacher of their own: they borrow one, in turn.
@@ -102,18 +153,8 @@ def _objective(context: StudyContext, name: str, replicas: Sequence[int]) -> Obj
     if teacher_name and context.inputs.augmented:
         views = open_views(context, teacher_name, list(replicas))
         networks = None if views else teacher_networks(context, teacher_name, replicas)
-    recorded = scale = None
-    if arm.weights_from:
-        frame = open_run(context.directory).weights(arm.weights_from, by="replica")
-        table = np.ones((context.study.replicas, len(context.labels)), dtype=np.float32)
-        table[frame["replica"], frame["sample_id"]] = frame["weight"]
-        recorded = torch.as_tensor(table[list(replicas)], device=context.device)
-    if arm.alpha_from:
-        metrics = open_run(context.directory).metrics.query("arm == @arm.alpha_from and view == 'augmented'")
-        means = metrics.pivot(index="replica", columns="epoch", values="loss_weight").loc[list(replicas)]
-        scale = torch.as_tensor(np.array(means, dtype=np.float32), device=context.device)
-    targets = soft_targets(context, arm.soft_label, replicas) if arm.soft_label else None
-    return Objective(make_loss(arm), teacher, networks, views, recorded, scale, arm.shuffle, targets=targets, k=arm.k)
+    method = method_of(arm)
+    return Objective(method, method.prepare(context, replicas), teacher, networks, views)
 
 
 class _Group:
@@ -128,29 +169,26 @@ class _Group:
         self.epochs = self.study.schedule.epochs
         self.record_epochs = arm.record.selected(self.epochs)
         self.prediction_epochs, self.predict_train = arm.predictions.selected(self.epochs), arm.predictions.train
-        self.temperature = arm.temperature or self.study.reference_temperature
-        self.teacher_name = arm.teacher or self.study.reference_teacher
+        self.temperature = arm.tau or self.study.reference_temperature
+        self.teacher_name = self.study.scored_against(run.name)
         folder = run.writer.directory / "checkpoints" / f"arm={run.name}"
         self.checkpoint = folder / f"group={number:03d}.safetensors"
-        self.rows = run.context.rows(replicas)
-        self.objective = _objective(run.context, run.name, replicas)
+        self.students = Students(run.context, run.name, run.rate, replicas)
         self.metrics: list[pd.DataFrame] = []
         self.failed: list[str] = []  # why each replica failed, "" if it did not
 
     def train(self) -> list[dict[str, Any]]:
-        net = self.context.students(self.replicas)
-        start = self._resume(net)
+        net = self.students.net
+        start = self._resume()
         recorder = self._recorder("train", "augmented")
-        schedule = self.study.schedule
-
         weights: list[torch.Tensor] = []
 
-        def on_batch(epoch: int, batch: Batch) -> None:
-            if batch.weights is not None:
-                weights.append(batch.weights)
-            if epoch in self.record_epochs:
+        def on_batch(batch: Batch, given: torch.Tensor | None) -> None:
+            if given is not None:
+                weights.append(given)
+            if batch.epoch in self.record_epochs:
                 recorder.update(
-                    batch.ids, batch.logits, batch.labels, batch.teacher_logits, loss_weight=batch.weights,
+                    batch.ids, batch.logits, batch.labels, batch.teacher_logits, loss_weight=given,
                     member=None if batch.counts is None else batch.counts > 0,
                 )  # fmt: skip
 
@@ -160,20 +198,18 @@ class _Group:
                 self._note("train", "augmented", epoch, recorder.end_epoch(), rate)
             elif weights:  # the mean weight is known at every epoch, for arms that take it over
                 means = torch.cat(weights, dim=1).double().mean(1).cpu().numpy()
-                numbers = {"replica": np.array(self.replicas), "n": np.full(len(means), self.rows.ids.shape[1])}
+                numbers = {
+                    "replica": np.array(self.replicas),
+                    "n": np.full(len(means), self.students.rows.ids.shape[1]),
+                }
                 self._note("train", "augmented", epoch, {**numbers, "loss_weight": means}, rate)
             weights.clear()
             if epoch % self.study.evaluate_every == 0 or epoch in {1, *self.prediction_epochs}:
                 self._evaluate(net, epoch, rate)
             if epoch % self.study.checkpoint_every == 0 and epoch < self.epochs:
-                self._save(net, epoch)
+                self._save(epoch)
 
-        train(
-            net, self.rows, self.objective, self.context.inputs, self.context.labels, epochs=self.epochs,
-            batch_size=schedule.batch_size, rate_of=self.context.rate_of(self.run.rate, self.epochs),
-            seed=self.study.seed, arm=self.run.name, start=start, score_epochs=self.record_epochs, on_batch=on_batch,
-            on_epoch=on_epoch,
-        )  # fmt: skip
+        self.students.train(start=start, score_epochs=self.record_epochs, on_batch=on_batch, on_epoch=on_epoch)
         self.writer.metrics(self.run.name, self.number, pd.concat(self.metrics, ignore_index=True))
         return self._finish(net)
 
@@ -210,8 +246,9 @@ class _Group:
                 recorder.epoch = epoch
                 together = torch.as_tensor(ids, device=self.context.device).expand(len(self.replicas), -1)
                 member = self._members(ids)
+                taught = self.students.objective.teacher_logits(together)
                 recorder.update(
-                    together, on_device, self.context.labels[together], self.objective.teacher_logits(together),
+                    together, on_device, self.context.labels[together], taught,
                     member=torch.as_tensor(member, device=self.context.device),
                 )  # fmt: skip
                 summary = recorder.end_epoch()
@@ -238,11 +275,8 @@ class _Group:
         return predict(net, self.context.inputs, torch.as_tensor(ids, device=self.context.device))
 
     def _members(self, ids: np.ndarray) -> np.ndarray:
-        """bool (R, n): whether the sample is in the replica's draw."""
-        pool = self.context.blocks["student"]
-        out = np.zeros((len(self.replicas), len(self.context.labels)), dtype=bool)
-        out[:, pool] = self.context.draw(self.replicas) > 0
-        return out[:, ids]
+        """bool (R, n): True where the replica is trained on the sample."""
+        return self.students.rows.members(len(self.context.labels))[:, ids]
 
     def _finish(self, net: Replicas) -> list[dict[str, Any]]:
         """Final weights; which replicas failed."""
@@ -252,20 +286,20 @@ class _Group:
         named = zip(self.replicas, self.failed, strict=True)
         return [{"replica": r, "reason": reason} for r, reason in named if reason]
 
-    def _save(self, net: Replicas, epoch: int) -> None:
+    def _save(self, epoch: int) -> None:
         """Metrics first, then the checkpoint that vouches for them."""
         self.writer.metrics(self.run.name, self.number, pd.concat(self.metrics, ignore_index=True))
-        state = {name: value.detach().cpu().contiguous() for name, value in net.state().items()}
+        state = {name: value.detach().cpu().contiguous() for name, value in self.students.state().items()}
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(self.checkpoint, safetensors.torch.save(state, metadata={"epoch": str(epoch)}))
 
-    def _resume(self, net: Replicas) -> int:
+    def _resume(self) -> int:
         """Load the checkpoint, if there is one; returns the last epoch that need not be trained again."""
         if not self.checkpoint.exists():
             return 0
         state, notes = read_weights(self.checkpoint)
         epoch = int(notes["epoch"])
-        net.load_state({name: value.to(self.context.device) for name, value in state.items()})
+        self.students.load_state(state)
         metrics = open_run(self.writer.directory).metrics
         mine = metrics.query("arm == @self.run.name and replica in @self.replicas and epoch <= @epoch")
         self.metrics = [mine.reset_index(drop=True)]

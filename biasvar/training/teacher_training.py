@@ -13,21 +13,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 
 from biasvar.analysis.indicators.accumulator import measure_indicators
 from biasvar.data.layout import cache_folder
 from biasvar.files import write_bytes
-from biasvar.losses.bad_teacher import BadTeacherLoss
-from biasvar.losses.labels import CrossEntropyLoss, LabelSmoothingLoss
 from biasvar.records import RunWriter
 from biasvar.seeding import generator
+from biasvar.study import Study, Teacher
+from biasvar.study.arms import CrossEntropy, LabelSmoothing
+from biasvar.study.import_path import source_hash
+from biasvar.study.schema import STUDENTS_TEACH
 from biasvar.training.checkpoints import check_kept_teacher, file_hashes, weights_file
 from biasvar.training.context import StudyContext
-from biasvar.training.custom_networks import source_hash
 from biasvar.training.evaluation import CleanPass, evaluation_metrics
 from biasvar.training.loop import predict, train
-from biasvar.training.objectives import Objective, Rivals
+from biasvar.training.methods import Method, method_of
+from biasvar.training.methods.bad_teacher import BadTeacherMethod
+from biasvar.training.objective import Objective
 from biasvar.training.replicas import Replicas
 from biasvar.training.teachers import (
     teacher_groups,
@@ -50,24 +52,24 @@ def train_teacher(
     models = [context.model(teacher.model, teacher.hidden, "teacher init", r) for r in replicas]
     net = context.replicas(models, teacher.weight_decay)
     inputs = context.inputs if teacher.augment else context.inputs.plain()
-    loss: nn.Module = CrossEntropyLoss(reduction="none")
-    rivals = None
-    if teacher.smoothing:
-        loss = LabelSmoothingLoss(smoothing=teacher.smoothing, reduction="none")
-    if teacher.bad:
-        bad = teacher.bad
-        loss = BadTeacherLoss(
-            k=bad.k, punishment=bad.punishment, compensation=bad.compensation, rivals=bad.rivals, reduction="none"
-        )
-        rivals = Rivals(context.labels, context.dataset.num_classes, bad.k, context.study.seed, replicas, bad.redraw)
+    method = _method(teacher)
     rows = context.rows(replicas) if teacher.draw == "per_replica" else teacher_rows(context, name)
     train(
-        net, rows, Objective(loss, rivals=rivals), inputs, context.labels, epochs=teacher.epochs,
+        net, rows, Objective(method, method.prepare(context, replicas)), inputs, context.labels, epochs=teacher.epochs,
         batch_size=teacher.batch_size, rate_of=context.rate_of(teacher.learning_rate, teacher.epochs),
         seed=int(generator(context.study.seed, "teacher").integers(2**31)),
         on_epoch=None if on_epoch is None else lambda epoch, _: on_epoch(net, epoch),
     )  # fmt: skip
     return net
+
+
+def _method(teacher: Teacher) -> Method:
+    """How a teacher is trained: by cross-entropy, with smoothed labels, or to be wrong on purpose."""
+    if teacher.bad:
+        return BadTeacherMethod(teacher.bad)
+    if teacher.smoothing:
+        return method_of(LabelSmoothing(loss="label_smoothing", smoothing=teacher.smoothing))
+    return method_of(CrossEntropy(loss="cross_entropy"))
 
 
 def train_and_keep(context: StudyContext, name: str, number: int) -> None:
@@ -127,9 +129,12 @@ def _indicators_by_k(logits: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
 
 
 def write_teacher(context: StudyContext, writer: RunWriter, name: str) -> dict[str, Any]:
-    """Write the clean logits of a trained teacher; returns what the manifest says of it."""
-    teacher = context.study.teachers[name]
-    fixed = teacher.draw == "fixed"
+    """Write the clean logits of a trained teacher; returns what the manifest says of it.
+
+    A teacher of the study, or an arm whose students teach other arms.
+    """
+    teacher = context.study.teachers.get(name)
+    fixed = teacher is not None and teacher.draw == "fixed"
     ids = context.used_ids
     where = torch.as_tensor(ids, device=context.device)
     networks = teacher_networks(context, name, range(1 if fixed else context.study.replicas))
@@ -142,11 +147,12 @@ def write_teacher(context: StudyContext, writer: RunWriter, name: str) -> dict[s
         for path in followed:
             path.unlink()
     labels = context.dataset.labels[ids]
+    folder = f"arm={name}" if teacher is None else f"teacher={name}"
     entry: dict[str, Any] = {
-        **teacher.model_dump(),
-        "regime": teacher.regime,
+        **(_students_entry(context.study, name) if teacher is None else teacher.model_dump()),
+        "regime": STUDENTS_TEACH if teacher is None else teacher.regime,
         "training_rows": int(member.sum(1).mean()),
-        "weights_sha256": file_hashes(writer.directory / "weights" / f"teacher={name}"),
+        "weights_sha256": file_hashes(writer.directory / "weights" / folder),
     }
     for split in ("test", "validation"):
         rows = np.isin(ids, context.blocks[split])
@@ -155,6 +161,16 @@ def write_teacher(context: StudyContext, writer: RunWriter, name: str) -> dict[s
     right = (logits.argmax(-1) == labels) & member
     entry["accuracy_train"] = float((right.sum(1) / member.sum(1)).mean())
     return entry
+
+
+def _students_entry(study: Study, name: str) -> dict[str, Any]:
+    """What an arm is as a teacher."""
+    arm, schedule = study.arms[name], study.schedule
+    network = arm.student or study.student
+    return {
+        "label": f"students of {arm.label}", "arm": name, "model": network.model, "hidden": network.hidden,
+        "draw": "per_replica", "rows": "own", "epochs": schedule.epochs, "batch_size": schedule.batch_size,
+    }  # fmt: skip
 
 
 @torch.no_grad()

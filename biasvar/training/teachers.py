@@ -17,11 +17,15 @@ from biasvar.seeding import generator
 from biasvar.training.checkpoints import check_fit, of_replica, read_weights
 from biasvar.training.context import StudyContext
 from biasvar.training.lookups import Views
+from biasvar.training.methods import method_of
 from biasvar.training.replicas import groups_of
+from biasvar.training.student_networks import trained_students
 
 
 def teacher_rows(context: StudyContext, name: str) -> Rows:
     """A teacher's training rows: one set for a fixed teacher, each replica's own draw for one a replica."""
+    if name not in context.study.teachers:  # an arm, whose students teach
+        return method_of(context.study.arms[name]).rows(context, range(context.study.replicas))
     teacher = context.study.teachers[name]
     if teacher.draw == "per_replica":
         return context.rows(range(context.study.replicas))
@@ -46,11 +50,7 @@ def teacher_groups(context: StudyContext, name: str) -> list[list[int]]:
 
 def teacher_members(context: StudyContext, name: str) -> np.ndarray:
     """bool (T, N): the training rows of a teacher, by sample id."""
-    rows = teacher_rows(context, name)
-    member = np.zeros((len(rows.ids), len(context.labels)), dtype=bool)
-    for i, row in enumerate(rows.ids):
-        member[i, row if rows.counts is None else row[rows.counts[i] > 0]] = True
-    return member
+    return teacher_rows(context, name).members(len(context.labels))
 
 
 def teacher_weights_path(directory: Path, name: str, number: int) -> Path:
@@ -59,7 +59,12 @@ def teacher_weights_path(directory: Path, name: str, number: int) -> Path:
 
 
 def teacher_networks(context: StudyContext, name: str, replicas: Sequence[int]) -> list[nn.Module]:
-    """The trained teacher for each of these replicas (one for all, if it is fixed), frozen."""
+    """The trained teacher for each of these replicas (one for all, if it is fixed), frozen.
+
+    Where an arm's students teach, each replica has the student of its own number.
+    """
+    if name not in context.study.teachers:  # an arm, whose students teach
+        return trained_students(context, name, [r % context.study.replicas for r in replicas])
     teacher = context.study.teachers[name]
     wanted = [0] if teacher.draw == "fixed" else [r % context.study.replicas for r in replicas]
     networks: dict[int, nn.Module] = {}

@@ -43,12 +43,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from biasvar.data.draws import Rows
-from biasvar.losses.labels import CrossEntropyLoss
+from biasvar.study.arms import CrossEntropy
 from biasvar.training.inputs import Images
 from biasvar.training.loop import train
 from biasvar.training.memory import keep_freed_memory
+from biasvar.training.methods import method_of
 from biasvar.training.networks import build_network, seeded
-from biasvar.training.objectives import Objective
+from biasvar.training.objective import Objective
 from biasvar.training.replicas import Backend, groups_of, make_replicas
 
 BATCH, CLASSES, SIZE, RATE = 64, 10, 32, 0.05
@@ -100,7 +101,7 @@ def ours(kind: str, replicas: Sequence[int], steps: int, backend: Backend = "seq
         ids = torch.arange(len(labels)).expand(len(group), -1).numpy()
         train(
             make_replicas(backend, [network(kind, r) for r in group], **SGD), Rows(ids, None, group),
-            Objective(CrossEntropyLoss(reduction="none")), inputs, labels, epochs=1, batch_size=BATCH,
+            Objective(method_of(CrossEntropy(loss="cross_entropy"))), inputs, labels, epochs=1, batch_size=BATCH,
             rate_of=lambda step, steps: RATE, seed=0,
         )  # fmt: skip
 

@@ -10,9 +10,9 @@ from torch import nn
 
 from biasvar.errors import RecordError, StudyError
 from biasvar.study import resolve_study
+from biasvar.study.import_path import source_hash
 from biasvar.training import workers
 from biasvar.training.checks import check_networks
-from biasvar.training.custom_networks import source_hash
 from biasvar.training.execute import run_study
 
 
@@ -121,7 +121,7 @@ def test_a_network_that_changes_under_a_run_is_refused(own, kept_study, tmp_path
     own(9)
     sys.path.insert(0, str(tmp_path))
     try:
-        with pytest.raises(RecordError, match="source of network changing_network:make was changed since"):
+        with pytest.raises(RecordError, match="source of changing_network:make was changed since"):
             run_study(study, tmp_path / "run", device="cpu")
         own(8)
         assert run_study(study, tmp_path / "run", device="cpu").manifest["status"] == "complete"

@@ -9,16 +9,18 @@ from torch import nn
 from torch.nn import functional as F
 
 from biasvar.data.draws import Rows
-from biasvar.losses.distillation import DistillationLoss, WeightedSoftLabelLoss
-from biasvar.losses.labels import CrossEntropyLoss
+from biasvar.study.arms import CrossEntropy, Distillation, WeightedSoftLabel
 from biasvar.training.inputs import Features
 from biasvar.training.loop import predict, train
+from biasvar.training.methods import method_of
+from biasvar.training.methods.distillation import StoredWeights
 from biasvar.training.networks import MLP, seeded
-from biasvar.training.objectives import Objective
+from biasvar.training.objective import Objective
 from biasvar.training.replicas import BatchedReplicas, SequentialReplica, groups_of, make_replicas
 from biasvar.training.schedules import rate_at
 
 R, N, D, C = 3, 40, 6, 4
+SOFT = {"teacher": "main", "temperature": 4.0, "alpha": 2.25}
 SETTINGS = {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-3}
 
 
@@ -56,7 +58,7 @@ def run(net, replicas, objective, data, counts=None, **options):
 @pytest.mark.parametrize("weighted", [False, True])
 def test_batched_and_sequential_reach_the_same_parameters(data, kind, nesterov, weighted):
     settings = {**SETTINGS, "nesterov": nesterov}
-    objective = Objective(DistillationLoss(temperature=4.0, alpha=2.25, reduction="none"), data[2])
+    objective = Objective(method_of(Distillation(loss="distillation", **SOFT)), StoredWeights(), data[2])
     counts = np.random.default_rng(9).integers(0, 3, size=(R, 25)) if weighted else None
     batched = run(BatchedReplicas(models(kind), **settings), range(R), objective, data, counts)
     for r in range(R):
@@ -81,7 +83,9 @@ def test_the_loop_is_plain_sgd_on_the_mean_loss(data):
             F.cross_entropy(model(features[ids]), labels[ids]).backward()
             optimizer.step()
             steps += 1
-    ours = run(BatchedReplicas(models(), **SETTINGS), range(R), Objective(CrossEntropyLoss(reduction="none")), data)
+    ours = run(
+        BatchedReplicas(models(), **SETTINGS), range(R), Objective(method_of(CrossEntropy(loss="cross_entropy"))), data
+    )
     for name, value in model.named_parameters():
         torch.testing.assert_close(ours[name][1], value.detach(), rtol=0, atol=1e-12)
 
@@ -89,7 +93,7 @@ def test_the_loop_is_plain_sgd_on_the_mean_loss(data):
 @pytest.mark.parametrize("backend", ["batched", "sequential"])
 def test_a_training_goes_on_from_its_state(data, backend):
     replicas = range(R) if backend == "batched" else [0]
-    objective = Objective(WeightedSoftLabelLoss(temperature=4.0, alpha=1.0, reduction="none"), data[2], shuffle=True)
+    objective = Objective(method_of(WeightedSoftLabel(loss="weighted_soft_label", shuffle=True, **SOFT)), None, data[2])
     fresh = lambda: make_replicas(backend, models()[: len(replicas)], **SETTINGS)  # noqa: E731
     whole = run(fresh(), replicas, objective, data, arm="a")
 

@@ -179,7 +179,7 @@ def test_a_file_that_is_wrong_is_refused_before_anything_is_written(plain, soft,
 @pytest.mark.parametrize(
     ("ours", "message"),
     [
-        ({"path": None}, "soft_labels.ours: path: needed for kind file"),
+        ({"path": None}, "soft_labels.ours.path: needed for kind file"),
         ({"path": "soft.csv"}, "soft.csv must end in .npy, .npz, .parquet"),
         ({"normalize": True, "scores": True}, "normalize: rows are divided by their sum, or are scores"),
         ({"project": True}, "project: for scores: true"),

@@ -8,12 +8,13 @@ import torch
 
 from biasvar.analysis import effectiveness, unreliability
 from biasvar.analysis.soft_labels.transforms import tempered
-from biasvar.losses.soft_labels import CandidateSetLoss, SoftLabelLoss
 from biasvar.study import resolve_study
+from biasvar.study.arms import SoftLabelOnly
 from biasvar.training.checks import open_study
 from biasvar.training.execute import run_study
 from biasvar.training.lookups import SoftTargets
-from biasvar.training.objectives import Objective
+from biasvar.training.methods import Batch
+from biasvar.training.methods.soft_label import SoftLabelMethod
 from biasvar.training.soft_targets import labelled, soft_label_table, soft_targets
 from biasvar.training.teacher_training import train_teacher
 from tests.training.test_execute import contents
@@ -176,11 +177,11 @@ def test_the_mean_over_a_batch_is_over_rows_with_a_target():
     targets[0, 1] = torch.tensor([0.0, 1.0, 0.0])
     logits, ids = torch.randn(1, 4, 3), torch.arange(4)[None]
     labels = torch.zeros(1, 4, dtype=torch.int64)
-    for loss in (SoftLabelLoss(reduction="none"), CandidateSetLoss(reduction="none")):
-        objective = Objective(loss, targets=SoftTargets(targets[0]))
-        values, weights = objective(ids, logits, labels, None, 1, None)
+    batch = Batch(ids, torch.empty(0), logits, labels, epoch=1, rate=0.1)
+    for measure in ("cross_entropy", "candidates"):
+        method = SoftLabelMethod(SoftLabelOnly(loss="soft_label", soft_label="s", measure=measure))
+        values, weights = method.loss(SoftTargets(targets[0]), batch)
         assert weights is None
         torch.testing.assert_close(values.mean(), -logits[0, 1].log_softmax(-1)[1])
         assert values[0, [0, 2, 3]].tolist() == [0, 0, 0]
-        empty = Objective(loss, targets=SoftTargets(torch.zeros(4, 3)))
-        assert empty(ids, logits, labels, None, 1, None)[0].sum() == 0
+        assert method.loss(SoftTargets(torch.zeros(4, 3)), batch)[0].sum() == 0

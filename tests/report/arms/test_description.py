@@ -12,7 +12,7 @@ from biasvar.report.arms.description import BOOKKEEPING, loss_in_words, same_but
 from biasvar.report.arms.roles import reference_arms
 from biasvar.report.arms.series import series
 from biasvar.report.text.description import arm_rows
-from biasvar.study.schema import LOSS_KEYS, Arm
+from biasvar.study import ARMS, Arm
 
 OWN = "mypackage.mymodule:MyMethod"
 
@@ -26,15 +26,15 @@ def made(directory: Path, **arms: dict[str, Any]) -> Run:
 
 
 def test_every_key_that_a_loss_takes_is_a_setting():
-    taken = {key for needed, optional in LOSS_KEYS.values() for key in needed | optional}
+    taken = {key for settings_class in ARMS.values() for key in settings_class.own_keys()}
     assert not taken & BOOKKEEPING
-    assert set(Arm.model_fields) - BOOKKEEPING == {*taken, "loss"}
+    assert set(Arm.model_fields) - BOOKKEEPING == {"loss", "student"}
 
 
 def test_every_key_of_a_trained_arm_is_a_setting_or_known_not_to_be(study_run):
     for arm in study_run.arms:
         entry = study_run.arm(arm)
-        assert set(entry) - BOOKKEEPING <= {*Arm.model_fields, "learning_rate", "epochs"}
+        assert set(entry) - BOOKKEEPING <= {*ARMS[entry["loss"]].model_fields, "learning_rate", "epochs"}
         assert settings(entry)["loss"] == entry["loss"]
 
 

@@ -1,0 +1,175 @@
+"""The settings of an arm: one class a method, and what all arms have in common.
+
+A method is two files: its settings class here, and its room `biasvar/training/methods/LOSS.py`. Everything else is
+derived from the fields of the class: which keys a study file may give, which are needed (those without a default),
+which other arms must be trained first (`ArmName`, `WeightsOf`), the identity of a study, the line of a dry run, the
+columns of the report. A method of your own has its settings class beside it and is named by its import path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+from pydantic import Field
+
+from biasvar.study.networks import Network
+from biasvar.study.sections import Section, SoftLabelName, TaughtBy, WeightsOf
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from biasvar.study.soft_labels import SoftLabel
+
+Epoch = Annotated[int, Field(ge=1, strict=True)]
+Temperature = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+class Record(Section):
+    # An integer k: every k-th, with the first and the last.
+    epochs: Literal["all", "last"] | Epoch | Annotated[list[Epoch], Field(min_length=1)] = "all"
+
+    def selected(self, total: int) -> set[int]:
+        """The epochs, counted from 1, whose per-sample record is kept."""
+        if self.epochs == "all":
+            return set(range(1, total + 1))
+        if self.epochs == "last":
+            return {total}
+        if isinstance(self.epochs, int):
+            return {1, total, *range(self.epochs, total + 1, self.epochs)}
+        return {epoch for epoch in self.epochs if epoch <= total}
+
+
+class Predictions(Record):
+    """Epochs after which predictions are kept, for the decomposition; those of the last epoch always are."""
+
+    epochs: Literal["all", "last"] | Epoch | Annotated[list[Epoch], Field(min_length=1)] = "last"
+    train: bool = False  # also of the training rows, member and non-member, at every one of these epochs
+
+    def selected(self, total: int) -> set[int]:
+        return super().selected(total) | {total}
+
+
+class Arm(Section):
+    """What every arm has; the settings of a method are the fields that its class adds.
+
+    The `title` of a field is how a dry run says it, "{}" being the value; without one it is the key and the value.
+    """
+
+    loss: str  # a method by name, or the import path of your own, "package.module:Method"
+    label: str = ""
+    role: Literal["main", "control", "regime", "teacher sweep", "grid"] = "main"
+    family: str = ""  # arms of one family share a learning rate; default: the loss
+    student: Network | None = None  # another network than the study's
+    record: Record | None = None
+    predictions: Predictions | None = None
+
+    @classmethod
+    def own_keys(cls) -> tuple[str, ...]:
+        """The keys that the method adds to those of every arm."""
+        return tuple(key for key in cls.model_fields if key not in Arm.model_fields)
+
+    @classmethod
+    def needed_keys(cls) -> tuple[str, ...]:
+        """Those of them that have no default."""
+        return tuple(key for key in cls.own_keys() if cls.model_fields[key].is_required())
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The method's own keys with their values, those at "nothing" left out."""
+        values = {key: getattr(self, key) for key in self.own_keys()}
+        return {key: value for key, value in values.items() if not is_nothing(value)}
+
+    @property
+    def teacher_name(self) -> str | None:
+        """The teacher that the loss learns from; None if it has none."""
+        return self.get("teacher")
+
+    @property
+    def tau(self) -> float | None:
+        """The temperature of the loss; None if it has none."""
+        return self.get("temperature")
+
+    def uses(self) -> list[str]:
+        """The arms whose record or students the method needs, as its own keys say."""
+        return [name for _, mark, name in self.references() if mark.to == "arm"]
+
+    def faults(self, soft_labels: Mapping[str, SoftLabel]) -> Iterator[tuple[str, str]]:
+        """(key, what is wrong) of settings that do not go together with the study's soft labels."""
+        yield from ()
+
+    def in_words(self) -> str:
+        """The loss with all its settings, "distillation, teacher main, temperature 4, alpha 2.25"."""
+        said = [self.loss]
+        for key, value in self.settings.items():
+            title = type(self).model_fields[key].title
+            shown = f"{value:g}" if isinstance(value, float) else str(value)
+            said.append(title.format(shown) if title else f"{key.replace('_', ' ')} {shown}")
+        if self.student is not None:
+            said.append(f"student {self.student.in_words()}")
+        return ", ".join(said)
+
+
+def is_nothing(value: Any) -> bool:
+    """True for the values that mean "not set": None, false and an empty text."""
+    return value is None or value is False or value == ""
+
+
+class CrossEntropy(Arm):
+    loss: Literal["cross_entropy"]
+
+
+class LabelSmoothing(Arm):
+    loss: Literal["label_smoothing"]
+    smoothing: float = Field(ge=0, lt=1)
+
+
+class _Taught(Arm):
+    """What every loss with a teacher has."""
+
+    teacher: TaughtBy
+    temperature: Temperature
+    alpha: Weight
+
+
+class Distillation(_Taught):
+    loss: Literal["distillation"]
+    # Mean recorded WSL weight of that arm, same replica and sample.
+    weights_from: WeightsOf | None = Field(None, title="weights from {}")
+    # Alpha times that arm's mean WSL weight, same replica and epoch.
+    alpha_from: WeightsOf | None = Field(None, title="alpha scaled by {}")
+
+
+class WeightedSoftLabel(_Taught):
+    loss: Literal["weighted_soft_label"]
+    shuffle: bool = Field(False, title="shuffled weights")  # the current weights, shuffled within the batch
+
+
+class MaskedDistillation(_Taught):
+    loss: Literal["masked_distillation"]
+    keep: Literal["other", "regularization", "random"]  # which samples keep their soft label
+
+
+class SoftLabelOnly(Arm):
+    loss: Literal["soft_label"]
+    soft_label: SoftLabelName  # which of the study's soft_labels is all that the student learns from
+    measure: Literal["cross_entropy", "squared_error", "candidates"] | None = None  # how it is fitted
+    k: int | None = Field(None, ge=1)  # measure candidates: the k largest entries; none given: those above 0
+
+    def faults(self, soft_labels: Mapping[str, SoftLabel]) -> Iterator[tuple[str, str]]:
+        source = soft_labels.get(self.soft_label)
+        if source is not None and source.raw and self.measure in (None, "cross_entropy"):
+            yield (
+                "measure",
+                f"{self.soft_label} are raw scores, whose cross-entropy has no lower bound; take squared_error, or "
+                f"soft_labels.{self.soft_label}.project: true",
+            )
+
+
+ARMS: dict[str, type[Arm]] = {
+    get_args(found.model_fields["loss"].annotation)[0]: found
+    for found in list(globals().values())
+    if isinstance(found, type) and issubclass(found, Arm) and get_args(found.model_fields["loss"].annotation)
+}
+"""The settings class of every method of ours by its loss."""

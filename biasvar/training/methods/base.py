@@ -1,0 +1,135 @@
+"""What a method of training is: one class a method, in one room, given exactly what it says it needs.
+
+The least that a method has is its settings and its loss:
+
+    class MyMethod(Method):
+        Settings = MySettings                      # a subclass of biasvar.study.Arm with the method's keys
+
+        def loss(self, state, batch):
+            values = ...                           # (R, B) from batch.logits (R, B, C) and batch.labels (R, B)
+            return values, None
+
+All other hooks are optional. The loop, the recorder, resuming, identities, the dry run and the report know no method
+by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from torch import nn
+
+from biasvar.data.draws import Rows
+from biasvar.study import Arm
+from biasvar.training.schedules import Phase
+
+if TYPE_CHECKING:
+    from biasvar.training.context import StudyContext
+
+Need = Literal["teacher", "clean teacher", "random keys"]
+"""What a loss may ask the loop for: the teacher's logits of the views that the student sees; its logits of the samples
+without augmentation; a random number for each sample and epoch, the same whatever the batch size."""
+
+Result = tuple[torch.Tensor, torch.Tensor | None]
+"""Per-sample losses (R, B), and the weights (R, B) that the loss gave the soft labels; None: 1 for all."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a method, and whoever records, sees of a step before the update, for R replicas that train together.
+
+    Attributes:
+        ids: int (R, B) sample ids.
+        inputs: (R, B, ...) what the student was given.
+        logits: (R, B, C) what it answered.
+        labels: int (R, B).
+        epoch: Counted from 1.
+        rate: The learning rate of the step.
+        teacher_logits: (R, B, C), if the method needs "teacher" or the epoch is recorded; else None.
+        clean_teacher_logits: (R, B, C), if the method needs "clean teacher".
+        keys: (R, B) random numbers in [0, 1), if the method needs "random keys".
+        counts: (R, B) multiplicities of a bootstrap draw; None where all are 1.
+        phase: Name of the phase of the training, "" where there is one only.
+        features: (R, B, ...) outputs of the student's modules that the method names, by path.
+    """
+
+    ids: torch.Tensor
+    inputs: torch.Tensor
+    logits: torch.Tensor
+    labels: torch.Tensor
+    epoch: int
+    rate: float
+    teacher_logits: torch.Tensor | None = None
+    clean_teacher_logits: torch.Tensor | None = None
+    keys: torch.Tensor | None = None
+    counts: torch.Tensor | None = None
+    phase: str = ""
+    features: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def asked_teacher(self) -> torch.Tensor:
+        """The teacher's logits (R, B, C) of a method that needs "teacher"."""
+        assert self.teacher_logits is not None  # a study whose arm has no teacher is refused when it is read
+        return self.teacher_logits
+
+
+class Method:
+    """One way to train students.
+
+    Attributes:
+        Settings: Its settings class, a subclass of `biasvar.study.Arm` whose own keys a study file gives.
+        batched: True if the loss takes R replicas in one pass; with False a study needs `backend: sequential` (R = 1).
+        features: Paths of student modules whose outputs the loss sees, as `named_modules` names them; R = 1 only.
+        settings: The arm's entry in the study.
+    """
+
+    Settings: ClassVar[type[Arm]]
+    batched: ClassVar[bool] = True
+    features: tuple[str, ...] = ()
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What the loss asks the loop for."""
+        return frozenset()
+
+    def prepare(self, context: StudyContext, replicas: Sequence[int]) -> Any:
+        """The state of these replicas, made once before they train: tensors, modules, tables; handed to every hook."""
+        return None
+
+    def loss(self, state: Any, batch: Batch) -> Result:
+        """Per-sample losses (R, B) and the weights (R, B) of their soft labels, None where all are 1."""
+        raise TypeError(f"{type(self).__name__} has no loss: define loss(self, state, batch)")
+
+    def modules(self, state: Any) -> Sequence[nn.Module]:
+        """Modules in the state that the loss trains beside the students, by the same schedule; one for each replica."""
+        return ()
+
+    def saved(self, state: Any) -> dict[str, torch.Tensor]:
+        """What else training changes in the state: goes into every checkpoint."""
+        return {}
+
+    def restore(self, state: Any, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Put back what `saved` gave."""
+
+    def before_step(self, state: Any, batch: Batch) -> None:
+        """Called with every batch before the loss."""
+
+    def after_step(self, state: Any, batch: Batch) -> None:
+        """Called with every batch after the students' update, such as for a teacher's own step."""
+
+    def rows(self, context: StudyContext, replicas: Sequence[int]) -> Rows:
+        """The training rows of these replicas: all of their draw, or a selection of it."""
+        return context.rows(replicas)
+
+    def student(self, network: nn.Module) -> nn.Module:
+        """The student that this method trains, made of a fresh one; wherever students are loaded too."""
+        return network
+
+    def phases(self, epochs: int) -> Sequence[Phase]:
+        """The phases of a training of so many epochs."""
+        return (Phase("", epochs),)

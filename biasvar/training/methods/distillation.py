@@ -1,0 +1,68 @@
+"""Distillation, with the soft labels as they are or with weights of an earlier arm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from biasvar.losses import DistillationLoss
+from biasvar.records import open_run
+from biasvar.study.arms import Distillation
+from biasvar.training.context import StudyContext
+from biasvar.training.methods.base import Batch, Method, Need, Result
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """Weights that another arm's record holds.
+
+    Attributes:
+        by_sample: (R, N) by sample id, or None.
+        by_epoch: (R, epochs), or None.
+    """
+
+    by_sample: torch.Tensor | None = None
+    by_epoch: torch.Tensor | None = None
+
+
+class DistillationMethod(Method):
+    """Hinton 2015: `biasvar.losses.DistillationLoss`.
+
+    With `weights_from`, each sample's soft label gets the mean WSL weight that the other arm recorded for the same
+    replica and sample; with `alpha_from`, all of an epoch get that arm's mean weight of the same replica and epoch.
+    """
+
+    Settings = Distillation
+
+    def __init__(self, settings: Distillation) -> None:
+        super().__init__(settings)
+        self._loss = DistillationLoss(temperature=settings.temperature, alpha=settings.alpha, reduction="none")
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        return frozenset({"teacher"})
+
+    def prepare(self, context: StudyContext, replicas: Sequence[int]) -> StoredWeights:
+        if self.settings.weights_from:
+            frame = open_run(context.directory).weights(self.settings.weights_from, by="replica")
+            table = np.ones((context.study.replicas, len(context.labels)), dtype=np.float32)
+            table[frame["replica"], frame["sample_id"]] = frame["weight"]
+            return StoredWeights(by_sample=torch.as_tensor(table[list(replicas)], device=context.device))
+        if self.settings.alpha_from:
+            metrics = open_run(context.directory).metrics
+            metrics = metrics[(metrics["arm"] == self.settings.alpha_from) & (metrics["view"] == "augmented")]
+            means = metrics.pivot(index="replica", columns="epoch", values="loss_weight").loc[list(replicas)]
+            table = np.array(means, dtype=np.float32)
+            return StoredWeights(by_epoch=torch.as_tensor(table, device=context.device))
+        return StoredWeights()
+
+    def loss(self, state: StoredWeights, batch: Batch) -> Result:
+        weights = None
+        if state.by_sample is not None:
+            weights = state.by_sample.gather(1, batch.ids)
+        elif state.by_epoch is not None:
+            weights = state.by_epoch[:, batch.epoch - 1, None].expand(batch.ids.shape)
+        return self._loss(batch.logits, batch.asked_teacher(), batch.labels, weights), weights

@@ -1,0 +1,54 @@
+"""What a group of replicas minimises: a method with its state, and the teacher that it learns from or is scored by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from biasvar.training.lookups import Views
+from biasvar.training.methods.base import Batch, Method, Result
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss of one arm on a batch of R replicas.
+
+    Attributes:
+        method: How the students are trained.
+        state: What the method prepared for these replicas.
+        teacher: (N, C) clean logits by sample id, or (R, N, C) when each replica has its own; also what an arm without
+            a teacher in its loss is scored against; None without any teacher.
+        networks: The teacher itself, once for all replicas or one each, where it has to see the student's augmented
+            view; None where the clean logits serve, or `views` do.
+        views: The teacher's logits of each replica's augmented views, where they are kept.
+    """
+
+    method: Method
+    state: Any = None
+    teacher: torch.Tensor | None = None
+    networks: Sequence[nn.Module] | None = None
+    views: Sequence[Views] | None = None
+
+    def seen(self, ids: torch.Tensor, x: torch.Tensor, epoch: int) -> torch.Tensor | None:
+        """(R, B, C) teacher logits of the views x that the training pass of an epoch gives of (R, B) samples."""
+        if self.views is not None:
+            return torch.stack([view.at(epoch, row) for view, row in zip(self.views, ids, strict=True)])
+        if self.networks is None:
+            return self.teacher_logits(ids)
+        with torch.no_grad():
+            return torch.stack([self.networks[i % len(self.networks)](view) for i, view in enumerate(x)]).float()
+
+    def teacher_logits(self, ids: torch.Tensor) -> torch.Tensor | None:
+        """(R, B, C) teacher logits of (R, B) samples without augmentation."""
+        if self.teacher is None or self.teacher.ndim == 2:
+            return None if self.teacher is None else self.teacher[ids]
+        return self.teacher[torch.arange(len(ids), device=ids.device)[:, None], ids]
+
+    def __call__(self, batch: Batch) -> Result:
+        """Per-sample losses (R, B), and the weights (R, B) their soft labels got (None: all 1)."""
+        self.method.before_step(self.state, batch)
+        return self.method.loss(self.state, batch)
