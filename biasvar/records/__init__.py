@@ -4,6 +4,7 @@
 The columns of every table are in :mod:`biasvar.records.schema`.
 """
 
+from biasvar.records.arms import ArmEntry
 from biasvar.records.files import write_table
 from biasvar.records.importer import import_predictions
 from biasvar.records.reader import Predictions, Run, TeacherLogits, open_run
@@ -13,6 +14,7 @@ from biasvar.records.writer import RunWriter
 
 __all__ = [
     "SCHEMA_VERSION",
+    "ArmEntry",
     "Predictions",
     "Run",
     "RunWriter",

@@ -13,6 +13,7 @@ import pyarrow as pa
 from biasvar.errors import RecordError
 from biasvar.messages import command, first_few
 from biasvar.records import schema
+from biasvar.records.arms import ArmEntry
 from biasvar.records.catalog import StoredFile, arms_on_disk, read_columns, stored_files
 from biasvar.records.frames import arrays_of, empty_table, record_tables, to_frame, wanted_columns
 from biasvar.records.predictions import (
@@ -23,7 +24,7 @@ from biasvar.records.predictions import (
     read_soft_labels,
     read_teacher,
 )
-from biasvar.records.summary import SUMMARY_COLUMNS, summarise
+from biasvar.records.summary import summary_table
 from biasvar.records.tables import as_table
 from biasvar.records.weights import aligned_weights, mean_weights, write_weights
 from biasvar.records.writer import read_manifest
@@ -87,6 +88,10 @@ class Run:
         entry: dict[str, Any] = self.manifest["arms"].get(self._known(name), {})
         return entry
 
+    def entry(self, name: str) -> ArmEntry:
+        """The same as a type, with the values that stand for what the manifest leaves out."""
+        return ArmEntry.read(name, self.arm(name))
+
     @cached_property
     def study(self) -> dict[str, Any] | None:
         """The resolved study file; None if the run came without a study."""
@@ -137,7 +142,7 @@ class Run:
             if paths:
                 tables += [_read_all(path, schema.METRIC_SCHEMA) for path in paths]
             elif arm in self._recorded_arms:
-                tables += [_summary_table(file) for file in stored_files(self.directory, "records", arm=arm)]
+                tables += [summary_table(file) for file in stored_files(self.directory, "records", arm=arm)]
         table = pa.concat_tables(tables) if tables else schema.METRIC_SCHEMA.empty_table()
         return to_frame(table)
 
@@ -339,12 +344,3 @@ class Run:
 
 def _read_all(path: Path, layout: pa.Schema) -> pa.Table:
     return read_columns(path, layout.names, layout)
-
-
-def _summary_table(file: StoredFile) -> pa.Table:
-    """A record file as rows of the metrics table."""
-    values: dict[str, Any] = dict(summarise(arrays_of(read_columns(file.path, SUMMARY_COLUMNS, schema.RECORD_SCHEMA))))
-    rows = len(values["n"])
-    values |= {"arm": [file.arm] * rows, "split": [file.split] * rows, "view": [file.part] * rows}
-    values |= {"epoch": [file.epoch] * rows, "ece": [np.nan] * rows, "learning_rate": [np.nan] * rows}
-    return as_table({name: np.asarray(column) for name, column in values.items()}, schema.METRIC_SCHEMA, rows)

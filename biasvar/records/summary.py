@@ -6,10 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from biasvar.analysis.statistics.calibration import calibration_error
 from biasvar.analysis.tradeoff import outweighs
+from biasvar.records import schema
+from biasvar.records.catalog import StoredFile, read_columns
+from biasvar.records.frames import arrays_of
 from biasvar.records.schema import CRITERIA
+from biasvar.records.tables import as_table
 
 __all__ = ["SUMMARY_COLUMNS", "calibration_error", "criterion_flags", "summarise"]
 
@@ -66,6 +71,15 @@ def summarise(columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
         "wsl_weight": mean(columns.get("wsl_weight")),
         "loss_weight": mean(columns.get("loss_weight")),
     }
+
+
+def summary_table(file: StoredFile) -> pa.Table:
+    """A record file as rows of the metrics table."""
+    values: dict[str, Any] = dict(summarise(arrays_of(read_columns(file.path, SUMMARY_COLUMNS, schema.RECORD_SCHEMA))))
+    rows = len(values["n"])
+    values |= {"arm": [file.arm] * rows, "split": [file.split] * rows, "view": [file.part] * rows}
+    values |= {"epoch": [file.epoch] * rows, "ece": [np.nan] * rows, "learning_rate": [np.nan] * rows}
+    return as_table({name: np.asarray(column) for name, column in values.items()}, schema.METRIC_SCHEMA, rows)
 
 
 def _index(replica: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -357,3 +357,17 @@ def test_paths_are_those_of_the_layout():
         ),
     }
     assert [path.as_posix() for path in paths] == list(paths.values())
+
+
+def test_an_arms_entry_says_what_the_manifest_leaves_out(writer):
+    writer.update_arm("mine", loss="my.module:Method", margin=0, layers=[], hard=False, teacher=None, alpha=0.0)
+    writer.update_arm("kd", temperature=4.0, status="complete", failed_replicas=[{"replica": 2, "reason": "at chance"}])
+    run = open_run(writer.directory)
+    mine, kd = run.entry("mine"), run.entry("kd")
+    assert (mine.label, mine.role, mine.regime, mine.status, mine.replicas) == ("mine", "main", "none", None, None)
+    assert mine.settings == {"loss": "my.module:Method", "margin": 0, "alpha": 0.0}
+    assert mine.setting("layers") is None
+    assert (kd.loss, kd.temperature, kd.teacher) == (None, 4.0, None)
+    assert [(item.replica, item.reason) for item in kd.failed] == [(2, "at chance")]
+    assert mine.shares(kd, "teacher")
+    assert not mine.shares(kd, "teacher", "alpha")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from biasvar.records import Run
-from biasvar.report.arms.description import PLAIN_LOSSES, is_plain, same_but
+from biasvar.report.arms.description import OF_THE_TEACHER, PLAIN_LOSSES, is_plain, same_but
 from biasvar.report.arms.roles import core_arms, reference_arms
 
 AGAINST_LABELS = "Soft labels against the true labels"
@@ -47,14 +47,13 @@ def _against_labels(run: Run) -> Pairs:
         return
     core = core_arms(run)
     kd = reference_arms(run).get("KD")
-    rate = run.arm(control).get("learning_rate")
+    rate = run.entry(control).learning_rate
     for arm in run.arms:
-        entry = run.arm(arm)
         fixed_rate = (
             kd is not None
             and arm != kd
             and rate is not None
-            and rate == entry.get("learning_rate") != run.arm(kd).get("learning_rate")
+            and rate == run.entry(arm).learning_rate != run.entry(kd).learning_rate
             and same_but(run, arm) == kd
         )
         if arm != control and (arm in core or fixed_rate):
@@ -63,13 +62,13 @@ def _against_labels(run: Run) -> Pairs:
 
 def _filtering(run: Run) -> Pairs:
     """Masked distillation against KD with all its soft labels, and against a random mask of the same size."""
-    masked = [arm for arm in run.arms if run.arm(arm).get("loss") == "masked_distillation"]
+    masked = [arm for arm in run.arms if run.entry(arm).loss == "masked_distillation"]
     for arm in masked:
         whole = same_but(run, arm, loss="distillation", keep=None)
         if whole is not None:
             yield FILTERING, arm, whole
     for arm in masked:
-        random = same_but(run, arm, keep="random") if run.arm(arm).get("keep") == "other" else None
+        random = same_but(run, arm, keep="random") if run.entry(arm).setting("keep") == "other" else None
         if random is not None:
             yield FILTERING, arm, random
 
@@ -85,14 +84,13 @@ def _weighting(run: Run) -> Pairs:
 def _controls(run: Run) -> Pairs:
     """WSL against its mean weight as alpha, its weights shuffled and recorded weights; and these against KD."""
     for wsl in _weighted(run):
-        found = {arm: None for arm in run.arms if run.arm(arm).get("alpha_from") == wsl}
+        found = {arm: None for arm in run.arms if run.entry(arm).setting("alpha_from") == wsl}
         shuffled = same_but(run, wsl, shuffle=True)
         found |= {shuffled: None} if shuffled else {}
-        names = ("teacher", "temperature", "alpha")
         found |= {
             arm: None
             for arm in run.arms
-            if run.arm(arm).get("weights_from") and all(run.arm(arm).get(n) == run.arm(wsl).get(n) for n in names)
+            if run.entry(arm).setting("weights_from") and run.entry(arm).shares(run.entry(wsl), *OF_THE_TEACHER)
         }
         for arm in found:
             yield CONTROLS, wsl, arm
@@ -112,14 +110,14 @@ def _smoothed(run: Run) -> Pairs:
         if not teacher.get("smoothing"):
             plain.setdefault(_settings(teacher), name)
     for arm in run.arms:
-        entry = run.arm(arm)
-        teacher = teachers.get(str(entry.get("teacher"))) or {}
-        if not teacher.get("smoothing") or entry.get("loss") not in PLAIN_LOSSES or not is_plain(entry):
+        entry = run.entry(arm)
+        teacher = teachers.get(str(entry.teacher)) or {}
+        if not teacher.get("smoothing") or entry.loss not in PLAIN_LOSSES or not is_plain(entry):
             continue
         alike = plain.get(_settings(teacher))
         other = same_but(run, arm, teacher=alike) if alike is not None else None
         reference = (run.study or {}).get("reference_temperature")
-        if entry.get("role") == "teacher sweep" and reference not in (None, entry.get("temperature")):
+        if entry.role == "teacher sweep" and reference not in (None, entry.temperature):
             continue
         if other is not None:
             yield SMOOTHED, arm, other
@@ -133,9 +131,9 @@ def _weighted(run: Run) -> list[str]:
     kd = reference_arms(run).get("KD")
     found = []
     for arm in run.arms:
-        entry = run.arm(arm)
-        if entry.get("loss") != "weighted_soft_label" or not is_plain(entry):
+        entry = run.entry(arm)
+        if entry.loss != "weighted_soft_label" or not is_plain(entry):
             continue
-        if kd is None or all(entry.get(name) == run.arm(kd).get(name) for name in ("temperature", "alpha")):
+        if kd is None or entry.shares(run.entry(kd), "temperature", "alpha"):
             found.append(arm)
     return found

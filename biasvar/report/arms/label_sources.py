@@ -33,7 +33,7 @@ KINDS: dict[str, Look] = {
 def source(run: Run, arm: str) -> dict[str, Any]:
     """What the study says of the soft label that an arm's students learn from; empty if they learn from none."""
     sources = (run.study or {}).get("soft_labels") or {}
-    found: dict[str, Any] = sources.get(run.arm(arm).get("soft_label")) or {}
+    found: dict[str, Any] = sources.get(run.entry(arm).soft_label) or {}
     return found
 
 
@@ -46,7 +46,7 @@ def kind(run: Run, arm: str) -> str:
 
 def measure(run: Run, arm: str) -> str:
     """How an arm's students fit their soft label: `AVERAGE`, `CANDIDATES` or `SQUARED`."""
-    said = str(run.arm(arm).get("measure") or AVERAGE)
+    said = str(run.entry(arm).setting("measure") or AVERAGE)
     return said if said in (CANDIDATES, SQUARED) else AVERAGE
 
 

@@ -15,7 +15,7 @@ MOST_LISTED = 60
 
 def arms_with_role(run: Run, roles: Iterable[str] = ROLES) -> list[str]:
     """The arms of a run that play one of the roles, in its order; an arm that says no role is a main one."""
-    return [arm for arm in run.arms if (run.arm(arm).get("role") or "main") in tuple(roles)]
+    return [arm for arm in run.arms if run.entry(arm).role in tuple(roles)]
 
 
 def listed_arms(run: Run) -> list[str]:
@@ -26,7 +26,7 @@ def listed_arms(run: Run) -> list[str]:
 
 def failed_replicas(run: Run, arm: str) -> list[int]:
     """The replicas of an arm that are at chance or not finite."""
-    return [int(item["replica"]) for item in run.arm(arm).get("failed_replicas") or []]
+    return [item.replica for item in run.entry(arm).failed]
 
 
 def reference_arms(run: Run) -> dict[str, str]:
@@ -38,14 +38,14 @@ def reference_arms(run: Run) -> dict[str, str]:
     found: dict[str, str] = {}
     temperature = (run.study or {}).get("reference_temperature")
     for arm in arms_with_role(run, ("main",)):
-        entry = run.arm(arm)
-        if entry.get("loss") == "cross_entropy":
+        entry = run.entry(arm)
+        if entry.loss == "cross_entropy":
             found.setdefault("cross-entropy", arm)
         elif (
-            entry.get("loss") == "distillation"
-            and entry.get("teacher") == run.manifest.get("reference_teacher")
-            and (temperature is None or entry.get("temperature") == temperature)
-            and not (entry.get("weights_from") or entry.get("alpha_from"))
+            entry.loss == "distillation"
+            and entry.teacher == run.manifest.get("reference_teacher")
+            and (temperature is None or entry.temperature == temperature)
+            and not (entry.setting("weights_from") or entry.setting("alpha_from"))
         ):
             found.setdefault("KD", arm)
     return found
@@ -64,8 +64,8 @@ def _failed(run: Run) -> tuple[str, ...]:
 def reference_arm(run: Run) -> str | None:
     """The arm that others are compared with: the first main arm trained by cross-entropy; None if there is none."""
     for arm in run.arms:
-        entry = run.arm(arm)
-        if entry.get("loss") == "cross_entropy" and (entry.get("role") or "main") == "main":
+        entry = run.entry(arm)
+        if entry.loss == "cross_entropy" and entry.role == "main":
             return arm
     return "ce" if "ce" in run.arms else None
 
@@ -78,13 +78,13 @@ def core_arms(run: Run) -> list[str]:
     main arms. Arms with failed replicas are left out.
     """
     failed, main = failed_arms(run), arms_with_role(run, ("main",))
-    if not any(run.arm(arm).get("loss") for arm in run.arms):
+    if not any(run.entry(arm).loss for arm in run.arms):
         return [arm for arm in main if arm not in failed]
     found = set(reference_arms(run).values()) | {arm for arm in [weighted_arm(run)] if arm}
-    found |= set([arm for arm in main if run.arm(arm).get("loss") == "label_smoothing"][:1])
+    found |= set([arm for arm in main if run.entry(arm).loss == "label_smoothing"][:1])
     for arm in arms_with_role(run, ("regime",)):
-        entry = run.arm(arm)
-        if entry.get("loss") in PLAIN_LOSSES and is_plain(entry):
+        entry = run.entry(arm)
+        if entry.loss in PLAIN_LOSSES and is_plain(entry):
             found.add(arm)
     return [arm for arm in run.arms if arm in found and arm not in failed]
 
@@ -93,10 +93,10 @@ def weighted_arm(run: Run) -> str | None:
     """WSL at the teacher and temperature of KD (the first main one if there is no KD)."""
     kd = reference_arms(run).get("KD")
     for arm in arms_with_role(run, ("main",)):
-        entry = run.arm(arm)
-        if entry.get("loss") != "weighted_soft_label" or not is_plain(entry):
+        entry = run.entry(arm)
+        if entry.loss != "weighted_soft_label" or not is_plain(entry):
             continue
-        if kd is None or all(entry.get(name) == run.arm(kd).get(name) for name in OF_THE_TEACHER):
+        if kd is None or entry.shares(run.entry(kd), *OF_THE_TEACHER):
             return arm
     return None
 
@@ -104,7 +104,7 @@ def weighted_arm(run: Run) -> str | None:
 def taken_over(run: Run, runs: list[Run]) -> set[str]:
     """The arms that a run took over, untrained, from another run of the same report, which shows them already."""
     others = {name for one in runs if one is not run for name in (one.name, one.directory.name)}
-    return {arm for arm in run.arms if set(run.arm(arm).get("shared_from") or []) & others}
+    return {arm for arm in run.arms if set(run.entry(arm).shared_from) & others}
 
 
 def taken_note(runs: list[Run]) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from biasvar.records import Run
-from biasvar.report.arms.description import arm_label, settings
+from biasvar.records.arms import hashable
+from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import reference_arms, weighted_arm
 
 SYMBOLS = {"temperature": "τ", "alpha": "α"}
@@ -29,11 +30,11 @@ def series(run: Run, setting: str) -> list[Series]:
     """All sets of two or more arms that differ in `setting` only, in the order of the run's arms."""
     groups: dict[tuple[tuple[str, Any], ...], dict[float, str]] = {}
     for arm in run.arms:
-        entry = run.arm(arm)
-        value = entry.get(setting)
-        if not entry.get("loss") or value is None:
+        entry = run.entry(arm)
+        value = entry.setting(setting)
+        if entry.loss is None or value is None:
             continue
-        key = tuple((key, known) for key, known in sorted(settings(entry).items()) if key != setting)
+        key = hashable({name: known for name, known in entry.settings.items() if name != setting})
         groups.setdefault(key, {}).setdefault(float(value), arm)
     found = []
     usual = set(reference_arms(run).values()) | {weighted_arm(run)}
@@ -50,7 +51,7 @@ def series(run: Run, setting: str) -> list[Series]:
 def ablated_controls(run: Run) -> list[str]:
     """The arms of role "control" that differ from another in temperature or alpha only: read beside it, in a series."""
     found = {arm for setting in SYMBOLS for one in series(run, setting) for arm in one.arms if arm != one.reference}
-    return [arm for arm in run.arms if arm in found and run.arm(arm).get("role") == "control"]
+    return [arm for arm in run.arms if arm in found and run.entry(arm).role == "control"]
 
 
 def _told_apart(run: Run, found: list[Series]) -> list[Series]:
@@ -61,7 +62,7 @@ def _told_apart(run: Run, found: list[Series]) -> list[Series]:
         name = one.name
         if names.count(name) > 1:
             other = "alpha" if one.setting == "temperature" else "temperature"
-            value = run.arm(one.reference).get(other)
+            value = run.entry(one.reference).setting(other)
             name += f", {SYMBOLS[other]} {value:g}" if value is not None else ""
         result.append(Series(one.setting, name, one.arms, one.values, one.reference))
     return result
@@ -69,7 +70,7 @@ def _told_apart(run: Run, found: list[Series]) -> list[Series]:
 
 def _at_reference(run: Run, arm: str) -> bool:
     wanted = (run.study or {}).get("reference_temperature")
-    return wanted is not None and run.arm(arm).get("temperature") == wanted
+    return wanted is not None and run.entry(arm).temperature == wanted
 
 
 def _common_label(run: Run, arm: str, setting: str) -> str:

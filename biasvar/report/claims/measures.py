@@ -180,6 +180,6 @@ def harm_with_temperature(run: Run, roles: Roles) -> list[Measurement]:
     row = accuracy_combination(
         run, [roles["treatment"], roles["control_t1"]], [roles["control"], roles["treatment_t1"]]
     )
-    temperature = run.arm(roles["treatment"]).get("temperature")
+    temperature = run.entry(roles["treatment"]).temperature
     test = f"test accuracy, effect of the smoothed teacher at τ {temperature:g} − at τ 1, at one learning rate"
     return [Measurement(test, row, -ACCURACY, "less", "accuracy")] if row else []

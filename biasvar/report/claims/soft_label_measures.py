@@ -25,7 +25,7 @@ def good_student(run: Run, roles: Roles) -> list[Measurement]:
     if not near:
         return []
     student = roles["student"]
-    soft_label = (run.study or {}).get("soft_labels", {}).get(run.arm(student).get("soft_label"), {})
+    soft_label = (run.study or {}).get("soft_labels", {}).get(run.entry(student).soft_label, {})
     teacher = run.manifest.get("teachers", {}).get(soft_label.get("teacher"), {})
     value = teacher.get("accuracy_test", math.nan)
     n = int((run.samples["split"] == "test").sum())
@@ -80,11 +80,11 @@ def indicators_predict(run: Run, roles: Roles) -> list[Measurement]:
 def gap_closes(run: Run, roles: Roles) -> list[Measurement]:
     """The slope in log n of the gap to true labels, where Delta + gamma is surely below .9 (L3)."""
     arms, truths = list(roles["arms"]), list(roles["truths"])
-    table = label_indicators.table(run, str(run.arm(arms[-1])["soft_label"]))
+    table = label_indicators.table(run, str(run.entry(arms[-1]).soft_label))
     upper = float(table["sum_high"].min())
     if not upper < 0.9:
         return []
-    sizes = [int((run.soft_labels(str(run.arm(arm)["soft_label"])).values != 0).any(-1).sum()) for arm in arms]
+    sizes = [int((run.soft_labels(str(run.entry(arm).soft_label)).values != 0).any(-1).sum()) for arm in arms]
     gaps = np.stack(
         [
             (final_accuracy(run, truth) - final_accuracy(run, arm)).to_numpy()
@@ -127,7 +127,7 @@ def falls_over_grid(run: Run, roles: Roles) -> list[Measurement]:
 
 def _support(run: Run, arm: str) -> dict[str, float]:
     """Realised indicators of the candidates, the entries above 0."""
-    table = label_indicators.table(run, str(run.arm(arm)["soft_label"]))
+    table = label_indicators.table(run, str(run.entry(arm).soft_label))
     above = table[table["k"].isna()].iloc[0]
     return {key: float(above[key]) for key in ("delta", "gamma")}
 

@@ -8,13 +8,14 @@ otherwise.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 
 from biasvar.analysis.statistics.verdicts import OUTCOMES, Verdict, holm_levels
 from biasvar.records import Run
+from biasvar.records.arms import FailedReplica
 from biasvar.report.claims.ledger import LEDGER, Claim
 from biasvar.report.claims.measurement import Measurement, Roles
 
@@ -50,7 +51,7 @@ def _run_rows(run: Run) -> list[dict[str, Any]]:
             rows.append({**base, "verdict": UNDECIDED, "overall": UNDECIDED, "detail": excuse})
             continue
         mine = [{**base, **_row(part, float(next(levels)), excuse)} for part in parts]
-        teachers = {run.arm(arm).get("teacher") for arm in _arms(roles)} - {None}
+        teachers = {run.entry(arm).teacher for arm in _arms(roles)} - {None}
         if len(teachers) > 1 and not any(part.fisher or part.draws is not None for part in parts):
             for row in mine:
                 row["detail"] = "; ".join(filter(None, [row["detail"], "rests on one teacher of each kind"]))
@@ -65,25 +66,23 @@ def _measured(run: Run) -> Iterator[tuple[Claim, Roles, list[Measurement], str]]
     asked = run.manifest.get("claims") or {}
     for claim in LEDGER:
         for roles in asked.get(claim.id, []):
-            missing = [arm for arm in _arms(roles) if arm not in run.arms or run.arm(arm).get("status") != "complete"]
+            missing = [arm for arm in _arms(roles) if arm not in run.arms or run.entry(arm).status != "complete"]
             if missing:
                 yield claim, roles, [], f"not trained to the end yet: {', '.join(missing)}"
                 continue
-            failed = {
-                arm: items for arm in _arms(roles) if (items := _spoiling(run.arm(arm).get("failed_replicas"), claim))
-            }
+            failed = {arm: items for arm in _arms(roles) if (items := _spoiling(run.entry(arm).failed, claim))}
             excuse = "; ".join(
-                f"{len(items)} of {run.arm(arm)['replicas']} replicas of {arm} failed "
-                f"({', '.join(sorted({item['reason'] for item in items}))})"
+                f"{len(items)} of {run.entry(arm).replicas} replicas of {arm} failed "
+                f"({', '.join(sorted({item.reason for item in items}))})"
                 for arm, items in failed.items()
             )
             parts = claim.measure(run, roles)
             yield claim, roles, parts, excuse or ("" if parts else "the records lack what this claim is measured by")
 
 
-def _spoiling(failed: list[dict[str, Any]] | None, claim: Claim) -> list[dict[str, Any]]:
+def _spoiling(failed: Sequence[FailedReplica], claim: Claim) -> list[FailedReplica]:
     """The failed replicas that leave a claim undecided."""
-    return [item for item in failed or [] if not claim.chance_is_an_outcome or item["reason"] != "at chance"]
+    return [item for item in failed if not claim.chance_is_an_outcome or item.reason != "at chance"]
 
 
 def _arms(roles: Roles) -> list[str]:
@@ -93,7 +92,7 @@ def _arms(roles: Roles) -> list[str]:
 def _regime(run: Run, claim: Claim, roles: Roles) -> str:
     if claim.regime:
         return claim.regime
-    regimes = [run.arm(arm).get("regime", "none") for arm in _arms(roles) if arm in run.arms]
+    regimes = [run.entry(arm).regime for arm in _arms(roles) if arm in run.arms]
     return next((regime for regime in regimes if regime != "none"), "none")
 
 

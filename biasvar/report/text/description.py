@@ -165,7 +165,7 @@ def arm_rows(run: Run) -> list[dict[str, str]]:
                 "arm": arm,
                 "label": arm_label(run, arm),
                 "role": str(entry.get("role") or "main"),
-                "loss": loss_in_words(entry),
+                "loss": loss_in_words(run.entry(arm)),
                 "teacher": str(entry.get("teacher") or "–"),
                 "regime": str(entry.get("regime") or "none"),
                 "temperature": plain_number(entry.get("temperature")),

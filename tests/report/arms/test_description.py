@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from biasvar.records import Run, RunWriter, open_run
-from biasvar.report.arms.description import BOOKKEEPING, loss_in_words, same_but, settings
+from biasvar.records import ArmEntry, Run, RunWriter, open_run
+from biasvar.records.arms import BOOKKEEPING
+from biasvar.report.arms.description import loss_in_words, same_but
 from biasvar.report.arms.roles import reference_arms
 from biasvar.report.arms.series import series
 from biasvar.report.text.description import arm_rows
@@ -35,7 +36,7 @@ def test_every_key_of_a_trained_arm_is_a_setting_or_known_not_to_be(study_run):
     for arm in study_run.arms:
         entry = study_run.arm(arm)
         assert set(entry) - BOOKKEEPING <= {*ARMS[entry["loss"]].model_fields, "learning_rate", "epochs"}
-        assert settings(entry)["loss"] == entry["loss"]
+        assert study_run.entry(arm).settings["loss"] == entry["loss"]
 
 
 @pytest.mark.parametrize(
@@ -70,16 +71,16 @@ def test_a_setting_at_nothing_is_no_setting(tmp_path):
 def test_a_users_method_is_described_by_what_is_stored(tmp_path):
     mine = {"loss": OWN, "temperature": 4.0, "margin": 0.25, "layers": ["conv1", "conv2"], "hard": True, "role": "main"}
     run = made(tmp_path / "run", mine=mine, kd={"loss": "distillation", "teacher": None})
-    assert loss_in_words(mine) == f"{OWN}, margin 0.25, layers conv1 and conv2, hard"
+    assert loss_in_words(ArmEntry.read("arm", mine)) == f"{OWN}, margin 0.25, layers conv1 and conv2, hard"
     row = next(row for row in arm_rows(run) if row["arm"] == "mine")
-    assert (row["loss"], row["temperature"]) == (loss_in_words(mine), "4")
+    assert (row["loss"], row["temperature"]) == (loss_in_words(ArmEntry.read("arm", mine)), "4")
     assert "mine" not in reference_arms(run).values()
 
 
 def test_losses_are_said_in_words():
     scaled = {"loss": "distillation", "alpha_from": "wsl", "weights_from": None, "teacher": "main", "epochs": 3}
-    assert loss_in_words(scaled) == "distillation, α scaled by wsl"
+    assert loss_in_words(ArmEntry.read("arm", scaled)) == "distillation, α scaled by wsl"
     fitted = {"loss": "soft_label", "soft_label": "votes", "measure": "candidates", "k": 3}
-    assert loss_in_words(fitted) == "soft label votes, measure candidates, k 3"
-    assert loss_in_words({"loss": OWN, "my_name": "a_b"}) == f"{OWN}, my name a_b"
-    assert loss_in_words({"family": "imported"}) == "imported"
+    assert loss_in_words(ArmEntry.read("arm", fitted)) == "soft label votes, measure candidates, k 3"
+    assert loss_in_words(ArmEntry.read("arm", {"loss": OWN, "my_name": "a_b"})) == f"{OWN}, my name a_b"
+    assert loss_in_words(ArmEntry.read("arm", {"family": "imported"})) == "imported"

@@ -1,0 +1,121 @@
+"""What a run's manifest says of an arm, as a type: who it is, how it was kept, and its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+BOOKKEEPING = frozenset(
+    {
+        *("label", "role", "family", "record", "predictions", "regime", "scored_against", "record_temperature", "uses"),
+        *("replicas", "identity", "status", "failed_replicas", "weights_sha256", "seconds", "shared_from"),
+        *("files", "values", "clip"),
+    }
+)
+"""Keys of an entry that say how an arm is named, read and kept. All others decide what its students learn."""
+
+
+@dataclass(frozen=True)
+class FailedReplica:
+    """A replica that ended at chance or not finite, and which of the two."""
+
+    replica: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class ArmEntry:
+    """An arm as the run's manifest describes it; a recorder, an import or an older version may say little.
+
+    Attributes:
+        name, label: The label is the name where there is none.
+        status: "waiting", "complete" or None for one that is under way or that a recorder wrote.
+        loss: None if the run does not say.
+        family: Arms of one family share a learning rate; None if the run does not say.
+        role: "main" where none is said. regime: of its teacher, "none" without one.
+        replicas: How many were to be trained; None if the run does not say.
+        failed: The replicas that are at chance or not finite.
+        shared_from: Runs from which the arm was taken over, untrained.
+        settings: What its students learn and how, less what is at "none" or "no"; see `settings_of`.
+    """
+
+    name: str
+    label: str
+    status: str | None
+    loss: str | None
+    family: str | None
+    role: str
+    regime: str
+    replicas: int | None
+    failed: tuple[FailedReplica, ...]
+    shared_from: tuple[str, ...]
+    settings: Mapping[str, Any]
+
+    @staticmethod
+    def read(name: str, entry: Mapping[str, Any]) -> ArmEntry:
+        """The entry of the arm of that name."""
+        failed = entry.get("failed_replicas") or []
+        return ArmEntry(
+            name=name,
+            label=str(entry.get("label") or name),
+            status=entry.get("status"),
+            loss=entry.get("loss") or None,
+            family=entry.get("family") or None,
+            role=entry.get("role") or "main",
+            regime=entry.get("regime") or "none",
+            replicas=entry.get("replicas"),
+            failed=tuple(FailedReplica(int(item["replica"]), str(item["reason"])) for item in failed),
+            shared_from=tuple(entry.get("shared_from") or ()),
+            settings=settings_of(entry),
+        )
+
+    @property
+    def teacher(self) -> str | None:
+        """The study's teacher that the arm learns from."""
+        return self.setting("teacher")
+
+    @property
+    def temperature(self) -> float | None:
+        """Of the soft label in the loss."""
+        return self.setting("temperature")
+
+    @property
+    def alpha(self) -> float | None:
+        """Weight of the soft label in the loss."""
+        return self.setting("alpha")
+
+    @property
+    def learning_rate(self) -> float | None:
+        """At which its students were trained."""
+        return self.setting("learning_rate")
+
+    @property
+    def soft_label(self) -> str | None:
+        """The study's soft label that is all that its students learn from."""
+        return self.setting("soft_label")
+
+    def setting(self, key: str) -> Any:
+        """A setting of the arm's method, a user's own too; None where it has none or it is off."""
+        return self.settings.get(key)
+
+    def shares(self, other: ArmEntry, *keys: str) -> bool:
+        """True if both arms have the same values of these settings."""
+        return all(self.setting(key) == other.setting(key) for key in keys)
+
+
+def settings_of(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of an arm that are not at "none" or "no": what its students learn, and how.
+
+    They are read off the entry, not off a list of losses, so that a setting of a new or of a user's own method counts.
+    """
+    nothing: tuple[Any, ...] = ("", [], {}, ())
+    known = {key: value for key, value in entry.items() if key not in BOOKKEEPING}
+    return {key: value for key, value in known.items() if not (value is None or value is False or value in nothing)}
+
+
+def hashable(value: Any) -> Any:
+    """A setting's value as a key: lists and objects as tuples."""
+    if isinstance(value, Mapping):
+        return tuple((key, hashable(inner)) for key, inner in sorted(value.items()))
+    return tuple(hashable(inner) for inner in value) if isinstance(value, list | tuple) else value
