@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from biasvar.losses.bad_teacher import BadTeacherLoss, draw_rivals
@@ -15,7 +16,10 @@ from biasvar.training.methods.base import Batch, Method, Result
 
 @dataclass
 class Rivals:
-    """The random wrong labels of a bad teacher's other slots, by sample id: one draw, or one for every epoch."""
+    """The random wrong labels of a bad teacher's other slots, by sample id: one draw, or one for every epoch.
+
+    They are drawn on the host, from `labels` there, so that no step waits for the device.
+    """
 
     labels: torch.Tensor
     num_classes: int
@@ -34,7 +38,7 @@ class Rivals:
                 draw_rivals(self.labels, self.num_classes, self.k, seed=self.seed, epoch=when, replica=r)
                 for r in self.replicas
             ]
-            self._drawn, self._epoch = torch.stack(draws), epoch
+            self._drawn, self._epoch = torch.stack(draws).to(ids.device), epoch
         return self._drawn[torch.arange(len(ids), device=ids.device)[:, None], ids]
 
 
@@ -50,9 +54,8 @@ class BadTeacherMethod(Method):
 
     def prepare(self, context: StudyContext, replicas: Sequence[int]) -> Rivals:
         settings = self.settings
-        return Rivals(
-            context.labels, context.dataset.num_classes, settings.k, context.study.seed, replicas, settings.redraw
-        )
+        labels = torch.as_tensor(np.array(context.dataset.labels))
+        return Rivals(labels, context.dataset.num_classes, settings.k, context.study.seed, replicas, settings.redraw)
 
     def loss(self, state: Rivals, batch: Batch) -> Result:
         return self._loss(batch.logits, batch.labels, state.at(batch.ids, batch.epoch)), None
