@@ -9,7 +9,13 @@ from pydantic import Field, model_validator
 from biasvar.messages import did_you_mean
 from biasvar.study.sections import Section
 
-MODELS = ("mlp", "convnet", *(f"resnet{depth}" for depth in (8, 14, 20, 32, 44, 56, 110)), "resnet8x4", "resnet32x4")
+RESNETS: dict[str, tuple[int, tuple[int, int, int, int]]] = {
+    **{f"resnet{depth}": (depth, (16, 16, 32, 64)) for depth in (8, 14, 20, 32, 44, 56, 110)},
+    **{f"resnet{depth}x4": (depth, (32, 64, 128, 256)) for depth in (8, 32)},
+}
+"""The CIFAR ResNets: depth, and channels of the stem and the three stages. One more is one more entry."""
+
+MODELS = ("mlp", "convnet", *RESNETS)
 Width = Annotated[int, Field(ge=1, le=65_536)]
 
 

@@ -17,6 +17,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from biasvar.study.networks import RESNETS
+
 SMALLEST = 8  # pixels: the convolutional network halves an image three times, residual ones twice
 CONVNET_WIDTHS = (16, 32, 64)
 
@@ -177,14 +179,8 @@ def _stage(blocks: int, inside: int, outside: int, stride: int) -> nn.Sequential
     return nn.Sequential(BasicBlock(inside, outside, stride), *rest)
 
 
-_NARROW, _WIDE = (16, 16, 32, 64), (32, 64, 128, 256)
-
 NETWORKS: Mapping[str, Builder] = MappingProxyType(
-    {
-        "convnet": ConvNet,
-        **{f"resnet{depth}": partial(ResNet, depth, _NARROW) for depth in (8, 14, 20, 32, 44, 56, 110)},
-        **{f"resnet{depth}x4": partial(ResNet, depth, _WIDE) for depth in (8, 32)},
-    }
+    {"convnet": ConvNet, **{name: partial(ResNet, depth, widths) for name, (depth, widths) in RESNETS.items()}}
 )
 
 
