@@ -11,6 +11,7 @@ import pandas as pd
 from biasvar.analysis import effectiveness, tempered
 from biasvar.report import style
 from biasvar.report.figure import Figure
+from biasvar.report.marks import blocks, legends, lines, looks
 from biasvar.report.statistics.changes import each, unstyled
 from biasvar.report.text.captions import conditions
 
@@ -30,6 +31,8 @@ MOST_K = 5
 SMOOTHED = "smoothed true labels"
 PANELS = {"delta": "unreliability Δ", "gamma": "ambiguity γ", "sum": "Δ + γ"}
 COLORS = ("#1f78c1", "#d55e00", "#009e73", "#9c4fb3", "#a87400", "#00808a")
+MARKERS = "osD^vP"
+OTHER = style.Look("#a9a9a9", "", "-", "other teachers")
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -68,12 +71,12 @@ def _of_teacher(run: Run, name: str, held_out: pd.DataFrame, ks: list[int]) -> l
     if members[:, place].any() or not np.isfinite(logits[:, place]).all():
         return []  # in a teacher's own training rows the indicators say nothing of new ones
     # Temperature changes no order, so 1 serves for all.
-    tables = [effectiveness(tempered(one[place], 1.0), labels, ks=ks) for one in logits]
+    tables = [effectiveness(tempered(of_one[place], 1.0), labels, ks=ks) for of_one in logits]
     whole = pd.concat(tables, ignore_index=True)
     rows = []
-    for k, part in whole.groupby("k"):
-        first = part.iloc[0]
-        several = len(part) > 1
+    for k, at_k in whole.groupby("k"):
+        first = at_k.iloc[0]
+        several = len(at_k) > 1
         row = {
             "run": run.name,
             "teacher": name,
@@ -81,21 +84,19 @@ def _of_teacher(run: Run, name: str, held_out: pd.DataFrame, ks: list[int]) -> l
             "regime": entry.get("regime"),
             "used_by": _used_by(run, name),
             "k": k,
-            **{column: float(part[column].mean()) for column in MEANS},
+            **{column: float(at_k[column].mean()) for column in MEANS},
             "worst_true": math.nan if several else first["worst_true"],
             "worst_wrong": math.nan if several else first["worst_wrong"],
-            "ties": int(part["ties"].sum()),
+            "ties": int(at_k["ties"].sum()),
             "n_samples": len(labels),
-            "n_teachers": len(part),
+            "n_teachers": len(at_k),
             "accuracy": float(np.mean(logits[:, place].argmax(axis=2) == labels)),
         }
         for column in ("delta", "gamma"):
-            ends = (
-                (part[column].min(), part[column].max())
-                if several
-                else (first[f"{column}_low"], first[f"{column}_high"])
-            )
-            row[f"{column}_low"], row[f"{column}_high"] = map(float, ends)
+            low, high = first[f"{column}_low"], first[f"{column}_high"]
+            if several:
+                low, high = at_k[column].min(), at_k[column].max()
+            row |= {f"{column}_low": float(low), f"{column}_high": float(high)}
         rows.append(row)
     return rows
 
@@ -120,56 +121,55 @@ def _smoothed(run: Run, k: int, n: int) -> dict[str, Any]:
 
 def draw(frame: pd.DataFrame) -> Drawing:
     """A row of three panels for each run."""
-    _, frame = unstyled(frame)
+    frame = unstyled(frame)[1]
     runs = list(dict.fromkeys(frame["run"]))
-    figure = style.new_figure(height=3.0 * len(runs) + 0.9)
-    axes = figure.subplots(len(runs), len(PANELS), squeeze=False)
-    handles: dict[str, Any] = {}
-    for row, run in zip(axes, runs, strict=True):
-        part = frame[frame["run"] == run]
-        for ax, (column, title) in zip(row, PANELS.items(), strict=True):
-            handles |= _panel(ax, part, column)
-            ax.set_title((f"{run}: " if len(runs) > 1 else "") + title)
+    figure, block_of = blocks.stacked(runs, [3.0] * len(runs), more=0.9)
+    shown: dict[str, style.Look] = {}
+    for run, block in block_of.items():
+        rows = frame[frame["run"] == run]
+        own = _looks(rows)
+        rows = looks.put_on(rows, own, by="teacher")
+        axes = block.subplots(1, len(PANELS))
+        for ax, (quantity, title) in zip(axes, PANELS.items(), strict=True):
+            _panel(ax, rows, quantity)
+            ax.set_title(title)
             ax.set_xlabel("k (labels in the top set)")
-        row[0].set_ylabel("probability over test rows")
-    figure.legend(handles=list(handles.values()), loc="outside lower left", ncols=2, columnspacing=1.4)
+        axes[0].set_ylabel("probability over test rows")
+        shown |= {look.label: look for look in own.values()}
+    legends.below(figure, legends.lines(shown, markers=True), columnspacing=1.4, handletextpad=0.8)
     return figure
 
 
-def _panel(ax: Axes, part: pd.DataFrame, column: str) -> dict[str, Any]:
-    handles = {}
-    chosen = list(dict.fromkeys(part.loc[part["used_by"].isin(["main", "regime"]), "teacher"]))
-    for teacher, one in part.groupby("teacher", sort=False):
-        label = str(one["label"].iloc[0])
-        if teacher == SMOOTHED:
-            (line,) = ax.plot(one["k"], one[column], color=style.INK, linestyle=":", linewidth=1.4, label=label)
-        elif teacher in chosen:
-            place = chosen.index(str(teacher))
-            color, marker = COLORS[place % len(COLORS)], "osD^vP"[place % 6]
-            (line,) = ax.plot(one["k"], one[column], color=color, marker=marker, label=label, zorder=4)
-            if column != "sum":
-                low, high = one[f"{column}_low"], one[f"{column}_high"]
-                ax.fill_between(one["k"], low, high, color=color, alpha=0.12, linewidth=0)
-        else:
-            (line,) = ax.plot(one["k"], one[column], color="#a9a9a9", linewidth=0.9, label="other teachers", zorder=2)
-            label = "other teachers"
-        handles[label] = line
-    if column == "sum":
+def _looks(rows: pd.DataFrame) -> dict[str, style.Look]:
+    """Colours for the teachers of main arms and of other regimes; the others are thin and grey."""
+    labels = dict(zip(rows["teacher"], rows["label"], strict=True))
+    chosen = list(dict.fromkeys(rows.loc[rows["used_by"].isin(["main", "regime"]), "teacher"]))
+    found = dict.fromkeys(labels, OTHER) | {SMOOTHED: style.Look(style.INK, "", ":", SMOOTHED)}
+    for place, name in enumerate(chosen):
+        found[name] = style.Look(COLORS[place % len(COLORS)], MARKERS[place % len(MARKERS)], "-", str(labels[name]))
+    return found
+
+
+def _panel(ax: Axes, rows: pd.DataFrame, quantity: str) -> None:
+    """The quantity against k; intervals where the table has them."""
+    bounds = {end: rows.get(f"{quantity}_{end}", rows[quantity]) for end in ("low", "high")}
+    rows = rows.assign(estimate=rows[quantity], **bounds)
+    thin = rows["color"] == OTHER.color
+    lines.draw(ax, rows[thin], x="k", line="teacher", band=0.0, width=0.9)
+    lines.draw(ax, rows[~thin], x="k", line="teacher", markers=True, band=0.12, width=1.6, size=5.0)
+    if quantity == "sum":
         ax.axhline(1.0, color=style.BAD, linewidth=1.2)
-    top = {"delta": None, "gamma": 1.03, "sum": max(1.15, 1.05 * float(part["sum"].max()))}[column]
-    if column == "delta":
-        _name_extremes(ax, part, chosen)
-    ax.set_ylim(-0.01 if column == "delta" else -0.03, top)
-    ax.set_xticks(sorted(part["k"].unique()))
-    return handles
+    if quantity == "delta":
+        _name_extremes(ax, rows[rows["k"] == rows["k"].min()])
+    top = {"delta": None, "gamma": 1.03, "sum": max(1.15, 1.05 * float(rows["sum"].max()))}[quantity]
+    ax.set_ylim(-0.01 if quantity == "delta" else -0.03, top)
+    ax.set_xticks(sorted(rows["k"].unique()))
 
 
-def _name_extremes(ax: Axes, part: pd.DataFrame, chosen: list[str]) -> None:
+def _name_extremes(ax: Axes, start: pd.DataFrame) -> None:
     """Names the two thin lines that start highest, where nothing else is as near as its name would reach."""
-    start = part[part["k"] == part["k"].min()]
     least = 0.09 * float(start["delta"].max())
-    thin = start[~start["teacher"].isin([*chosen, SMOOTHED])]
-    for row in each(thin.nlargest(2, "delta")):
+    for row in each(start[start["color"] == OTHER.color].nlargest(2, "delta")):
         others = start.loc[start["teacher"] != row.teacher, "delta"]
         if ((others - row.delta).abs() < least).any():
             continue

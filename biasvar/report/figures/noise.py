@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from biasvar.report import style
 from biasvar.report.arms import label_sources
 from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure
+from biasvar.report.marks import blocks, legends, lines, looks, scatter
 from biasvar.report.statistics import label_indicators
 from biasvar.report.statistics.changes import each
 from biasvar.report.text.captions import conditions_in
@@ -31,8 +33,13 @@ THEORY, MEASURED, STUDENT, TRUTH = "theory", "measured", "students", "true label
 LEAST = 3  # scales
 FIXED, REDRAWN = "fixed", "redrawn"
 RAW, PROJECTED = "squared error, raw scores", "cross-entropy, projected"
-INDICATORS = {"delta": ("Δ", "#0072b2", "o"), "gamma": ("γ", "#d55e00", "s"), "sum": ("Δ + γ", style.INK, "D")}
-FITS = {RAW: ("#9c4fb3", "o"), PROJECTED: ("#009e73", "s")}
+INDICATORS = {
+    "delta": style.Look("#0072b2", "o", "-", "Δ"),
+    "gamma": style.Look("#d55e00", "s", "-", "γ"),
+    "sum": style.Look(style.INK, "D", "-", "Δ + γ"),
+    "kappa": style.Look("#00808a", "^", "-", "κ"),
+}
+FITS = {RAW: style.Look("#9c4fb3", "o", "-", RAW), PROJECTED: style.Look("#009e73", "s", "-", PROJECTED)}
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -102,76 +109,61 @@ def _measured(run: Run, name: str, said: dict[str, Any]) -> list[dict[str, Any]]
 def draw(frame: pd.DataFrame) -> Drawing:
     """For each run two panels of indicators and one of accuracy."""
     runs = list(dict.fromkeys(frame["run"]))
-    figure = style.new_figure(height=5.6 * len(runs))
-    for block, run in zip(figure.subfigures(len(runs), 1, squeeze=False)[:, 0], runs, strict=True):
-        part = frame[frame["run"] == run]
+    figure, block_of = blocks.stacked(runs, [5.6] * len(runs))
+    block: Any
+    for run, block in block_of.items():
+        rows = frame[frame["run"] == run]
         top, bottom = block.subfigures(2, 1, height_ratios=[2.7, 2.9])
         first, second = top.subplots(1, 2)
-        _indicators(first, part, list(INDICATORS))
+        third = bottom.subplots()
+        _indicators(first, rows, ("delta", "gamma", "sum"), "Δ and γ of the scores, best k")
         first.axhline(1.0, color=style.BAD, linewidth=1.0)
-        first.set_title((f"{run}: " if len(runs) > 1 else "") + "Δ and γ of the scores, best k")
-        top.legend(handles=_indicator_handles(), loc="outside lower left", ncols=5, columnspacing=1.2)
-        _indicators(second, part, ["kappa"])
-        second.set_title("Exponent κ, largest over k")
-        ax = bottom.subplots()
-        handles = _accuracy(ax, part)
-        bottom.legend(handles=handles, loc="outside right upper")
-        for one in (first, second, ax):
-            one.set_xscale("log")
-            scales = sorted(part.loc[part["part"] == STUDENT, "scale"].unique())
-            one.set_xticks([scale for scale in scales if scale], [f"{scale:g}" for scale in scales if scale])
-            one.minorticks_off()
-            one.set_xlabel("scale of the noise")
+        _indicators(second, rows, ("kappa",), "Exponent κ, largest over k")
+        legend = [*legends.lines(INDICATORS, markers=True), legends.dot("o", "redrawn", hollow=True)]
+        legends.below(top, legend, columns=5, columnspacing=1.2, handlelength=2.0)
+        bottom.legend(handles=_accuracy(third, rows), loc="outside right upper", handlelength=2.6)
+        ticks = [scale for scale in sorted(rows.loc[rows["part"] == STUDENT, "scale"].unique()) if scale]
+        for ax in (first, second, third):
+            ax.set_xscale("log")
+            ax.set_xticks(ticks, [f"{scale:g}" for scale in ticks])
+            ax.minorticks_off()
+            ax.set_xlabel("scale of the noise")
     return figure
 
 
-def _indicators(ax: Axes, part: pd.DataFrame, names: list[str]) -> None:
-    for name in names:
-        _, color, marker = INDICATORS.get(name, ("κ", "#00808a", "^"))
-        curve = part[(part["part"] == THEORY) & (part["quantity"] == name)]
-        for _, piece in curve.groupby("k", sort=False) if name in ("delta", "gamma") else [(0, curve)]:
-            ax.plot(piece["scale"], piece["estimate"], color=color, linewidth=1.2)  # a jump where the best k changes
-        for row in each(part[(part["part"] == MEASURED) & (part["quantity"] == name)]):
-            x = row.scale * (0.97 if row.drawn == FIXED else 1.03)
-            face = color if row.drawn == FIXED else "white"
-            ax.plot([x, x], [row.low, row.high], color=color, linewidth=1.2, alpha=0.7)
-            ax.plot(x, row.estimate, marker, color=color, markerfacecolor=face, markersize=4.5)
-    ends = part.loc[(part["part"] == MEASURED) & part["quantity"].isin(names), ["estimate", "high"]]
-    ax.set_ylim(-0.03, max(1.04, float(ends.to_numpy().max()) + 0.03))
+def _indicators(ax: Axes, rows: pd.DataFrame, quantities: Sequence[str], title: str) -> None:
+    """Indicators by formula as lines, with a jump where the best k changes, and as measured beside them."""
+    shown = rows[rows["quantity"].isin(quantities)]
+    theory, measured = shown[shown["part"] == THEORY], shown[shown["part"] == MEASURED]
+    jumps = theory["k"].where(theory["quantity"].isin(["delta", "gamma"]), 0).astype(int).astype(str)
+    theory = theory.assign(piece=theory["quantity"] + jumps)
+    lines.draw(ax, looks.put_on(theory, INDICATORS, by="quantity"), x="scale", line="piece", band=0.0, width=1.2)
+    redrawn = measured["drawn"] == REDRAWN
+    beside = measured.assign(scale=measured["scale"] * np.where(redrawn, 1.03, 0.97), redrawn=redrawn)
+    points = looks.put_on(beside, INDICATORS, by="quantity", hollow="redrawn")
+    scatter.draw(ax, points, x="scale", y="estimate", low="low", high="high", size=6.0, edge=0.8)
+    ax.set_ylim(-0.03, max(1.04, float(measured[["estimate", "high"]].to_numpy().max()) + 0.03))
+    ax.set_title(title)
 
 
-def _indicator_handles() -> list[Any]:
-    from matplotlib.lines import Line2D
-
-    handles = [
-        Line2D([], [], color=color, marker=marker, markersize=4.5, linewidth=1.2, label=label)
-        for label, color, marker in INDICATORS.values()
-    ]
-    hollow = {"linestyle": "none", "marker": "o", "color": style.MUTED, "markerfacecolor": "white"}
-    return [*handles, Line2D([], [], label="redrawn", **hollow)]  # type: ignore[arg-type]
-
-
-def _accuracy(ax: Axes, part: pd.DataFrame) -> list[Any]:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    handles: list[Any] = []
-    for row in each(part[part["part"] == TRUTH]):
+def _accuracy(ax: Axes, rows: pd.DataFrame) -> list[Any]:
+    """Students' accuracy by scale, a line for each way to draw the noise and to fit; returns entries of the legend."""
+    students = rows[rows["part"] == STUDENT]
+    students = students.assign(redrawn=students["drawn"] == REDRAWN, line=students["fit"] + students["drawn"])
+    students = looks.put_on(students, FITS, by="fit", hollow="redrawn", scale=100.0)
+    students["linestyle"] = np.where(students["hollow"], "--", "-")
+    lines.draw(ax, students, x="scale", line="line", markers=True, band=0.15, size=5.0)
+    entries = []
+    for row in each(rows[rows["part"] == TRUTH]):
         ax.axhspan(100 * row.low, 100 * row.high, color=style.FAINT, linewidth=0)
-        handles.append(Patch(color=style.FAINT, label="true labels"))
-    students = part[part["part"] == STUDENT]
-    for (fit, drawn), one in students.groupby(["fit", "drawn"], sort=False):
-        one = one.sort_values("scale")
-        color, marker = FITS[str(fit)]
-        look: dict[str, Any] = {"color": color, "linestyle": "-" if drawn == FIXED else "--"}
-        ax.fill_between(one["scale"], 100 * one["low"], 100 * one["high"], color=color, alpha=0.15, linewidth=0)
-        look |= {"marker": marker, "markerfacecolor": color if drawn == FIXED else "white"}
-        ax.plot(one["scale"], 100 * one["estimate"], **look)
-        handles.append(Line2D([], [], label=f"{drawn}:\n{str(fit).replace(', ', ',' + chr(10))}", **look))
+        entries.append(legends.patch(style.FAINT, "true labels"))
+    for row in each(students.drop_duplicates("line")):
+        look = style.Look(row.color, row.marker, row.linestyle, f"{row.drawn}:\n{row.fit.replace(', ', ',' + chr(10))}")
+        entries += legends.lines({row.drawn: look}, markers=True, hollow=[REDRAWN])
     ax.set_ylim(0, 103)
     ax.set_title("Students")
     ax.set_ylabel("test accuracy (%)")
-    return handles
+    return entries
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:

@@ -12,6 +12,7 @@ from biasvar.report import style
 from biasvar.report.arms import label_sources
 from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure
+from biasvar.report.marks import blocks, heat, legends, lines, looks, scatter
 from biasvar.report.statistics import label_indicators
 from biasvar.report.statistics.changes import each
 from biasvar.report.statistics.estimates import columns, final_difference
@@ -31,7 +32,10 @@ COLUMNS = [
 ]  # fmt: skip
 CELL, GAP, TRUTH = "grid", "gap", "true labels"
 FITS = {label_sources.AVERAGE: "average over candidates", label_sources.CANDIDATES: "any candidate (set loss)"}
-LOOKS = {label_sources.AVERAGE: ("#0072b2", "o"), label_sources.CANDIDATES: ("#d55e00", "s")}
+LOOKS = {
+    label_sources.AVERAGE: style.Look("#0072b2", "o", "-", "average"),
+    label_sources.CANDIDATES: style.Look("#d55e00", "s", "-", "set loss"),
+}
 REALISED = ("delta", "gamma", "sum")
 LEAST = 6  # cells
 
@@ -99,104 +103,92 @@ def draw(frame: pd.DataFrame) -> Drawing:
     runs = list(dict.fromkeys(frame["run"]))
     depth = frame.loc[frame["part"] == CELL].groupby("run")["asked_delta"].nunique().max()
     heights = [1.0 + 0.42 * depth, 2.75]
-    figure = style.new_figure(height=sum(heights) * len(runs))
-    for block, run in zip(figure.subfigures(len(runs), 1, squeeze=False)[:, 0], runs, strict=True):
-        part = frame[frame["run"] == run]
-        grid, gaps = part[part["part"] == CELL], part[part["part"] == GAP]
+    figure, block_of = blocks.stacked(runs, [sum(heights)] * len(runs))
+    block: Any
+    for run, block in block_of.items():
+        rows = frame[frame["run"] == run]
+        grid, gaps = rows[rows["part"] == CELL], rows[rows["part"] == GAP]
         fits = [fit for fit in FITS if (grid["fit"] == fit).any()]
         top, bottom = block.subfigures(2, 1, height_ratios=heights)
-        for i, (ax, fit) in enumerate(zip(np.atleast_1d(top.subplots(1, len(fits))), fits, strict=True)):
+        for ax, fit in zip(top.subplots(1, len(fits), squeeze=False)[0], fits, strict=True):
             _heat(ax, grid[grid["fit"] == fit])
-            ax.set_title((f"{run}: " if len(runs) > 1 and i == 0 else "") + FITS[fit].capitalize())
-            ax.set_ylabel("asked Δ" if i == 0 else "")
-        axes = np.atleast_1d(bottom.subplots(1, 2 if len(gaps) else 1))
-        _against_sum(axes[0], part, fits)
+            ax.set_title(FITS[fit].capitalize())
+            ax.set_ylabel("asked Δ" if fit == fits[0] else "")
+        axes = bottom.subplots(1, 2 if len(gaps) else 1, squeeze=False)[0]
+        _against_sum(axes[0], grid, rows[rows["part"] == TRUTH])
         if len(gaps):
             _gap(axes[1], gaps)
     return figure
 
 
-def _heat(ax: Axes, part: pd.DataFrame) -> None:
-    import matplotlib as mpl
-
-    xs, ys = sorted(part["asked_gamma"].unique()), sorted(part["asked_delta"].unique())
-    colours, below = mpl.colormaps["viridis"], {}
-    for row in each(part):
-        x, y = xs.index(row.asked_gamma), ys.index(row.asked_delta)
-        below[x, y] = row.sum < 1.0
-        color = colours(row.estimate)
-        bright = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > 0.5
-        ink = style.INK if bright else "white"
-        ax.fill_between([x - 0.5, x + 0.5], y - 0.5, y + 0.5, color=color, linewidth=0)
-        half = 50 * (row.high - row.low)
-        ax.text(x, y + 0.2, f"{100 * row.estimate:.0f} ±{half:.0f}", ha="center", va="center", color=ink, weight="bold")
-        said = f"{row.delta:.2f} {row.gamma:.2f}".replace("0.", ".")
-        ax.text(x, y - 0.22, said, ha="center", va="center", color=ink, fontsize=9)
-    _border(ax, below)
-    ax.set_xlim(-0.5, len(xs) - 0.5)
-    ax.set_ylim(-0.5, len(ys) - 0.5)
-    ax.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
-    ax.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
-    ax.tick_params(length=0)
-    ax.grid(visible=False)
+def _heat(ax: Axes, grid: pd.DataFrame) -> None:
+    """A cell for each pair asked for: accuracy, and below it the realised indicators."""
+    texts = [
+        f"{100 * row.estimate:.0f} ±{50 * (row.high - row.low):.0f}\n"
+        + f"{row.delta:.2f} {row.gamma:.2f}".replace("0.", ".")
+        for row in each(grid)
+    ]
+    across = {"index": "asked_delta", "columns": "asked_gamma"}
+    named = grid.assign(text=texts, below=grid["sum"] < 1.0)
+    cells = {name: named.pivot(values=name, **across).iloc[::-1] for name in ("estimate", "text", "below")}
+    for name in ("estimate", "text"):
+        cells[name].index, cells[name].columns = ([f"{value:g}" for value in axis] for axis in cells[name].axes)
+    heat.draw(ax, cells["estimate"], top=1.0, colors="viridis", texts=cells["text"].fillna(""), ink=None)
+    _border(ax, cells["below"].to_numpy())
     ax.set_xlabel("asked γ")
-    for side in ax.spines.values():
-        side.set_visible(False)
 
 
-def _border(ax: Axes, below: dict[tuple[int, int], bool]) -> None:
+def _border(ax: Axes, below: np.ndarray) -> None:
     """The line Delta + gamma = 1 of the realised values: between cells on either side of it."""
-    for (x, y), inside in below.items():
-        for (dx, dy), xs, ys in (
-            ((1, 0), [x + 0.5, x + 0.5], [y - 0.5, y + 0.5]),
-            ((0, 1), [x - 0.5, x + 0.5], [y + 0.5, y + 0.5]),
-        ):
-            if below.get((x + dx, y + dy), inside) != inside:
-                ax.plot(xs, ys, color="white", linewidth=4.5, solid_capstyle="round", zorder=4)
-                ax.plot(xs, ys, color=style.BAD, linewidth=2.4, solid_capstyle="round", zorder=5)
+    pieces = [
+        ([[column + 1] * 2, [row, row + 1]], below[row, column], below[row, column + 1])
+        for row, column in np.ndindex(below.shape[0], below.shape[1] - 1)
+    ]
+    pieces += [
+        ([[column, column + 1], [row + 1] * 2], below[row, column], below[row + 1, column])
+        for row, column in np.ndindex(below.shape[0] - 1, below.shape[1])
+    ]
+    for ends, one_side, other_side in pieces:
+        if {one_side, other_side} == {True, False}:
+            ax.plot(*ends, color="white", linewidth=4.5, solid_capstyle="round", zorder=4)
+            ax.plot(*ends, color=style.BAD, linewidth=2.4, solid_capstyle="round", zorder=5)
 
 
-def _against_sum(ax: Axes, part: pd.DataFrame, fits: list[str]) -> None:
-    for row in each(part[part["part"] == TRUTH]):
+def _against_sum(ax: Axes, grid: pd.DataFrame, truth: pd.DataFrame) -> None:
+    for row in each(truth):
         ax.axhspan(100 * row.low, 100 * row.high, color=style.FAINT, linewidth=0)
-    for fit in fits:
-        color, marker = LOOKS[fit]
-        one = part[(part["part"] == CELL) & (part["fit"] == fit)]
-        bars = [100 * (one["estimate"] - one["low"]), 100 * (one["high"] - one["estimate"])]
-        ax.errorbar(
-            one["sum"], 100 * one["estimate"], yerr=bars, marker=marker, linestyle="none", color=color, markersize=4.5,
-            elinewidth=0.9, markerfacecolor=color if fit == label_sources.AVERAGE else "white",
-            label={label_sources.AVERAGE: "average", label_sources.CANDIDATES: "set loss"}[fit],
-        )  # fmt: skip
+    sets = grid.assign(sets=grid["fit"] == label_sources.CANDIDATES)
+    points = looks.put_on(sets, LOOKS, by="fit", hollow="sets", scale=100.0)
+    scatter.draw(ax, points, x="sum", y="estimate", low="low", high="high", size=5.5, edge=0.8)
     ax.axvline(1.0, color=style.BAD, linewidth=1.2)
     ax.set_ylim(0, 103)
     ax.set_xlabel("realised Δ + γ")
     ax.set_ylabel("test accuracy (%)")
     ax.set_title("Over the whole grid")
-    ax.legend(loc="lower left", handletextpad=0.2)
+    shown = [(fit, look) for fit, look in LOOKS.items() if (grid["fit"] == fit).any()]
+    entries = [
+        legends.dot(look.marker, look.label, color=look.color, hollow=fit == label_sources.CANDIDATES)
+        for fit, look in shown
+    ]
+    ax.legend(handles=entries, loc="lower left", handletextpad=0.2)
 
 
 def _gap(ax: Axes, gaps: pd.DataFrame) -> None:
-    from matplotlib.ticker import NullLocator
-
-    for (fit, delta, gamma), one in gaps.groupby(["fit", "asked_delta", "asked_gamma"], sort=False):
-        one = one.sort_values("labelled")
-        color, marker = LOOKS[str(fit)]
-        bars = [100 * (one["estimate"] - one["low"]), 100 * (one["high"] - one["estimate"])]
-        ax.errorbar(
-            one["labelled"], 100 * one["estimate"], yerr=bars, marker=marker, color=color, elinewidth=1.4,
-            label=f"Δ {delta:g}, γ {gamma:g}",
-        )  # fmt: skip
+    named = gaps.assign(said=[f"Δ {row.asked_delta:g}, γ {row.asked_gamma:g}" for row in each(gaps)])
+    rows = looks.put_on(named.assign(line=named["fit"] + named["said"]), LOOKS, by="fit", scale=100.0)
+    lines.draw(ax, rows, x="labelled", line="line", markers=True, band=0.0, bars=1.4, size=5.0)
     ax.axhline(0.0, color=style.MUTED, linewidth=0.9)
     ax.set_xscale("log")
     ticks = sorted(gaps["labelled"].unique())
     ax.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
-    ax.xaxis.set_minor_locator(NullLocator())
+    ax.minorticks_off()
     ax.set_ylim(bottom=min(-1.0, 100 * float(gaps["low"].min()) - 1))
     ax.set_xlabel("rows of the pool that carry labels")
     ax.set_ylabel("gap (percentage points)")
     ax.set_title("Accuracy that true labels add")
-    ax.legend(loc="lower left")
+    shown = each(rows.drop_duplicates("line"))
+    looks_of = {row.line: style.Look(row.color, row.marker, row.linestyle, row.said) for row in shown}
+    ax.legend(handles=legends.lines(looks_of, markers=True, width=1.6), loc="lower left")
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:

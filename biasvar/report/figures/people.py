@@ -181,8 +181,7 @@ def _against_entropy(ax: Axes, binned: pd.DataFrame) -> None:
     width = float(binned["entropy"].max() - binned["entropy"].min()) or 1.0
     place = pd.factorize(binned["arm"])[0]
     shifted = binned.assign(entropy=binned["entropy"] + 0.012 * width * (place - place.max() / 2))
-    lines.draw(ax, shifted, x="entropy", markers=True, band=0.0, width=1.2, size=4.5)
-    ax.vlines(shifted["entropy"], shifted["low"], shifted["high"], colors=list(shifted["color"]), linewidth=1.0)
+    lines.draw(ax, shifted, x="entropy", markers=True, band=0.0, bars=1.0, width=1.2, size=4.5)
     ax.set_xlabel("entropy of people's votes (nats)")
     ax.set_ylabel("nats")
 

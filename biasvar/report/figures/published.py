@@ -129,17 +129,19 @@ def _smoothed(block: Any, smoothed: pd.DataFrame, styles: Mapping[str, style.Loo
             shown[str(name)] = style.Look(styles[arms.iloc[len(arms) // 2]].color, "o", "-", f"this run: {name}")
         else:
             shown[str(name)] = style.Look(FAINTER, MARKERS[len(shown) % len(MARKERS)], "--", str(name))
-    named = looks.put_on(named.assign(estimate=named["difference"]), shown, by="name")
+    named = looks.put_on(named.assign(estimate=named["difference"], theirs=named["run"] == ""), shown, by="name",
+                         hollow="theirs")  # fmt: skip
     ax = block.subplots()
     ax.axhline(0.0, color=style.MUTED, linewidth=0.9, zorder=1)
-    for run, rows in named.groupby(named["run"] != "", sort=False):
-        lines.draw(ax, rows, x="temperature", line="name", markers=True, band=0.0, width=1.6 if run else 0.9, size=5.0)
-        ax.vlines(rows["temperature"], rows["low"], rows["high"], colors=list(rows["color"]), linewidth=1.6, zorder=3)
+    for theirs, rows in named.groupby("theirs", sort=False):
+        bars, width = (0.0, 0.9) if theirs else (1.6, 1.6)
+        lines.draw(ax, rows, x="temperature", line="name", markers=True, band=0.0, bars=bars, width=width, size=5.0)
     scales.doublings(ax, named["temperature"])
     ax.set_title("KD from a teacher with label smoothing 0.1 − from a plain teacher", fontsize=10)
     ax.set_xlabel("temperature")
     ax.set_ylabel("percentage points")
-    block.legend(handles=legends.lines(shown, markers=True), loc="outside right center", handlelength=2.4)
+    entries = legends.lines(shown, markers=True, hollow=set(named.loc[named["theirs"], "name"]), width=1.5)
+    block.legend(handles=entries, loc="outside right center", handlelength=2.4)
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:

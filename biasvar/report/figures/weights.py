@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import failed_arms, taken_over
 from biasvar.report.arms.series import ablated_controls
 from biasvar.report.figure import Figure
+from biasvar.report.marks import legends, lines, looks
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.changes import each, unstyled
 from biasvar.report.text.captions import conditions
@@ -113,61 +115,60 @@ def _mean(values: np.ndarray) -> dict[str, Any]:
 def draw(frame: pd.DataFrame) -> Drawing:
     """Above, a panel of quantile bands for each WSL arm; below, the mean weights of all weighted arms."""
     styles, frame = unstyled(frame)
-    bands = frame[frame["panel"] == "bands"]
-    means = frame[frame["panel"] == "mean"]
-    keys = each(bands[["run", "arm", "label"]].drop_duplicates())
-    columns = min(4, max(len(keys), 1))
-    blocks = [keys[i : i + columns] for i in range(0, len(keys), columns)]
-    runs = list(dict.fromkeys(means["run"]))
-    heights = [2.3] * len(blocks) + [2.9] * len(runs)
-    figure = style.new_figure(height=sum(heights) + (0.4 if blocks else 0.0))
-    subfigures: Any = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)
-    parts = list(subfigures[:, 0])
+    bands, means = (frame[frame["panel"] == panel] for panel in ("bands", "mean"))
     several = frame["run"].nunique() > 1
-    for block, part in zip(blocks, parts, strict=False):
-        axes = part.subplots(1, columns, squeeze=False, sharey=True)[0]
-        for ax in axes[len(block) :]:
+    panels: list[Any] = list(bands.groupby(["run", "arm"], sort=False))
+    across = min(4, max(len(panels), 1))
+    rows_of_panels = [panels[i : i + across] for i in range(0, len(panels), across)]
+    runs: list[Any] = list(means.groupby("run", sort=False))
+    heights = [2.3] * len(rows_of_panels) + [2.9] * len(runs)
+    figure = style.new_figure(height=sum(heights) + (0.4 if panels else 0.0))
+    parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for part, row in zip(parts, rows_of_panels, strict=False):
+        axes = part.subplots(1, across, squeeze=False, sharey=True)[0]
+        for ax in axes[len(row) :]:
             ax.set_axis_off()
-        for ax, key in zip(axes, block, strict=False):
-            one = bands[(bands["run"] == key.run) & (bands["arm"] == key.arm)]
-            _band(ax, one, styles[key.arm].color)
-            ax.set_title(style.panel_title(str(key.label), str(key.run) if several else ""), fontsize=9.5)
-            ax.set_xlabel("epoch")
+        for ax, ((run, arm), rows) in zip(axes, row, strict=False):
+            _bands_of_arm(ax, looks.put_on(rows, styles, by="arm"))
+            ax.set_title(style.panel_title(styles[arm].label, run if several else ""), fontsize=9.5)
         axes[0].set_ylabel("WSL weight")
-    for run, part in zip(runs, parts[len(blocks) :], strict=True):
-        _lines(part, means[means["run"] == run], styles, f"{run}: " if several else "")
+    for part, (run, rows) in zip(parts[len(rows_of_panels) :], runs, strict=True):
+        _means_of_run(part, rows, styles, f"{run}: " if several else "")
     return figure
 
 
-def _band(ax: Axes, part: pd.DataFrame, color: str) -> None:
-    x = part["epoch"].to_numpy()
-    ax.fill_between(x, part["q05"], part["q95"], color=color, alpha=0.18, linewidth=0)
-    ax.fill_between(x, part["q25"], part["q75"], color=color, alpha=0.4, linewidth=0)
-    ax.plot(x, part["median"], color=color, marker="o" if len(x) == 1 else "")
-    ax.axhline(THRESHOLD, color=style.INK, linewidth=1.0, linestyle=":")
+def _bands_of_arm(ax: Axes, rows: pd.DataFrame) -> None:
+    """The median of the weights, in the band of their middle half and that of their middle 90 %."""
+    for low, high, band in (("q05", "q95", 0.18), ("q25", "q75", 0.4)):
+        lines.draw(ax, rows.assign(estimate=rows["median"], low=rows[low], high=rows[high]), band=band)
+    _weight_axis(ax, ticks=4)
     ax.set_ylim(-0.02, 1.02)
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
-    ax.locator_params(axis="x", nbins=4, integer=True)
 
 
-def _lines(part: Any, means: pd.DataFrame, styles: dict[str, style.Look], prefix: str) -> None:
-    ax = part.subplots()
-    patterns = _patterns(means, styles)
-    for arm, one in means.groupby("arm", sort=False):
-        look = styles[str(arm)]
-        low, high = (one["mean"] + sign * one["stderr_replicas"].fillna(0.0) for sign in (-1, 1))
-        ax.fill_between(one["epoch"], low, high, color=look.color, alpha=0.25, linewidth=0)
-        pattern = patterns[str(arm)]
-        width = 0.9 if pattern == OVER else None  # thinner than the line below it
-        ax.plot(
-            one["epoch"], one["mean"], color=look.color, linestyle=pattern, linewidth=width, label=one["label"].iloc[0]
-        )  # fmt: skip
-    ax.axhline(THRESHOLD, color=style.INK, linewidth=1.0, linestyle=":", label="1 − 1/e")
-    ax.set_xlabel("epoch")
+def _means_of_run(block: Any, rows: pd.DataFrame, styles: dict[str, style.Look], prefix: str) -> None:
+    """The mean weight of every arm of a run; a line that runs on another is thin and dashed."""
+    ax = block.subplots()
+    patterns = _patterns(rows, styles)
+    shown = {arm: replace(styles[arm], linestyle=pattern) for arm, pattern in patterns.items()}
+    error = rows["stderr_replicas"].fillna(0.0)
+    dressed = looks.put_on(
+        rows.assign(estimate=rows["mean"], low=rows["mean"] - error, high=rows["mean"] + error), shown, by="arm"
+    )
+    above = dressed["arm"].map(lambda arm: patterns[arm] == OVER)
+    for over, of_width in dressed.groupby(above):
+        lines.draw(ax, of_width, band=0.25, width=0.9 if over else 1.6)
+    _weight_axis(ax, ticks=7)
     ax.set_ylabel("mean weight in the loss")
     ax.set_title(f"{prefix}Mean over the rows of the draw", fontsize=9.5)
-    ax.locator_params(axis="x", nbins=7, integer=True)
-    part.legend(loc="outside right upper", handlelength=2.4)
+    level = style.Look(style.INK, "", ":", "1 − 1/e")
+    block.legend(handles=legends.lines({**shown, "": level}), loc="outside right upper", handlelength=2.4)
+
+
+def _weight_axis(ax: Axes, ticks: int) -> None:
+    ax.axhline(THRESHOLD, color=style.INK, linewidth=1.0, linestyle=":")
+    ax.set_xlabel("epoch")
+    ax.locator_params(axis="x", nbins=ticks, integer=True)
 
 
 def _patterns(means: pd.DataFrame, styles: dict[str, style.Look]) -> dict[str, Any]:

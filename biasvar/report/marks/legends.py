@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from biasvar.report import style
@@ -30,15 +30,26 @@ def dot(marker: str, label: str, *, color: str = style.MUTED, hollow: bool = Fal
     )
 
 
+def patch(color: str, label: str) -> Any:
+    """A filled box, for a band or an area."""
+    from matplotlib.patches import Patch
+
+    return Patch(color=color, label=label)
+
+
 def lines(
-    looks: Mapping[str, Look], labels: Iterable[str] | None = None, *, markers: bool = False, width: float = 2.0
-) -> list[Any]:
-    """A line for each look, with its marker or without, named by `labels` or by the looks themselves."""
+    looks: Mapping[str, Look], labels: Iterable[str] | None = None, *, markers: bool = False,
+    hollow: Container[str] = (), width: float = 2.0,
+) -> list[Any]:  # fmt: skip
+    """A line for each look, with its marker or without, named by `labels` or by the looks themselves.
+
+    `hollow` holds the names of looks whose markers are hollow.
+    """
     from matplotlib.lines import Line2D
 
     named = [look.label for look in looks.values()] if labels is None else list(labels)
     return [
         Line2D([], [], color=look.color, linestyle=look.linestyle, linewidth=width, label=label,
-               marker=look.marker if markers else "")
-        for look, label in zip(looks.values(), named, strict=True)
+               marker=look.marker if markers else "", markerfacecolor="white" if name in hollow else look.color)
+        for (name, look), label in zip(looks.items(), named, strict=True)
     ]  # fmt: skip
