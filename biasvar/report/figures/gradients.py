@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.report import style
 from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import failed_arms, reference_arm, taken_over
@@ -74,9 +75,8 @@ def _of_arm(run: Run, arm: str) -> list[dict[str, Any]]:
         here = {**about, "epoch": epoch, "panel": panel}
         bias, variance = (frame[name].to_numpy(dtype=np.float64) for name in columns[1:3])
         shares = frame["opposing"].astype(float).groupby(frame["replica"]).mean()
-        n = len(shares)
-        error = float(shares.std() / math.sqrt(n)) if n > 1 else math.nan
-        whole = {"kind": "panel", "share": float(shares.mean()), "stderr_replicas": error, "n_replicas": n}
+        share = mean_interval(shares)
+        whole = {"kind": "panel", "share": share.estimate, "stderr_replicas": share.stderr, "n_replicas": share.n}
         rows.append({**here, **whole, "n_rows": len(frame), "outside": int((np.abs(variance) > REACH).sum())})
         rows += [{**here, "kind": "bin", **one} for one in _bins(bias, variance)]
     return rows

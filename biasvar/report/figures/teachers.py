@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.report import style
 from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import failed_arms
@@ -67,9 +68,9 @@ def _of_run(run: Run) -> list[dict[str, Any]]:
         entry = run.arm(str(arm))
         teacher = teachers.get(entry.get("teacher")) or {}
         differs, value = _difference(run, teacher)
-        n = len(part)
+        accuracy = mean_interval(part["accuracy"])
         for measure in MEASURES:
-            interval = found[measure]
+            interval, share = found[measure], mean_interval(part[measure])
             rows.append(
                 {
                     "run": run.name,
@@ -81,11 +82,11 @@ def _of_run(run: Run) -> list[dict[str, Any]]:
                     "differs": differs,
                     "value": value,
                     "measure": measure,
-                    "share": part[measure].mean(),
-                    "share_stderr": part[measure].std() / math.sqrt(n),
-                    "accuracy": part["accuracy"].mean(),
-                    "accuracy_stderr": part["accuracy"].std() / math.sqrt(n),
-                    "n_replicas": n,
+                    "share": share.estimate,
+                    "share_stderr": share.stderr,
+                    "accuracy": accuracy.estimate,
+                    "accuracy_stderr": accuracy.stderr,
+                    "n_replicas": share.n,
                     **{name: part[name].iloc[0] for name in ("split", "n_epochs", "last_epoch")},
                     **{name: entry.get(name) for name in ("temperature", "alpha", "regime")},
                     "teacher_accuracy": teacher.get("accuracy_test", math.nan),
