@@ -178,10 +178,12 @@ def over_replicas(run: Run, arm: str, values: Any, quantity: str, **about: Any) 
 def by_epoch(run: Run, metrics: pd.DataFrame, quantity: str) -> list[Estimate]:
     """The mean over replicas of a column of the metrics of one split and view, by arm and epoch."""
     found = []
-    for arm, of_arm in metrics.groupby("arm", sort=False):
-        for epoch, rows in of_arm.groupby("epoch"):
-            where = {"split": rows["split"].iloc[0], "epoch": epoch, "n_samples": int(rows["n"].iloc[0])}
-            found.append(over_replicas(run, str(arm), rows[quantity], quantity, **where))
+    for arm, rows in metrics.groupby("arm", sort=False):
+        epochs, values, counts = (rows[name].to_numpy() for name in ("epoch", quantity, "n"))
+        for epoch in np.unique(epochs):
+            there = epochs == epoch
+            where = {"split": rows["split"].iloc[0], "epoch": int(epoch), "n_samples": int(counts[there][0])}
+            found.append(over_replicas(run, str(arm), values[there], quantity, **where))
     return found
 
 

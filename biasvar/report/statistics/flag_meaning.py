@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,6 +54,7 @@ class _Half:
     sizes: np.ndarray
 
 
+@lru_cache(maxsize=64)
 def flag_auc(run: Run, treatment: str, control: str, *, split: str = "test", level: float = 0.95) -> pd.DataFrame:
     """Area under the ROC of every flag, and of plain baselines, for bias up and variance down.
 
