@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from biasvar.records import Run
+from biasvar.records.arms import ArmEntry
 from biasvar.report import style
 from biasvar.report.arms import drawn
 from biasvar.report.arms.roles import MOST_LISTED, listed_arms, reference_arms
@@ -117,7 +118,7 @@ def test_accuracy_above_one_is_not_on_the_axis(study_run: Run) -> None:
 def test_a_grid_is_listed_where_little_else_is() -> None:
     def roles(*names: str) -> Any:
         said = {f"arm{i}": {"role": name} for i, name in enumerate(names)}
-        return SimpleNamespace(arms=list(said), arm=said.__getitem__)
+        return SimpleNamespace(arms=list(said), entry=lambda name: ArmEntry.read(name, said[name]))
 
     assert listed_arms(roles("main", "grid", "teacher sweep", "grid")) == ["arm0", "arm1", "arm3"]
     assert listed_arms(roles("main", "control", "grid")) == ["arm0", "arm1"]
