@@ -140,6 +140,7 @@ def test_torch_is_imported_by_losses_and_training_only():
         assert "torch" not in names or part(name) in ("losses", "training", "run"), name
 
 
+VECTORS = "analysis.indicators.student_condition"  # many means at once
 ONLY_IN = {
     "a file or folder put in its place": (r"os\.(replace|rename)\(|mkstemp|NamedTemporaryFile", {"files"}),
     "a lock": (r"\bfcntl\b|\bmsvcrt\b", {"files"}),
@@ -149,7 +150,11 @@ ONLY_IN = {
     "the WSL weight": (r"student_loss\s*/\s*\(?teacher_loss", {"analysis.tradeoff"}),
     "the flag": (r"variance_gradient\S*\s*>|student_log_prob\s*>", {"analysis.tradeoff"}),
     "ranks of values": (r"rankdata|spearmanr", {"analysis.statistics.comparison"}),
-    "entropy": (r"\bentr\(", {"analysis.statistics.calibration"}),
+    "entropy": (r"\bentr\(|np\.log\([^)]*where", {"analysis.statistics.calibration"}),
+    "the error of a mean over replicas": (
+        r"std\([^)]*\)\s*/\s*math\.sqrt",
+        {"analysis.statistics.comparison", VECTORS},
+    ),
 }
 """Code that stands in the rooms named and nowhere else, so that each of these things is defined once."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from biasvar.analysis.statistics import calibration
 from biasvar.analysis.statistics.comparison import rank_correlation
 from biasvar.analysis.statistics.intervals import interval_from
 from biasvar.report import style
@@ -81,9 +82,7 @@ def _votes(run: Run, arms: list[str]) -> str | None:
 def human_entropy(run: Run, name: str) -> pd.Series[float]:
     """Entropy in nats of people's votes on each sample, by sample id."""
     stored = run.soft_labels(name)
-    soft = stored.values.astype(np.float64)
-    logs = np.log(soft, out=np.zeros_like(soft), where=soft > 0)
-    return pd.Series(np.abs((soft * logs).sum(axis=-1)), index=stored.sample_ids)
+    return pd.Series(calibration.entropy(stored.values), index=stored.sample_ids)
 
 
 def bins_of(entropy: np.ndarray) -> np.ndarray:

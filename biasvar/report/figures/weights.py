@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.report import style
 from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import failed_arms, taken_over
@@ -107,9 +108,8 @@ def _means(run: Run, arm: str) -> list[dict[str, Any]]:
 
 
 def _mean(values: np.ndarray) -> dict[str, Any]:
-    n = len(values)
-    error = float(np.std(values, ddof=1) / math.sqrt(n)) if n > 1 else math.nan
-    return {"mean": float(values.mean()), "stderr_replicas": error, "n_replicas": n}
+    interval = mean_interval(values)
+    return {"mean": interval.estimate, "stderr_replicas": interval.stderr, "n_replicas": interval.n}
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
