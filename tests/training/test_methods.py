@@ -205,7 +205,7 @@ def test_a_companion_is_trained_as_if_it_were_part_of_the_student(tmp_path):
         ({"loss": f"{OWN}:Focal", "temperature": 2.0}, "arms.a.temperature: not used by loss .*Focal, which takes bal"),
         ({"loss": f"{OWN}:EveryHook"}, "arms.a.teacher: needed for loss .*EveryHook"),
         ({"loss": f"{OWN}:EveryHook", "teacher": "mian"}, "arms.a.teacher: no teacher named 'mian', did you mean 'ma"),
-        ({"loss": "focal"}, "arms.a.loss: must be .* or your own as package.module:Method, not 'focal'"),
+        ({"loss": "nothing"}, "arms.a.loss: must be .* or your own as package.module:Method, not 'nothing'"),
     ],
 )
 def test_methods_of_ones_own_that_cannot_be_are_named(arm, message):
