@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from biasvar.report import style
 from biasvar.report.card.tabulate import LABELS_SHOWN, log_counts
+from biasvar.report.marks import heat, images
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,33 +90,17 @@ def draw_matrix(counts: SetCounts, classes: np.ndarray, names: list[str], rule: 
     rates = 100.0 * counts.rates()[np.ix_(classes, classes)]
     size = len(classes)
     truth = np.eye(size, dtype=bool)
-    wrong = np.where(truth | (rates == 0.0), np.nan, rates)
     top = float(np.max(rates[~truth]))
     short = [_short(names[c]) for c in classes]
-    longest = max(map(len, short))
-    figure = style.new_figure(height=min(2.2 + 0.42 * size, 6.6) + 0.05 * longest)
+    figure = style.new_figure(height=min(2.2 + 0.42 * size, 6.6) + 0.05 * max(map(len, short)))
     ax = figure.subplots()
-    picture = ax.imshow(wrong, cmap="YlOrBr", vmin=0.0, vmax=max(top, 1e-9), aspect="auto")
-    ax.imshow(np.where(truth, 1.0, np.nan), cmap="Greys", vmin=0.0, vmax=7.0, aspect="auto")
+    cells = pd.DataFrame(np.where(truth, np.nan, rates), index=short, columns=short)
+    texts, points = pd.DataFrame(rates, index=short, columns=short).map(_percent), 9 if size <= 12 else 8
+    picture = heat.draw(ax, cells, top=top, texts=texts, under=style.FAINT, size=points, ink=None)
     for i in range(size):
-        for j in range(size):
-            dark = i != j and rates[i, j] > 0.6 * top
-            ax.text(j, i, _percent(rates[i, j]), ha="center", va="center", fontsize=9 if size <= 12 else 8,
-                    color="white" if dark else style.INK)  # fmt: skip
-    turned = longest > 4
-    ax.set_xticks(range(size), short, rotation=45 if turned else 0, ha="right" if turned else "center",
-                  rotation_mode="anchor" if turned else None)  # fmt: skip
-    ax.set_yticks(range(size), short)
+        ax.text(i + 0.5, i + 0.5, _percent(rates[i, i]), ha="center", va="center", fontsize=points, color=style.INK)
     ax.set_xlabel(f"label in the set ({rule})")
     ax.set_ylabel("true class")
-    ax.tick_params(length=0, which="both")
-    ax.grid(visible=False)
-    ax.set_xticks(np.arange(size + 1) - 0.5, minor=True)
-    ax.set_yticks(np.arange(size + 1) - 0.5, minor=True)
-    ax.grid(visible=True, which="minor", color="#efefef", linewidth=0.6)
-    ax.set_axisbelow(False)
-    for side in ax.spines.values():
-        side.set_visible(False)
     if top > 0.0:
         bar = figure.colorbar(picture, ax=ax, shrink=0.7, pad=0.02)
         bar.set_label("wrong labels, % of the class's samples")
@@ -205,12 +190,12 @@ def draw_reliability(table: pd.DataFrame, error: float) -> Drawing:
     return figure
 
 
-def draw_worst(table: pd.DataFrame, images: dict[int, np.ndarray]) -> Drawing:
+def draw_worst(table: pd.DataFrame, pictures: dict[int, np.ndarray]) -> Drawing:
     """A row of images for each kind; under each the labels with most mass, the truth's in blue."""
     kinds = list(dict.fromkeys(table["kind"]))
     figure = style.new_figure(height=2.55 * len(kinds) + 0.1)
     bands: Any = figure.subfigures(len(kinds), 1, squeeze=False)
-    top = max((float(np.max(image)) for image in images.values()), default=1.0)
+    top = max((float(np.max(image)) for image in pictures.values()), default=1.0)
     for band, kind in zip(bands[:, 0], kinds, strict=True):
         band.suptitle(kind, x=0.01, ha="left", weight="bold", fontsize=10)
         axes = band.subplots(2, ACROSS, squeeze=False, height_ratios=[1.25, 1.0])
@@ -218,25 +203,13 @@ def draw_worst(table: pd.DataFrame, images: dict[int, np.ndarray]) -> Drawing:
         for column in range(ACROSS):
             upper, lower = axes[:, column]
             sample = mine[mine["place"] == column]
-            for ax in (upper, lower):
-                ax.grid(visible=False)
-                ax.set_xticks([])
-                ax.set_yticks([])
-                for side in ax.spines.values():
-                    side.set_visible(False)
+            images.bare(upper)
+            images.bare(lower)
             if len(sample):
-                _picture(upper, images[int(sample["row"].iloc[0])], top)
+                images.draw(upper, pictures[int(sample["row"].iloc[0])], top=top)
                 upper.set_title(_short(str(sample["true_name"].iloc[0]), WIDEST_BY_IMAGE), fontsize=9.5, loc="center")
                 _bars(lower, sample)
     return figure
-
-
-def _picture(ax: Any, image: np.ndarray, top: float) -> None:
-    if image.ndim == 3:
-        scale = 255.0 if top > 1.0 else 1.0
-        ax.imshow(np.clip(image.astype(np.float64) / scale, 0.0, 1.0), interpolation="nearest")
-    else:
-        ax.imshow(image, cmap="gray_r", vmin=0.0, vmax=max(top, 1e-12), interpolation="nearest")
 
 
 def _bars(ax: Any, sample: pd.DataFrame) -> None:

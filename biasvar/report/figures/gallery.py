@@ -11,6 +11,7 @@ from biasvar.report import style
 from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import failed_arms, reference_arm, taken_over
 from biasvar.report.figure import Figure
+from biasvar.report.marks import images
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.changes import SampleChange, change, each, unstyled
 from biasvar.report.text.captions import conditions
@@ -41,13 +42,13 @@ MOST_CLASSES = 12
 def collect(runs: list[Run]) -> pd.DataFrame:
     """One row per run, row of the gallery, sample, series and class; the images travel in `attrs`."""
     rows: list[dict[str, Any]] = []
-    images: dict[tuple[str, int], np.ndarray] = {}
+    pictures: dict[tuple[str, int], np.ndarray] = {}
     for run in runs:
         pair = _pair(run)
         if pair and not set(pair) <= taken_over(run, runs):
-            rows += _of_run(run, *pair, images)
+            rows += _of_run(run, *pair, pictures)
     frame = style.styled(pd.DataFrame(rows, columns=COLUMNS), runs)
-    frame.attrs["images"] = images
+    frame.attrs["images"] = pictures
     return frame
 
 
@@ -65,7 +66,7 @@ def _pair(run: Run) -> tuple[str, str] | None:
     return next((pair for pair in sound if change(run, *pair) is not None), None)
 
 
-def _of_run(run: Run, arm: str, control: str, images: dict[tuple[str, int], np.ndarray]) -> list[dict[str, Any]]:
+def _of_run(run: Run, arm: str, control: str, shown: dict[tuple[str, int], np.ndarray]) -> list[dict[str, Any]]:
     found = change(run, arm, control)
     if found is None or run.num_classes > MOST_CLASSES:
         return []
@@ -83,7 +84,7 @@ def _of_run(run: Run, arm: str, control: str, images: dict[tuple[str, int], np.n
         for place, one in enumerate(each(order.sort_values(["key", "size"]).head(ACROSS))):
             number = int(one.sample_id)
             if pictures is not None and number < len(pictures):
-                images[run.name, number] = pictures[number]
+                shown[run.name, number] = pictures[number]
             about = {
                 "run": run.name,
                 "arm": arm,
@@ -95,7 +96,7 @@ def _of_run(run: Run, arm: str, control: str, images: dict[tuple[str, int], np.n
                 "sample_id": number,
                 "true_class": int(labels[number]),
                 **{name: getattr(one, name) for name in ("d_bias", "se_bias", "d_variance", "se_variance", "flagged")},
-                "has_image": (run.name, number) in images,
+                "has_image": (run.name, number) in shown,
                 "teacher": run.arm(arm).get("teacher"),
                 "n_replicas": found.n_replicas,
                 "n_samples": found.n_samples,
@@ -159,10 +160,10 @@ def _pictures(run: Run) -> np.ndarray | None:
 
 def draw(frame: pd.DataFrame) -> Drawing:
     """Four samples across; each an image, its numbers, and a small chart of three distributions."""
-    images: dict[tuple[str, int], np.ndarray] = frame.attrs.get("images", {})
+    pictures: dict[tuple[str, int], np.ndarray] = frame.attrs.get("images", {})
     frame.attrs = {name: value for name, value in frame.attrs.items() if name != "images"}
     styles, bare = unstyled(frame)
-    frame.attrs["images"] = images
+    frame.attrs["images"] = pictures
     blocks = list(bare.groupby(["run", "row"], sort=False))
     upright = _upright(bare)
     figure = style.new_figure(height=(2.75 if upright else 2.2) * len(blocks) + 0.35)
@@ -181,7 +182,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
                 bottom.set_axis_off()
                 continue
             one = samples[column][1]
-            _picture(top, one.iloc[0], images.get((str(run), int(one["sample_id"].iloc[0]))))
+            _picture(top, one.iloc[0], pictures.get((str(run), int(one["sample_id"].iloc[0]))))
             _chart(bottom, one, styles, named=column == 0, upright=upright)
     return figure
 
@@ -197,17 +198,8 @@ def _picture(ax: Any, one: Any, image: np.ndarray | None) -> None:
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1)
     inset = ax.inset_axes((0.0, 0.0, 0.46, 1.0))
-    inset.set_xticks([])
-    inset.set_yticks([])
-    inset.grid(visible=False)
-    if image is None:
-        inset.text(0.5, 0.5, "no\nimage", ha="center", va="center", color=style.MUTED, fontsize=9)
-    else:
-        inset.imshow(image, cmap="gray_r" if image.ndim == 2 else None, interpolation="nearest")
-        inset.set_anchor("W")
-    for side in ("top", "right", "bottom", "left"):
-        inset.spines[side].set_visible(True)
-        inset.spines[side].set_color(style.FAINT)
+    images.draw(inset, image, frame=True)
+    inset.set_anchor("W")
     flagged = "" if pd.isna(one.flagged) else f"\nflag {100 * one.flagged:.0f} %"
     text = f"Δb {_signed(one.d_bias)}\nΔv {_signed(one.d_variance)}{flagged}"
     ax.text(0.52, 0.98, text, va="top", fontsize=9, linespacing=1.35)

@@ -36,6 +36,7 @@ def draw(
 
     written: dict[str, Any] = {"fontsize": size} | ({"color": ink} if ink else {})
 
+    ax.grid(visible=False)  # it would show in cells without a value
     ax.set_facecolor(under)
     seaborn.heatmap(
         cells, ax=ax, vmin=0.0, vmax=max(top, 1e-9), cmap=colors, cbar=False, linewidths=0.6, linecolor="#efefef",

@@ -12,31 +12,39 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+def bare(ax: Axes, *, frame: bool = False) -> None:
+    """Takes ticks and grid off the axes, and the frame or leaves a thin one."""
+    ax.grid(visible=False)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for side in ax.spines.values():
+        side.set(visible=frame, color=style.FAINT)
+
+
 def draw(ax: Axes, image: np.ndarray | None, *, top: float | None = None, frame: bool = False) -> None:
     """An image of one sample, without ticks; "no image" where there is none.
 
     Args:
         ax: the axes to draw on.
-        image: (H, W) for grey, dark being high, or (H, W, 3) for colours; None for a sample whose image is not at hand.
+        image: (H, W) or (H, W, 1) for grey, dark being high, or (H, W, 3) for colours; None where it is not at hand.
         top: the largest value of a pixel in all pictures that are to share a scale; colours are from 0 to 255 where it
             is above 1. Without it an image is scaled by itself.
         frame: whether the picture has a thin frame.
 
     Raises:
-        ValueError: the image has neither of the two shapes.
+        ValueError: the image has none of these shapes.
     """
-    ax.set_xticks([])
-    ax.set_yticks([])
-    ax.grid(visible=False)
-    for side in ax.spines.values():
-        side.set(visible=frame, color=style.FAINT)
+    bare(ax, frame=frame)
     if image is None:
         ax.text(0.5, 0.5, "no\nimage", ha="center", va="center", color=style.MUTED, fontsize=9, transform=ax.transAxes)
-    elif image.ndim == 2:
+        return
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[..., 0]
+    if image.ndim == 2:
         low, high = (None, None) if top is None else (0.0, max(top, 1e-12))
         ax.imshow(image, cmap="gray_r", vmin=low, vmax=high, interpolation="nearest")
     elif image.ndim == 3 and image.shape[2] == 3:
         scaled = image if top is None else np.clip(image.astype(np.float64) / (255.0 if top > 1.0 else 1.0), 0.0, 1.0)
         ax.imshow(scaled, interpolation="nearest")
     else:
-        raise ValueError(f"an image has shape (H, W) or (H, W, 3), not {image.shape}")
+        raise ValueError(f"an image has shape (H, W), (H, W, 1) or (H, W, 3), not {image.shape}")

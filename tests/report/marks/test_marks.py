@@ -112,7 +112,7 @@ def test_lines_run_through_the_estimates_within_their_bands() -> None:
     assert found["#112233"]._dash_pattern[1] is None
     assert found["#aa3344"]._dash_pattern[1]
     assert all(line.get_marker() in ("", None, "None") for line in found.values())
-    edges = {round(float(y), 6) for band in ax.patches for y in band.get_xy()[:, 1]}
+    edges = {round(float(y), 6) for band in ax.collections for path in band.get_paths() for y in path.vertices[:, 1]}
     assert edges == {0.9, 1.1, 1.9, 2.1, 2.9, 3.1, 3.9, 4.1}
     assert not ax.figure.legends
 
@@ -198,9 +198,11 @@ def test_images_show_their_pixels() -> None:
     assert first.images[0].get_clim() == (0.0, 8.0)
     images.draw(second, np.full((2, 2, 3), 255, dtype=np.uint8), top=255.0)
     assert float(second.images[0].get_array().max()) == 1.0
+    images.draw(second, grey[..., np.newaxis])
+    assert second.images[1].get_array().shape == (2, 2)
     images.draw(third, None)
     assert [text.get_text() for text in third.texts] == ["no\nimage"]
-    with pytest.raises(ValueError, match=r"shape \(H, W\) or \(H, W, 3\), not \(2, 2, 4\)"):
+    with pytest.raises(ValueError, match=r"\(H, W, 1\) or \(H, W, 3\), not \(2, 2, 4\)"):
         images.draw(third, np.zeros((2, 2, 4)))
 
 
