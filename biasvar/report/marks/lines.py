@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -69,7 +70,9 @@ def grid(
     """
     order = {"row": list(dict.fromkeys(frame[row])), "col": list(dict.fromkeys(frame[column]))}
     plot = _plot(frame, x, line, [row, column], **look)
-    plot.facet(column, row, order=order).share(x=share_x, y=share_y).on(figure).plot()
+    with warnings.catch_warnings():  # seaborn passes an argument that pandas is about to drop
+        warnings.filterwarnings("ignore", "The copy keyword is deprecated", DeprecationWarning)
+        plot.facet(column, row, order=order).share(x=share_x, y=share_y).on(figure).plot()
     keys = [(name, other) for name in order["row"] for other in order["col"]]
     panels = dict(zip(keys, figure.get_axes()[-len(keys) :], strict=True))  # type: ignore[attr-defined]
     for ax in panels.values():
