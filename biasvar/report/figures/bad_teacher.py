@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,10 +10,11 @@ import pandas as pd
 
 from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.analysis.statistics.proportions import clopper_pearson
-from biasvar.report import rows, style
+from biasvar.report import style
 from biasvar.report.arms import label_sources
 from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure
+from biasvar.report.marks import blocks, forest, legends, lines, looks, scales
 from biasvar.report.statistics import label_indicators, stored
 from biasvar.report.statistics.changes import each
 from biasvar.report.statistics.estimates import TERMS, columns, interval_columns, term_change
@@ -32,11 +34,17 @@ TEACHER, TRAINING, STUDENT = "teacher", "students through training", "students a
 ROWS = {"train": "rows that it labels", "test": "test rows"}
 INDICATORS = {"delta": "unreliability", "gamma": "ambiguity"}
 PANELS = {"accuracy": "accuracy (%)", "delta": "unreliability Δ (%)", "gamma": "ambiguity γ (%)"}
-ENDS = {"accuracy": "accuracy (%)", "bias": "change of bias", "variance": "change of variance"}
+ENDS = {
+    "accuracy": ("accuracy (%)", 100.0),
+    "bias": ("change of bias (nats)", 1.0),
+    "variance": ("change of variance (nats)", 1.0),
+}
+"""Axis and factor of the panels on students at the end."""
 GOOD = ("#1f78c1", "#009e73", "#56b4e9")
 BAD = ("#d55e00", "#9c4fb3", "#a87400", "#cc79a7")
 FITS = {"whole": ("o", "-"), "tempered": ("^", "-."), "sets": ("s", "--"), "first class": ("D", ":")}
 FILLED = ("whole", "tempered")
+ON_TOP = (0, (1, 1.6))  # dots, through which other lines show
 TEACHERS, STUDENTS = 3.9, 2.6  # heights, inches
 TEACHES_ILL = 30.0  # %: a bad teacher, in the paper, is below it
 
@@ -145,107 +153,94 @@ def draw(frame: pd.DataFrame) -> Drawing:
     """For each run: its teachers through training, its students through training, and the students at the end."""
     runs = list(dict.fromkeys(frame["run"]))
     counts = [frame.loc[(frame["run"] == run) & (frame["part"] == STUDENT), "arm"].nunique() for run in runs]
-    heights = [TEACHERS + STUDENTS + 0.85 + 0.23 * count for count in counts]
-    figure = style.new_figure(height=sum(heights))
-    blocks = figure.subfigures(len(runs), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for block, run, height in zip(blocks, runs, heights, strict=True):
-        part = frame[frame["run"] == run]
-        top, middle, bottom = block.subfigures(3, 1, height_ratios=[TEACHERS, STUDENTS, height - TEACHERS - STUDENTS])
-        _teachers(top, part[part["part"] == TEACHER], (f"{run}: " if len(runs) > 1 else "") + "Teachers")
-        _through(middle, part[part["part"] == TRAINING], part)
-        _at_end(bottom, part[part["part"] == STUDENT], part)
+    last = [0.85 + 0.23 * count for count in counts]
+    figure, block_of = blocks.stacked(runs, [TEACHERS + STUDENTS + height for height in last])
+    block: Any
+    for (run, block), height in zip(block_of.items(), last, strict=True):
+        rows = frame[frame["run"] == run]
+        colors = _colors(rows)
+        top, middle, bottom = block.subfigures(3, 1, height_ratios=[TEACHERS, STUDENTS, height])
+        _teachers(top, rows[rows["part"] == TEACHER], colors)
+        students = rows[rows["part"] != TEACHER]
+        own = _student_looks(students, colors)
+        students = looks.put_on(students.assign(open=~students["fit"].isin(FILLED)), own, by="arm", hollow="open")
+        _through(middle, students[students["part"] == TRAINING], own)
+        _at_end(bottom, students[students["part"] == STUDENT])
     return figure
 
 
-def _colors(part: pd.DataFrame) -> dict[Any, str]:
+def _colors(rows: pd.DataFrame) -> dict[str, str]:
     """The colour of each teacher of a run, good or bad."""
-    named = part.drop_duplicates("teacher")
-    found: dict[Any, str] = {}
+    named = rows.drop_duplicates("teacher")
+    found: dict[str, str] = {}
     for kind, hues in (("teacher", GOOD), ("bad teacher", BAD)):
         for place, name in enumerate(named.loc[named["kind"] == kind, "teacher"]):
             found[name] = hues[place % len(hues)]
     return found
 
 
-def _look(row: Any, colors: dict[Any, str]) -> tuple[str, str, str]:
-    color = {"label": style.INK, "random": "#8a8a8a"}.get(row.kind) or colors.get(row.teacher, style.MUTED)
-    return (color, *FITS[row.fit])
+def _student_looks(students: pd.DataFrame, colors: Mapping[str, str]) -> dict[str, style.Look]:
+    """The look of every arm: its teacher's colour, marker and line by the way to fit; true labels lie on top."""
+    own = {}
+    for row in each(students.drop_duplicates("arm")):
+        color = {"label": style.INK, "random": "#8a8a8a"}.get(row.kind) or colors.get(row.teacher, style.MUTED)
+        marker, line = FITS[row.fit]
+        own[row.arm] = style.Look(color, marker, ON_TOP if row.kind == "label" else line, row.label)
+    return own
 
 
-def _teachers(top: Any, part: pd.DataFrame, title: str) -> None:
-    colors = _colors(part)
-    grid = top.subplots(len(ROWS), len(PANELS), sharex=True, sharey=True)
-    k = int(part["k"].iloc[0])
-    for place, (split, where) in enumerate(ROWS.items()):
-        axes = grid[place]
-        for ax, (quantity, name) in zip(axes, PANELS.items(), strict=True):
-            here = part[(part["rows"] == split) & (part["quantity"] == quantity)]
-            for teacher, one in here.groupby("teacher", sort=False):
-                dashed = "--" if one["kind"].iloc[0] == "bad teacher" else "-"
-                look: dict[str, Any] = {"color": colors[teacher], "linestyle": dashed, "linewidth": 1.1}
-                ax.plot(one["epoch"], 100 * one["estimate"], label=one["label"].iloc[0], **look)
-                low, high = 100 * one["low"], 100 * one["high"]
-                ax.fill_between(one["epoch"], low, high, color=colors[teacher], alpha=0.15, linewidth=0)
+def _teachers(top: Any, rows: pd.DataFrame, colors: Mapping[str, str]) -> None:
+    """A row of panels for each kind of rows: accuracy and the two indicators by epoch."""
+    own = {
+        row.teacher: style.Look(colors[row.teacher], "", "--" if row.kind == "bad teacher" else "-", row.label)
+        for row in each(rows.drop_duplicates("teacher"))
+    }
+    dressed = looks.put_on(rows, own, by="teacher", scale=100.0)
+    panels = top.subplots(len(ROWS), len(PANELS), sharex=True, sharey=True)
+    k = int(rows["k"].iloc[0])
+    for axes, (split, where) in zip(panels, ROWS.items(), strict=True):
+        for ax, quantity in zip(axes, PANELS, strict=True):
+            here = dressed[(dressed["rows"] == split) & (dressed["quantity"] == quantity)]
+            lines.draw(ax, here, line="teacher", band=0.15, width=1.1)
             if here.empty:  # a run from before these rows were followed
                 ax.text(0.5, 0.5, "not kept", transform=ax.transAxes, ha="center", va="center", color=style.MUTED)
-            if place == 0:
-                title_of = name if quantity == "accuracy" else name.replace(" (%)", f", k = {k} (%)")
-                ax.set_title(title_of, weight="normal")
-            else:
-                ax.set_xlabel("epoch of the teacher")
         axes[0].set_ylabel(where)
         axes[0].axhline(TEACHES_ILL, color=style.BAD, linewidth=1.0, linestyle=":")
-    grid[0][0].set_ylim(-2, 102)
-    grid[0][0].set_yticks([0, 25, 50, 75, 100])
-    top.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=10)
-    handles, labels = grid[-1][0].get_legend_handles_labels()
-    top.legend(handles, labels, loc="outside lower left", ncols=3, columnspacing=1.2)
+    for ax, (quantity, name) in zip(panels[0], PANELS.items(), strict=True):
+        ax.set_title(name if quantity == "accuracy" else name.replace(" (%)", f", k = {k} (%)"), weight="normal")
+    for ax in panels[-1]:
+        ax.set_xlabel("epoch of the teacher")
+    panels[0][0].set_ylim(-2, 102)
+    panels[0][0].set_yticks([0, 25, 50, 75, 100])
+    top.suptitle("Teachers", x=0.01, ha="left", weight="bold", fontsize=10)
+    legends.below(top, legends.lines(own, width=1.1), columns=3, columnspacing=1.2)
 
 
-def _through(middle: Any, part: pd.DataFrame, whole: pd.DataFrame) -> None:
-    from matplotlib.lines import Line2D
-
-    colors, ax = _colors(whole), middle.subplots()
-    handles = []
-    for _, one in part.groupby("arm", sort=False):
-        first = next(iter(each(one)))
-        color, marker, line = _look(first, colors)
-        over: dict[str, Any] = (
-            {"linestyle": (0, (1, 1.6)), "zorder": 4} if first.kind == "label" else {"linestyle": line}
-        )
-        ax.plot(one["epoch"], 100 * one["estimate"], color=color, **over)
-        ax.fill_between(one["epoch"], 100 * one["low"], 100 * one["high"], color=color, alpha=0.15, linewidth=0)
-        face = color if first.fit in FILLED else "white"
-        look: dict[str, Any] = {"color": color, "linestyle": over["linestyle"], "marker": marker}
-        handles.append(Line2D([], [], label=first.label, markersize=5, markerfacecolor=face, **look))
+def _through(middle: Any, rows: pd.DataFrame, own: Mapping[str, style.Look]) -> None:
+    """Accuracy of every arm by epoch; the students of true labels lie on top."""
+    ax = middle.subplots()
+    percent = rows.assign(**{name: 100.0 * rows[name] for name in ("estimate", "low", "high")})
+    lines.draw(ax, percent.sort_values("kind", key=lambda kind: kind == "label", kind="stable"), band=0.15, width=1.6)
     ax.set_ylim(-2, 102)
     ax.set_title("Students through training")
     ax.set_xlabel("epoch of the student")
     ax.set_ylabel("test accuracy (%)")
-    middle.legend(handles=handles, loc="outside right upper", handlelength=3.0)
+    hollow = set(rows.loc[rows["hollow"], "arm"])
+    entries = legends.lines(own, markers=True, hollow=hollow, width=1.6)
+    middle.legend(handles=entries, loc="outside right upper", handlelength=3.0)
 
 
-def _at_end(bottom: Any, part: pd.DataFrame, whole: pd.DataFrame) -> None:
-    colors = _colors(whole)
-    axes = bottom.subplots(1, len(ENDS), width_ratios=[1.0, 1.0, 1.0])
-    arms = list(dict.fromkeys(part["arm"]))
-    for ax, (quantity, name) in zip(axes, ENDS.items(), strict=True):
-        scale = 100.0 if quantity == "accuracy" else 1.0
-        for row in each(part[part["quantity"] == quantity]):
-            color, marker, _ = _look(row, colors)
-            y = arms.index(row.arm)
-            ax.plot([scale * row.low, scale * row.high], [y, y], color=color, linewidth=1.7, solid_capstyle="butt")
-            face = color if row.fit in FILLED else "white"
-            ax.plot(scale * row.estimate, y, marker, color=color, markerfacecolor=face, markersize=5.5)
-        rows.scale(ax, name if quantity == "accuracy" else f"{name} (nats)", ticks=4)
-        ax.set_ylim(len(arms) - 0.4, -0.6)
-        ax.set_yticks(range(len(arms)), [""] * len(arms))
-        ax.tick_params(axis="y", length=0)
-        ax.spines["left"].set_visible(False)
-        if quantity != "accuracy":
-            ax.axvline(0.0, color=style.MUTED, linewidth=0.9, zorder=1)
-    labels = part.drop_duplicates("arm").set_index("arm")
-    axes[0].set_yticks(range(len(arms)), [f"{labels.loc[arm, 'label']} ({labels.loc[arm, 'sum']:.2f})" for arm in arms])
+def _at_end(bottom: Any, rows: pd.DataFrame) -> None:
+    """Accuracy, and bias and variance less those of students of true labels, one row an arm."""
+    where = forest.places(rows)
+    axes = bottom.subplots(1, len(ENDS))
+    first = rows.drop_duplicates("arm")
+    forest.name_rows(axes, where, [f"{row.label} ({row.sum:.2f})" for row in each(first)])
+    for ax, (quantity, (name, scale)) in zip(axes, ENDS.items(), strict=True):
+        here = where.on(rows[rows["quantity"] == quantity])
+        here = here.assign(**{end: scale * here[end] for end in ("estimate", "low", "high")})
+        forest.draw(ax, here, reference=None if quantity == "accuracy" else 0.0, size=6.5)
+        scales.values(ax, name)
     axes[0].set_xlim(0, 100)
     axes[0].set_title("Students at the end (Δ + γ of what they learned from)", x=-0.9)
 

@@ -12,6 +12,7 @@ from biasvar.report import style
 from biasvar.report.arms import label_sources
 from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure
+from biasvar.report.marks import blocks, legends, lines, looks, scatter
 from biasvar.report.statistics.changes import each
 from biasvar.report.statistics.estimates import interval_columns
 from biasvar.report.text.captions import conditions_in
@@ -30,6 +31,7 @@ COLUMNS = [
 ACCURACY, TRUTH, REPLICA, MEAN, GAIN, SLOPE = "students", "true labels", "replica", "mean", "gain", "slope"
 COLORS = ("#d55e00", "#0072b2", "#009e73", "#9c4fb3", "#a87400", "#56b4e9")
 MARKERS = "osD^vP"
+MOST_CLOSE_UPS = 4
 STILL = 0.0005  # the narrowest half width of a close-up
 
 
@@ -147,89 +149,89 @@ def _deleted_slopes(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 def draw(frame: pd.DataFrame) -> Drawing:
     """For each run: students by round, the map between rounds, and a close-up of the map for each number of labels."""
     runs = list(dict.fromkeys(frame["run"]))
-    figure = style.new_figure(height=5.7 * len(runs))
-    for block, run in zip(figure.subfigures(len(runs), 1, squeeze=False)[:, 0], runs, strict=True):
-        part = frame[frame["run"] == run]
-        names = list(dict.fromkeys(part.loc[part["part"] == ACCURACY, "series"]))
-        looks = {name: (COLORS[i % 6], MARKERS[i % 6]) for i, name in enumerate(names)}
-        close = [name for name in names if ((part["series"] == name) & (part["part"] == GAIN)).any()][:4]
+    figure, block_of = blocks.stacked(runs, [5.7] * len(runs))
+    block: Any
+    for run, block in block_of.items():
+        rows = frame[frame["run"] == run]
+        series = rows.loc[rows["part"] == ACCURACY, "series"].drop_duplicates()
+        own = {name: style.Look(COLORS[i % 6], MARKERS[i % 6], "-", name) for i, name in enumerate(series)}
+        chains_of_run = looks.put_on(rows[rows["series"].isin(own)], own, by="series")
+        of_part = {name: chains_of_run[chains_of_run["part"] == name] for name in (ACCURACY, REPLICA, MEAN, GAIN)}
+        close = [name for name in own if (of_part[GAIN]["series"] == name).any()][:MOST_CLOSE_UPS]
         top, bottom = block.subfigures(2, 1, height_ratios=[3.5, 2.2]) if close else (block, None)
         first, second = top.subplots(1, 2)
-        handles = _by_round(first, part, looks)
-        first.set_title((f"{run}: " if len(runs) > 1 else "") + "Students by round")
-        _map(second, part, looks)
-        top.legend(handles=handles, loc="outside lower left", ncols=5, columnspacing=1.2)
+        truth = rows[rows["part"] == TRUTH]
+        _by_round(first, of_part[ACCURACY], truth)
+        _map(second, of_part[REPLICA], of_part[MEAN])
+        entries = legends.lines(own, markers=True, width=1.6)
+        entries += [legends.patch(style.FAINT, "all true labels")] if len(truth) else []
+        legends.below(top, entries, columns=5, columnspacing=1.2, handlelength=2.0)
         if bottom is not None:
-            axes = np.atleast_1d(bottom.subplots(1, len(close)))
+            axes = bottom.subplots(1, len(close), squeeze=False)[0]
             for ax, name in zip(axes, close, strict=True):
-                _close_up(ax, part[part["series"] == name], *looks[name])
+                _close_up(ax, of_part[GAIN][of_part[GAIN]["series"] == name].sort_values("round"))
                 ax.set_title(name, weight="normal")
             bottom.supxlabel("pseudo-labels' accuracy before (%)", fontsize=9.5)
             axes[0].set_ylabel("after (%)")
     return figure
 
 
-def _by_round(ax: Axes, part: pd.DataFrame, looks: dict[str, tuple[str, str]]) -> list[Any]:
-    from matplotlib.patches import Patch
-
-    handles: list[Any] = []
-    for name, (color, marker) in looks.items():
-        one = part[(part["series"] == name) & (part["part"] == ACCURACY)]
-        ax.fill_between(one["round"], 100 * one["low"], 100 * one["high"], color=color, alpha=0.15, linewidth=0)
-        handles += ax.plot(one["round"], 100 * one["estimate"], color=color, marker=marker, label=name)
-    for row in each(part[part["part"] == TRUTH]):
+def _by_round(ax: Axes, students: pd.DataFrame, truth: pd.DataFrame) -> None:
+    percent = students.assign(**{name: 100.0 * students[name] for name in ("estimate", "low", "high")})
+    lines.draw(ax, percent, x="round", line="series", markers=True, band=0.15, width=1.6, size=5.0)
+    for row in each(truth):
         ax.axhspan(100 * row.low, 100 * row.high, color=style.FAINT, linewidth=0)
-        handles.append(Patch(color=style.FAINT, label="all true labels"))
-    ax.set_xticks(range(int(part["round"].max()) + 1))
+    ax.set_xticks(range(int(students["round"].max()) + 1))
+    ax.set_title("Students by round")
     ax.set_xlabel("round (0: the labels alone)")
     ax.set_ylabel("test accuracy (%)")
-    return handles
 
 
-def _map(ax: Axes, part: pd.DataFrame, looks: dict[str, tuple[str, str]]) -> None:
-    there = part[part["part"].isin([REPLICA, MEAN])]
-    if there.empty:
+def _map(ax: Axes, replicas: pd.DataFrame, means: pd.DataFrame) -> None:
+    """Pseudo-labels' accuracy after a round against that before: small for replicas, large for their means."""
+    if replicas.empty:
         ax.set_axis_off()
         return
-    low, high = 100 * there[["before", "after"]].min().min() - 3, 100 * there[["before", "after"]].max().max() + 3
-    ax.plot([low, high], [low, high], color=style.MUTED, linewidth=1.0, zorder=1)
-    for name, (color, marker) in looks.items():
-        one = there[there["series"] == name]
-        small, large = one[one["part"] == REPLICA], one[one["part"] == MEAN]
-        ax.plot(100 * small["before"], 100 * small["after"], marker, color=color, markersize=3, alpha=0.45)
-        ax.plot(
-            100 * large["before"], 100 * large["after"], marker, color=color, markersize=7, markeredgecolor="white",
-            markeredgewidth=0.6, zorder=4,
-        )  # fmt: skip
-    ax.set_xlim(low, high)
-    ax.set_ylim(low, high)
-    ax.set_aspect("equal")
+    small, large = (
+        part.assign(before=100.0 * part["before"], after=100.0 * part["after"]) for part in (replicas, means)
+    )
+    scatter.draw(ax, small, x="before", y="after", size=3.4, edge=0.0, alpha=0.45)
+    scatter.draw(ax, large, x="before", y="after", size=8.0, edge=0.6, alpha=1.0)
+    values = pd.concat([small, large])[["before", "after"]]
+    _diagonal(ax, float(values.min().min()) - 3, float(values.max().max()) + 3)
     ax.set_title("The map from round to round")
     ax.set_xlabel("pseudo-labels' accuracy before (%)")
     ax.set_ylabel("after (%)")
 
 
-def _close_up(ax: Axes, part: pd.DataFrame, color: str, marker: str) -> None:
+def _percent(steps: pd.DataFrame) -> pd.DataFrame:
+    return steps.assign(before=100.0 * steps["before"], after=100.0 * steps["after"])
+
+
+def _diagonal(ax: Axes, low: float, high: float) -> None:
+    """The line of no change, and axes that reach as far as it does."""
+    ax.plot([low, high], [low, high], color=style.MUTED, linewidth=1.0, zorder=1)
+    ax.set_xlim(low, high)
+    ax.set_ylim(low, high)
+    ax.set_aspect("equal")
+
+
+def _close_up(ax: Axes, gains: pd.DataFrame) -> None:
     """The cobweb of the means, large: bars are intervals of what a round gains."""
-    gains = part[part["part"] == GAIN].sort_values("round")
-    before, after = 100 * gains["before"].to_numpy(), 100 * gains["after"].to_numpy()
-    path = np.array([[before[0], before[0]]])
-    for a, b in zip(before, after, strict=True):
-        path = np.vstack([path, [[a, b], [b, b]]])
-    ax.plot(path[:, 0], path[:, 1], color=color, linewidth=0.9, alpha=0.7)
-    for x, row in zip(before, each(gains), strict=True):
-        ends = [100 * (row.before + row.low), 100 * (row.before + row.high)]
-        ax.plot([x, x], ends, color=color, linewidth=1.5, alpha=0.6, solid_capstyle="butt")
-    ax.plot(before, after, marker, color=color, markersize=5, markeredgecolor="white", markeredgewidth=0.4, zorder=4)
-    bars = 100 * np.concatenate([gains["before"] + gains["low"], gains["before"] + gains["high"]])
-    values = np.concatenate([before, after, bars[np.isfinite(bars)]])
+    low, high = (gains["before"] + gains[end] for end in ("low", "high"))
+    shown = gains.assign(
+        before=100.0 * gains["before"], after=100.0 * gains["after"], low=100.0 * low, high=100.0 * high
+    )
+    before, after = shown["before"].to_numpy(), shown["after"].to_numpy()
+    corners = np.stack([np.repeat(before, 2), np.stack([before, after], axis=1).ravel()], axis=1)
+    path = np.vstack([corners, [after[-1], after[-1]]])
+    ax.plot(path[:, 0], path[:, 1], color=shown["color"].iloc[0], linewidth=0.9, alpha=0.7)
+    scatter.draw(ax, shown, x="before", y="after", low="low", high="high", size=6.0, width=1.5)
+    values = shown[["before", "after", "low", "high"]].to_numpy(dtype=float)
+    values = values[np.isfinite(values)]
     middle = (values.min() + values.max()) / 2
     half = 1.12 * max(100 * STILL, (values.max() - values.min()) / 2)
-    ends = [middle - half, middle + half]
-    ax.plot(ends, ends, color=style.MUTED, linewidth=1.0, zorder=1)
-    ax.set_xlim(*ends)
-    ax.set_ylim(*ends)
-    ax.set_aspect("equal")
+    _diagonal(ax, middle - half, middle + half)
     ax.locator_params(nbins=3)
 
 

@@ -117,6 +117,14 @@ def test_lines_run_through_the_estimates_within_their_bands() -> None:
     assert not ax.figure.legends
 
 
+def test_lines_have_bars_in_place_of_bands_and_hollow_markers() -> None:
+    ax, frame = axes(), course()
+    lines.draw(ax, frame[frame["arm"] == "a"].assign(hollow=True), line="panel", markers=True, band=0.0, bars=1.2)
+    ends = [segment[:, 1].tolist() for bars in ax.collections for segment in bars.get_segments()]
+    assert sorted(ends[:3]) == [pytest.approx([level - 0.1, level + 0.1]) for level in (1, 2, 3)]
+    assert {line.get_markerfacecolor() for line in ax.get_lines()} == {"white"}
+
+
 def test_a_single_point_has_its_marker() -> None:
     ax, frame = axes(), course()
     lines.draw(ax, frame[(frame["panel"] == "left") & ((frame["arm"] == "a") | (frame["epoch"] == 1))])
@@ -219,3 +227,10 @@ def test_seaborn_is_imported_only_to_draw(module: str) -> None:
     code = f"import sys, {module}; print(*({{'seaborn', 'matplotlib'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_texts_of_a_heat_map_are_light_on_dark_cells() -> None:
+    ax = axes()
+    cells = pd.DataFrame([[0.0, 1.0], [float("nan"), 0.1]])
+    heat.draw(ax, cells, top=1.0, colors="viridis", texts=cells.astype(str), ink=None)
+    assert [to_hex(text.get_color()) for text in ax.texts] == ["#ffffff", to_hex(style.INK), "#ffffff"]
