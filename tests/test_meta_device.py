@@ -47,6 +47,8 @@ STUDY: dict[str, Any] = {
     "teachers": {
         "main": {"model": "mlp", "hidden": [8], "epochs": 1, "batch_size": 40},
         "own": {"epochs": 1, "hidden": [8], "batch_size": 40, "draw": "per_replica", "rows": "own"},
+        "copies": {"epochs": 1, "hidden": [8], "batch_size": 40, "copies": 2},
+        "ensemble": {"mean_of": ["main", "copies"]},
     },
     "soft_labels": {
         "s": {"kind": "smoothing", "smoothing": 0.2},
@@ -71,7 +73,7 @@ def variants(settings: type[Arm]) -> Iterator[dict[str, Any]]:
         annotation = settings.model_fields[key].annotation
         values = [True] if annotation is bool else list(literals(annotation))
         values += ["source"] if key in ("weights_from", "alpha_from") else []
-        values += ["own"] if key == "teacher" else []
+        values += ["own", "ensemble"] if key == "teacher" else []
         values += ["redrawn"] if key == "soft_label" else []
         for value in values:
             yield example(settings, **{key: value})

@@ -128,7 +128,7 @@ def test_bad_overrides_are_named(tmp_path, tiny_study, override, message):
         ("data.split", "tset", "data.split: must be 'train' or 'test', not 'tset', did you mean 'test'"),
         ("data", {"split": "test", "reserved": 9}, "data.test: a number of rows is needed where all rows are cut from"),
         ("data.reserved", 0, "reserved rows are asked for, but data.reserved is 0"),
-        ("teachers.main.draw", "per_replica", "per_replica goes with rows: own"),
+        ("teachers.main.rows", "own", "rows: own .* needs draw: per_replica"),
         ("draw.rows", None, "draw.rows: needed for draw.kind subsample"),
         ("draw.kind", "bootstrap", "draw.rows: not used by draw.kind bootstrap"),
         ("learning_rate", {}, "give either value .* or grid"),

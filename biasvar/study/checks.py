@@ -9,6 +9,7 @@ from biasvar.study.claims import CLAIM_ROLES, LISTS
 from biasvar.study.schema import Study
 from biasvar.study.sections import Section
 from biasvar.study.soft_labels import SoftLabel
+from biasvar.study.teachers import Teacher
 from biasvar.votes import PEOPLE
 
 
@@ -25,8 +26,7 @@ def faults(study: Study) -> Iterable[str]:
     if study.name in study.share:
         yield f"share: {study.name!r} is this study itself"
     for name, teacher in study.teachers.items():
-        if teacher.rows == "reserved" and study.data.reserved == 0:
-            yield f"teachers.{name}.rows: reserved rows are asked for, but data.reserved is 0"
+        yield from _teacher_faults(study, name, teacher)
     if study.data.split and study.data.test is None:
         yield f"data.test: a number of rows is needed where all rows are cut from one split ({study.data.split})"
     for name, arm in study.arms.items():
@@ -38,6 +38,27 @@ def faults(study: Study) -> Iterable[str]:
     yield from _people_faults(study)
     yield from _rate_faults(study)
     yield from _claim_faults(study)
+
+
+def _teacher_faults(study: Study, name: str, teacher: Teacher) -> Iterable[str]:
+    if teacher.rows == "reserved" and study.data.reserved == 0:
+        yield f"teachers.{name}.rows: reserved rows are asked for, but data.reserved is 0"
+    if teacher.copies > study.replicas:
+        yield (
+            f"teachers.{name}.copies: {teacher.copies} are more than the {study.replicas} replicas; replica r learns "
+            f"from number r mod {teacher.copies}, so some would teach nobody"
+        )
+    wrong = list(_reference_faults(study, f"teachers.{name}", teacher))
+    yield from wrong
+    members = [] if wrong else teacher.mean_of or []
+    nested = [other for other in members if study.teachers[other].mean_of]
+    if nested:
+        yield f"teachers.{name}.mean_of: {nested[0]} is an ensemble itself; name the teachers that it is made of"
+        return
+    counts = {other: study.teacher_count(other) for other in members if study.teacher_count(other) > 1}
+    if len(set(counts.values())) > 1:
+        said = ", ".join(f"{other} ({count})" for other, count in counts.items())
+        yield f"teachers.{name}.mean_of: teachers must be one or equally many networks, not {said}"
 
 
 def _reference_faults(study: Study, place: str, section: Section) -> Iterable[str]:

@@ -117,7 +117,14 @@ class Study(Section):
     def models(self) -> list[str]:
         """The networks of the study's students and teachers, by name."""
         own = [arm.student.model for arm in self.arms.values() if arm.student]
-        return [self.student.model, *own, *(teacher.model for teacher in self.teachers.values())]
+        return [self.student.model, *own, *(teacher.model for teacher in self.teachers.values() if not teacher.mean_of)]
+
+    def teacher_count(self, name: str) -> int:
+        """How many networks a teacher is, or an arm whose students teach: replica r learns from number r mod that."""
+        teacher = self.teachers.get(name)
+        if teacher is None or teacher.draw == "per_replica":
+            return self.replicas
+        return max(map(self.teacher_count, teacher.mean_of)) if teacher.mean_of else teacher.copies
 
     def uses(self, name: str) -> list[str]:
         """The arms whose record or students an arm needs."""

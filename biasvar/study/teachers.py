@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from biasvar.study.networks import Width, check_model
-from biasvar.study.sections import Section
+from biasvar.study.sections import Section, TeacherName
 
 
 class BadTeacher(Section):
@@ -21,6 +21,12 @@ class BadTeacher(Section):
 
 
 class Teacher(Section):
+    """A network that is trained before the students, copies of it, one for each replica, or an ensemble of others.
+
+    Copy t, and the teacher of replica t, starts from weights of its own and visits its rows in an order of its own. Of
+    a number of `rows` each takes its own. Number 0 is the teacher that there would be without copies.
+    """
+
     label: str = ""
     model: str = "mlp"
     hidden: list[Width] = Field([256, 256], min_length=1)  # of model mlp
@@ -35,21 +41,49 @@ class Teacher(Section):
     bad: BadTeacher | None = None
     follow: bool = False  # keep accuracy, unreliability and ambiguity on the pool and held-out rows by epoch
     train_mode: bool = False  # BatchNorm on batch statistics while it teaches, as in the code released with WSL
+    copies: int = Field(1, ge=1)  # draw fixed: so many are trained, and replica r learns from number r mod copies
+    mean_of: list[TeacherName] | None = Field(None, min_length=2)  # an ensemble of these teachers, not trained itself
+    space: Literal["probabilities", "logits"] = "probabilities"  # mean_of: whose mean the ensemble's soft label is
 
     @model_validator(mode="after")
     def _regime(self) -> Self:
         check_model(self.model)
         if self.bad and self.smoothing:
             raise ValueError("bad: its loss has no label smoothing; leave smoothing out")
-        if (self.draw == "per_replica") != (self.rows == "own"):
-            raise ValueError("draw: per_replica goes with rows: own (each replica's own rows), and only with it")
+        if self.rows == "own" and self.draw != "per_replica":
+            raise ValueError("rows: own (each replica's own rows) needs draw: per_replica")
+        if self.copies > 1 and self.draw == "per_replica":
+            raise ValueError("copies: draw: per_replica has a teacher for each replica already; leave copies out")
+        if self.mean_of is not None:
+            self._check_ensemble(self.mean_of)
+        elif self.space != "probabilities":
+            raise ValueError("space: only an ensemble (mean_of) has it; leave it out")
         return self
+
+    def _check_ensemble(self, members: list[str]) -> None:
+        own = {"label", "mean_of", "space"}
+        given = [key for key, field in type(self).model_fields.items() if getattr(self, key) != field.default]
+        if set(given) - own:
+            raise ValueError(
+                f"mean_of: an ensemble is not trained itself; leave out {', '.join(sorted(set(given) - own))}"
+            )
+        twice = [name for name in dict.fromkeys(members) if members.count(name) > 1]
+        if twice:
+            raise ValueError(f"mean_of: names {twice[0]} more than once")
 
     @property
     def regime(self) -> str:
         """The teacher regime, as captions and claims name it."""
-        if self.draw == "per_replica":
+        if self.mean_of is not None:
+            return f"ensemble of {len(self.mean_of)}"
+        if self.rows == "own":
             return "per replica"
-        if self.rows == "all":
-            return "fixed, all training rows"
-        return "fixed, disjoint rows" if self.rows == "reserved" else f"fixed, {self.rows} training rows"
+        named = {"all": "all training rows", "reserved": "disjoint rows"}
+        rows = named.get(str(self.rows), f"{self.rows} training rows")
+        each = "per replica" if self.draw == "per_replica" else "fixed"
+        return f"{each}, {rows}" + (f", {self.copies} copies" if self.copies > 1 else "")
+
+    def described(self) -> dict[str, Any]:
+        """Its keys and their values: of an ensemble those that it has, else all but those of ensembles."""
+        ensemble = {"mean_of", "space"}
+        return self.model_dump(include={"label", *ensemble}) if self.mean_of else self.model_dump(exclude=ensemble)

@@ -38,8 +38,9 @@ def open_study(study: Study, directory: str | Path, device: torch.device) -> Stu
     pool = context.blocks["student"]
     check_soft_labels(study, dataset, pool)
     context.rows([0])  # draws that cannot be are refused here
-    for name in study.teachers:
-        teacher_rows(context, name)
+    for name, teacher in study.teachers.items():
+        if not teacher.mean_of:
+            teacher_rows(context, name)
     for name in study.arms:
         check_method(context, name)
     for people in sorted({people for source in study.soft_labels.values() if (people := source.get("people"))}):

@@ -140,6 +140,7 @@ def _work(executor: Executor, jobs: int, progress: tqdm, tasks: dict[Any, Task])
             task = waiting.pop(key)
             progress.set_postfix_str(" ".join(map(str, key)) if isinstance(key, tuple) else str(key))
             running[executor.submit(task.function, *task.arguments)] = key
+        assert running, f"tasks that wait for one another: {', '.join(map(str, waiting))}"
         done = wait(running, return_when=FIRST_COMPLETED).done
         if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
             executor.restart()
@@ -162,7 +163,8 @@ def _teacher_tasks(context: StudyContext, names: list[str]) -> dict[Any, Task]:
         parts = [(name, number) for number in range(len(teacher_groups(context, name)))]
         left = [part for part in parts if not teacher_weights_path(context.directory, *part).exists()]
         tasks |= {part: Task(train_teacher_group, part) for part in left}
-        tasks[name] = Task(finish_teacher, (name,), frozenset(left))
+        members = context.study.teachers[name].mean_of or ()
+        tasks[name] = Task(finish_teacher, (name,), frozenset([*left, *members]))
     return tasks
 
 
@@ -221,8 +223,9 @@ def _view_tasks(context: StudyContext, missing: list[tuple[str, int]]) -> dict[A
     groups = groups_of(study.backend, range(study.replicas))
     asked = Counter((study.scored_against(name), r) for name, number in missing for r in groups[number])
     shared = [(name, r) for (name, r), count in asked.items() if name and count > 1]
+    students = [(name, number) for name, _ in shared if name not in study.teachers for number in range(len(groups))]
     return {
-        (VIEWS, name, r): Task(ask_teacher, (name, r), frozenset((name, number) for number in range(len(groups))))
+        (VIEWS, name, r): Task(ask_teacher, (name, r), frozenset(key for key in students if key[0] == name))
         for name, r in shared
     }
 

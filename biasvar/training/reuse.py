@@ -129,7 +129,8 @@ def _described(study: Study, section: Section, shown: set[str]) -> dict[str, Any
 
 
 def _teacher(study: Study, name: str) -> dict[str, Any]:
-    return study.teachers[name].model_dump(mode="json", exclude={"label"})
+    """A teacher, and those that an ensemble is made of."""
+    return _described(study, study.teachers[name], {"label"})
 
 
 def shared_runs(directory: Path, study: Study) -> list[Run]:

@@ -151,9 +151,10 @@ def _one_hot(context: StudyContext) -> np.ndarray:
 
 
 def _teacher_says(context: StudyContext, teacher: str, temperature: float | None) -> np.ndarray:
-    """A teacher's softmax on the pool, (P, C), or (R, P, C) of one a replica."""
+    """The softmax on the pool of a teacher, (P, C), or (R, P, C) of the network that each replica learns from."""
     pool = torch.as_tensor(context.blocks["student"], device=context.device)
-    return tempered(teacher_logits(context, teacher)[..., pool, :].cpu().numpy(), temperature or 1.0)
+    soft = tempered(teacher_logits(context, teacher)[..., pool, :].cpu().numpy(), temperature or 1.0)
+    return soft if soft.ndim == 2 else soft[[r % len(soft) for r in range(context.study.replicas)]]
 
 
 def labelled(context: StudyContext, number: int) -> np.ndarray:

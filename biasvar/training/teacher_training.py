@@ -53,7 +53,7 @@ def train_teacher(
     net = context.replicas(models, teacher.weight_decay)
     inputs = context.inputs if teacher.augment else context.inputs.plain()
     method = _method(teacher)
-    rows = context.rows(replicas) if teacher.draw == "per_replica" else teacher_rows(context, name)
+    rows = teacher_rows(context, name, replicas)
     train(
         net, rows, Objective(method, method.prepare(context, replicas)), inputs, context.labels, epochs=teacher.epochs,
         batch_size=teacher.batch_size, rate_of=context.rate_of(teacher.learning_rate, teacher.epochs),
@@ -134,10 +134,11 @@ def write_teacher(context: StudyContext, writer: RunWriter, name: str) -> dict[s
     A teacher of the study, or an arm whose students teach other arms.
     """
     teacher = context.study.teachers.get(name)
-    fixed = teacher is not None and teacher.draw == "fixed"
+    count = context.study.teacher_count(name)
+    fixed = count == 1
     ids = context.used_ids
     where = torch.as_tensor(ids, device=context.device)
-    networks = teacher_networks(context, name, range(1 if fixed else context.study.replicas))
+    networks = teacher_networks(context, name, range(count))
     logits = np.stack([_clean_logits(context, network, where) for network in networks])
     member = teacher_members(context, name)[:, ids]
     writer.teacher(name, ids, logits[0] if fixed else logits, member[0] if fixed else member)
@@ -149,7 +150,7 @@ def write_teacher(context: StudyContext, writer: RunWriter, name: str) -> dict[s
     labels = context.dataset.labels[ids]
     folder = f"arm={name}" if teacher is None else f"teacher={name}"
     entry: dict[str, Any] = {
-        **(_students_entry(context.study, name) if teacher is None else teacher.model_dump()),
+        **(_students_entry(context.study, name) if teacher is None else teacher.described()),
         "regime": STUDENTS_TEACH if teacher is None else teacher.regime,
         "training_rows": int(member.sum(1).mean()),
         "weights_sha256": file_hashes(writer.directory / "weights" / folder),
@@ -190,10 +191,10 @@ def cached_teacher(context: StudyContext, name: str, replicas: Sequence[int]) ->
     depends = {
         "data": context.dataset.fingerprint,
         "rows": hashlib.sha256(members.tobytes()).hexdigest(),
-        "teacher": teacher.model_dump(mode="json", exclude={"label", "train_mode"}),
+        "teacher": teacher.model_dump(mode="json", exclude={"label", "train_mode", "copies", "mean_of", "space"}),
         "source": source_hash(teacher.model),
         "schedule": study.schedule.model_dump(mode="json"),
-        "draw": study.draw.model_dump(mode="json") if teacher.draw == "per_replica" else None,
+        "draw": study.draw.model_dump(mode="json") if teacher.rows == "own" else None,
         "view": [study.data.crop, study.data.flip],
         "seed": study.seed,
         "replicas": list(replicas),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,35 +23,75 @@ from biasvar.training.replicas import groups_of
 from biasvar.training.student_networks import trained_students
 
 
-def teacher_rows(context: StudyContext, name: str) -> Rows:
-    """A teacher's training rows: one set for a fixed teacher, each replica's own draw for one a replica."""
-    if name not in context.study.teachers:  # an arm, whose students teach
-        return method_of(context.study.arms[name]).rows(context, range(context.study.replicas))
-    teacher = context.study.teachers[name]
-    if teacher.draw == "per_replica":
-        return context.rows(range(context.study.replicas))
-    if teacher.rows == "all":
-        ids = context.train_ids
-    elif teacher.rows == "reserved":
-        ids = context.blocks["reserved"]
-    else:
-        size = int(teacher.rows)
-        order = generator(context.study.seed, "teacher rows").permutation(context.train_ids)
-        if size > len(order):
-            raise ValueError(f"teachers.{name}.rows: {size} rows asked for, the train split has {len(order)}")
-        ids = np.sort(order[:size])
-    return Rows(ids[None], None, [0])
+class Ensemble(nn.Module):
+    """The mean of several networks, as logits (B, C).
+
+    In the space of logits z = mean_m z_m; of probabilities z = ln mean_m softmax(z_m), whose softmax is the mean of the
+    members' at temperature 1 and is tempered like any teacher's.
+
+    >>> network = Ensemble([nn.Identity(), nn.ReLU()], "probabilities")
+    >>> network(torch.tensor([[0.0, -1.0]])).softmax(-1)
+    tensor([[0.6155, 0.3845]])
+    """
+
+    def __init__(self, members: Sequence[nn.Module], space: str) -> None:
+        super().__init__()
+        self.members, self.space = nn.ModuleList(members), space
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits = torch.stack([member(x).float() for member in self.members])
+        if self.space == "logits":
+            return logits.mean(0)
+        return logits.log_softmax(-1).logsumexp(0) - math.log(len(self.members))
+
+
+def teacher_rows(context: StudyContext, name: str, numbers: Sequence[int] | None = None) -> Rows:
+    """The training rows of a teacher's networks, or of those with these numbers.
+
+    The networks of a teacher are one for all replicas, its copies, or one for each replica, and are counted from 0.
+
+    Raises:
+        ValueError: There are not so many rows.
+    """
+    study = context.study
+    numbers = list(range(study.teacher_count(name)) if numbers is None else numbers)
+    if name not in study.teachers:  # an arm, whose students teach
+        return method_of(study.arms[name]).rows(context, numbers)
+    if study.teachers[name].rows == "own":
+        return context.rows(numbers)
+    return Rows(np.stack([_rows_of_one(context, name, number) for number in numbers]), None, numbers)
+
+
+def _rows_of_one(context: StudyContext, name: str, number: int) -> np.ndarray:
+    """The sample ids that one network of a teacher is trained on; a number of rows is drawn for each network anew."""
+    rows = context.study.teachers[name].rows
+    if rows == "all":
+        return context.train_ids
+    if rows == "reserved":
+        return context.blocks["reserved"]
+    which = (number,) if number else ()  # the first is the teacher that there is without copies
+    order = generator(context.study.seed, "teacher rows", *which).permutation(context.train_ids)
+    if int(rows) > len(order):
+        raise ValueError(f"teachers.{name}.rows: {rows} rows asked for, the train split has {len(order)}")
+    return np.sort(order[: int(rows)])
 
 
 def teacher_groups(context: StudyContext, name: str) -> list[list[int]]:
-    """Which of a teacher's replicas train together: one for a fixed teacher, the study's for one a replica."""
-    fixed = context.study.teachers[name].draw == "fixed"
-    return groups_of(context.study.backend, range(1 if fixed else context.study.replicas))
+    """Which of a teacher's networks train together; none for an ensemble, which is not trained."""
+    if context.study.teachers[name].mean_of:
+        return []
+    return groups_of(context.study.backend, range(context.study.teacher_count(name)))
 
 
 def teacher_members(context: StudyContext, name: str) -> np.ndarray:
-    """bool (T, N): the training rows of a teacher, by sample id."""
-    return teacher_rows(context, name).members(len(context.labels))
+    """bool (T, N): the training rows of a teacher's T networks, by sample id; of an ensemble those of any member."""
+    teacher = context.study.teachers.get(name)
+    if teacher is None or not teacher.mean_of:
+        return teacher_rows(context, name).members(len(context.labels))
+    member = np.zeros((context.study.teacher_count(name), len(context.labels)), dtype=bool)
+    for other in teacher.mean_of:
+        member |= teacher_members(context, other)
+    return member
 
 
 def teacher_weights_path(directory: Path, name: str, number: int) -> Path:
@@ -59,17 +100,23 @@ def teacher_weights_path(directory: Path, name: str, number: int) -> Path:
 
 
 def teacher_networks(context: StudyContext, name: str, replicas: Sequence[int]) -> list[nn.Module]:
-    """The trained teacher for each of these replicas (one for all, if it is fixed), frozen.
+    """The trained teacher of each of these replicas, frozen; only one where it is the same for all replicas.
 
     Where an arm's students teach, each replica has the student of its own number.
     """
     if name not in context.study.teachers:  # an arm, whose students teach
         return trained_students(context, name, [r % context.study.replicas for r in replicas])
-    teacher = context.study.teachers[name]
-    wanted = [0] if teacher.draw == "fixed" else [r % context.study.replicas for r in replicas]
+    teacher, count = context.study.teachers[name], context.study.teacher_count(name)
+    if teacher.mean_of:
+        members = [teacher_networks(context, other, replicas) for other in teacher.mean_of]
+        return [
+            Ensemble([networks[i % len(networks)] for networks in members], teacher.space)
+            for i in range(max(map(len, members)))
+        ]
+    wanted = [0] if count == 1 else [r % count for r in replicas]
     networks: dict[int, nn.Module] = {}
     for number, group in enumerate(teacher_groups(context, name)):
-        here = [r for r in wanted if r in group]
+        here = [r for r in dict.fromkeys(wanted) if r in group]
         path = teacher_weights_path(context.directory, name, number)
         saved = read_weights(path)[0] if here else {}
         for r in here:
@@ -82,7 +129,7 @@ def teacher_networks(context: StudyContext, name: str, replicas: Sequence[int]) 
 
 
 def teacher_logits(context: StudyContext, name: str) -> torch.Tensor:
-    """A trained teacher's clean logits by sample id: (N, C), or (R, N, C) for a teacher a replica."""
+    """A trained teacher's clean logits by sample id: (N, C), or (T, N, C) of its T networks."""
     if name not in context.teacher_tables:
         stored = open_run(context.directory).teacher(name)
         logits = np.asarray(stored.logits, dtype=np.float32)

@@ -16,7 +16,10 @@ WEIGHTING = "Weighted soft labels (WSL) against KD"
 CONTROLS = "Which samples, or only how much weight?"
 SMOOTHED = "A label-smoothed teacher against a plain one"
 
-TEACHER_SETTINGS = ("model", "hidden", "draw", "rows", "epochs", "batch_size", "learning_rate", "train_mode")
+TEACHER_SETTINGS = (
+    *("model", "hidden", "draw", "rows", "epochs", "batch_size", "learning_rate", "train_mode", "copies", "mean_of"),
+    "space",
+)
 """What makes two teachers differ, besides label smoothing."""
 
 
