@@ -12,12 +12,11 @@ from scipy import stats
 from biasvar.analysis.statistics.intervals import interval_from
 from biasvar.report.claims import measurement, measures
 from biasvar.report.claims import table as claims
-from biasvar.report.claims.ledger import LEDGER
 from biasvar.report.claims.measurement import Measurement
-from biasvar.report.claims.table import claims_table
+from biasvar.report.claims.table import MEASURES, claims_table
 from biasvar.report.statistics.estimates import measured
 from biasvar.study import resolve_study
-from biasvar.study.claims import CLAIM_ROLES
+from biasvar.study.claims import LEDGER
 from biasvar.training.execute import run_study
 from tests.conftest import TINY
 
@@ -240,7 +239,7 @@ def test_records_that_lack_what_a_claim_needs(run, monkeypatch):
 
 
 def test_the_ledger_is_the_one_that_was_fixed():
-    assert {claim.id for claim in LEDGER} == {*CLAIM_ROLES}
+    assert {claim.id for claim in LEDGER} == {*MEASURES}
     assert [claim.id for claim in LEDGER] == [
         *(f"W{i}" for i in range(1, 13)), "M1", "M2", *(f"L{i}" for i in range(1, 7))
     ]  # fmt: skip

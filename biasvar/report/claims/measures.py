@@ -183,3 +183,22 @@ def harm_with_temperature(run: Run, roles: Roles) -> list[Measurement]:
     temperature = run.entry(roles["treatment"]).temperature
     test = f"test accuracy, effect of the smoothed teacher at τ {temperature:g} − at τ 1, at one learning rate"
     return [Measurement(test, row, -ACCURACY, "less", "accuracy")] if row else []
+
+
+MEASURES: dict[str, Measure] = {
+    "W1": change_of_term("bias", "greater"),
+    "W2": change_of_term("variance", "less"),
+    "W3": sample_trade_offs,
+    "W4": share_through_training,
+    "W5": share_and_accuracy,
+    "W6": flag_meaning,
+    "W7": accuracy_difference(("masked", "full"), ("masked", "random"), direction="less"),
+    "W8": accuracy_difference(("treatment", "control"), direction="greater"),
+    "W9": accuracy_difference(("treatment", "scaled"), ("treatment", "shuffled"), direction="greater"),
+    "W10": share_difference,
+    "W11": accuracy_difference(("treatment", "control"), direction="less"),
+    "W12": accuracy_difference(("treatment", "control"), direction="less"),
+    "M1": harm_with_temperature,
+    "M2": accuracy_difference(("treatment", "control"), direction="greater", threshold=-ACCURACY),
+}
+"""What each claim is measured by; the others are in `biasvar.report.claims.soft_label_measures`."""

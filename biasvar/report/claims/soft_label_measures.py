@@ -10,7 +10,7 @@ from biasvar.analysis.statistics.comparison import rank_correlation
 from biasvar.analysis.statistics.intervals import Interval, interval_from
 from biasvar.records import Run
 from biasvar.report.arms.description import arm_label
-from biasvar.report.claims.measurement import ACCURACY, CORRELATION, Measurement, Roles
+from biasvar.report.claims.measurement import ACCURACY, CORRELATION, Measure, Measurement, Roles
 from biasvar.report.claims.measures import falling, versus
 from biasvar.report.statistics import accuracy_prediction, label_indicators
 from biasvar.report.statistics.estimates import final_accuracy, measured, over_replicas
@@ -146,3 +146,14 @@ def gap_below_one(run: Run, roles: Roles) -> list[Measurement]:
     )
     test = f"gap to true labels where Δ + γ < 0.9 ({len(gaps[True])} scales) − above ({len(gaps[False])})"
     return [Measurement(test, row, -ACCURACY, "less", "accuracy")]
+
+
+MEASURES: dict[str, Measure] = {
+    "L1": good_student,
+    "L2": indicators_predict,
+    "L3": gap_closes,
+    "L4": not_necessary,
+    "L5": falls_over_grid,
+    "L6": gap_below_one,
+}
+"""What each claim is measured by."""

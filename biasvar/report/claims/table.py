@@ -16,10 +16,12 @@ import pandas as pd
 from biasvar.analysis.statistics.verdicts import OUTCOMES, Verdict, holm_levels
 from biasvar.records import Run
 from biasvar.records.arms import FailedReplica
-from biasvar.report.claims.ledger import LEDGER, Claim
+from biasvar.report.claims import measures, soft_label_measures
 from biasvar.report.claims.measurement import Measurement, Roles
+from biasvar.study.claims import LEDGER, Claim
 
 HOLDS, FAILS, UNDECIDED = OUTCOMES
+MEASURES = measures.MEASURES | soft_label_measures.MEASURES
 COLUMNS = (
     *("id", "claim", "regime", "arms", "test", "effect", "low", "high", "stderr", "stderr_samples", "n", "threshold"),
     *("direction", "unit", "level", "verdict", "overall", "detail", "source", "run"),
@@ -76,7 +78,7 @@ def _measured(run: Run) -> Iterator[tuple[Claim, Roles, list[Measurement], str]]
                 f"({', '.join(sorted({item.reason for item in items}))})"
                 for arm, items in failed.items()
             )
-            parts = claim.measure(run, roles)
+            parts = MEASURES[claim.id](run, roles)
             yield claim, roles, parts, excuse or ("" if parts else "the records lack what this claim is measured by")
 
 
