@@ -16,7 +16,7 @@ from biasvar.data import human_labels, load_dataset
 from biasvar.data.dataset import Dataset
 from biasvar.data.human_labels import PEOPLE, load_people
 from biasvar.study import resolve_study
-from biasvar.study.soft_labels import SoftLabel
+from biasvar.study.soft_labels import Votes
 from biasvar.training import checks
 from biasvar.training.soft_targets import soft_label_table
 from biasvar.votes import PeopleSource
@@ -294,8 +294,8 @@ def test_people_of_another_data_set_are_one_record(folders, monkeypatch):
 @pytest.mark.parametrize("name", list(PEOPLE))
 def test_a_study_may_name_what_the_record_lists(name):
     for votes in PEOPLE[name].votes:
-        assert SoftLabel(kind="votes", people=name, votes=votes).votes == votes
+        assert Votes(kind="votes", people=name, votes=votes).votes == votes
     with pytest.raises(ValueError, match="Input should be 'cifar10h' or 'cifar10n'"):
-        SoftLabel(kind="votes", people="cifar100n")
+        Votes(kind="votes", people="cifar100n")
     with pytest.raises(ValueError, match="Input should be 'all', 'majority', 'random1', 'random2', 'random3', 'agg"):
-        SoftLabel(kind="votes", people=name, votes="best")
+        Votes(kind="votes", people=name, votes="best")
