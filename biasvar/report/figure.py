@@ -6,12 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from biasvar.report.text.captions import conditions as conditions
-from biasvar.report.text.captions import conditions_in as conditions_in
-from biasvar.report.text.captions import runs_in as runs_in
-from biasvar.report.text.numbers import signed as signed
-from biasvar.report.text.numbers import sizes as sizes
-
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure as Drawing

@@ -10,11 +10,13 @@ from biasvar.report import style
 from biasvar.report.arms import drawn
 from biasvar.report.arms.roles import core_arms
 from biasvar.report.arms.series import series
-from biasvar.report.figure import Figure, conditions_in, sizes
+from biasvar.report.figure import Figure
 from biasvar.report.marks import legends, lines, looks
 from biasvar.report.statistics import by_setting
 from biasvar.report.statistics.changes import each
 from biasvar.report.statistics.estimates import INTERVAL, columns, final_level
+from biasvar.report.text.captions import conditions_in
+from biasvar.report.text.numbers import sizes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing

@@ -9,9 +9,11 @@ import pandas as pd
 from biasvar.report import style
 from biasvar.report.arms import drawn, label_sources
 from biasvar.report.arms.roles import listed_arms, reference_arms
-from biasvar.report.figure import Figure, conditions, sizes
+from biasvar.report.figure import Figure
 from biasvar.report.marks import forest, legends, looks, scales
 from biasvar.report.statistics.estimates import Estimate, final_difference, final_level, final_metrics, to_frame
+from biasvar.report.text.captions import conditions
+from biasvar.report.text.numbers import sizes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

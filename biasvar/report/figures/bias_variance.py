@@ -9,9 +9,11 @@ import pandas as pd
 from biasvar.report import style
 from biasvar.report.arms import drawn
 from biasvar.report.arms.roles import listed_arms
-from biasvar.report.figure import Figure, conditions, sizes
+from biasvar.report.figure import Figure
 from biasvar.report.marks import forest, legends, looks, scales
 from biasvar.report.statistics.estimates import TERMS, decomposition_term, to_frame
+from biasvar.report.text.captions import conditions
+from biasvar.report.text.numbers import sizes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing

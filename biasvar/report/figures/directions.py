@@ -21,9 +21,11 @@ from biasvar.report.arms.roles import (
     taken_over,
 )
 from biasvar.report.arms.series import ablated_controls
-from biasvar.report.figure import Figure, conditions_in, runs_in, sizes
+from biasvar.report.figure import Figure
 from biasvar.report.marks import forest, legends, looks
 from biasvar.report.statistics.changes import CLEAR, QUADRANTS, SampleChange, change, quadrants
+from biasvar.report.text.captions import conditions_in, runs_in
+from biasvar.report.text.numbers import sizes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing

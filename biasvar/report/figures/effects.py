@@ -13,10 +13,12 @@ from biasvar.report.arms import drawn
 from biasvar.report.arms.contrasts import contrasts
 from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import failed_replicas, taken_note, taken_over
-from biasvar.report.figure import Figure, conditions_in, signed, sizes
+from biasvar.report.figure import Figure
 from biasvar.report.marks import blocks, forest, legends, looks, scales
 from biasvar.report.statistics.changes import each
 from biasvar.report.statistics.estimates import final_difference
+from biasvar.report.text.captions import conditions_in
+from biasvar.report.text.numbers import signed, sizes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

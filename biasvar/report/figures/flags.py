@@ -9,11 +9,12 @@ import pandas as pd
 from biasvar.report import style
 from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import arms_with_role, failed_arms, reference_arm, taken_over
-from biasvar.report.figure import Figure, conditions
+from biasvar.report.figure import Figure
 from biasvar.report.marks import forest, looks
 from biasvar.report.statistics.changes import each, unstyled
 from biasvar.report.statistics.flag_meaning import COLUMNS as FLAG_COLUMNS
 from biasvar.report.statistics.flag_meaning import flag_auc
+from biasvar.report.text.captions import conditions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,10 +10,12 @@ from biasvar.records.schema import CRITERIA
 from biasvar.report import style
 from biasvar.report.arms import drawn
 from biasvar.report.arms.roles import arms_with_role
-from biasvar.report.figure import Figure, conditions, sizes
+from biasvar.report.figure import Figure
 from biasvar.report.marks import blocks, legends, lines, looks
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.estimates import Estimate, by_epoch, to_frame
+from biasvar.report.text.captions import conditions
+from biasvar.report.text.numbers import sizes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing

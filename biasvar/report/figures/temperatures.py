@@ -10,10 +10,12 @@ from biasvar.records.schema import CRITERIA
 from biasvar.report import style
 from biasvar.report.arms import drawn
 from biasvar.report.arms.series import Series, series
-from biasvar.report.figure import Figure, conditions_in, sizes
+from biasvar.report.figure import Figure
 from biasvar.report.marks import blocks, legends, lines, looks
 from biasvar.report.statistics import by_setting, stored
 from biasvar.report.statistics.estimates import columns, over_replicas
+from biasvar.report.text.captions import conditions_in
+from biasvar.report.text.numbers import sizes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing

@@ -10,10 +10,12 @@ import pandas as pd
 from biasvar.report import style
 from biasvar.report.arms import drawn
 from biasvar.report.arms.roles import core_arms, left_out, taken_note, taken_over
-from biasvar.report.figure import Figure, conditions_in, runs_in, sizes
+from biasvar.report.figure import Figure
 from biasvar.report.marks import blocks, legends, lines, looks, scales
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.estimates import TERMS, Estimate, decomposition_term, to_frame
+from biasvar.report.text.captions import conditions_in, runs_in
+from biasvar.report.text.numbers import sizes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
