@@ -60,7 +60,7 @@ def stratified_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray
 def draw_members(
     kind: str, pool: np.ndarray, rows: int | None, *, replicas: Sequence[int], seed: int, total: int | None = None
 ) -> np.ndarray:
-    """How often each pool row is in each replica's training draw.
+    """The multiplicity of each pool row in each replica's training draw.
 
     Args:
         kind: "disjoint": replica r takes the r-th of `total` equal parts of one shuffled pool. "subsample": `rows` of
@@ -108,7 +108,7 @@ def draw_members(
 
 @dataclass(frozen=True)
 class Rows:
-    """Which rows each replica of a group visits, and how they count.
+    """The training rows of each replica of a group, with their multiplicities.
 
     Attributes:
         ids: int (R, n) sample ids, each visited once an epoch.

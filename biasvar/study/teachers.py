@@ -1,4 +1,4 @@
-"""What a study file may say of a teacher."""
+"""The settings of a teacher in a study file."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ Statistics = Sequence[float] | torch.Tensor
 
 
 class Views(NamedTuple):
-    """Where each sample is cut out of its padded image, and whether it is mirrored; all of the shape of the ids.
+    """Crop and flip of each sample; all of the shape of the ids.
 
     Attributes:
         top, left: int64, 0 to 2 * pad: first row and column of the crop in the padded image.

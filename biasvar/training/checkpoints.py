@@ -1,4 +1,4 @@
-"""Trained weights on disk: safetensors files, their hashes, and whether they fit a network."""
+"""Trained weights on disk: safetensors files, their hashes, and the check that they fit a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be told before anything is trained: that a study goes with its data, and is the one that was begun."""
+"""Checks before anything is trained: a study goes with its data, and is the one that the run was begun with."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def check_method(context: StudyContext, arm: str) -> None:
 
 
 def check_sources(recorded: Mapping[str, str], study: Study, directory: Path) -> None:
-    """Raise if a network's source is another now than when the run was begun: its replicas would not be of one kind.
+    """Raise if a network's source was changed since the run was begun: its replicas would not be of one kind.
 
     Args:
         recorded: What `source_hashes` said then.

@@ -1,4 +1,4 @@
-"""Numbers of a clean evaluation pass: the metrics that curves are drawn from, and what the decomposition needs."""
+"""Numbers of a clean evaluation pass: metrics, and the mean log-probabilities that are decomposed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from biasvar.records.summary import calibration_error
 
 @dataclass(frozen=True)
 class CleanPass:
-    """What R replicas said of n samples, with everything that several numbers are made of.
+    """Logits and log-probabilities of R replicas on n samples.
 
     The recorder computes log-probabilities of its own from the same logits: it takes them at a temperature too, and to
     full relative precision near 1, so that its columns differ from these in the last bit.
@@ -77,7 +77,7 @@ def group_means(said: CleanPass, use: np.ndarray, group: np.ndarray, groups: int
 
 
 def failures(accuracy: np.ndarray, finite: np.ndarray, n: int, num_classes: int) -> list[str]:
-    """What is wrong with each replica: "" if nothing, else "not finite" or "at chance".
+    """Why each replica failed: "not finite", "at chance", or "" if it did not.
 
     At chance: the accuracy on n samples lies less than 3 binomial standard errors above 1/C.
     """

@@ -107,7 +107,7 @@ def _rename(writer: RunWriter, study: Study) -> None:
 
 
 def _is_complete(writer: RunWriter, arm: str) -> bool:
-    """Whether an arm was trained to its end and its files are still there; a folder taken away is made again."""
+    """True if an arm was trained to its end and its files are still there; a folder taken away is made again."""
     entry = writer.manifest["arms"].get(arm, {})
     parts = ("records", "predictions", "metrics", "weights")
     there = all((writer.directory / part / f"arm={arm}").is_dir() for part in parts)
@@ -157,7 +157,7 @@ def _expect(progress: tqdm, more: int) -> None:
 
 
 def _teacher_tasks(context: StudyContext, names: list[str]) -> dict[Any, Task]:
-    """Training each group of a teacher's replicas, unless its weights are there, and then its logits, by name."""
+    """Tasks that train each group of a teacher's networks, unless its weights are there, and then write its logits."""
     tasks: dict[Any, Task] = {}
     for name in names:
         parts = [(name, number) for number in range(len(teacher_groups(context, name)))]
@@ -216,7 +216,7 @@ def _train_arms(
 
 
 def _view_tasks(context: StudyContext, missing: list[tuple[str, int]]) -> dict[Any, Task]:
-    """Asking a teacher about the views of a replica, where views are kept and several arms share them."""
+    """Tasks that write a teacher's logits of a replica's views, where views are kept and several arms share them."""
     study = context.study
     if not (study.keep_views and context.inputs.augmented):
         return {}
@@ -231,7 +231,7 @@ def _view_tasks(context: StudyContext, missing: list[tuple[str, int]]) -> dict[A
 
 
 def _student_teacher_tasks(context: StudyContext, writer: RunWriter, left: list[str]) -> dict[Any, Task]:
-    """Writing the logits of the arms whose students teach another that is left, once they are trained."""
+    """Tasks that write the logits of arms whose students teach another that is left, once they are trained."""
     study = context.study
     known = {None, *study.teachers, *writer.manifest.get("teachers", {})}
     teaching = {study.scored_against(name) for name in left} - known

@@ -1,4 +1,4 @@
-"""What a network is given for a sample: its features, or its image as augmented in this epoch of this replica."""
+"""Inputs of networks by sample id: features, or images as augmented in this epoch of this replica."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Inputs(Protocol):
 
     @property
     def augmented(self) -> bool:
-        """Whether the training pass sees something else than the clean pass."""
+        """True if the training pass sees something else than the clean pass."""
 
     @property
     def chunk(self) -> int:
-        """Samples of an evaluation pass that are worth taking at a time."""
+        """How many samples an evaluation pass takes at a time."""
 
     def training(self, ids: torch.Tensor, replicas: Sequence[int], epoch: int) -> torch.Tensor:
         """(R, B, ...) inputs of (R, B) samples in the training pass of an epoch; the same in every arm."""

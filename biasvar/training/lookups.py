@@ -1,4 +1,4 @@
-"""What a loss looks up by sample id: soft targets, and a teacher's logits of augmented views."""
+"""Tables that a loss looks up by sample id: soft targets, and a teacher's logits of augmented views."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a study's manifest says: of the run as a whole, and of each arm."""
+"""The entries of a study's manifest: of the run as a whole, and of each arm."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from biasvar.training.custom_networks import source_hashes
 
 
 def study_manifest(study: Study, context: StudyContext) -> dict[str, Any]:
-    """What a run is: the study, its data, and what it runs on."""
+    """The manifest of a run: the study, its data, the versions and the device."""
     only = study.data.split
     packages = ("torch", "numpy", "pyarrow", "scikit-learn")
     versions = {"biasvar": biasvar.__version__, "python": platform.python_version()}
@@ -64,7 +64,7 @@ def _known_hash(study: Study, directory: Path) -> str:
 
 
 def arm_entry(study: Study, name: str, rates: dict[str, float]) -> dict[str, Any]:
-    """What is known of an arm before it is trained."""
+    """The entry of an arm before it is trained."""
     arm = study.arms[name]
     return {
         **arm.model_dump(exclude={"record", "predictions"}),
@@ -79,7 +79,7 @@ def arm_entry(study: Study, name: str, rates: dict[str, float]) -> dict[str, Any
 
 
 def arm_outcome(directory: Path, name: str, groups: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the manifest says of an arm that is done."""
+    """What is added to the entry of an arm that is done."""
     failed = [item for group in groups for item in group["failed_replicas"]]
     return {
         "status": "complete",

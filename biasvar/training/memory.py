@@ -50,7 +50,7 @@ def keep_freed_memory() -> bool:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out: of Python, NumPy, Arrow, PyTorch on the CPU, or a CUDA device.
+    """True if an error means that memory ran out: of Python, NumPy, Arrow, PyTorch on the CPU, or a CUDA device.
 
     PyTorch's CPU allocator has no class of error of its own, so its words decide.
 
@@ -68,7 +68,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def out_of_memory(
     error: BaseException, study: Study, directory: Path, device: torch.device, jobs: int
 ) -> OutOfMemoryError:
-    """The error to show for one that `is_out_of_memory`: what ran out and what to lower.
+    """The error message for memory that ran out: of which device, and which settings to lower.
 
     Args:
         error: What was raised, in this process or in a worker.
@@ -82,7 +82,7 @@ def out_of_memory(
 
 
 def lost_workers(study: Study, directory: Path, jobs: int, losses: int) -> OutOfMemoryError:
-    """The error for worker processes that were lost again and again: on Linux mostly killed for want of memory."""
+    """The error for worker processes that were lost repeatedly: on Linux mostly killed for lack of memory."""
     return OutOfMemoryError(
         f"worker processes were lost {losses} times, most likely killed by the system for lack of memory; "
         f"{advice(study, directory, jobs)}"
@@ -90,7 +90,7 @@ def lost_workers(study: Study, directory: Path, jobs: int, losses: int) -> OutOf
 
 
 def advice(study: Study, directory: Path, jobs: int) -> str:
-    """What to lower, in the order of what it costs."""
+    """The settings to lower, the cheapest first."""
     sizes = [f"schedule.batch_size ({study.schedule.batch_size})"]
     # Only a teacher's batches that are at least as large as the students' can be the ones that did not fit.
     sizes += [

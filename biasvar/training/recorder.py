@@ -282,7 +282,7 @@ class Recorder:
 
 
 def _replica_numbers(replica: Any) -> tuple[bool, list[int]]:
-    """Whether several replicas train together, and their numbers."""
+    """True if several replicas train together, and their numbers."""
     numbers = np.asarray(replica)
     whole = numbers.dtype.kind in "iu" and numbers.ndim <= 1 and numbers.size > 0
     if not whole or (numbers < 0).any() or len(np.unique(numbers)) < numbers.size:

@@ -22,7 +22,7 @@ Backend = Literal["batched", "sequential"]
 
 
 class Replicas(Protocol):
-    """What the training loop needs of a group of replicas."""
+    """A group of replicas as the training loop uses it."""
 
     @property
     def network(self) -> nn.Module | None:

@@ -1,4 +1,4 @@
-"""Arms that another run holds already: the same settings give the same numbers, so its files are taken over.
+"""Reuse of arms of other runs: the same settings give the same numbers, so their files are copied.
 
 An arm's identity is a hash of everything that its numbers depend on. Of two studies with the same seed, replica r of an
 arm is the same training however many replicas each of them has, as long as replicas train one by one.
@@ -147,7 +147,7 @@ def shared_runs(directory: Path, study: Study) -> list[Run]:
 
 
 def take_over(writer: RunWriter, study: Study, name: str, number: int, identity: str) -> dict[str, Any] | None:
-    """Copy one group of an arm from a run that holds it; None where no run does.
+    """Copy one group of an arm from a run that holds it; None if no run does.
 
     The run must hold at least the epochs of records and predictions that this study keeps.
     """

@@ -34,7 +34,7 @@ TUNING_REPLICAS_FROM = 1_000_000  # replicas on which a learning rate is chosen 
 
 @dataclass(frozen=True)
 class ArmRun:
-    """Where an arm is written, what it is trained on, and at which learning rate."""
+    """An arm to train: the writer, the study's context, its name and its learning rate."""
 
     writer: RunWriter
     context: StudyContext
@@ -279,7 +279,7 @@ class _Group:
         return self.students.rows.members(len(self.context.labels))[:, ids]
 
     def _finish(self, net: Replicas) -> list[dict[str, Any]]:
-        """Final weights; which replicas failed."""
+        """Write the final weights; returns the replicas that failed."""
         path = weights_path(self.writer.directory, self.run.name, self.number)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, weights_file(net, self.replicas))
@@ -287,7 +287,7 @@ class _Group:
         return [{"replica": r, "reason": reason} for r, reason in named if reason]
 
     def _save(self, epoch: int) -> None:
-        """Metrics first, then the checkpoint that vouches for them."""
+        """Write the metrics first, then the checkpoint: one that is there has its metrics."""
         self.writer.metrics(self.run.name, self.number, pd.concat(self.metrics, ignore_index=True))
         state = {name: value.detach().cpu().contiguous() for name, value in self.students.state().items()}
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Training a study's teachers: once, kept for other studies where asked, and their logits written to the run."""
+"""Training of a study's teachers; their weights may be kept for other studies, their logits go into the run."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def train_teacher(
 
 
 def _method(teacher: Teacher) -> Method:
-    """How a teacher is trained: by cross-entropy, with smoothed labels, or to be wrong on purpose."""
+    """The method of a teacher: cross-entropy, label smoothing, or the loss of bad teachers."""
     if teacher.bad:
         return BadTeacherMethod(teacher.bad)
     if teacher.smoothing:
@@ -89,32 +89,32 @@ def train_and_keep(context: StudyContext, name: str, number: int) -> None:
             write_bytes(epochs, kept.with_suffix(".parquet").read_bytes())
         write_bytes(path, kept.read_bytes())
         return
-    found: list[pd.DataFrame] = []
-    net = train_teacher(context, name, replicas, partial(_follow, context, replicas, found) if follow else None)
-    if found:
+    frames: list[pd.DataFrame] = []
+    net = train_teacher(context, name, replicas, partial(_follow, context, replicas, frames) if follow else None)
+    if frames:
         content = io.BytesIO()
-        pd.concat(found, ignore_index=True).to_parquet(content)
+        pd.concat(frames, ignore_index=True).to_parquet(content)
         write_bytes(epochs, content.getvalue())
     weights = weights_file(net, replicas)
     write_bytes(path, weights)
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        if found:
+        if frames:
             write_bytes(kept.with_suffix(".parquet"), epochs.read_bytes())
         write_bytes(kept, weights)
 
 
 def _follow(
-    context: StudyContext, replicas: Sequence[int], found: list[pd.DataFrame], net: Replicas, epoch: int
+    context: StudyContext, replicas: Sequence[int], frames: list[pd.DataFrame], net: Replicas, epoch: int
 ) -> None:
     """Accuracy and indicators of a teacher's top-k sets after an epoch: on the students' pool and on held-out rows."""
     for split, block in (("train", "student"), ("validation", "validation"), ("test", "test")):
         ids = context.blocks[block]
         logits = predict(net, context.inputs, torch.as_tensor(ids, device=context.device)).cpu().numpy()
         labels = context.dataset.labels[ids]
-        for r, one in zip(replicas, logits, strict=True):
-            frame = _indicators_by_k(one, labels)
-            found.append(frame.assign(replica=r, epoch=epoch, split=split, n=len(ids)))
+        for r, own in zip(replicas, logits, strict=True):
+            frame = _indicators_by_k(own, labels)
+            frames.append(frame.assign(replica=r, epoch=epoch, split=split, n=len(ids)))
 
 
 def _indicators_by_k(logits: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
@@ -122,10 +122,10 @@ def _indicators_by_k(logits: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
 
     Unreliability and ambiguity with their exact 95 % intervals at that k.
     """
-    found = measure_indicators(logits, labels, ks=range(1, logits.shape[1]), scores=True, mean_labels=False).table()
+    table = measure_indicators(logits, labels, ks=range(1, logits.shape[1]), scores=True, mean_labels=False).table()
     names = {"delta": "unreliability", "gamma": "ambiguity"}
     columns = {f"{short}{end}": f"{name}{end}" for short, name in names.items() for end in ("", "_low", "_high")}
-    return found[["k", *columns]].rename(columns=columns).assign(accuracy=1.0 - found["delta"].iloc[0])
+    return table[["k", *columns]].rename(columns=columns).assign(accuracy=1.0 - table["delta"].iloc[0])
 
 
 def write_teacher(context: StudyContext, writer: RunWriter, name: str) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def write_teacher(context: StudyContext, writer: RunWriter, name: str) -> dict[s
 
 
 def _students_entry(study: Study, name: str) -> dict[str, Any]:
-    """What an arm is as a teacher."""
+    """The entry of an arm whose students teach."""
     arm, schedule = study.arms[name], study.schedule
     network = arm.student or study.student
     return {
@@ -185,7 +185,7 @@ def _clean_logits(context: StudyContext, network: torch.nn.Module, ids: torch.Te
 
 
 def cached_teacher(context: StudyContext, name: str, replicas: Sequence[int]) -> Path:
-    """Where a teacher is kept: named by everything that its weights depend on."""
+    """The path of kept weights, named by a hash of everything that they depend on."""
     study, teacher = context.study, context.study.teachers[name]
     members = teacher_members(context, name)[list(replicas)]
     depends = {

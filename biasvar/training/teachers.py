@@ -1,4 +1,4 @@
-"""Teachers of a study: the rows they learn from, their trained networks, and what they say of a sample."""
+"""Teachers of a study: their training rows, their trained networks and their logits."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def teacher_logits(context: StudyContext, name: str) -> torch.Tensor:
 
 
 def views_path(directory: Path, teacher: str, replica: int) -> Path:
-    """Where the views of one replica lie while a study runs."""
+    """The path of the views of one replica while a study runs."""
     return directory / "checkpoints" / f"views={teacher}" / f"replica={replica:03d}.npy"
 
 

@@ -1,4 +1,4 @@
-"""The independent pieces of a study, and the executor that works them off: in this process, or in several.
+"""The tasks of a study, and the executor that runs them: in this process, or in several.
 
 A task is a function of plain values; the study, the data and the run directory are set up once a process. Only names
 and numbers travel, results go to disk, so any executor with `submit(function, *args) -> Future` can stand in.
@@ -37,7 +37,7 @@ _fault: Exception | None = None  # why a worker could not be set up
 
 
 class Executor(Protocol):
-    """What runs tasks."""
+    """Runs tasks."""
 
     def submit(self, function: Callable, /, *args: Any) -> Future: ...
 
@@ -117,7 +117,7 @@ def _set_up_worker(study: Study, directory: Path, device: str) -> None:
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed has nobody to work for."""
+    """End this worker when its parent has ended, however it did."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
