@@ -8,12 +8,29 @@ from typing import Any
 
 BOOKKEEPING = frozenset(
     {
-        *("label", "role", "family", "record", "predictions", "regime", "scored_against", "record_temperature", "uses"),
+        *(
+            "label",
+            "role",
+            "family",
+            "plays",
+            "record",
+            "predictions",
+            "regime",
+            "scored_against",
+            "record_temperature",
+            "uses",
+        ),
         *("replicas", "identity", "status", "failed_replicas", "weights_sha256", "seconds", "shared_from"),
         *("files", "values", "clip"),
     }
 )
 """Keys of an entry that say how an arm is named, read and kept. All others decide what its students learn."""
+
+PARTS = {
+    "cross_entropy": "baseline", "label_smoothing": "smoothing", "distillation": "distillation",
+    "weighted_soft_label": "weighting", "masked_distillation": "masking", "soft_label": "soft labels",
+}  # fmt: skip
+"""The parts of the losses in runs from before an entry said what part its method plays in figures and contrasts."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +49,7 @@ class ArmEntry:
         name, label: The label is the name where there is none.
         status: "waiting", "complete" or None for one that is under way or that a recorder wrote.
         loss: None if the run does not say.
+        plays: The part that its method plays in figures and contrasts, of `biasvar.study.arms.Part`; None for none.
         family: Arms of one family share a learning rate; None if the run does not say.
         role: "main" where none is said. regime: of its teacher, "none" without one.
         replicas: How many were to be trained; None if the run does not say.
@@ -44,6 +62,7 @@ class ArmEntry:
     label: str
     status: str | None
     loss: str | None
+    plays: str | None
     family: str | None
     role: str
     regime: str
@@ -61,6 +80,7 @@ class ArmEntry:
             label=str(entry.get("label") or name),
             status=entry.get("status"),
             loss=entry.get("loss") or None,
+            plays=entry.get("plays") or PARTS.get(entry.get("loss") or ""),
             family=entry.get("family") or None,
             role=entry.get("role") or "main",
             regime=entry.get("regime") or "none",

@@ -146,14 +146,14 @@ class Look:
 
 # Light, usual and dark shade of the hue of each kind of arm; told apart with the common colour-blindnesses.
 _SHADES: dict[str, tuple[str, str, str]] = {
-    "cross_entropy": ("#777777", "#222222", "#000000"),
-    "label_smoothing": ("#f2c14e", "#e69f00", "#a87400"),
+    "baseline": ("#777777", "#222222", "#000000"),
+    "smoothing": ("#f2c14e", "#e69f00", "#a87400"),
     "distillation": ("#86bdea", "#1f78c1", "#0b3c6f"),
     "distillation, other teacher": ("#d7a6e0", "#9c4fb3", "#561a6b"),
     "distillation, stored weights": ("#66c2c2", "#00808a", "#004d55"),
-    "weighted_soft_label": ("#5cc49a", "#009e73", "#00624a"),
-    "weighted_soft_label, other teacher": ("#c4d66a", "#90a81c", "#5c6d0a"),
-    "masked_distillation": ("#d55e00", "#d55e00", "#f2a36b"),
+    "weighting": ("#5cc49a", "#009e73", "#00624a"),
+    "weighting, other teacher": ("#c4d66a", "#90a81c", "#5c6d0a"),
+    "masking": ("#d55e00", "#d55e00", "#f2a36b"),
     "control": ("#7d7d7d", "#9a9a9a", "#b8b8b8"),
     "teacher sweep": ("#9c7a4d", "#9c7a4d", "#9c7a4d"),
     "grid": ("#4f7ca3", "#4f7ca3", "#4f7ca3"),
@@ -240,16 +240,16 @@ def styles_of(frame: pd.DataFrame, column: str = "arm") -> dict[str, Look]:
 def _kind(run: Run, arm: str) -> str:
     """Which row of `_SHADES` an arm belongs to; "" for an arm of which nothing is known."""
     entry = run.arm(arm)
-    role, loss = entry.get("role"), str(entry.get("loss") or "")
+    role, part = entry.get("role"), run.entry(arm).plays or ""
     if role in ("control", "teacher sweep", "grid"):
         return str(role)
-    if loss == "distillation" and entry.get("weights_from"):
+    if part == "distillation" and entry.get("weights_from"):
         return "distillation, stored weights"
     elsewhere = entry.get("teacher") not in (None, run.manifest.get("reference_teacher"))
-    if role == "main" and elsewhere and f"{loss}, other teacher" in _SHADES:
-        return f"{loss}, other teacher"
+    if role == "main" and elsewhere and f"{part}, other teacher" in _SHADES:
+        return f"{part}, other teacher"
     # Arms that differ from a main one in the teacher's regime take its usual shade.
-    return f"{loss}/regime" if role == "regime" and loss in _SHADES else (loss if loss in _SHADES else "")
+    return f"{part}/regime" if role == "regime" and part in _SHADES else (part if part in _SHADES else "")
 
 
 def _usual(runs: Sequence[Run]) -> list[str]:

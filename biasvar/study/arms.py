@@ -9,7 +9,7 @@ columns of the report. A method of your own has its settings class beside it and
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from biasvar.study.soft_labels import SoftLabel
+
+Part = Literal["baseline", "smoothing", "distillation", "weighting", "masking", "soft labels"]
+"""Parts that methods play in a report: what others are compared with; distillation that takes its soft labels as they
+are; weighted sample by sample; left to some samples only; soft labels and nothing else."""
 
 Epoch = Annotated[int, Field(ge=1, strict=True)]
 Temperature = Annotated[float, Field(gt=0)]
@@ -55,7 +59,13 @@ class Arm(Section):
     """What every arm has; the settings of a method are the fields that its class adds.
 
     The `title` of a field is how a dry run says it, "{}" being the value; without one it is the key and the value.
+
+    Attributes:
+        plays: The part that the method plays in figures and contrasts, so that these know no method by name; a method
+            of your own may play one of ours.
     """
+
+    plays: ClassVar[Part | None] = None
 
     loss: str  # a method by name, or the import path of your own, "package.module:Method"
     label: str = ""
@@ -117,10 +127,14 @@ def is_nothing(value: Any) -> bool:
 
 
 class CrossEntropy(Arm):
+    plays = "baseline"
+
     loss: Literal["cross_entropy"]
 
 
 class LabelSmoothing(Arm):
+    plays = "smoothing"
+
     loss: Literal["label_smoothing"]
     smoothing: float = Field(ge=0, lt=1)
 
@@ -134,6 +148,8 @@ class _Taught(Arm):
 
 
 class Distillation(_Taught):
+    plays = "distillation"
+
     loss: Literal["distillation"]
     # Mean recorded WSL weight of that arm, same replica and sample.
     weights_from: WeightsOf | None = Field(None, title="weights from {}")
@@ -142,16 +158,22 @@ class Distillation(_Taught):
 
 
 class WeightedSoftLabel(_Taught):
+    plays = "weighting"
+
     loss: Literal["weighted_soft_label"]
     shuffle: bool = Field(False, title="shuffled weights")  # the current weights, shuffled within the batch
 
 
 class MaskedDistillation(_Taught):
+    plays = "masking"
+
     loss: Literal["masked_distillation"]
     keep: Literal["other", "regularization", "random"]  # which samples keep their soft label
 
 
 class SoftLabelOnly(Arm):
+    plays = "soft labels"
+
     loss: Literal["soft_label"]
     soft_label: SoftLabelName  # which of the study's soft_labels is all that the student learns from
     measure: Literal["cross_entropy", "squared_error", "candidates"] | None = None  # how it is fitted

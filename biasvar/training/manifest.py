@@ -68,6 +68,7 @@ def arm_entry(study: Study, name: str, rates: dict[str, float]) -> dict[str, Any
     arm = study.arms[name]
     return {
         **arm.model_dump(exclude={"record", "predictions"}),
+        "plays": arm.plays,
         "regime": study.regime(name),
         "scored_against": study.scored_against(name),
         "record_temperature": arm.tau or study.reference_temperature,

@@ -88,9 +88,9 @@ def test_series_differ_in_one_setting_only(run: Run, tmp_path: Path) -> None:
     assert ablated_controls(run) == ["kd_t1", "kd_t4", "wsl_t4", "kd_a1"]
     other = edited(run, tmp_path / "edited", kd_t4={"learning_rate": 0.5})
     assert {one.name: one.arms for one in series(other, "temperature")}["KD"] == ("kd_t1", "kd")
-    assert same_but(run, "wsl", loss="distillation") == "kd"
-    assert same_but(run, "wsl_own", loss="distillation") == "kd_own"
-    assert same_but(run, "wsl_t4", loss="cross_entropy") is None
+    assert same_but(run, "wsl", plays="distillation") == "kd"
+    assert same_but(run, "wsl_own", plays="distillation") == "kd_own"
+    assert same_but(run, "wsl_t4", plays="baseline") is None
 
 
 def test_training_holds_the_terms_of_every_stored_epoch(run: Run) -> None:

@@ -362,3 +362,9 @@ def test_augmented_students_teach_by_the_views_that_are_seen(tmp_path):
     for run in runs:
         assert run.records(arm="second", split="train", view="augmented", epochs=[2])["teacher_loss"].notna().all()
     assert contents(runs[0].directory / "records") == contents(runs[1].directory / "records")
+
+
+def test_the_parts_that_methods_play_are_those_of_runs_that_do_not_say():
+    from biasvar.records.arms import PARTS
+
+    assert {loss: settings.plays for loss, settings in ARMS.items()} == PARTS

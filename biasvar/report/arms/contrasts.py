@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from biasvar.records import Run
-from biasvar.report.arms.description import OF_THE_TEACHER, PLAIN_LOSSES, is_plain, same_but
+from biasvar.report.arms.description import OF_THE_TEACHER, PLAIN, is_plain, same_but
 from biasvar.report.arms.roles import core_arms, reference_arms
 
 AGAINST_LABELS = "Soft labels against the true labels"
@@ -65,9 +65,9 @@ def _against_labels(run: Run) -> Pairs:
 
 def _filtering(run: Run) -> Pairs:
     """Masked distillation against KD with all its soft labels, and against a random mask of the same size."""
-    masked = [arm for arm in run.arms if run.entry(arm).loss == "masked_distillation"]
+    masked = [arm for arm in run.arms if run.entry(arm).plays == "masking"]
     for arm in masked:
-        whole = same_but(run, arm, loss="distillation", keep=None)
+        whole = same_but(run, arm, plays="distillation", keep=None)
         if whole is not None:
             yield FILTERING, arm, whole
     for arm in masked:
@@ -79,7 +79,7 @@ def _filtering(run: Run) -> Pairs:
 def _weighting(run: Run) -> Pairs:
     """WSL against KD from the same teacher, for every teacher, at the reference temperature and alpha."""
     for arm in _weighted(run):
-        kd = same_but(run, arm, loss="distillation")
+        kd = same_but(run, arm, plays="distillation")
         if kd is not None:
             yield WEIGHTING, arm, kd
 
@@ -97,7 +97,7 @@ def _controls(run: Run) -> Pairs:
         }
         for arm in found:
             yield CONTROLS, wsl, arm
-        kd = same_but(run, wsl, loss="distillation")
+        kd = same_but(run, wsl, plays="distillation")
         for arm in found if kd is not None else ():
             yield CONTROLS, arm, str(kd)
 
@@ -115,7 +115,7 @@ def _smoothed(run: Run) -> Pairs:
     for arm in run.arms:
         entry = run.entry(arm)
         teacher = teachers.get(str(entry.teacher)) or {}
-        if not teacher.get("smoothing") or entry.loss not in PLAIN_LOSSES or not is_plain(entry):
+        if not teacher.get("smoothing") or entry.plays not in PLAIN or not is_plain(entry):
             continue
         alike = plain.get(_settings(teacher))
         other = same_but(run, arm, teacher=alike) if alike is not None else None
@@ -135,7 +135,7 @@ def _weighted(run: Run) -> list[str]:
     found = []
     for arm in run.arms:
         entry = run.entry(arm)
-        if entry.loss != "weighted_soft_label" or not is_plain(entry):
+        if entry.plays != "weighting" or not is_plain(entry):
             continue
         if kd is None or entry.shares(run.entry(kd), "temperature", "alpha"):
             found.append(arm)

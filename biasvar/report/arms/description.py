@@ -11,7 +11,8 @@ from biasvar.records.arms import settings_of
 OF_THE_TEACHER = ("teacher", "temperature", "alpha")
 """The settings that have a column of their own in the table of arms; what is left tells arms of one loss apart."""
 
-PLAIN_LOSSES = ("distillation", "weighted_soft_label")
+PLAIN = ("distillation", "weighting")
+"""The parts whose arms may take all of a teacher's soft labels as they are."""
 _WORDS = {
     "shuffle": "weights shuffled",
     "weights_from": "weights from {value}",
@@ -29,21 +30,25 @@ def is_plain(entry: ArmEntry) -> bool:
     return set(entry.settings) <= {"loss", *OF_THE_TEACHER, "learning_rate", "epochs"}
 
 
-def same_but(run: Run, arm: str, **other: Any) -> str | None:
+def same_but(run: Run, arm: str, *, plays: str | None = None, **other: Any) -> str | None:
     """The first arm with the settings of `arm` except for those given; its learning rate may differ.
 
-    Rates are chosen per loss, so that two losses compared at equal settings may each have their own.
+    Rates are chosen per loss, so that two losses compared at equal settings may each have their own. With `plays`, an
+    arm whose method plays that part, whatever its loss.
     """
-    wanted = _but_rate(settings_of({**run.entry(arm).settings, **other}))
+    ignored = {"learning_rate"} if plays is None else {"learning_rate", "loss"}
+    wanted = _without(settings_of({**run.entry(arm).settings, **other}), ignored)
     for candidate in run.arms:
         entry = run.entry(candidate)
-        if candidate != arm and entry.loss and _but_rate(entry.settings) == wanted:
+        if candidate == arm or not entry.loss or plays not in (None, entry.plays):
+            continue
+        if _without(entry.settings, ignored) == wanted:
             return candidate
     return None
 
 
-def _but_rate(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key != "learning_rate"}
+def _without(settings: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in keys}
 
 
 def loss_in_words(entry: ArmEntry) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from biasvar.records import Run
-from biasvar.report.arms.description import OF_THE_TEACHER, PLAIN_LOSSES, arm_label, is_plain
+from biasvar.report.arms.description import OF_THE_TEACHER, PLAIN, arm_label, is_plain
 
 ROLES = ("main", "control", "regime")
 """The roles of arms that most figures show; a teacher sweep has a figure of its own."""
@@ -39,10 +39,10 @@ def reference_arms(run: Run) -> dict[str, str]:
     temperature = (run.study or {}).get("reference_temperature")
     for arm in arms_with_role(run, ("main",)):
         entry = run.entry(arm)
-        if entry.loss == "cross_entropy":
+        if entry.plays == "baseline":
             found.setdefault("cross-entropy", arm)
         elif (
-            entry.loss == "distillation"
+            entry.plays == "distillation"
             and entry.teacher == run.manifest.get("reference_teacher")
             and (temperature is None or entry.temperature == temperature)
             and not (entry.setting("weights_from") or entry.setting("alpha_from"))
@@ -65,7 +65,7 @@ def reference_arm(run: Run) -> str | None:
     """The arm that others are compared with: the first main arm trained by cross-entropy; None if there is none."""
     for arm in run.arms:
         entry = run.entry(arm)
-        if entry.loss == "cross_entropy" and entry.role == "main":
+        if entry.plays == "baseline" and entry.role == "main":
             return arm
     return "ce" if "ce" in run.arms else None
 
@@ -81,10 +81,10 @@ def core_arms(run: Run) -> list[str]:
     if not any(run.entry(arm).loss for arm in run.arms):
         return [arm for arm in main if arm not in failed]
     found = set(reference_arms(run).values()) | {arm for arm in [weighted_arm(run)] if arm}
-    found |= set([arm for arm in main if run.entry(arm).loss == "label_smoothing"][:1])
+    found |= set([arm for arm in main if run.entry(arm).plays == "smoothing"][:1])
     for arm in arms_with_role(run, ("regime",)):
         entry = run.entry(arm)
-        if entry.loss in PLAIN_LOSSES and is_plain(entry):
+        if entry.plays in PLAIN and is_plain(entry):
             found.add(arm)
     return [arm for arm in run.arms if arm in found and arm not in failed]
 
@@ -94,7 +94,7 @@ def weighted_arm(run: Run) -> str | None:
     kd = reference_arms(run).get("KD")
     for arm in arms_with_role(run, ("main",)):
         entry = run.entry(arm)
-        if entry.loss != "weighted_soft_label" or not is_plain(entry):
+        if entry.plays != "weighting" or not is_plain(entry):
             continue
         if kd is None or entry.shares(run.entry(kd), *OF_THE_TEACHER):
             return arm

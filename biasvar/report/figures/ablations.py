@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from biasvar.records import Run
 
 AXES = {"temperature": "temperature τ", "alpha": "weight of the soft labels α"}
-BANDS = ("cross_entropy", "label_smoothing")
+BANDS = ("baseline", "smoothing")
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -45,7 +45,7 @@ def _of_run(run: Run) -> list[dict[str, Any]]:
         return []
     for arm in core_arms(run):
         accuracy = final_level(run, arm, "accuracy")
-        if run.arm(arm).get("loss") not in BANDS or accuracy is None:
+        if run.entry(arm).plays not in BANDS or accuracy is None:
             continue
         named = columns(accuracy, (*INTERVAL, "run", "arm", "label", "loss", "split", "quantity"))
         found.append({**named, "n": accuracy.n_samples, "setting": "", "failed": 0, "regime": "none"})

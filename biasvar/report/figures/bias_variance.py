@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from biasvar.records import Run
 
 COLUMNS = [
-    "run", "arm", "label", "loss", "role", "regime", "split", "epoch", "term", "estimate", "low", "high",
+    "run", "arm", "label", "loss", "plays", "role", "regime", "split", "epoch", "term", "estimate", "low", "high",
     "stderr_replicas", "stderr_samples", "n_replicas", "n_samples", "replicas", "failed",
 ]  # fmt: skip
 
@@ -40,7 +40,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
     axes = figure.subplots(1, 2)
     forest.name_rows(axes, where, drawn.row_names(frame))
     rows = where.on(looks.put_on(frame, style.styles_of(frame), by="arm", hollow="failed"))
-    baselines = frame.loc[(frame["loss"] == "cross_entropy") & (frame["run"].nunique() == 1), "arm"].head(1)
+    baselines = frame.loc[(frame["plays"] == "baseline") & (frame["run"].nunique() == 1), "arm"].head(1)
     for ax, term in zip(axes, TERMS, strict=True):
         part = rows[rows["term"] == term]
         forest.draw(ax, part, limits=scales.limits(part, anchor=0.0))
@@ -59,7 +59,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     note = drawn.failure_note(frame)
     when = " after the last epoch" if (frame["epoch"] > 0).any() else ""
     regimes = (frame["regime"] != "none").any()
-    baseline = (frame["loss"] == "cross_entropy").any() and frame["run"].nunique() == 1
+    baseline = (frame["plays"] == "baseline").any() and frame["run"].nunique() == 1
     return (
         f"Means over n = {count} {splits} rows{when}, against the true labels at temperature 1; "
         "cross-entropy, in nats, corrected for the finite number of replicas (noise is 0 by construction with one "

@@ -71,7 +71,7 @@ def _pairs(run: Run) -> list[tuple[str, str]]:
         control = reference_arm(run)
         first: dict[str, str] = {}
         for arm in arms_with_role(run, ("main", "regime")):
-            if run.arm(arm).get("loss") == "distillation":
+            if run.entry(arm).plays == "distillation":
                 first.setdefault(str(run.arm(arm).get("regime")), arm)
         pairs = [] if control is None else [(arm, control) for arm in first.values()][:MOST]
     return [pair for pair in dict.fromkeys(pairs) if all(arm in run.arms and arm not in failed for arm in pair)]

@@ -59,7 +59,7 @@ def _pair(run: Run) -> tuple[str, str] | None:
     pairs = [(str(entry.get("treatment")), str(entry.get("control"))) for entry in claims]
     control = reference_arm(run)
     others = [arm for arm in run.arms if arm != control]
-    others.sort(key=lambda arm: run.arm(arm).get("loss") != "distillation")
+    others.sort(key=lambda arm: run.entry(arm).plays != "distillation")
     if control is not None:
         pairs += [(arm, control) for arm in others]
     sound = (pair for pair in pairs if all(arm in run.arms and arm not in failed for arm in pair))

@@ -51,7 +51,7 @@ def _arms(run: Run) -> list[str]:
     there = [arm for arm in run.arms if arm in recorded and arm not in failed]
     claims = (run.manifest.get("claims") or {}).get("W6") or []
     wanted = [entry.get("treatment") for entry in claims]
-    wanted += [arm for arm in there if run.arm(arm).get("loss") == "distillation"]
+    wanted += [arm for arm in there if run.entry(arm).plays == "distillation"]
     chosen = [arm for arm in wanted if arm in there][:1] or [arm for arm in there if arm != reference_arm(run)][:1]
     control = reference_arm(run)
     return chosen + ([control] if control in there else [])

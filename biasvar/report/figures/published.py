@@ -52,7 +52,7 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 def _own(run: Run) -> list[dict[str, Any]]:
     found = []
     for one in contrasts(run):
-        wanted = one.question == SMOOTHED and run.arm(one.treatment).get("loss") == "distillation"
+        wanted = one.question == SMOOTHED and run.entry(one.treatment).plays == "distillation"
         wanted &= run.arm(one.control).get("teacher") == run.manifest.get("reference_teacher")
         if wanted and _smoothing(run, one.treatment) == 0.1:
             row = _row(run, one.treatment, one.control)
@@ -62,7 +62,7 @@ def _own(run: Run) -> list[dict[str, Any]]:
     pairs = {one.treatment: one.control for one in contrasts(run) if one.question == WEIGHTING}
     alone = reference_arms(run).get("cross-entropy")
     for arm in core:
-        if run.arm(arm).get("loss") != "weighted_soft_label":
+        if run.entry(arm).plays != "weighting":
             continue
         for against, control in zip(AGAINST, (pairs.get(arm), alone), strict=True):
             row = _row(run, arm, control) if control else None

@@ -102,13 +102,17 @@ def _of_run(run: Run) -> list[dict[str, Any]]:
 
 def _shown(run: Run, counted: list[str]) -> list[str]:
     """Masking and WSL arms at the same temperature and alpha under a fixed teacher: drawn, not counted."""
-    failed, first = failed_arms(run), run.arm(counted[0])
+    failed, first = failed_arms(run), run.entry(counted[0])
     chosen = []
     for arm in run.arms:
-        entry = run.arm(arm)
-        same = all(entry.get(name) == first.get(name) for name in ("temperature", "alpha"))
-        kind = entry.get("loss") in ("masked_distillation", "weighted_soft_label") and not entry.get("shuffle")
-        if same and kind and arm not in failed and entry.get("role") in ("main", "control"):
+        entry = run.entry(arm)
+        kind = entry.plays in ("masking", "weighting") and not entry.setting("shuffle")
+        if (
+            kind
+            and entry.shares(first, "temperature", "alpha")
+            and arm not in failed
+            and entry.role in ("main", "control")
+        ):
             chosen.append(arm)
     return chosen
 

@@ -38,7 +38,7 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 
 def _series(run: Run) -> list[Series]:
-    return [one for one in series(run, "temperature") if run.arm(one.reference).get("loss") == "distillation"]
+    return [one for one in series(run, "temperature") if run.entry(one.reference).plays == "distillation"]
 
 
 def _of_series(run: Run, one: Series) -> list[dict[str, Any]]:

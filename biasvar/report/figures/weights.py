@@ -63,15 +63,15 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 def _is_wsl(run: Run, arm: str) -> bool:
     """Arms that weigh by WSL as it is; of a run that names no losses, all arms (their recorded weights)."""
-    entry = run.arm(arm)
-    if not any(run.manifest["arms"].get(name, {}).get("loss") for name in run.arms):
+    if not any(run.entry(name).loss for name in run.arms):
         return True
-    return entry.get("loss") == "weighted_soft_label" and not entry.get("shuffle")
+    entry = run.entry(arm)
+    return entry.plays == "weighting" and not entry.setting("shuffle")
 
 
 def _is_weighted(run: Run, arm: str) -> bool:
-    entry = run.arm(arm)
-    return bool(entry.get("loss") == "weighted_soft_label" or entry.get("weights_from") or entry.get("alpha_from"))
+    entry = run.entry(arm)
+    return bool(entry.plays == "weighting" or entry.setting("weights_from") or entry.setting("alpha_from"))
 
 
 def _bands(run: Run, arm: str) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ class Estimate:
     """One row of the table: a number of one arm, or of an arm less a control.
 
     Attributes:
-        run, arm, label, loss, role, regime: what the arm is, as the run's manifest says.
+        run, arm, label, loss, plays, role, regime: what the arm is, as the run's manifest says.
         replicas, failed: the arm's replicas, and how many of them are at chance or not finite.
         quantity: "accuracy", "nll", "ece", "bias", "variance", "share_opposing", ...
         rows: "held-out", "member", "nonmember" or "training pass".
@@ -52,6 +52,7 @@ class Estimate:
     arm: str
     label: str
     loss: str
+    plays: str
     role: str
     regime: str
     replicas: int
@@ -239,6 +240,7 @@ def _about(run: Run, arm: str, replicas: int) -> dict[str, Any]:
     entry = run.arm(arm)
     return {
         "run": run.name, "arm": arm, "label": str(entry.get("label") or arm), "loss": entry.get("loss") or "",
+        "plays": run.entry(arm).plays or "",
         "role": entry.get("role") or "main", "regime": entry.get("regime") or "none",
         "replicas": entry.get("replicas") or replicas, "failed": len(failed_replicas(run, arm)),
     }  # fmt: skip

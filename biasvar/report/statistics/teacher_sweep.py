@@ -35,7 +35,7 @@ def sweep_arms(run: Run) -> list[str]:
     for arm in run.arms:
         entry = run.arm(arm)
         plain = not entry.get("weights_from") and not entry.get("alpha_from")
-        if arm in failed or entry.get("loss") != "distillation" or not plain or not entry.get("teacher"):
+        if arm in failed or run.entry(arm).plays != "distillation" or not plain or not entry.get("teacher"):
             continue
         key = tuple(entry.get(name) for name in ("temperature", "alpha", "learning_rate"))
         groups.setdefault(key, {}).setdefault(str(entry["teacher"]), arm)
