@@ -135,7 +135,7 @@ def _interval(values: Any) -> dict[str, Any]:
 
 
 def _ends(run: Run, arm: str, truth: str) -> list[dict[str, Any]]:
-    name, k = str(run.arm(arm)["soft_label"]), run.arm(arm).get("k")
+    name, k = str(run.entry(arm).soft_label), run.entry(arm).setting("k")
     best: dict[Any, Any] = label_indicators.best(run, name)
     if _fit(run, arm) == "sets" and k:
         best = label_indicators.table(run, name).query("k == @k").iloc[0].to_dict()

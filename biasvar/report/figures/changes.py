@@ -67,22 +67,16 @@ def _of_run(run: Run, most: int, taken: set[str]) -> list[pd.DataFrame]:
                 continue
             part = pd.concat([_summary(found), _shares(found), _samples(found)], ignore_index=True)
             parts.append(
-                part.assign(run=run.name, arm=arm, label=arm_label(run, arm), control=control, rows=name, df=_df(found))
+                part.assign(run=run.name, arm=arm, label=arm_label(run, arm), control=control, rows=name, df=found.df)
             )
     return parts
-
-
-def _df(found: SampleChange) -> int:
-    """The degrees of freedom of the jackknife: the groups that hold replicas, less one."""
-    counts = found.change.group_counts
-    return int(np.count_nonzero(counts.sum(axis=1))) - 1 if counts is not None else 0
 
 
 def _drawn(run: Run, arms: list[str], most: int) -> list[str]:
     """The treatments of the claims on the trade-off and on weighting, else the first arms of each loss."""
     claims = run.manifest.get("claims") or {}
     wanted = [entry.get("treatment") for name in ("W6", "W1", "W8") for entry in claims.get(name, [])]
-    first = {str(run.arm(arm).get("loss")): arm for arm in reversed(arms)}
+    first = {str(run.entry(arm).loss): arm for arm in reversed(arms)}
     order = [arm for arm in dict.fromkeys([*wanted, *sorted(first.values(), key=arms.index), *arms]) if arm in arms]
     return sorted(order[:most], key=arms.index)
 

@@ -52,12 +52,12 @@ def _of_run(run: Run) -> list[dict[str, Any]]:
     truth = label_sources.truth_arm(run)
     found = []
     for arm in arms:
-        name, judged = str(run.arm(arm)["soft_label"]), label_indicators.judged(run, arm)
+        name, judged = str(run.entry(arm).soft_label), label_indicators.judged(run, arm)
         student, rows_there = label_indicators.expected(run, name), int(judged["n"])
         about = {
             "run": run.name, "arm": arm, "label": arm_label(run, arm), "kind": label_sources.kind(run, arm),
             "fit": label_sources.measure(run, arm), "failed": len(failed_replicas(run, arm)), "truth": arm == truth,
-            "replicas": int(run.arm(arm).get("replicas") or 0),
+            "replicas": int(run.entry(arm).replicas or 0),
         }  # fmt: skip
         total = {"estimate": judged["sum"], "low": judged["sum_low"], "high": judged["sum_high"]}
         ends = {"estimate": student.margins, "low": student.low, "high": student.high}

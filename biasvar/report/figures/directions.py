@@ -76,7 +76,7 @@ def _of_run(run: Run, taken: set[str]) -> list[dict[str, Any]]:
             if changed is None:
                 continue
             about = {"run": run.name, "arm": arm, "label": arm_label(run, arm), "control": control}
-            about |= {"regime": run.arm(arm).get("regime") or "none", "rows": rows_}
+            about |= {"regime": run.entry(arm).regime, "rows": rows_}
             found += [{**about, **row} for row in _shares(changed)]
     return found
 

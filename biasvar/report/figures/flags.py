@@ -72,7 +72,7 @@ def _pairs(run: Run) -> list[tuple[str, str]]:
         first: dict[str, str] = {}
         for arm in arms_with_role(run, ("main", "regime")):
             if run.entry(arm).plays == "distillation":
-                first.setdefault(str(run.arm(arm).get("regime")), arm)
+                first.setdefault(run.entry(arm).regime, arm)
         pairs = [] if control is None else [(arm, control) for arm in first.values()][:MOST]
     return [pair for pair in dict.fromkeys(pairs) if all(arm in run.arms and arm not in failed for arm in pair)]
 

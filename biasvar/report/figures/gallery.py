@@ -97,7 +97,7 @@ def _of_run(run: Run, arm: str, control: str, shown: dict[tuple[str, int], np.nd
                 "true_class": int(labels[number]),
                 **{name: getattr(one, name) for name in ("d_bias", "se_bias", "d_variance", "se_variance", "flagged")},
                 "has_image": (run.name, number) in shown,
-                "teacher": run.arm(arm).get("teacher"),
+                "teacher": run.entry(arm).teacher,
                 "n_replicas": found.n_replicas,
                 "n_samples": found.n_samples,
                 "epoch": found.epoch,
@@ -123,7 +123,7 @@ def _flagged(run: Run, found: SampleChange) -> np.ndarray:
 def _distributions(run: Run, arm: str, control: str) -> dict[str, dict[int, np.ndarray]]:
     """By series and sample: the teacher's distribution and both arms' normalised geometric means, at temperature 1."""
     result: dict[str, dict[int, np.ndarray]] = {}
-    name = run.arm(arm).get("teacher")
+    name = run.entry(arm).teacher
     if name and (run.directory / "teachers" / f"{name}.parquet").is_file():
         teacher = run.teacher(name)
         logits = teacher.logits.astype(np.float64)

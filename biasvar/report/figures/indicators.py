@@ -107,7 +107,7 @@ def _label(label: str) -> str:
 
 def _used_by(run: Run, name: str) -> str:
     """The most important role among the arms that this teacher teaches."""
-    roles = [run.arm(arm).get("role") or "main" for arm in run.arms if run.arm(arm).get("teacher") == name]
+    roles = [run.entry(arm).role for arm in run.arms if run.entry(arm).teacher == name]
     return next((role for role in ("main", "regime", "control", "teacher sweep") if role in roles), "")
 
 

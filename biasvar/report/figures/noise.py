@@ -49,7 +49,7 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 def _of_run(run: Run) -> list[dict[str, Any]]:
     arms = [arm for arm in label_sources.finished(run) if label_sources.kind(run, arm) == "noise"]
-    raw = {str(run.arm(arm)["soft_label"]): arm for arm in arms if not label_sources.source(run, arm).get("project")}
+    raw = {str(run.entry(arm).soft_label): arm for arm in arms if not label_sources.source(run, arm).get("project")}
     scales = sorted({float(label_sources.source(run, arm)["scale"]) for arm in raw.values()} - {0.0})
     if len(scales) < LEAST:
         return []

@@ -70,7 +70,7 @@ def _row(run: Run, arm: str, part: str) -> dict[str, Any]:
     delta, gamma = _asked(run, arm)
     about: dict[str, Any] = {"run": run.name, "part": part, "fit": label_sources.measure(run, arm), "arm": arm}
     about |= {"label": arm_label(run, arm), "asked_delta": delta, "asked_gamma": gamma}
-    return {**about, **_realised(run, str(run.arm(arm)["soft_label"]))}
+    return {**about, **_realised(run, str(run.entry(arm).soft_label))}
 
 
 def _realised(run: Run, name: str) -> dict[str, float]:

@@ -75,7 +75,7 @@ def _votes(run: Run, arms: list[str]) -> str | None:
     for arm in arms:
         said = label_sources.source(run, arm)
         if said["kind"] == "votes" and said.get("votes") in (None, "all"):
-            found.append((float(said.get("concentration") or 0.0), str(run.arm(arm)["soft_label"])))
+            found.append((float(said.get("concentration") or 0.0), str(run.entry(arm).soft_label)))
     return min(found)[1] if found else None
 
 

@@ -53,10 +53,10 @@ def _own(run: Run) -> list[dict[str, Any]]:
     found = []
     for one in contrasts(run):
         wanted = one.question == SMOOTHED and run.entry(one.treatment).plays == "distillation"
-        wanted &= run.arm(one.control).get("teacher") == run.manifest.get("reference_teacher")
+        wanted &= run.entry(one.control).teacher == run.manifest.get("reference_teacher")
         if wanted and _smoothing(run, one.treatment) == 0.1:
             row = _row(run, one.treatment, one.control)
-            temperature = run.arm(one.treatment).get("temperature")
+            temperature = run.entry(one.treatment).temperature
             found += [{**row, "panel": "smoothed teacher", "temperature": temperature}] if row else []
     core = core_arms(run)
     pairs = {one.treatment: one.control for one in contrasts(run) if one.question == WEIGHTING}
@@ -71,7 +71,7 @@ def _own(run: Run) -> list[dict[str, Any]]:
 
 
 def _smoothing(run: Run, arm: str) -> float:
-    teacher = (run.manifest.get("teachers") or {}).get(run.arm(arm).get("teacher")) or {}
+    teacher = (run.manifest.get("teachers") or {}).get(run.entry(arm).teacher) or {}
     return float(teacher.get("smoothing") or 0.0)
 
 

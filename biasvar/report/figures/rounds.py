@@ -111,13 +111,13 @@ def pseudo_accuracy(run: Run, chain: list[str]) -> tuple[np.ndarray, int] | None
 
     The last students' own comes from their record of the training rows, where there is one.
     """
-    first = run.soft_labels(str(run.arm(chain[0])["soft_label"]))
+    first = run.soft_labels(str(run.entry(chain[0]).soft_label))
     free = ~(first.values != 0).any(axis=-1)
     if first.values.ndim != 2 or not free.any():
         return None
     found = []
     for arm in chain[1:]:
-        stored = run.soft_labels(str(run.arm(arm)["soft_label"]))
+        stored = run.soft_labels(str(run.entry(arm).soft_label))
         values = stored.values if stored.values.ndim == 3 else stored.values[None]
         found.append((values[:, free].argmax(axis=-1) == stored.labels[free]).mean(axis=1))
     last = _recorded(run, chain[-1], first.sample_ids[free])

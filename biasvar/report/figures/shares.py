@@ -43,7 +43,7 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 def _of_run(run: Run) -> list[Estimate]:
     metrics, main = stored.metrics(run), arms_with_role(run, ("main",))
-    taught = [arm for arm in main if run.arm(arm).get("teacher") or not run.arm(arm).get("loss")]
+    taught = [arm for arm in main if run.entry(arm).teacher or not run.entry(arm).loss]
     training = metrics[(metrics["split"] == "train") & (metrics["view"] == "augmented") & metrics["arm"].isin(taught)]
     columns = [f"share_{criterion}" for criterion in CRITERIA]
     return [row for column in columns for row in by_epoch(run, training[training[column].notna()], column)]

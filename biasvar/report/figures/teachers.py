@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from biasvar.report import style
 from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import failed_arms
 from biasvar.report.figure import Figure
+from biasvar.report.marks import blocks, legends, looks, scatter
 from biasvar.report.statistics.changes import each, unstyled
 from biasvar.report.statistics.teacher_sweep import MEASURES, association, sweep, sweep_arms
 from biasvar.report.text.captions import conditions
@@ -34,13 +36,13 @@ PANEL = (3.0, 3.0)  # inches, about
 TEXT = (135.0, 40.0)  # points, about: the three lines of the correlation
 TITLES = {"share_mean": "Mean over epochs", "share_last": "Last epoch"}
 DIFFERS = {
-    "base": ("*", "#222222", "reference teacher"),
-    "smoothing": ("o", "#9c4fb3", "label smoothing"),
-    "hidden": ("s", "#1f78c1", "width"),
-    "epochs": ("^", "#d55e00", "epochs trained"),
-    "rows": ("D", "#009e73", "rows trained on"),
-    "model": ("v", "#a06a00", "network"),
-    "other": ("P", "#6b6b6b", "something else"),
+    "base": style.Look("#222222", "*", "", "reference teacher"),
+    "smoothing": style.Look("#9c4fb3", "o", "", "other label smoothing"),
+    "hidden": style.Look("#1f78c1", "s", "", "other width"),
+    "epochs": style.Look("#d55e00", "^", "", "other epochs trained"),
+    "rows": style.Look("#009e73", "D", "", "other rows trained on"),
+    "model": style.Look("#a06a00", "v", "", "other network"),
+    "other": style.Look("#6b6b6b", "P", "", "something else"),
 }
 
 
@@ -65,8 +67,8 @@ def _of_run(run: Run) -> list[dict[str, Any]]:
     rival = math.nan if own.isna().any() else association(main.assign(own=own), "own").estimate
     rows = []
     for arm, part in frame.groupby("arm", sort=False):
-        entry = run.arm(str(arm))
-        teacher = teachers.get(entry.get("teacher")) or {}
+        entry = run.entry(str(arm))
+        teacher = teachers.get(entry.teacher) or {}
         differs, value = _difference(run, teacher)
         accuracy = mean_interval(part["accuracy"])
         for measure in MEASURES:
@@ -77,8 +79,8 @@ def _of_run(run: Run) -> list[dict[str, Any]]:
                     "arm": arm,
                     "label": arm_label(run, str(arm)),
                     "counted": arm in counted,
-                    "teacher": entry.get("teacher"),
-                    "teacher_label": teacher.get("label") or entry.get("teacher"),
+                    "teacher": entry.teacher,
+                    "teacher_label": teacher.get("label") or entry.teacher,
                     "differs": differs,
                     "value": value,
                     "measure": measure,
@@ -88,7 +90,7 @@ def _of_run(run: Run) -> list[dict[str, Any]]:
                     "accuracy_stderr": accuracy.stderr,
                     "n_replicas": share.n,
                     **{name: part[name].iloc[0] for name in ("split", "n_epochs", "last_epoch")},
-                    **{name: entry.get(name) for name in ("temperature", "alpha", "regime")},
+                    **{name: getattr(entry, name) for name in ("temperature", "alpha", "regime")},
                     "teacher_accuracy": teacher.get("accuracy_test", math.nan),
                     "correlation": interval.estimate,
                     "low": interval.low,
@@ -107,12 +109,8 @@ def _shown(run: Run, counted: list[str]) -> list[str]:
     for arm in run.arms:
         entry = run.entry(arm)
         kind = entry.plays in ("masking", "weighting") and not entry.setting("shuffle")
-        if (
-            kind
-            and entry.shares(first, "temperature", "alpha")
-            and arm not in failed
-            and entry.role in ("main", "control")
-        ):
+        alike = kind and entry.shares(first, "temperature", "alpha")
+        if alike and arm not in failed and entry.role in ("main", "control"):
             chosen.append(arm)
     return chosen
 
@@ -141,39 +139,47 @@ def _difference(run: Run, teacher: dict[str, Any]) -> tuple[str, str]:
 def draw(frame: pd.DataFrame) -> Drawing:
     """A row of two panels for each run: the epoch mean and the last epoch."""
     styles, frame = unstyled(frame)
+    frame = _dressed(frame, styles)
     runs = list(dict.fromkeys(frame["run"]))
-    figure = style.new_figure(height=3.9 * len(runs) + 0.9)
-    axes = figure.subplots(len(runs), len(MEASURES), squeeze=False, sharey="row")
-    for row, run in zip(axes, runs, strict=True):
-        for ax, measure in zip(row, MEASURES, strict=True):
-            part = frame[(frame["run"] == run) & (frame["measure"] == measure)]
-            _panel(ax, part, styles)
-            ax.set_title((f"{run}: " if len(runs) > 1 else "") + TITLES[measure])
+    figure, block_of = blocks.stacked(runs, [3.9] * len(runs), more=0.9)
+    for run, block in block_of.items():
+        axes = block.subplots(1, len(MEASURES), sharey=True)
+        for ax, measure in zip(axes, MEASURES, strict=True):
+            _panel(ax, frame[(frame["run"] == run) & (frame["measure"] == measure)])
+            ax.set_title(TITLES[measure])
             ax.set_xlabel("regularization samples (% of rows)")
-        row[0].set_ylabel(f"student's {frame['split'].iloc[0]} accuracy (%)")
-    figure.legend(handles=_handles(frame, styles), loc="outside lower left", ncols=3, columnspacing=1.2)
+        axes[0].set_ylabel(f"student's {frame['split'].iloc[0]} accuracy (%)")
+    legends.below(figure, _entries(frame), columns=3, columnspacing=1.2, handlelength=2.0)
     return figure
 
 
-def _panel(ax: Axes, part: pd.DataFrame, styles: dict[str, style.Look]) -> None:
-    for row in each(part):
-        marker, color, _ = DIFFERS[row.differs]
-        look: dict[str, Any] = {"marker": marker, "color": color, "markersize": 11 if marker == "*" else 6.5}
-        if not row.counted:
-            other = styles[row.arm]
-            look = {"marker": "o", "color": other.color, "markerfacecolor": "white", "markeredgewidth": 1.5}
-        ax.errorbar(
-            100 * row.share, 100 * row.accuracy, xerr=100 * row.share_stderr, yerr=100 * row.accuracy_stderr,
-            elinewidth=0.8, zorder=3 if row.counted else 2, **look,
-        )  # fmt: skip
+def _dressed(frame: pd.DataFrame, styles: dict[str, style.Look]) -> pd.DataFrame:
+    """The rows in percent: teachers that count by what differs, other arms hollow in their own colour."""
+    counted = frame["counted"].astype(bool)
+    others = {arm: replace(styles[arm], marker="o") for arm in frame.loc[~counted, "arm"]}
+    named = frame.assign(look=frame["differs"].where(counted, frame["arm"]), open=~counted)
+    dressed = looks.put_on(named, {**others, **DIFFERS}, by="look", hollow="open")
+    for name in ("share", "share_stderr", "accuracy", "accuracy_stderr"):
+        dressed[name] = 100.0 * dressed[name]
+    return dressed
+
+
+def _panel(ax: Axes, rows: pd.DataFrame) -> None:
+    low, high = (rows["accuracy"] + sign * rows["accuracy_stderr"] for sign in (-1, 1))
+    left, right = (rows["share"] + sign * rows["share_stderr"] for sign in (-1, 1))
+    ax.hlines(rows["accuracy"], left, right, colors=list(rows["color"]), linewidth=0.8, zorder=2)
+    first = rows.iloc[0]
+    rows = rows.assign(low=low, high=high)
+    counted, base = ~rows["hollow"], rows["marker"] == "*"
+    for part, size, edge in ((rows[~counted], 6.5, 1.5), (rows[counted & ~base], 9.0, 0.4), (rows[base], 15.0, 0.4)):
+        scatter.draw(ax, part, x="share", y="accuracy", low="low", high="high", size=size, edge=edge, alpha=1.0)
     ax.margins(0.08)
     ax.autoscale_view()
-    x, y, box = _corner(ax, part)
-    _name(ax, part, box)
-    one = part.iloc[0]
+    x, y, box = _corner(ax, rows)
+    _name(ax, rows, box)
     ax.text(
-        x, y, f"rank correlation {_signed(one.correlation)}\n95 %: {_signed(one.low)} to {_signed(one.high)}\n"
-        f"{one.n_teachers} teachers",
+        x, y, f"rank correlation {_signed(first.correlation)}\n95 %: {_signed(first.low)} to {_signed(first.high)}\n"
+        f"{first.n_teachers} teachers",
         transform=ax.transAxes, va="bottom" if y < 0.5 else "top", ha="left" if x < 0.5 else "right",
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5},
     )  # fmt: skip
@@ -201,8 +207,8 @@ def _points(ax: Axes, part: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Where the markers are, in points from the lower left of the axes; near enough before the layout is known."""
     width, height = (72 * size for size in PANEL)
     low_x, high_x, low_y, high_y = *ax.get_xlim(), *ax.get_ylim()
-    x = (100 * part["share"] - low_x) / (high_x - low_x) * width
-    y = (100 * part["accuracy"] - low_y) / (high_y - low_y) * height
+    x = (part["share"] - low_x) / (high_x - low_x) * width
+    y = (part["accuracy"] - low_y) / (high_y - low_y) * height
     return x.to_numpy(), y.to_numpy()
 
 
@@ -217,7 +223,7 @@ def _name(ax: Axes, part: pd.DataFrame, numbers: tuple[float, ...]) -> None:
     low, high = ax.get_ylim()
     bars = []
     for px, py, error in zip(x, y, part["accuracy_stderr"], strict=True):
-        reach = 100 * error / (high - low) * height if math.isfinite(error) else 0.0
+        reach = error / (high - low) * height if math.isfinite(error) else 0.0
         bars.append((px - 1.5, px + 1.5, py - reach, py + reach))
     for px, py, row in zip(x, y, each(part), strict=True):
         if not row.counted or not row.value:
@@ -227,10 +233,10 @@ def _name(ax: Axes, part: pd.DataFrame, numbers: tuple[float, ...]) -> None:
         clear = [place for place in free if not any(_overlap(place[3], other) for other in bars)]
         ring, dx, dy, box = next(iter([*clear, *free, *places]))
         taken.append(box)
-        color = DIFFERS[row.differs][1]
+        color = row.color
         line = {"arrowstyle": "-", "color": color, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 2} if ring > 1 else None
         ax.annotate(
-            row.value, (100 * row.share, 100 * row.accuracy), xytext=(dx, dy), textcoords="offset points",
+            row.value, (row.share, row.accuracy), xytext=(dx, dy), textcoords="offset points",
             fontsize=8.5, color=color, ha="center", va="center", arrowprops=line,
         )  # fmt: skip
 
@@ -252,22 +258,12 @@ def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
     return a[0] < b[1] and b[0] < a[1] and a[2] < b[3] and b[2] < a[3]
 
 
-def _handles(frame: pd.DataFrame, styles: dict[str, style.Look]) -> list[Any]:
-    from matplotlib.lines import Line2D
-
-    counted = frame[frame["counted"].astype(bool)]
-    used = [name for name in DIFFERS if name in set(counted["differs"])]
-    handles = [
-        Line2D([], [], linestyle="none", marker=DIFFERS[name][0], color=DIFFERS[name][1], markersize=7,
-               label=DIFFERS[name][2] if name in ("base", "other") else f"other {DIFFERS[name][2]}")
-        for name in used
-    ]  # fmt: skip
-    for arm, label in dict(frame.loc[~frame["counted"].astype(bool), ["arm", "label"]].to_numpy()).items():
-        handles.append(
-            Line2D([], [], linestyle="none", marker="o", color=styles[arm].color, markerfacecolor="white",
-                   markeredgewidth=1.5, markersize=7, label=label)
-        )  # fmt: skip
-    return handles
+def _entries(frame: pd.DataFrame) -> list[Any]:
+    """Legend entries: what teachers that count differ in, and the arms that do not count."""
+    others = frame[frame["hollow"]].drop_duplicates("arm")
+    shown = [look for name, look in DIFFERS.items() if name in set(frame.loc[~frame["hollow"], "differs"])]
+    entries = [legends.dot(look.marker, look.label, color=look.color, size=7) for look in shown]
+    return entries + [legends.dot("o", row.label, color=row.color, hollow=True, size=7) for row in each(others)]
 
 
 def _signed(value: float) -> str:

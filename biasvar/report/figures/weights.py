@@ -52,7 +52,7 @@ def collect(runs: list[Run]) -> pd.DataFrame:
                 "arm": arm,
                 "label": arm_label(run, arm),
                 "regime": run.arm(arm).get("regime"),
-                "temperature": run.arm(arm).get("temperature"),
+                "temperature": run.entry(arm).temperature,
             }
             if arm in recorded and arm not in taken and _is_wsl(run, arm):
                 rows += [{**about, "panel": "bands", **row} for row in _bands(run, arm)]
@@ -211,7 +211,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         text += (
             " Below: mean of the weight that the loss used, every epoch; bands are one standard error over replicas."
         )
-        scaled = [arm_label(run, arm) for run in runs for arm in run.arms if run.arm(arm).get("alpha_from")]
+        scaled = [arm_label(run, arm) for run in runs for arm in run.arms if run.entry(arm).setting("alpha_from")]
         if scaled:
             names = ", ".join(scaled)
             text += f" {names} follows the mean of WSL by construction: the lines coincide, its own is dashed on top."

@@ -46,7 +46,7 @@ def compared_arms(run: Run) -> tuple[str | None, list[str]]:
     truth = label_sources.truth_arm(run)
     arms, seen = [], set()
     for arm in label_sources.finished(run):
-        said, name = label_sources.source(run, arm), run.arm(arm)["soft_label"]
+        said, name = label_sources.source(run, arm), run.entry(arm).soft_label
         usable = label_sources.measure(run, arm) == label_sources.AVERAGE and not said.get("labelled")
         if usable and arm != truth and name not in seen and not failed_by_accident(run, arm):
             arms.append(arm)

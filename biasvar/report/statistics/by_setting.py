@@ -18,12 +18,12 @@ COLUMNS = [
 
 def about(run: Run, one: Series, arm: str, value: float) -> dict[str, Any]:
     """What a row of `COLUMNS` says of its arm, whose setting has a value."""
-    entry = run.arm(arm)
+    entry = run.entry(arm)
     held = "alpha" if one.setting == "temperature" else "temperature"
-    said = {name: entry.get(name) for name in ("loss", "teacher")} | {"regime": entry.get("regime") or "none"}
+    said = {"loss": entry.loss, "teacher": entry.teacher, "regime": entry.regime}
     return {
         "run": run.name, "series": one.name, "arm": arm, "label": arm_label(run, arm), **said,
-        "setting": one.setting, "value": value, "held": held, "held_value": entry.get(held),
+        "setting": one.setting, "value": value, "held": held, "held_value": entry.setting(held),
         "failed": len(failed_replicas(run, arm)), "reference": one.reference,
     }  # fmt: skip
 

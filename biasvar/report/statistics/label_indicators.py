@@ -95,11 +95,11 @@ def judged(run: Run, arm: str) -> dict[str, Any]:
     Students of candidate sets (`measure: candidates`) learn from the sets of one k, or from the entries above 0: the
     theory speaks of those, and no other k counts. Others see the whole soft label: the k with the smallest sum.
     """
-    entry = run.arm(arm)
-    name = str(entry["soft_label"])
-    if entry.get("measure") != "candidates":
+    entry = run.entry(arm)
+    name = str(entry.soft_label)
+    if entry.setting("measure") != "candidates":
         return {**best(run, name), "rule": "the smallest over k"}
-    k, found = entry.get("k"), table(run, name)
+    k, found = entry.setting("k"), table(run, name)
     row = found[found["k"].isna() if k is None else found["k"] == k].iloc[0]
     rule = "of the entries above 0, which its students fit" if k is None else f"at k = {k}, which its students fit"
     return {**{str(key): value for key, value in row.items()}, "rule": rule}
@@ -118,7 +118,7 @@ def expected(run: Run, name: str) -> StudentCondition:
 def taught_arms(run: Run) -> list[str]:
     """The arms whose students learned from nothing but stored soft labels."""
     stored = run.soft_label_names
-    return [arm for arm in run.arms if run.arm(arm).get("soft_label") in stored]
+    return [arm for arm in run.arms if run.entry(arm).soft_label in stored]
 
 
 @lru_cache(maxsize=256)
@@ -134,7 +134,7 @@ def predictors(run: Run, arm: str, truth: str) -> dict[str, float]:
         mean total variation distance to the one-hot label, expected calibration error, mean entropy in nats (of scores:
         of their softmax), and the mean corrected variance of the truth's students less that of the arm's, on test rows.
     """
-    name = str(run.arm(arm)["soft_label"])
+    name = str(run.entry(arm).soft_label)
     found, row = table(run, name), judged(run, arm)
     values, labels = _rows(run, name)
     scores = bool((values < 0).any())
@@ -163,8 +163,8 @@ def prediction_table(run: Run, arms: list[str], truth: str) -> pd.DataFrame:
     """
     rows, sources = [], (run.study or {}).get("soft_labels") or {}
     for arm in arms:
-        interval, said = mean_interval(final_accuracy(run, arm)), sources.get(run.arm(arm)["soft_label"]) or {}
-        about = {"arm": arm, "label": run.arm(arm).get("label") or arm, "accuracy": interval.estimate}
+        interval, said = mean_interval(final_accuracy(run, arm)), sources.get(run.entry(arm).soft_label) or {}
+        about = {"arm": arm, "label": run.entry(arm).label, "accuracy": interval.estimate}
         about |= {"origin": said.get("teacher") or said.get("people") or arm}
         about |= {"stderr": interval.stderr, "n_replicas": interval.n}
         rows.append({**about, **predictors(run, arm, truth)})

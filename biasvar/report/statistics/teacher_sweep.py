@@ -33,12 +33,12 @@ def sweep_arms(run: Run) -> list[str]:
         return list(dict.fromkeys(named))
     groups: dict[tuple[Any, ...], dict[str, str]] = {}
     for arm in run.arms:
-        entry = run.arm(arm)
-        plain = not entry.get("weights_from") and not entry.get("alpha_from")
-        if arm in failed or run.entry(arm).plays != "distillation" or not plain or not entry.get("teacher"):
+        entry = run.entry(arm)
+        plain = not entry.setting("weights_from") and not entry.setting("alpha_from")
+        if arm in failed or entry.plays != "distillation" or not plain or not entry.teacher:
             continue
-        key = tuple(entry.get(name) for name in ("temperature", "alpha", "learning_rate"))
-        groups.setdefault(key, {}).setdefault(str(entry["teacher"]), arm)
+        key = (entry.temperature, entry.alpha, entry.learning_rate)
+        groups.setdefault(key, {}).setdefault(entry.teacher, arm)
     largest = max(groups.values(), key=len, default={})
     return list(largest.values()) if len(largest) >= LEAST_TEACHERS else []
 
@@ -64,7 +64,7 @@ def sweep(run: Run, arms: list[str], criterion: str = "opposing") -> pd.DataFram
     shares = training.groupby(["arm", "replica"], sort=False)[share].agg(share_mean="mean", share_last="last")
     accuracy = pd.concat(finals).query("split == @split").rename_axis(["arm", "replica"])["accuracy"]
     frame = shares.join(accuracy, how="inner").dropna().reset_index()
-    frame["teacher"] = [str(run.arm(arm).get("teacher")) for arm in frame["arm"]]
+    frame["teacher"] = [str(run.entry(arm).teacher) for arm in frame["arm"]]
     frame = frame.assign(split=split, n_epochs=len(common), last_epoch=max(common))
     order = {arm: place for place, arm in enumerate(arms)}
     frame = frame.sort_values(

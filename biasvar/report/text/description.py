@@ -91,20 +91,20 @@ def warnings(run: Run) -> list[str]:
     """What a reader must know before believing a number: failed replicas, arms that are not finished."""
     found = []
     if run.manifest.get("kind") == "study" and run.manifest.get("status") != "complete":
-        done = sum(run.arm(arm).get("status") == "complete" for arm in run.arms)
+        done = sum(run.entry(arm).status == "complete" for arm in run.arms)
         total = len((run.study or {}).get("arms", {})) or len(run.arms)
         found.append(f"The run is not finished: {done} of {total} arms are complete.")
     found += _lost(run)
     for arm in run.arms:
-        failed = run.arm(arm).get("failed_replicas") or []
+        entry = run.entry(arm)
         reasons: dict[str, list[str]] = {}
-        for item in failed:
-            reasons.setdefault(str(item.get("reason", "failed")), []).append(str(item["replica"]))
-        total = run.arm(arm).get("replicas", "?")
+        for failed in entry.failed:
+            reasons.setdefault(failed.reason, []).append(str(failed.replica))
+        of_all = "?" if entry.replicas is None else entry.replicas
         for reason, replicas in reasons.items():
-            which = "" if len(replicas) == total else f" ({', '.join(replicas)})"
+            which = "" if len(replicas) == of_all else f" ({', '.join(replicas)})"
             found.append(
-                f"Arm {arm} ({arm_label(run, arm)}): {len(replicas)} of {total} replicas {reason}{which}; "
+                f"Arm {arm} ({arm_label(run, arm)}): {len(replicas)} of {of_all} replicas {reason}{which}; "
                 "claims that rest on it are undecided."
             )
     return found
@@ -112,7 +112,7 @@ def warnings(run: Run) -> list[str]:
 
 def _lost(run: Run) -> list[str]:
     """A warning for complete arms of a study without predictions, one sentence where that is all of them."""
-    complete = [arm for arm in run.arms if run.arm(arm).get("status") == "complete"]
+    complete = [arm for arm in run.arms if run.entry(arm).status == "complete"]
     stored = run.directory / "predictions"
     lost = [arm for arm in complete if not any(stored.glob(f"arm={arm}/split=*/membership=*/epoch=*/*.parquet"))]
     if run.manifest.get("kind") != "study" or not lost:
@@ -159,18 +159,18 @@ def arm_rows(run: Run) -> list[dict[str, str]]:
     """What each arm is, for a table."""
     found = []
     for arm in run.arms:
-        entry = run.arm(arm)
+        entry = run.entry(arm)
         found.append(
             {
                 "arm": arm,
-                "label": arm_label(run, arm),
-                "role": str(entry.get("role") or "main"),
-                "loss": loss_in_words(run.entry(arm)),
-                "teacher": str(entry.get("teacher") or "–"),
-                "regime": str(entry.get("regime") or "none"),
-                "temperature": plain_number(entry.get("temperature")),
-                "alpha": plain_number(entry.get("alpha")),
-                "rate": plain_number(entry.get("learning_rate")),
+                "label": entry.label,
+                "role": entry.role,
+                "loss": loss_in_words(entry),
+                "teacher": entry.teacher or "–",
+                "regime": entry.regime,
+                "temperature": plain_number(entry.temperature),
+                "alpha": plain_number(entry.alpha),
+                "rate": plain_number(entry.learning_rate),
             }
         )
     return found
