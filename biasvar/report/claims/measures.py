@@ -22,9 +22,11 @@ from biasvar.report.claims.measurement import ACCURACY, AUC, CORRELATION, SHARE,
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.changes import CLEAR, change
 from biasvar.report.statistics.estimates import (
+    Estimate,
     accuracy_combination,
     decomposition_term,
     measured,
+    over_pairs,
     over_replicas,
     term_change,
 )
@@ -155,8 +157,9 @@ def accuracy_difference(*pairs: tuple[str, str], direction: str, threshold: floa
         found = []
         for a, b in pairs:
             row = accuracy_combination(run, [roles[a]], [roles[b]])
-            test = f"test accuracy, {versus(run, roles[a], roles[b])}"
-            found += [Measurement(test, row, limit, direction, "accuracy")] if row else []
+            if row is not None:
+                test = f"test accuracy, {versus(run, roles[a], roles[b])}{_over_copies(row)}"
+                found.append(Measurement(test, row, limit, direction, "accuracy"))
         return found
 
     return measure
@@ -168,10 +171,10 @@ def share_difference(run: Run, roles: Roles) -> list[Measurement]:
     difference = (_shares(run, treatment).mean() - _shares(run, control).mean()).dropna()
     if difference.empty:
         return []
-    row = over_replicas(
-        run, treatment, difference, quantity="share_opposing", rows="training pass", split="train", control=control
+    row = over_pairs(
+        run, treatment, control, difference, quantity="share_opposing", rows="training pass", split="train"
     )
-    test = f"share of regularization samples, mean over epochs, {versus(run, treatment, control)}"
+    test = f"share of regularization samples, mean over epochs, {versus(run, treatment, control)}{_over_copies(row)}"
     return [Measurement(test, row, SHARE, "greater", "share")]
 
 
@@ -180,9 +183,16 @@ def harm_with_temperature(run: Run, roles: Roles) -> list[Measurement]:
     row = accuracy_combination(
         run, [roles["treatment"], roles["control_t1"]], [roles["control"], roles["treatment_t1"]]
     )
+    if row is None:
+        return []
     temperature = run.entry(roles["treatment"]).temperature
     test = f"test accuracy, effect of the smoothed teacher at τ {temperature:g} − at τ 1, at one learning rate"
-    return [Measurement(test, row, -ACCURACY, "less", "accuracy")] if row else []
+    return [Measurement(test + _over_copies(row), row, -ACCURACY, "less", "accuracy")]
+
+
+def _over_copies(row: Estimate) -> str:
+    """How a test says that its error is over copies of teachers."""
+    return "" if row.n_teachers is None else f", over {row.n_teachers} copies of each teacher (n counts them)"
 
 
 MEASURES: dict[str, Measure] = {

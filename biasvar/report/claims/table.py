@@ -16,6 +16,7 @@ import pandas as pd
 from biasvar.analysis.statistics.verdicts import OUTCOMES, Verdict, holm_levels
 from biasvar.records import Run
 from biasvar.records.arms import FailedReplica
+from biasvar.report.arms.teachers import teacher_count
 from biasvar.report.claims import measures, soft_label_measures
 from biasvar.report.claims.measurement import Measurement, Roles
 from biasvar.study.claims import LEDGER, Claim
@@ -53,8 +54,9 @@ def _run_rows(run: Run) -> list[dict[str, Any]]:
             rows.append({**base, "verdict": UNDECIDED, "overall": UNDECIDED, "detail": excuse})
             continue
         mine = [{**base, **_row(part, float(next(levels)), excuse)} for part in parts]
-        teachers = {run.entry(arm).teacher for arm in _arms(roles)} - {None}
-        if len(teachers) > 1 and not any(part.fisher or part.draws is not None for part in parts):
+        teachers = {teacher for arm in _arms(roles) if (teacher := run.entry(arm).teacher)}
+        one_each = len(teachers) > 1 and any(teacher_count(run, teacher) == 1 for teacher in teachers)
+        if one_each and not any(part.fisher or part.draws is not None for part in parts):
             for row in mine:
                 row["detail"] = "; ".join(filter(None, [row["detail"], "rests on one teacher of each kind"]))
         verdicts = {row["verdict"] for row in mine}
@@ -122,7 +124,8 @@ def _detail(part: Measurement, verdict: Verdict, alpha: float) -> str:
     row = part.row
     if math.isnan(row.estimate) or math.isnan(row.stderr):
         return "the effect or its error could not be computed"
-    unit = "teachers" if part.fisher else "replicas" if part.draws is None else "soft labels"
+    over_teachers = part.fisher or not math.isnan(row.stderr_teachers)
+    unit = "teachers" if over_teachers else "replicas" if part.draws is None else "soft labels"
     if verdict.outcome == UNDECIDED:
         needed = verdict.replicas_needed
         many = "more than a study can have" if needed is None or needed > 100_000 else f"about {needed:,}"

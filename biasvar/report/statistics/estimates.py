@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 
 from biasvar.analysis.decomposition.totals import Estimate as Total
-from biasvar.analysis.statistics.comparison import mean_interval, paired_mean_difference
+from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.analysis.statistics.intervals import Interval, interval_from
 from biasvar.records import Run
 from biasvar.report.arms.roles import failed_replicas
+from biasvar.report.arms.teachers import groups_by_teacher
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.changes import change
 
@@ -42,9 +43,11 @@ class Estimate:
         split, epoch: where and when it was measured; epoch is None for a mean over epochs.
         against, control: of a difference, what the control stands for and its arm; else "".
         estimate, low, high: the value with its 95 % interval over replicas.
-        stderr: its standard error over replicas, the one behind the interval.
+        stderr: its standard error over replicas, the one behind the interval; of a paired difference of arms whose
+            replicas share copies of a teacher, the error over copies.
         stderr_samples, stderr_teachers: its errors over samples and over teachers, NaN where there is none.
-        df: degrees of freedom of `stderr`, groups of replicas - 1; a replica is its own group up to 16 of them.
+        df: degrees of freedom of `stderr`, groups of replicas - 1; a replica is its own group up to 16 of them, and
+            replicas that share a copy of a teacher are one.
         n_replicas, n_samples, n_teachers: what it rests on; n_teachers is None where no teacher is drawn.
     """
 
@@ -151,8 +154,9 @@ def final_difference(run: Run, treatment: str, control: str, quantity: str, agai
     both = treated.index.intersection(untreated.index)
     if both.empty or treated[quantity].isna().all():
         return None
-    difference = paired_mean_difference(treated.loc[both, quantity], untreated.loc[both, quantity])
-    about = _about(run, treatment, len(treated)) | _of_metrics(treated, quantity)
+    by_replica = treated.loc[both, quantity] - untreated.loc[both, quantity]
+    difference, teachers = _over_teachers(run, [treatment, control], by_replica)
+    about = _about(run, treatment, len(treated)) | _of_metrics(treated, quantity) | teachers
     return _from_interval(about | {"against": against, "control": control}, difference)
 
 
@@ -166,8 +170,18 @@ def accuracy_combination(run: Run, plus: Sequence[str], minus: Sequence[str]) ->
     over_samples = _mean_error(_difference(right, plus, minus)) if len(right) == len(accuracy) else math.nan
     final = final_metrics(run, plus[0], ("test",))
     assert final is not None
+    interval, teachers = _over_teachers(run, [*plus, *minus], by_replica)
     about = _about(run, plus[0], len(final)) | _of_metrics(final, "accuracy") | {"control": ", ".join(minus)}
-    return _from_interval(about, mean_interval(by_replica.to_numpy()), over_samples)
+    return _from_interval(about | teachers, interval, over_samples)
+
+
+def over_pairs(
+    run: Run, treatment: str, control: str, differences: pd.Series[Any], quantity: str, **about: Any
+) -> Estimate:
+    """The mean of differences by replica, treatment less control; `about` are the columns that say what it is."""
+    interval, teachers = _over_teachers(run, [treatment, control], differences)
+    known = _about(run, treatment, len(differences)) | {"quantity": quantity, "control": control} | about
+    return _from_interval(known | teachers, interval)
 
 
 def over_replicas(run: Run, arm: str, values: Any, quantity: str, **about: Any) -> Estimate:
@@ -266,6 +280,21 @@ def _from_interval(about: dict[str, Any], interval: Interval, stderr_samples: fl
     counts = {"n_samples": 0, "n_teachers": None}
     nothing = {"rows": "", "split": "", "epoch": None, "against": "", "control": ""}
     return Estimate(**(nothing | interval_columns(interval) | errors | counts | about))
+
+
+def _over_teachers(run: Run, arms: Sequence[str], by_replica: pd.Series[Any]) -> tuple[Interval, dict[str, Any]]:
+    """The mean of one value a replica with its interval, and the columns that say so if that is over teachers.
+
+    Replicas that share a copy of a teacher are not independent. Each copy then counts once, by the mean of its
+    replicas, and the error is over copies: it holds for teachers trained like these, not for these alone.
+    """
+    groups = groups_by_teacher(run, arms)
+    if groups < 2:
+        return mean_interval(by_replica.to_numpy()), {}
+    means = by_replica.groupby(by_replica.index % groups).mean()
+    interval = mean_interval(means.to_numpy())
+    over = {"stderr_teachers": interval.stderr, "n_teachers": interval.n, "df": interval.n - 1}
+    return replace(interval, n=len(by_replica)), over
 
 
 def _difference(values: dict[str, pd.Series[Any]], plus: Sequence[str], minus: Sequence[str]) -> pd.Series[Any]:

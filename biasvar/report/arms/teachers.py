@@ -1,0 +1,27 @@
+"""How many networks the teachers of a run are, and which replicas share them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from biasvar.records import Run
+
+
+def teacher_count(run: Run, name: str) -> int:
+    """The networks of a teacher, counted from 0: replica r learns from number r modulo their count."""
+    teachers: dict[str, Any] = run.manifest.get("teachers") or {}
+    entry = teachers.get(name) or {}
+    if entry.get("mean_of"):
+        return max(teacher_count(run, member) for member in entry["mean_of"])
+    return int(run.manifest["replicas"]) if entry.get("draw") == "per_replica" else int(entry.get("copies") or 1)
+
+
+def groups_by_teacher(run: Run, arms: Iterable[str]) -> int:
+    """G such that replicas r with different r modulo G share no copy of a teacher of these arms; 0 without copies.
+
+    Teachers that are one network for all replicas, or one for each, group nothing. 1 where no grouping is possible.
+    """
+    counts = {teacher_count(run, teacher) for arm in arms if (teacher := run.entry(arm).teacher)}
+    return math.gcd(*(count for count in counts if 1 < count < int(run.manifest.get("replicas") or 0)))
