@@ -185,7 +185,7 @@ def edited(root, name, old, new):
     [
         ("training/loop.py", "now = 0.0\n", "now = 0.0  # the rate of the last step\n"),
         ("training/loop.py", '"""The training loop', '"""A training loop'),
-        ("training/loop.py", '    """What an observer sees of a step', '    """A step'),
+        ("training/loop.py", '    """Train a group of replicas for', '    """Train them for'),
         ("training/schedules.py", "\n\n\ndef ", "\n\n\n\n\ndef "),
         ("records/summary.py", '"""The record columns that', '"""Columns that'),
         ("data/hub.py", "\nimport ", "\nimport another_module\nimport "),
