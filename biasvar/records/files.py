@@ -1,4 +1,4 @@
-"""Parquet files of a run: the same content gives the same bytes, and every file is whole or absent."""
+"""Writing Parquet files: the same content gives the same bytes, and a file is whole or absent."""
 
 from __future__ import annotations
 

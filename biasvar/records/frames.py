@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from biasvar.records import schema
-from biasvar.records.catalog import StoredFile, file_replicas, listed, read_columns
+from biasvar.records.stored_files import StoredFile, file_replicas, listed, read_columns
 
 if TYPE_CHECKING:
     import pandas as pd

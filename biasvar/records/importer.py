@@ -1,4 +1,4 @@
-"""A run from finished predictions: no training, the same record, the same report."""
+"""A run directory from finished predictions, which the report reads like a run that was trained."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import numpy as np
 from biasvar.errors import RecordError
 from biasvar.messages import first_few
 from biasvar.records import schema
-from biasvar.records.catalog import read_columns
 from biasvar.records.frames import to_frame
-from biasvar.records.inputs import log_probabilities, read_labels, read_predictions
+from biasvar.records.prediction_files import log_probabilities, read_labels, read_predictions
 from biasvar.records.reader import Run, open_run
+from biasvar.records.stored_files import read_columns
 from biasvar.records.summary import calibration_error, summarise
 from biasvar.records.writer import RunWriter
 
@@ -206,17 +206,17 @@ def _merged_samples(run: Run, new: dict[str, np.ndarray], arm: str, split: str) 
 def _metrics(
     directory: Path, record: dict[str, np.ndarray], errors: np.ndarray, arm: str, split: str
 ) -> dict[str, np.ndarray]:
-    found: dict[str, Any] = dict(summarise(record))
+    numbers: dict[str, Any] = dict(summarise(record))
     rows = len(errors)
     constant = {"arm": arm, "split": split, "view": "clean"}
-    found |= {key: np.full(rows, value, dtype=object) for key, value in constant.items()}
-    found |= {"epoch": np.zeros(rows, dtype=np.int32), "ece": errors, "learning_rate": np.full(rows, np.nan)}
+    numbers |= {key: np.full(rows, value, dtype=object) for key, value in constant.items()}
+    numbers |= {"epoch": np.zeros(rows, dtype=np.int32), "ece": errors, "learning_rate": np.full(rows, np.nan)}
     path = schema.metrics_path(directory, arm)
     if path.exists():  # another split of the same arm came first
         old = to_frame(read_columns(path, schema.METRIC_COLUMNS, schema.METRIC_SCHEMA))
         old = old[old["split"] != split]
-        found = {key: np.concatenate([old[key].to_numpy(), values]) for key, values in found.items()}
-    return found
+        numbers = {key: np.concatenate([old[key].to_numpy(), values]) for key, values in numbers.items()}
+    return numbers
 
 
 def _manifest(
@@ -250,13 +250,13 @@ def _manifest(
 
 
 def _versions(*packages: str) -> dict[str, str]:
-    found = {}
+    versions = {}
     for package in packages:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:  # used from its sources
             continue
-    return found
+    return versions
 
 
 def _arm_entry(arm: str, sources: list[Any], probabilities: bool, clip: float | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from biasvar.errors import RecordError
 from biasvar.records import schema
-from biasvar.records.catalog import read_columns
+from biasvar.records.stored_files import read_columns
 
 
 @dataclass(frozen=True)

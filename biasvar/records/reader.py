@@ -14,7 +14,7 @@ from biasvar.errors import RecordError
 from biasvar.messages import command, first_few
 from biasvar.records import schema
 from biasvar.records.arms import ArmEntry
-from biasvar.records.catalog import StoredFile, arms_on_disk, read_columns, stored_files
+from biasvar.records.checked_tables import as_table
 from biasvar.records.frames import arrays_of, empty_table, record_tables, to_frame, wanted_columns
 from biasvar.records.predictions import (
     Predictions,
@@ -24,8 +24,8 @@ from biasvar.records.predictions import (
     read_soft_labels,
     read_teacher,
 )
+from biasvar.records.stored_files import StoredFile, arms_on_disk, read_columns, stored_files
 from biasvar.records.summary import summary_table
-from biasvar.records.tables import as_table
 from biasvar.records.weights import aligned_weights, mean_weights, write_weights
 from biasvar.records.writer import read_manifest
 
@@ -232,18 +232,18 @@ class Run:
         from biasvar.analysis.decomposition.whole_array import decompose
 
         schema.one_of(loss, ("cross_entropy", "squared_error"), "loss")
-        found = self.predictions(arm, split=split, membership=membership, epoch=epoch)
-        aim = found.labels if target is None else np.asarray(target)
-        if len(aim) != len(found.sample_ids):
-            raise RecordError(f"target has {len(aim)} rows; it needs one for each of {len(found.sample_ids)} samples")
+        kept = self.predictions(arm, split=split, membership=membership, epoch=epoch)
+        aim = kept.labels if target is None else np.asarray(target)
+        if len(aim) != len(kept.sample_ids):
+            raise RecordError(f"target has {len(aim)} rows; it needs one for each of {len(kept.sample_ids)} samples")
         if loss == "cross_entropy":
-            return decompose_groups(found.counts, found.mean_log_probs, aim)
-        if found.counts.max(initial=0) > 1:
+            return decompose_groups(kept.counts, kept.mean_log_probs, aim)
+        if kept.counts.max(initial=0) > 1:
             raise RecordError(
                 f"squared_error needs the distribution of every replica; arm {arm!r} is stored as means over groups of "
-                f"up to {found.counts.max()} (one a group only up to {len(found.counts)} replicas); use cross_entropy"
+                f"up to {kept.counts.max()} (one a group only up to {len(kept.counts)} replicas); use cross_entropy"
             )
-        return decompose(found.mean_log_probs, aim, loss="squared_error", where=found.counts > 0)
+        return decompose(kept.mean_log_probs, aim, loss="squared_error", where=kept.counts > 0)
 
     def teacher(self, name: str) -> TeacherLogits:
         """The logits of one of the run's teachers on every sample."""

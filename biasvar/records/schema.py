@@ -1,7 +1,7 @@
 """What a run directory holds: the columns of every table, their types, and where each file lies.
 
 Any tool that reads Parquet can read a run without this package; this module is the written form of the contract.
-The words (sample, replica, draw, arm, group, ...) are those of the project's design.
+A sample is a row of the data, a replica one training, an arm a way of training, a group some replicas stored together.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Soft labels as they lie on disk (Parquet, npy, npz, a run), read in batches that never hold them all.
+"""Soft labels from Parquet, npy, npz or a run, read in batches.
 
 What is read goes straight into the indicators:
 ``biasvar.analysis.measure_indicators(open_soft_labels("soft.parquet", "labels.csv").batches())``.
@@ -22,7 +22,7 @@ from biasvar.analysis.soft_labels.transforms import tempered
 from biasvar.errors import RecordError
 from biasvar.messages import first_few
 from biasvar.records import schema
-from biasvar.records.inputs import Table, existing, read_labels
+from biasvar.records.prediction_files import Table, existing, read_labels
 from biasvar.records.reader import Run, open_run
 
 ARRAY_NAMES = ("soft_labels", "probabilities", "predictions", "logits")
@@ -143,15 +143,15 @@ def open_soft_labels(
 
 
 def _of_arm(run: Run, arm: str, split: str, truth: Table | None, temperature: float | None) -> SoftLabels:
-    found = run.predictions(arm, split=split)
-    weights = found.counts / found.counts.sum(axis=0)
-    mean = (weights[:, :, None] * found.mean_log_probs).sum(axis=0)
+    predictions = run.predictions(arm, split=split)
+    weights = predictions.counts / predictions.counts.sum(axis=0)
+    mean = (weights[:, :, None] * predictions.mean_log_probs).sum(axis=0)
     values = tempered(mean, 1.0 if temperature is None else temperature)
 
     def read(step: int) -> Iterator[Part]:
         for start in range(0, len(values), step):
             part = slice(start, start + step)
-            yield values[part], found.labels[part], found.sample_ids[part]
+            yield values[part], predictions.labels[part], predictions.sample_ids[part]
 
     name = f"{run.name}: mean prediction of {arm} ({split})"
     return SoftLabels(name, run.num_classes, len(values), read, truth, None)

@@ -1,4 +1,4 @@
-"""The numbers of an epoch from its record: one pass over the columns, all replicas at once."""
+"""Metrics of an epoch from its record: one row a replica."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pyarrow as pa
 from biasvar.analysis.statistics.calibration import calibration_error
 from biasvar.analysis.tradeoff import outweighs
 from biasvar.records import schema
-from biasvar.records.catalog import StoredFile, read_columns
+from biasvar.records.checked_tables import as_table
 from biasvar.records.frames import arrays_of
 from biasvar.records.schema import CRITERIA
-from biasvar.records.tables import as_table
+from biasvar.records.stored_files import StoredFile, read_columns
 
 __all__ = ["SUMMARY_COLUMNS", "calibration_error", "criterion_flags", "summarise"]
 
@@ -26,7 +26,7 @@ SUMMARY_COLUMNS = (
 
 
 def criterion_flags(columns: Mapping[str, Any], criterion: str) -> np.ndarray | None:
-    """Which rows a criterion flags as regularization samples; None without a teacher.
+    """True for the rows that a criterion flags as regularization samples; None without a teacher.
 
     "opposing" is the recorded flag (b > |a|, compared before rounding). The others compare what is recorded:
     "literal" b > a, "magnitude" |b| > |a|, "norm" the same over all logits.

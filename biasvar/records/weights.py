@@ -1,4 +1,4 @@
-"""The mean recorded weight of every sample: what a run hands to the next trainer."""
+"""The mean recorded weight of every sample, for training with stored weights."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pyarrow as pa
 from biasvar.errors import RecordError
 from biasvar.files import write_bytes
 from biasvar.records import schema
-from biasvar.records.catalog import StoredFile, read_columns
 from biasvar.records.files import write_table
+from biasvar.records.stored_files import StoredFile, read_columns
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,4 +1,4 @@
-"""The one door through which a run directory is written: checked, whole files only, never another study's."""
+"""Writing a run directory: checked tables, each file whole or absent, never into the run of another study."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from biasvar.errors import RecordError
 from biasvar.files import locked, plain, remove_leftovers, write_bytes, write_json
 from biasvar.messages import first_few
-from biasvar.records import schema, tables
+from biasvar.records import checked_tables, schema
 from biasvar.records.files import write_table
 
 __all__ = ["RunWriter", "read_manifest"]
@@ -122,7 +122,7 @@ class RunWriter:
                 f"{path} exists: {where} is already recorded; records do not change. "
                 "Go on from a later epoch, or pass replace=True"
             )
-        table, replicas = tables.record_table(columns, where, self.num_classes)
+        table, replicas = checked_tables.record_table(columns, where, self.num_classes)
         entries = {"temperature": None, "reference_teacher": None, **plain(metadata or {})}
         entries.update(arm=arm, split=split, view=view, epoch=int(epoch), replicas=replicas)
         write_table(path, table, schema.metadata_of(**entries))
@@ -148,7 +148,7 @@ class RunWriter:
         """
         path = schema.prediction_path(self.directory, arm, split, membership, epoch, group)
         where = f"predictions of arm {arm!r}, split {split!r}, membership {membership!r}, epoch {epoch}"
-        table = tables.prediction_table(sample_ids, counts, mean_log_probs, groups, where, self.num_classes)
+        table = checked_tables.prediction_table(sample_ids, counts, mean_log_probs, groups, where, self.num_classes)
         entries = {"arm": arm, "split": split, "membership": membership, "epoch": int(epoch)}
         write_table(path, table, schema.metadata_of(**entries))
         return path
@@ -156,7 +156,7 @@ class RunWriter:
     def metrics(self, arm: str, group: int, frame: Any) -> Path:
         """Write the per-epoch numbers of one training group (a frame or a mapping of columns), replacing the file."""
         path = schema.metrics_path(self.directory, arm, group)
-        table = tables.frame_table(frame, schema.METRIC_SCHEMA, schema.METRIC_KEYS, f"metrics of arm {arm!r}")
+        table = checked_tables.frame_table(frame, schema.METRIC_SCHEMA, schema.METRIC_KEYS, f"metrics of arm {arm!r}")
         others = set(table.column("arm").to_pylist()) - {arm}
         if others:
             raise RecordError(f"metrics of arm {arm!r}: the column 'arm' also names {', '.join(sorted(others))}")
@@ -172,13 +172,15 @@ class RunWriter:
         (default 0 to R - 1).
         """
         path = schema.teacher_path(self.directory, name)
-        table = tables.teacher_table(sample_ids, logits, member, replicas, f"teacher {name!r}", self.num_classes)
+        table = checked_tables.teacher_table(
+            sample_ids, logits, member, replicas, f"teacher {name!r}", self.num_classes
+        )
         write_table(path, table, schema.metadata_of(teacher=name))
         return path
 
     def soft_labels(self, name: str, sample_ids: Any, values: Any) -> Path:
         """Write the soft labels (N, C), or (R, N, C) where each replica has its own, that arms learn from."""
-        table = tables.soft_label_table(sample_ids, values, f"soft labels {name!r}", self.num_classes)
+        table = checked_tables.soft_label_table(sample_ids, values, f"soft labels {name!r}", self.num_classes)
         path = schema.soft_label_path(self.directory, name)
         write_table(path, table, schema.metadata_of(soft_label=name))
         return path
@@ -186,24 +188,24 @@ class RunWriter:
     def teacher_epochs(self, name: str, frame: Any) -> Path:
         """Write a teacher's accuracy and indicators through its training."""
         where = f"epochs of teacher {name!r}"
-        table = tables.frame_table(frame, schema.teacher_epochs_schema(), schema.TEACHER_EPOCH_KEYS, where)
+        table = checked_tables.frame_table(frame, schema.teacher_epochs_schema(), schema.TEACHER_EPOCH_KEYS, where)
         path = schema.teacher_epochs_path(self.directory, name)
         write_table(path, table, schema.metadata_of(teacher=name))
         return path
 
     def samples(self, sample_ids: Any, labels: Any, splits: Any, pool: Any = None) -> Path:
         """Write every sample's label, split (one name, or one a sample) and pool ("student", "reserved" or None)."""
-        table = tables.samples_table(sample_ids, labels, splits, pool, self.num_classes)
+        table = checked_tables.samples_table(sample_ids, labels, splits, pool, self.num_classes)
         return self._write("samples.parquet", table)
 
     def membership(self, sample_ids: Any, multiplicity: Any, *, replicas: Any = None) -> Path:
         """Write the students' draws: multiplicity (R, N), whole numbers or bool, 0 where the sample was not drawn."""
-        return self._write("membership.parquet", tables.membership_table(sample_ids, multiplicity, replicas))
+        return self._write("membership.parquet", checked_tables.membership_table(sample_ids, multiplicity, replicas))
 
     def tuning(self, frame: Any) -> Path:
         """Write the learning-rate grid and which rate was chosen."""
         keys = ("family", "arm", "learning_rate", "replica")
-        return self._write("tuning.parquet", tables.frame_table(frame, schema.TUNING_SCHEMA, keys, "tuning"))
+        return self._write("tuning.parquet", checked_tables.frame_table(frame, schema.TUNING_SCHEMA, keys, "tuning"))
 
     @property
     def _manifest_path(self) -> Path:

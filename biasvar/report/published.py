@@ -19,14 +19,14 @@ def weighting() -> pd.DataFrame:
     Columns: by ("authors" or "others"), who, data, pair, against ("KD" or "student alone"), difference, same_source
     (whether both accuracies come from one source), source (of both).
     """
-    found = []
+    rows = []
     for entry in _read()["weighting"]:
         for key, against in (("kd", "KD"), ("student", "student alone")):
             if key not in entry:
                 continue
             first, second = str(entry["source"]), str(entry[f"{key}_source"])
             same = first == second
-            found.append(
+            rows.append(
                 {
                     **{name: str(entry.get(name, "")) for name in ("by", "who", "data", "pair")},
                     "against": against,
@@ -35,20 +35,20 @@ def weighting() -> pd.DataFrame:
                     "source": first if same else f"WSL: {first}; {against}: {second}",
                 }
             )
-    return pd.DataFrame(found)
+    return pd.DataFrame(rows)
 
 
 def smoothed_teacher() -> pd.DataFrame:
     """KD from a smoothed teacher less KD from a plain one, in percentage points: data, pair, temperature, difference,
     source."""
     part = _read()["smoothed_teacher"]
-    found = []
+    rows = []
     for entry in part["runs"]:
         for place, temperature in enumerate(part["temperatures"]):
             value = float(entry["smoothed"][place]) - float(entry["plain"][place])
             about = {name: str(entry[name]) for name in ("data", "pair")}
-            found.append({**about, "temperature": float(temperature), "difference": round(value, 6)})
-    frame = pd.DataFrame(found).assign(source=str(part["source"]))
+            rows.append({**about, "temperature": float(temperature), "difference": round(value, 6)})
+    frame = pd.DataFrame(rows).assign(source=str(part["source"]))
     return frame[frame["difference"].map(math.isfinite)]
 
 

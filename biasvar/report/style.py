@@ -199,12 +199,12 @@ def arm_styles(runs: Run | Sequence[Run]) -> dict[str, Look]:
         for arm in run.arms:
             entries.setdefault(arm, (run.arm(arm), _kind(run, arm)))
     colors = _colors({arm: kind for arm, (_, kind) in entries.items()}, _usual(runs), _order(entries))
-    found = {}
+    styles = {}
     for arm, (entry, kind) in entries.items():
         regime = str(entry.get("regime") or "none")
         line = "--" if "other teacher" in kind else _LINES.get(regime, "-." if regime == "per replica" else ":")
-        found[arm] = Look(colors[arm], regime_marker(regime), line, str(entry.get("label") or arm))
-    return found
+        styles[arm] = Look(colors[arm], regime_marker(regime), line, str(entry.get("label") or arm))
+    return styles
 
 
 def arm_colors(source: Run | Sequence[Run] | Iterable[str]) -> dict[str, str]:
@@ -238,7 +238,7 @@ def styles_of(frame: pd.DataFrame, column: str = "arm") -> dict[str, Look]:
 
 
 def _kind(run: Run, arm: str) -> str:
-    """Which row of `_SHADES` an arm belongs to; "" for an arm of which nothing is known."""
+    """The row of `_SHADES` that an arm belongs to; "" for an arm of which nothing is known."""
     entry = run.arm(arm)
     role, part = entry.get("role"), run.entry(arm).plays or ""
     if role in ("control", "teacher sweep", "grid"):
@@ -254,17 +254,17 @@ def _kind(run: Run, arm: str) -> str:
 
 def _usual(runs: Sequence[Run]) -> list[str]:
     """The arms at the setting of KD, which take the usual shade of their kind in whatever company."""
-    found: list[str] = []
+    usual: list[str] = []
     for run in runs:
         references = reference_arms(run)
-        found += references.values()
+        usual += references.values()
         if "KD" in references:
             kd = run.arm(references["KD"])
             setting = (kd.get("temperature"), kd.get("alpha"))
-            found += [
+            usual += [
                 arm for arm in run.arms if (run.arm(arm).get("temperature"), run.arm(arm).get("alpha")) == setting
             ]
-    return found
+    return usual
 
 
 def _order(entries: dict[str, tuple[dict[str, Any], str]]) -> dict[str, tuple[float, float]]:

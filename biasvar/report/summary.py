@@ -38,15 +38,15 @@ def _of_run(run: Run, claims: pd.DataFrame) -> dict[str, Any]:
 def _of_arm(run: Run, arm: str) -> dict[str, Any]:
     entry = run.arm(arm)
     keys = ("label", "role", "loss", "teacher", "regime", "temperature", "alpha", "learning_rate", "status")
-    found: dict[str, Any] = {key: entry.get(key) for key in keys}
-    found["failed_replicas"] = entry.get("failed_replicas") or []
+    content: dict[str, Any] = {key: entry.get(key) for key in keys}
+    content["failed_replicas"] = entry.get("failed_replicas") or []
     final = final_metrics(run, arm)
     if final is None:
-        return found
-    found |= {"split": str(final["split"].iloc[0]), "epoch": int(final["epoch"].iloc[0])}
+        return content
+    content |= {"split": str(final["split"].iloc[0]), "epoch": int(final["epoch"].iloc[0])}
     rows = [decomposition_term(run, arm, term) for term in TERMS]
     rows += [final_level(run, arm, metric) for metric in METRICS]
-    return found | {row.quantity: _numbers(row) for row in rows if row is not None}
+    return content | {row.quantity: _numbers(row) for row in rows if row is not None}
 
 
 def _numbers(row: Estimate) -> dict[str, Any]:

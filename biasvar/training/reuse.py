@@ -20,8 +20,8 @@ import biasvar
 from biasvar.errors import BiasvarError
 from biasvar.files import write_bytes
 from biasvar.records import Run, RunWriter, open_run
-from biasvar.records.catalog import StoredFile, stored_files
 from biasvar.records.schema import metrics_path, weights_path
+from biasvar.records.stored_files import StoredFile, stored_files
 from biasvar.study import Study
 from biasvar.study.arms import Predictions, Record
 from biasvar.study.schema import JACKKNIFE_GROUPS

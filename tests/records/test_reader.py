@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from biasvar.errors import RecordError
-from biasvar.records import RunWriter, catalog, open_run, schema, write_table
+from biasvar.records import RunWriter, open_run, schema, stored_files, write_table
 
 from .conftest import MANIFEST, record_columns
 
@@ -37,8 +37,8 @@ class Reads:
             reads.footers.append(path.relative_to(directory).as_posix())
             return footer(path)
 
-        monkeypatch.setattr(catalog.pq, "ParquetFile", Spy)
-        monkeypatch.setattr(catalog.pq, "read_metadata", spied_footer)
+        monkeypatch.setattr(stored_files.pq, "ParquetFile", Spy)
+        monkeypatch.setattr(stored_files.pq, "read_metadata", spied_footer)
 
 
 def test_everything_comes_back(small_run):
@@ -257,9 +257,9 @@ def test_a_column_that_must_be_there_is_missed(small_run):
 
 def test_a_file_that_vanishes_or_lacks_a_column(small_run, monkeypatch):
     with pytest.raises(FileNotFoundError):
-        catalog.read_columns(small_run / "nothing.parquet")
+        stored_files.read_columns(small_run / "nothing.parquet")
     with pytest.raises(FileNotFoundError):
-        catalog.file_replicas(small_run / "nothing.parquet")
+        stored_files.file_replicas(small_run / "nothing.parquet")
     path = schema.record_path(small_run, "ce", "train", "augmented", 1, 0)
     write_table(path, pq.ParquetFile(path).read().drop_columns(["label"]))
     with pytest.raises(RecordError, match=r"group=000.parquet has no column 'label'; it has sample_id, replica"):

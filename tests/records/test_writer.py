@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from biasvar.errors import RecordError
-from biasvar.records import RunWriter, open_run, schema, tables
+from biasvar.records import RunWriter, checked_tables, open_run, schema
 
 from .conftest import MANIFEST, log_probs, record_columns
 
@@ -339,6 +339,6 @@ def test_metrics_replace_the_file_and_are_sorted(writer):
 
 
 def test_typed_keeps_small_floats_and_large_integers():
-    assert tables.typed(np.array([1e-300]), schema.RECORD_SCHEMA.field("wsl_weight").type, "x")[0] == 0
+    assert checked_tables.typed(np.array([1e-300]), schema.RECORD_SCHEMA.field("wsl_weight").type, "x")[0] == 0
     with pytest.raises(RecordError, match="does not fit int64"):
-        tables.typed(np.array([2**63], dtype=np.uint64), schema.RECORD_SCHEMA.field("sample_id").type, "x")
+        checked_tables.typed(np.array([2**63], dtype=np.uint64), schema.RECORD_SCHEMA.field("sample_id").type, "x")

@@ -17,7 +17,7 @@ from scipy.stats import t as student_t
 from biasvar.analysis.indicators.learnability import additive_noise_indicators
 from biasvar.records import Run, open_run
 from biasvar.report import style
-from biasvar.report.arms import label_sources
+from biasvar.report.arms import soft_labels
 from biasvar.report.claims import table as claims
 from biasvar.report.figure import Figure
 from biasvar.report.figures import accuracy, bad_teacher, conditions, noise, partial, people, predictors, rounds
@@ -140,7 +140,7 @@ def test_the_arms_that_are_compared(run: Run) -> None:
     left_out = {"truth", "few", "again", "third", "few_partial", "bad_sets", "n_10", "p_0_2_sets", "ce"}
     assert not left_out & set(arms)
     assert {"smooth", "good", "of_bad", "bad_first", "chance", "p_4_5", "n_10_projected"} <= set(arms)
-    assert [label_sources.kind(run, arm) for arm in ("good", "of_bad", "chance")] == [
+    assert [soft_labels.kind(run, arm) for arm in ("good", "of_bad", "chance")] == [
         "teacher",
         "bad teacher",
         "random",

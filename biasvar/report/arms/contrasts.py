@@ -1,4 +1,4 @@
-"""Which pairs of a run's arms answer which question, found from their settings."""
+"""The pairs of arms whose difference answers a question, found from their settings."""
 
 from __future__ import annotations
 
@@ -87,18 +87,18 @@ def _weighting(run: Run) -> Pairs:
 def _controls(run: Run) -> Pairs:
     """WSL against its mean weight as alpha, its weights shuffled and recorded weights; and these against KD."""
     for wsl in _weighted(run):
-        found = {arm: None for arm in run.arms if run.entry(arm).setting("alpha_from") == wsl}
+        scaled = {arm: None for arm in run.arms if run.entry(arm).setting("alpha_from") == wsl}
         shuffled = same_but(run, wsl, shuffle=True)
-        found |= {shuffled: None} if shuffled else {}
-        found |= {
+        scaled |= {shuffled: None} if shuffled else {}
+        scaled |= {
             arm: None
             for arm in run.arms
             if run.entry(arm).setting("weights_from") and run.entry(arm).shares(run.entry(wsl), *OF_THE_TEACHER)
         }
-        for arm in found:
+        for arm in scaled:
             yield CONTROLS, wsl, arm
         kd = same_but(run, wsl, plays="distillation")
-        for arm in found if kd is not None else ():
+        for arm in scaled if kd is not None else ():
             yield CONTROLS, arm, str(kd)
 
 
@@ -132,11 +132,11 @@ def _settings(teacher: dict[str, Any]) -> str:
 
 def _weighted(run: Run) -> list[str]:
     kd = reference_arms(run).get("KD")
-    found = []
+    weighted = []
     for arm in run.arms:
         entry = run.entry(arm)
         if entry.plays != "weighting" or not is_plain(entry):
             continue
         if kd is None or entry.shares(run.entry(kd), "temperature", "alpha"):
-            found.append(arm)
-    return found
+            weighted.append(arm)
+    return weighted

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from biasvar.report import style
-from biasvar.report.arms import label_sources
+from biasvar.report.arms import soft_labels
 from biasvar.report.arms.series import SYMBOLS
 from biasvar.report.marks import legends
 
@@ -47,7 +47,7 @@ def line_entries(frame: pd.DataFrame, *, markers: bool = False) -> list[Any]:
 def kind_entries(kinds: Iterable[str]) -> list[Any]:
     """A legend entry for each of some kinds of soft labels, in the order of all kinds."""
     shown = set(kinds)
-    looks = [look for kind, look in label_sources.KINDS.items() if kind in shown]
+    looks = [look for kind, look in soft_labels.KINDS.items() if kind in shown]
     return [legends.dot(look.marker, look.label, color=look.color, size=6.5) for look in looks]
 
 

@@ -1,4 +1,4 @@
-"""Which of a run's arms others are compared with, which a study turns on, which are left out and why."""
+"""The arms of a run that others are compared with, that a study turns on, and that figures leave out."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def reference_arms(run: Run) -> dict[str, str]:
     KD is the first main distillation arm from the reference teacher at the study's reference temperature, with all its
     soft labels as they are. In a run without a study it is the first distillation arm.
     """
-    found: dict[str, str] = {}
+    references: dict[str, str] = {}
     temperature = (run.study or {}).get("reference_temperature")
     for arm in arms_with_role(run, ("main",)):
         entry = run.entry(arm)
         if entry.plays == "baseline":
-            found.setdefault("cross-entropy", arm)
+            references.setdefault("cross-entropy", arm)
         elif (
             entry.plays == "distillation"
             and entry.teacher == run.manifest.get("reference_teacher")
             and (temperature is None or entry.temperature == temperature)
             and not (entry.setting("weights_from") or entry.setting("alpha_from"))
         ):
-            found.setdefault("KD", arm)
-    return found
+            references.setdefault("KD", arm)
+    return references
 
 
 def failed_arms(run: Run) -> list[str]:
@@ -80,13 +80,13 @@ def core_arms(run: Run) -> list[str]:
     failed, main = failed_arms(run), arms_with_role(run, ("main",))
     if not any(run.entry(arm).loss for arm in run.arms):
         return [arm for arm in main if arm not in failed]
-    found = set(reference_arms(run).values()) | {arm for arm in [weighted_arm(run)] if arm}
-    found |= set([arm for arm in main if run.entry(arm).plays == "smoothing"][:1])
+    core = set(reference_arms(run).values()) | {arm for arm in [weighted_arm(run)] if arm}
+    core |= set([arm for arm in main if run.entry(arm).plays == "smoothing"][:1])
     for arm in arms_with_role(run, ("regime",)):
         entry = run.entry(arm)
         if entry.plays in PLAIN and is_plain(entry):
-            found.add(arm)
-    return [arm for arm in run.arms if arm in found and arm not in failed]
+            core.add(arm)
+    return [arm for arm in run.arms if arm in core and arm not in failed]
 
 
 def weighted_arm(run: Run) -> str | None:

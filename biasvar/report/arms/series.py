@@ -36,7 +36,7 @@ def series(run: Run, setting: str) -> list[Series]:
             continue
         key = hashable({name: known for name, known in entry.settings.items() if name != setting})
         groups.setdefault(key, {}).setdefault(float(value), arm)
-    found = []
+    all_series = []
     usual = set(reference_arms(run).values()) | {weighted_arm(run)}
     for members in groups.values():
         if len(members) < 2:
@@ -44,14 +44,14 @@ def series(run: Run, setting: str) -> list[Series]:
         values = tuple(sorted(members))
         arms = tuple(members[value] for value in values)
         at = [arm for arm in arms if arm in usual] or [arm for arm in arms if _at_reference(run, arm)] or [arms[0]]
-        found.append(Series(setting, _common_label(run, at[0], setting), arms, values, at[0]))
-    return _told_apart(run, found)
+        all_series.append(Series(setting, _common_label(run, at[0], setting), arms, values, at[0]))
+    return _told_apart(run, all_series)
 
 
 def ablated_controls(run: Run) -> list[str]:
     """The arms of role "control" that differ from another in temperature or alpha only: read beside it, in a series."""
-    found = {arm for setting in SYMBOLS for one in series(run, setting) for arm in one.arms if arm != one.reference}
-    return [arm for arm in run.arms if arm in found and run.entry(arm).role == "control"]
+    ablated = {arm for setting in SYMBOLS for one in series(run, setting) for arm in one.arms if arm != one.reference}
+    return [arm for arm in run.arms if arm in ablated and run.entry(arm).role == "control"]
 
 
 def _told_apart(run: Run, found: list[Series]) -> list[Series]:

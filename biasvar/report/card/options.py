@@ -72,7 +72,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def wanted(options: argparse.Namespace) -> bool:
-    """Do the arguments ask for a card; raises BiasvarError where they ask for a card's part without --soft-labels."""
+    """True if the arguments ask for a card; BiasvarError if they ask for a card's part without --soft-labels."""
     if options.soft_labels is not None:
         if options.runs or options.figures is not None:
             raise BiasvarError("--soft-labels makes a card: RUN and --figures belong to a report on runs")
@@ -140,9 +140,9 @@ def _listed(text: str | None, kind: Callable[[str], Any], option: str, what: str
         return None
     words: Sequence[str] = [word.strip() for word in text.split(",")]
     try:
-        found = tuple(kind(word) for word in words if word)
+        values = tuple(kind(word) for word in words if word)
     except ValueError:
-        found = ()
-    if not found:
+        values = ()
+    if not values:
         raise BiasvarError(f"--{option} takes {what}; got {text!r}")
-    return found
+    return values

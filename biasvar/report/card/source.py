@@ -10,7 +10,7 @@ import numpy as np
 
 from biasvar.errors import RecordError
 from biasvar.records import Run, open_run
-from biasvar.records.inputs import check_numpy
+from biasvar.records.prediction_files import check_numpy
 from biasvar.records.schema import one_of
 from biasvar.records.soft_labels import open_soft_labels
 from biasvar.report.card.options import CardOptions
@@ -53,8 +53,8 @@ def open_source(options: CardOptions) -> Source:
         return _of_run(open_run(place), name, options)
     if options.split is not None or options.replica is not None or options.held_out:
         raise RecordError(f"--split, --replica and --held-out choose within a run; {place} is a file or missing")
-    found = open_soft_labels(place, options.labels, temperature=options.temperature)
-    return Source(found.name, found.num_classes, found.rows, found.batches, None, ())
+    opened = open_soft_labels(place, options.labels, temperature=options.temperature)
+    return Source(opened.name, opened.num_classes, opened.rows, opened.batches, None, ())
 
 
 def _of_run(run: Run, name: str | None, options: CardOptions) -> Source:
@@ -70,13 +70,13 @@ def _of_run(run: Run, name: str | None, options: CardOptions) -> Source:
         one_of(options.split, list(run.samples["split"].unique()), f"split of {run.directory},")
     if name is None or name in teachers:
         members = False if options.held_out else None
-        found = open_soft_labels(
+        opened = open_soft_labels(
             run, options.labels, temperature=options.temperature, teacher=name, replica=options.replica,
             split=options.split, members=members,
         )  # fmt: skip
         teacher = name or str(run.manifest.get("reference_teacher"))
         notes = () if options.held_out else _own_rows(run, teacher, options)
-        return Source(found.name, found.num_classes, found.rows, found.batches, names, notes)
+        return Source(opened.name, opened.num_classes, opened.rows, opened.batches, names, notes)
     if options.held_out:
         raise RecordError(f"--held-out is for teachers of a run; {name} is none of {', '.join(teachers)}")
     if name in stored:
@@ -84,10 +84,10 @@ def _of_run(run: Run, name: str | None, options: CardOptions) -> Source:
     if name in run.arms:
         if options.replica is not None:
             raise RecordError(f"--replica is not for an arm such as {name}, whose replicas are averaged")
-        found = open_soft_labels(
+        opened = open_soft_labels(
             run, options.labels, temperature=options.temperature, arm=name, split=options.split
         )  # fmt: skip
-        return Source(found.name, found.num_classes, found.rows, found.batches, names, ())
+        return Source(opened.name, opened.num_classes, opened.rows, opened.batches, names, ())
     raise RecordError(
         f"{run.directory} has no teacher, soft labels or arm named {name!r}; teachers: {', '.join(teachers) or 'none'};"
         f" soft labels: {', '.join(stored) or 'none'}; arms: {', '.join(run.arms) or 'none'}"
@@ -158,13 +158,13 @@ class Pictures:
 
     def at(self, rows: Iterable[int]) -> list[np.ndarray]:
         """The images of these rows, (H, W) or (H, W, 3)."""
-        found = []
+        images = []
         for row in rows:
             image = np.asarray(self.images[row if self.place is None else self.place[row]])
             if image.ndim == 3 and image.shape[-1] not in (1, 3) and image.shape[0] in (1, 3):
                 image = np.moveaxis(image, 0, -1)
-            found.append(image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image)
-        return found
+            images.append(image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image)
+        return images
 
 
 def open_pictures(place: str, sample_ids: np.ndarray, labels: np.ndarray) -> Pictures:

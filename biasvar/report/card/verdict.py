@@ -1,4 +1,4 @@
-"""Can a classifier be learned from these soft labels: the conditions and bounds, each with its source and interval."""
+"""The conditions and bounds on learning a classifier from soft labels, each with its interval and source."""
 
 from __future__ import annotations
 

@@ -59,16 +59,21 @@ def indicators_predict(run: Run, roles: Roles) -> list[Measurement]:
     Both with the bootstrap draws over soft labels that the figure of the predictors shows.
     """
     arms = list(roles["arms"])
-    found = accuracy_prediction.correlations(label_indicators.prediction_table(run, arms, roles["truth"]))
-    if not {"sum", accuracy_prediction.RIVAL} <= set(found.names) or found.n < accuracy_prediction.LEAST:
+    ranked = accuracy_prediction.correlations(label_indicators.candidate_table(run, arms, roles["truth"]))
+    if not {"sum", accuracy_prediction.RIVAL} <= set(ranked.names) or ranked.n < accuracy_prediction.LEAST:
         return []
-    rho, draws = float(found.rho[found.names.index("sum")]), found.draws[found.names.index("sum")]
-    lead, leads = found.lead("sum")
-    over = f"over {found.n} soft labels (n counts them; the error is a bootstrap's over their {found.origins} origins)"
+    rho, draws = (
+        float(ranked.rho[ranked.names.index("sum")]),
+        ranked.draws[ranked.names.index("sum")],
+    )
+    lead, leads = ranked.lead("sum")
+    over = (
+        f"over {ranked.n} soft labels (n counts them; the error is a bootstrap's over their {ranked.origins} origins)"
+    )
 
     def part(test: str, value: float, drawn: np.ndarray, threshold: float, direction: str) -> Measurement:
-        interval = interval_from(value, float(np.nanstd(drawn, ddof=1)), math.inf, found.n)
-        row = measured(run, arms, interval, math.inf, quantity="sum and accuracy", n_teachers=found.n)
+        interval = interval_from(value, float(np.nanstd(drawn, ddof=1)), math.inf, ranked.n)
+        row = measured(run, arms, interval, math.inf, quantity="sum and accuracy", n_teachers=ranked.n)
         return Measurement(f"{test} {over}", row, threshold, direction, "rank correlation", draws=drawn)
 
     return [
@@ -117,12 +122,12 @@ def falls_over_grid(run: Run, roles: Roles) -> list[Measurement]:
     """Rank correlation of accuracy with Delta and with gamma over a grid (L5)."""
     arms = list(roles["arms"])
     accuracy = [float(final_accuracy(run, arm).mean()) for arm in arms]
-    found: list[Measurement] = []
+    parts: list[Measurement] = []
     for key, sign in (("delta", "Δ"), ("gamma", "γ")):
         interval = rank_correlation([_support(run, arm)[key] for arm in arms], accuracy)
         test = f"rank correlation of {sign} with student accuracy over a grid of {interval.n} (n counts cells)"
-        found += falling(run, arms, interval, key, test)
-    return found if len(found) == 2 else []
+        parts += falling(run, arms, interval, key, test)
+    return parts if len(parts) == 2 else []
 
 
 def _support(run: Run, arm: str) -> dict[str, float]:

@@ -41,11 +41,11 @@ def claims_table(runs: list[Run]) -> pd.DataFrame:
 
 
 def _run_rows(run: Run) -> list[dict[str, Any]]:
-    found = list(_measured(run))
-    tests = [part for _, _, parts, _ in found for part in parts]
+    tests_of_claims = list(_measured(run))
+    tests = [part for _, _, parts, _ in tests_of_claims for part in parts]
     levels = iter(holm_levels([part.p_value for part in tests])) if tests else iter(())
     rows: list[dict[str, Any]] = []
-    for claim, roles, parts, excuse in found:
+    for claim, roles, parts, excuse in tests_of_claims:
         base = {
             "id": claim.id, "claim": claim.sentence, "regime": _regime(run, claim, roles),
             "arms": ", ".join(_arms(roles)), "source": claim.origin, "run": run.name,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from biasvar.report import style
-from biasvar.report.arms import drawn, label_sources
+from biasvar.report.arms import drawn, soft_labels
 from biasvar.report.arms.roles import listed_arms, reference_arms
 from biasvar.report.figure import Figure
 from biasvar.report.marks import forest, legends, looks, scales
@@ -36,7 +36,7 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 def _of_run(run: Run) -> list[Estimate | None]:
     references = reference_arms(run)
-    if "cross-entropy" not in references and (truth := label_sources.truth_arm(run)) is not None:
+    if "cross-entropy" not in references and (truth := soft_labels.truth_arm(run)) is not None:
         references["true labels"] = truth
     shown = [arm for arm in listed_arms(run) if final_metrics(run, arm) is not None]
     controls = {name: arm for name, arm in references.items() if arm in shown}

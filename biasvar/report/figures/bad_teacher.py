@@ -11,7 +11,7 @@ import pandas as pd
 from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.analysis.statistics.proportions import clopper_pearson
 from biasvar.report import style
-from biasvar.report.arms import label_sources
+from biasvar.report.arms import soft_labels
 from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure
 from biasvar.report.marks import blocks, forest, legends, lines, looks, scales
@@ -51,36 +51,36 @@ TEACHES_ILL = 30.0  # %: a bad teacher, in the paper, is below it
 
 def collect(runs: list[Run]) -> pd.DataFrame:
     """Rows of three parts: teachers by epoch, students by epoch, students at the end."""
-    found = [row for run in runs for row in _of_run(run)]
-    return pd.DataFrame(found, columns=COLUMNS)
+    rows = [row for run in runs for row in _of_run(run)]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _of_run(run: Run) -> list[dict[str, Any]]:
-    truth, arms = label_sources.truth_arm(run), [arm for arm in label_sources.finished(run) if _shown(run, arm)]
-    bad = [arm for arm in arms if label_sources.kind(run, arm) == "bad teacher"]
+    truth, arms = soft_labels.truth_arm(run), [arm for arm in soft_labels.finished_arms(run) if _shown(run, arm)]
+    bad = [arm for arm in arms if soft_labels.kind(run, arm) == "bad teacher"]
     followed = _followed(run)
     if truth is None or not bad or not followed:
         return []
-    found = [row for name, frame in followed.items() for row in _teacher(run, name, frame)]
-    if not found:
+    rows = [row for name, frame in followed.items() for row in _teacher(run, name, frame)]
+    if not rows:
         return []
     for arm in arms:
-        about = {"run": run.name, "arm": arm, "label": arm_label(run, arm), "kind": label_sources.kind(run, arm)}
-        about |= {"fit": _fit(run, arm), "teacher": str(label_sources.source(run, arm).get("teacher") or "")}
-        found += [{**about, "part": TRAINING, **row} for row in _training(run, arm)]
-        found += [{**about, "part": STUDENT, **row} for row in _ends(run, arm, truth)]
-    return found
+        about = {"run": run.name, "arm": arm, "label": arm_label(run, arm), "kind": soft_labels.kind(run, arm)}
+        about |= {"fit": _fit(run, arm), "teacher": str(soft_labels.definition(run, arm).get("teacher") or "")}
+        rows += [{**about, "part": TRAINING, **row} for row in _training(run, arm)]
+        rows += [{**about, "part": STUDENT, **row} for row in _ends(run, arm, truth)]
+    return rows
 
 
 def _shown(run: Run, arm: str) -> bool:
-    said = label_sources.source(run, arm)
-    return label_sources.kind(run, arm) in ("label", "teacher", "bad teacher", "random") and not said.get("labelled")
+    said = soft_labels.definition(run, arm)
+    return soft_labels.kind(run, arm) in ("label", "teacher", "bad teacher", "random") and not said.get("labelled")
 
 
 def _fit(run: Run, arm: str) -> str:
-    if label_sources.measure(run, arm) == label_sources.CANDIDATES:
+    if soft_labels.fit(run, arm) == soft_labels.CANDIDATES:
         return "sets"
-    said = label_sources.source(run, arm)
+    said = soft_labels.definition(run, arm)
     if said.get("hard"):
         return "first class"
     return "whole" if said.get("temperature") in (None, 1) else "tempered"
@@ -90,8 +90,8 @@ def _followed(run: Run) -> dict[str, pd.DataFrame]:
     """The teachers that were followed through training, the bad ones among them at least one."""
     said = (run.study or {}).get("teachers") or {}
     frames = {name: run.teacher_epochs(name) for name in said}
-    found = {name: frame for name, frame in frames.items() if frame is not None}
-    return found if any(said[name].get("bad") for name in found) else {}
+    followed = {name: frame for name, frame in frames.items() if frame is not None}
+    return followed if any(said[name].get("bad") for name in followed) else {}
 
 
 def _top_k(run: Run) -> int:
@@ -108,17 +108,17 @@ def _teacher(run: Run, name: str, frame: pd.DataFrame) -> list[dict[str, Any]]:
     label = str(run.manifest["teachers"][name].get("label") or name)
     about = {"run": run.name, "part": TEACHER, "teacher": name, "label": label, "k": k}
     about["kind"] = "bad teacher" if said.get("bad") else "teacher"
-    found = []
+    rows = []
     for (split, epoch), one in part.groupby(["split", "epoch"]):
         n = int(one["n"].iloc[0])
         here = {**about, "rows": split, "epoch": epoch, "n": n, "n_replicas": len(one)}
         right = float(one["accuracy"].mean())
         low, high = clopper_pearson(np.array([round(right * n)]), np.array([n]), 0.05)
-        found.append({**here, "quantity": "accuracy", "estimate": right, "low": float(low[0]), "high": float(high[0])})
+        rows.append({**here, "quantity": "accuracy", "estimate": right, "low": float(low[0]), "high": float(high[0])})
         for quantity, column in INDICATORS.items():
             ends = {"low": float(one[f"{column}_low"].min()), "high": float(one[f"{column}_high"].max())}
-            found.append({**here, "quantity": quantity, "estimate": float(one[column].mean()), **ends})
-    return found
+            rows.append({**here, "quantity": quantity, "estimate": float(one[column].mean()), **ends})
+    return rows
 
 
 def _training(run: Run, arm: str) -> list[dict[str, Any]]:
@@ -141,12 +141,12 @@ def _ends(run: Run, arm: str, truth: str) -> list[dict[str, Any]]:
         best = label_indicators.table(run, name).query("k == @k").iloc[0].to_dict()
     about = {"k": best["k"]}
     about |= {key: float(best[key]) for key in ("sum", "sum_low", "sum_high")}
-    found = [{**about, **label_sources.accuracy(run, arm)}]
+    rows = [{**about, **soft_labels.accuracy(run, arm)}]
     for term in TERMS:
         row = term_change(run, arm, truth, term) if arm != truth else None
         if row is not None:
-            found.append({"quantity": term, **about, **columns(row), "n": row.n_samples})
-    return found
+            rows.append({"quantity": term, **about, **columns(row), "n": row.n_samples})
+    return rows
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
@@ -172,11 +172,11 @@ def draw(frame: pd.DataFrame) -> Drawing:
 def _colors(rows: pd.DataFrame) -> dict[str, str]:
     """The colour of each teacher of a run, good or bad."""
     named = rows.drop_duplicates("teacher")
-    found: dict[str, str] = {}
+    colors: dict[str, str] = {}
     for kind, hues in (("teacher", GOOD), ("bad teacher", BAD)):
         for place, name in enumerate(named.loc[named["kind"] == kind, "teacher"]):
-            found[name] = hues[place % len(hues)]
-    return found
+            colors[name] = hues[place % len(hues)]
+    return colors
 
 
 def _student_looks(students: pd.DataFrame, colors: Mapping[str, str]) -> dict[str, style.Look]:
@@ -278,14 +278,14 @@ def _answer(frame: pd.DataFrame) -> str:
     said = []
     ends = frame[(frame["part"] == STUDENT) & (frame["kind"] == "bad teacher")]
     for (run, _), part in ends.groupby(["run", "arm"], sort=False):
-        found = {row.quantity: row for row in each(part)}
+        ends_of_arm = {row.quantity: row for row in each(part)}
         own = teachers.get((run, part["teacher"].iloc[0]))
-        if own is None or not {"bias", "variance"} <= set(found) or part["fit"].iloc[0] == "first class":
+        if own is None or not {"bias", "variance"} <= set(ends_of_arm) or part["fit"].iloc[0] == "first class":
             continue
-        reached = 100 * found["accuracy"].estimate
-        text = f"{found['accuracy'].label}, {own:.0f} % itself on test rows: students {reached:.1f} %"
+        reached = 100 * ends_of_arm["accuracy"].estimate
+        text = f"{ends_of_arm['accuracy'].label}, {own:.0f} % itself on test rows: students {reached:.1f} %"
         for name in ("bias", "variance"):
-            row = found[name]
+            row = ends_of_arm[name]
             text += f", {name} {signed(row.estimate, 2)} ({signed(row.low, 2)} to {signed(row.high, 2)})"
         said.append(text)
     return f" {'; '.join(said)} nats." if said else ""

@@ -62,12 +62,12 @@ def _of_run(run: Run, most: int, taken: set[str]) -> list[pd.DataFrame]:
     parts = []
     for arm in _drawn(run, arms, most):
         for name, (split, membership, _) in ROWS.items():
-            found = change(run, arm, control, split=split, membership=membership)
-            if found is None:
+            changed = change(run, arm, control, split=split, membership=membership)
+            if changed is None:
                 continue
-            part = pd.concat([_summary(found), _shares(found), _samples(found)], ignore_index=True)
+            part = pd.concat([_summary(changed), _shares(changed), _samples(changed)], ignore_index=True)
             parts.append(
-                part.assign(run=run.name, arm=arm, label=arm_label(run, arm), control=control, rows=name, df=found.df)
+                part.assign(run=run.name, arm=arm, label=arm_label(run, arm), control=control, rows=name, df=changed.df)
             )
     return parts
 

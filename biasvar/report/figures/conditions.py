@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from biasvar.report import style
-from biasvar.report.arms import drawn, label_sources
+from biasvar.report.arms import drawn, soft_labels
 from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import failed_replicas, listed_arms
 from biasvar.report.figure import Figure
@@ -44,31 +44,31 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 def _of_run(run: Run) -> list[dict[str, Any]]:
     shown = listed_arms(run)
-    arms = [arm for arm in label_sources.finished(run) if arm in shown]
+    arms = [arm for arm in soft_labels.finished_arms(run) if arm in shown]
     # Nothing can be said within a class that has no row with a soft label.
     arms = [arm for arm in arms if not np.isnan(label_indicators.judged(run, arm)["sum"])]
     if len(arms) < 2:
         return []
-    truth = label_sources.truth_arm(run)
-    found = []
+    truth = soft_labels.truth_arm(run)
+    rows = []
     for arm in arms:
         name, judged = str(run.entry(arm).soft_label), label_indicators.judged(run, arm)
         student, rows_there = label_indicators.expected(run, name), int(judged["n"])
         about = {
-            "run": run.name, "arm": arm, "label": arm_label(run, arm), "kind": label_sources.kind(run, arm),
-            "fit": label_sources.measure(run, arm), "failed": len(failed_replicas(run, arm)), "truth": arm == truth,
+            "run": run.name, "arm": arm, "label": arm_label(run, arm), "kind": soft_labels.kind(run, arm),
+            "fit": soft_labels.fit(run, arm), "failed": len(failed_replicas(run, arm)), "truth": arm == truth,
             "replicas": int(run.entry(arm).replicas or 0),
         }  # fmt: skip
         total = {"estimate": judged["sum"], "low": judged["sum_low"], "high": judged["sum_high"]}
         ends = {"estimate": student.margins, "low": student.low, "high": student.high}
         margin = {key: float(values.min()) for key, values in ends.items()}
         rule = {"k": judged["k"], "rule": judged["rule"]}
-        found += [
+        rows += [
             {**about, "quantity": SUM, **total, **rule, "n": rows_there},
             {**about, "quantity": MARGIN, **margin, "n": rows_there},
-            {**about, "quantity": ACCURACY, **label_sources.accuracy(run, arm)},
+            {**about, "quantity": ACCURACY, **soft_labels.accuracy(run, arm)},
         ]
-    return found
+    return rows
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
@@ -77,10 +77,10 @@ def draw(frame: pd.DataFrame) -> Drawing:
     figure = style.new_figure(height=1.25 + 0.23 * where.total)
     axes = figure.subplots(1, 3)
     forest.name_rows(axes, where, drawn.row_names(frame))
-    rows = where.on(frame.assign(sets=frame["fit"] == label_sources.CANDIDATES))
+    rows = where.on(frame.assign(sets=frame["fit"] == soft_labels.CANDIDATES))
     for ax, (quantity, (title, label, scale)) in zip(axes, PANELS.items(), strict=True):
         rows_here = rows[rows["quantity"] == quantity]
-        rows_here = looks.put_on(rows_here, label_sources.KINDS, by="kind", hollow="sets", scale=scale)
+        rows_here = looks.put_on(rows_here, soft_labels.KINDS, by="kind", hollow="sets", scale=scale)
         forest.draw(ax, rows_here, size=7.2)
         if quantity in LIMITS:
             ax.axvline(LIMITS[quantity], color=style.BAD, linewidth=1.2, zorder=1)

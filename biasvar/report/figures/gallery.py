@@ -67,10 +67,10 @@ def _pair(run: Run) -> tuple[str, str] | None:
 
 
 def _of_run(run: Run, arm: str, control: str, shown: dict[tuple[str, int], np.ndarray]) -> list[dict[str, Any]]:
-    found = change(run, arm, control)
-    if found is None or run.num_classes > MOST_CLASSES:
+    changed = change(run, arm, control)
+    if changed is None or run.num_classes > MOST_CLASSES:
         return []
-    frame = found.frame.assign(flagged=_flagged(run, found))
+    frame = changed.frame.assign(flagged=_flagged(run, changed))
     terms = stored.terms(run, arm)
     labels = dict(zip(terms.sample_ids, terms.labels, strict=True)) if terms is not None else {}
     distributions = _distributions(run, arm, control)
@@ -98,9 +98,9 @@ def _of_run(run: Run, arm: str, control: str, shown: dict[tuple[str, int], np.nd
                 **{name: getattr(one, name) for name in ("d_bias", "se_bias", "d_variance", "se_variance", "flagged")},
                 "has_image": (run.name, number) in shown,
                 "teacher": run.entry(arm).teacher,
-                "n_replicas": found.n_replicas,
-                "n_samples": found.n_samples,
-                "epoch": found.epoch,
+                "n_replicas": changed.n_replicas,
+                "n_samples": changed.n_samples,
+                "epoch": changed.epoch,
             }
             for series, by_sample in distributions.items():
                 for number_of_class, probability in enumerate(by_sample[number]):
@@ -131,8 +131,8 @@ def _distributions(run: Run, arm: str, control: str) -> dict[str, dict[int, np.n
         mean = log_probs if logits.ndim == 2 else log_probs.mean(axis=0)
         result["teacher"] = _by_sample(teacher.sample_ids, mean)
     for series, one in (("control", control), ("treatment", arm)):
-        found = run.predictions(one)
-        result[series] = _by_sample(found.sample_ids, _geometric(found))
+        predictions = run.predictions(one)
+        result[series] = _by_sample(predictions.sample_ids, _geometric(predictions))
     return result
 
 
@@ -152,10 +152,10 @@ def _pictures(run: Run) -> np.ndarray | None:
 
     data = run.manifest.get("data") or {}
     try:
-        found = load_dataset(str(data.get("path") or data.get("name")))
+        dataset = load_dataset(str(data.get("path") or data.get("name")))
     except (ValueError, OSError):
         return None
-    return found.images if found.fingerprint == data.get("fingerprint") else None
+    return dataset.images if dataset.fingerprint == data.get("fingerprint") else None
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
@@ -188,7 +188,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
 
 
 def _upright(frame: pd.DataFrame) -> bool:
-    """Whether the names of the classes are too long to stand side by side."""
+    """True if the names of the classes are too long to stand side by side."""
     names = frame.drop_duplicates(["run", "class"])
     return bool((names.groupby("run")["class_name"].agg(lambda part: part.astype(str).str.len().sum()) > 16).any())
 

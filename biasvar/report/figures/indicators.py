@@ -144,10 +144,10 @@ def _looks(rows: pd.DataFrame) -> dict[str, style.Look]:
     """Colours for the teachers of main arms and of other regimes; the others are thin and grey."""
     labels = dict(zip(rows["teacher"], rows["label"], strict=True))
     chosen = list(dict.fromkeys(rows.loc[rows["used_by"].isin(["main", "regime"]), "teacher"]))
-    found = dict.fromkeys(labels, OTHER) | {SMOOTHED: style.Look(style.INK, "", ":", SMOOTHED)}
+    own = dict.fromkeys(labels, OTHER) | {SMOOTHED: style.Look(style.INK, "", ":", SMOOTHED)}
     for place, name in enumerate(chosen):
-        found[name] = style.Look(COLORS[place % len(COLORS)], MARKERS[place % len(MARKERS)], "-", str(labels[name]))
-    return found
+        own[name] = style.Look(COLORS[place % len(COLORS)], MARKERS[place % len(MARKERS)], "-", str(labels[name]))
+    return own
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, quantity: str) -> None:

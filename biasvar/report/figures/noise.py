@@ -10,7 +10,7 @@ import pandas as pd
 
 from biasvar.analysis.indicators.learnability import additive_noise_indicators, learnability_exponent
 from biasvar.report import style
-from biasvar.report.arms import label_sources
+from biasvar.report.arms import soft_labels
 from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure
 from biasvar.report.marks import blocks, legends, lines, looks, scatter
@@ -48,25 +48,25 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 
 def _of_run(run: Run) -> list[dict[str, Any]]:
-    arms = [arm for arm in label_sources.finished(run) if label_sources.kind(run, arm) == "noise"]
-    raw = {str(run.entry(arm).soft_label): arm for arm in arms if not label_sources.source(run, arm).get("project")}
-    scales = sorted({float(label_sources.source(run, arm)["scale"]) for arm in raw.values()} - {0.0})
+    arms = [arm for arm in soft_labels.finished_arms(run) if soft_labels.kind(run, arm) == "noise"]
+    raw = {str(run.entry(arm).soft_label): arm for arm in arms if not soft_labels.definition(run, arm).get("project")}
+    scales = sorted({float(soft_labels.definition(run, arm)["scale"]) for arm in raw.values()} - {0.0})
     if len(scales) < LEAST:
         return []
-    found = _theory(run, scales)
+    rows = _theory(run, scales)
     for name, arm in raw.items():
-        found += _measured(run, name, label_sources.source(run, arm))
+        rows += _measured(run, name, soft_labels.definition(run, arm))
     for arm in arms:
-        said = label_sources.source(run, arm)
+        said = soft_labels.definition(run, arm)
         about: dict[str, Any] = {"run": run.name, "part": STUDENT, "arm": arm, "label": arm_label(run, arm)}
         about |= {"quantity": "accuracy", "scale": float(said["scale"]), "drawn": _drawn(said)}
         fit = PROJECTED if said.get("project") else RAW
-        found.append({**about, "fit": fit, **label_sources.accuracy(run, arm)})
-    truth = label_sources.truth_arm(run)
+        rows.append({**about, "fit": fit, **soft_labels.accuracy(run, arm)})
+    truth = soft_labels.truth_arm(run)
     if truth is not None:
         about = {"run": run.name, "part": TRUTH, "arm": truth, "label": arm_label(run, truth)}
-        found.append({**about, **label_sources.accuracy(run, truth)})
-    return found
+        rows.append({**about, **soft_labels.accuracy(run, truth)})
+    return rows
 
 
 def _drawn(said: dict[str, Any]) -> str:
@@ -81,15 +81,15 @@ def _best(num_classes: int, scale: float) -> tuple[int, float, float, float]:
 
 
 def _theory(run: Run, scales: list[float]) -> list[dict[str, Any]]:
-    found = []
+    rows = []
     for scale in np.geomspace(scales[0] / 1.15, scales[-1] * 1.15, 60):
         k, delta, gamma, kappa = _best(run.num_classes, float(scale))
         values = {"delta": delta, "gamma": gamma, "sum": delta + gamma, "kappa": kappa}
-        found += [
+        rows += [
             {"run": run.name, "part": THEORY, "quantity": name, "scale": float(scale), "k": k, "estimate": value}
             for name, value in values.items()
         ]
-    return found
+    return rows
 
 
 def _measured(run: Run, name: str, said: dict[str, Any]) -> list[dict[str, Any]]:
@@ -98,12 +98,12 @@ def _measured(run: Run, name: str, said: dict[str, Any]) -> list[dict[str, Any]]
     k = _best(run.num_classes, scale)[0] if scale else 1
     row = table[table["k"] == k].iloc[0]
     best = table.iloc[int(table["kappa"].argmax())]
-    found = []
+    rows = []
     for quantity, one in (("delta", row), ("gamma", row), ("sum", row), ("kappa", best)):
         values = {"estimate": one[quantity], "low": one[f"{quantity}_low"], "high": one[f"{quantity}_high"]}
         about = {"run": run.name, "part": MEASURED, "quantity": quantity, "scale": scale, "drawn": _drawn(said)}
-        found.append({**about, "k": int(one["k"]), "n": int(one["n"]), **{key: float(v) for key, v in values.items()}})
-    return found
+        rows.append({**about, "k": int(one["k"]), "n": int(one["n"]), **{key: float(v) for key, v in values.items()}})
+    return rows
 
 
 def draw(frame: pd.DataFrame) -> Drawing:

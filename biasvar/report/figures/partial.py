@@ -9,7 +9,7 @@ import pandas as pd
 
 from biasvar.analysis.statistics.comparison import rank_correlation
 from biasvar.report import style
-from biasvar.report.arms import label_sources
+from biasvar.report.arms import soft_labels
 from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure
 from biasvar.report.marks import blocks, heat, legends, lines, looks, scatter
@@ -31,10 +31,10 @@ COLUMNS = [
     "n_replicas", "n", "n_rows",
 ]  # fmt: skip
 CELL, GAP, TRUTH = "grid", "gap", "true labels"
-FITS = {label_sources.AVERAGE: "average over candidates", label_sources.CANDIDATES: "any candidate (set loss)"}
+FITS = {soft_labels.AVERAGE: "average over candidates", soft_labels.CANDIDATES: "any candidate (set loss)"}
 LOOKS = {
-    label_sources.AVERAGE: style.Look("#0072b2", "o", "-", "average"),
-    label_sources.CANDIDATES: style.Look("#d55e00", "s", "-", "set loss"),
+    soft_labels.AVERAGE: style.Look("#0072b2", "o", "-", "average"),
+    soft_labels.CANDIDATES: style.Look("#d55e00", "s", "-", "set loss"),
 }
 REALISED = ("delta", "gamma", "sum")
 LEAST = 6  # cells
@@ -46,29 +46,29 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 
 def _of_run(run: Run) -> list[dict[str, Any]]:
-    arms = [arm for arm in label_sources.finished(run) if label_sources.kind(run, arm) == "partial"]
-    grid = [arm for arm in arms if not label_sources.source(run, arm).get("labelled")]
-    grid = [arm for arm in grid if label_sources.measure(run, arm) in FITS]
+    arms = [arm for arm in soft_labels.finished_arms(run) if soft_labels.kind(run, arm) == "partial"]
+    grid = [arm for arm in arms if not soft_labels.definition(run, arm).get("labelled")]
+    grid = [arm for arm in grid if soft_labels.fit(run, arm) in FITS]
     asked = {_asked(run, arm) for arm in grid}
     if len(asked) < LEAST or min(len({pair[i] for pair in asked}) for i in (0, 1)) < 2:
         return []
-    found = [_row(run, arm, CELL) | label_sources.accuracy(run, arm) for arm in grid]
-    truth = label_sources.truth_arm(run)
+    rows = [_row(run, arm, CELL) | soft_labels.accuracy(run, arm) for arm in grid]
+    truth = soft_labels.truth_arm(run)
     if truth is not None:
         about = {"run": run.name, "part": TRUTH, "arm": truth, "label": arm_label(run, truth)}
-        found.append({**about, **label_sources.accuracy(run, truth)})
-    return found + _gaps(run, [arm for arm in arms if label_sources.source(run, arm).get("labelled")])
+        rows.append({**about, **soft_labels.accuracy(run, truth)})
+    return rows + _gaps(run, [arm for arm in arms if soft_labels.definition(run, arm).get("labelled")])
 
 
 def _asked(run: Run, arm: str) -> tuple[float, float]:
-    said = label_sources.source(run, arm)
+    said = soft_labels.definition(run, arm)
     return float(said["unreliability"]), float(said["ambiguity"])
 
 
 def _row(run: Run, arm: str, part: str) -> dict[str, Any]:
     """What is known of an arm's partial labels: asked for, and realised, by the entries above 0."""
     delta, gamma = _asked(run, arm)
-    about: dict[str, Any] = {"run": run.name, "part": part, "fit": label_sources.measure(run, arm), "arm": arm}
+    about: dict[str, Any] = {"run": run.name, "part": part, "fit": soft_labels.fit(run, arm), "arm": arm}
     about |= {"label": arm_label(run, arm), "asked_delta": delta, "asked_gamma": gamma}
     return {**about, **_realised(run, str(run.entry(arm).soft_label))}
 
@@ -77,25 +77,25 @@ def _realised(run: Run, name: str) -> dict[str, float]:
     """Indicators of the entries above 0, NaN where some class has no row, and of how many rows."""
     table = label_indicators.table(run, name)
     row = table[table["k"].isna()].iloc[0]
-    found = {f"{name}{end}": float(row[f"{name}{end}"]) for name in REALISED for end in ("", "_low", "_high")}
-    return {**found, "n_rows": int(row["n"])}
+    indicators = {f"{name}{end}": float(row[f"{name}{end}"]) for name in REALISED for end in ("", "_low", "_high")}
+    return {**indicators, "n_rows": int(row["n"])}
 
 
 def _gaps(run: Run, arms: list[str]) -> list[dict[str, Any]]:
     """Accuracy of true labels of as many rows less that of partial ones, paired by replica."""
     truths = {}
-    for arm in label_sources.finished(run):
-        said = label_sources.source(run, arm)
+    for arm in soft_labels.finished_arms(run):
+        said = soft_labels.definition(run, arm)
         if said["kind"] == "label" and said.get("labelled"):
             truths[int(said["labelled"])] = arm
-    found = []
+    rows = []
     for arm in arms:
-        labelled = int(label_sources.source(run, arm)["labelled"])
+        labelled = int(soft_labels.definition(run, arm)["labelled"])
         if labelled in truths:
             gap = final_difference(run, truths[labelled], arm, "accuracy")
             if gap is not None:
-                found.append({**_row(run, arm, GAP), "labelled": labelled, **columns(gap), "n": gap.n_samples})
-    return found
+                rows.append({**_row(run, arm, GAP), "labelled": labelled, **columns(gap), "n": gap.n_samples})
+    return rows
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
@@ -157,7 +157,7 @@ def _border(ax: Axes, below: np.ndarray) -> None:
 def _against_sum(ax: Axes, grid: pd.DataFrame, truth: pd.DataFrame) -> None:
     for row in each(truth):
         ax.axhspan(100 * row.low, 100 * row.high, color=style.FAINT, linewidth=0)
-    sets = grid.assign(sets=grid["fit"] == label_sources.CANDIDATES)
+    sets = grid.assign(sets=grid["fit"] == soft_labels.CANDIDATES)
     points = looks.put_on(sets, LOOKS, by="fit", hollow="sets", scale=100.0)
     scatter.draw(ax, points, x="sum", y="estimate", low="low", high="high", size=5.5, edge=0.8)
     ax.axvline(1.0, color=style.BAD, linewidth=1.2)
@@ -167,7 +167,7 @@ def _against_sum(ax: Axes, grid: pd.DataFrame, truth: pd.DataFrame) -> None:
     ax.set_title("Over the whole grid")
     shown = [(fit, look) for fit, look in LOOKS.items() if (grid["fit"] == fit).any()]
     entries = [
-        legends.dot(look.marker, look.label, color=look.color, hollow=fit == label_sources.CANDIDATES)
+        legends.dot(look.marker, look.label, color=look.color, hollow=fit == soft_labels.CANDIDATES)
         for fit, look in shown
     ]
     ax.legend(handles=entries, loc="lower left", handletextpad=0.2)
@@ -221,10 +221,10 @@ def _correlations(grid: pd.DataFrame) -> str:
     """Rank correlation of accuracy with the realised sum over the grid, by way to fit, with a space before it."""
     said = []
     for (run, fit), part in grid.groupby(["run", "fit"], sort=False):
-        found = rank_correlation(part["sum"], part["estimate"])
+        rho = rank_correlation(part["sum"], part["estimate"])
         where = f"{run}, " if grid["run"].nunique() > 1 else ""
         said.append(
-            f"{where}{FITS[str(fit)]}: {signed(found.estimate, 2)} ({signed(found.low, 2)} to {signed(found.high, 2)})"
+            f"{where}{FITS[str(fit)]}: {signed(rho.estimate, 2)} ({signed(rho.low, 2)} to {signed(rho.high, 2)})"
         )
     return f" Rank correlation of accuracy with Δ + γ over the cells, 95 % interval by Fisher's z: {'; '.join(said)}."
 

@@ -12,7 +12,7 @@ from biasvar.analysis.statistics import calibration
 from biasvar.analysis.statistics.comparison import rank_correlation
 from biasvar.analysis.statistics.intervals import interval_from
 from biasvar.report import style
-from biasvar.report.arms import label_sources
+from biasvar.report.arms import soft_labels
 from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure
 from biasvar.report.marks import blocks, forest, lines, looks, scales
@@ -47,36 +47,34 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 
 def _of_run(run: Run) -> list[dict[str, Any]]:
-    arms = [arm for arm in label_sources.finished(run) if _shown(run, arm)]
+    arms = [arm for arm in soft_labels.finished_arms(run) if _shown(run, arm)]
     votes = _votes(run, arms)
     if votes is None or len(arms) < 2:
         return []
     entropies = human_entropy(run, votes)
-    found = []
+    rows = []
     for arm in arms:
-        about = {"run": run.name, "arm": arm, "label": arm_label(run, arm), "kind": label_sources.kind(run, arm)}
-        accuracy = {**label_sources.accuracy(run, arm)}
-        found.append({**about, "part": STUDENT, **accuracy})
-        found += [{**about, "part": BY_ENTROPY, **row} for row in _by_entropy(run, arm, entropies)]
-        found += [{**about, "part": CORRELATION, **row} for row in _correlations(run, arm, entropies)]
-    return found
+        about = {"run": run.name, "arm": arm, "label": arm_label(run, arm), "kind": soft_labels.kind(run, arm)}
+        accuracy = {**soft_labels.accuracy(run, arm)}
+        rows.append({**about, "part": STUDENT, **accuracy})
+        rows += [{**about, "part": BY_ENTROPY, **row} for row in _by_entropy(run, arm, entropies)]
+        rows += [{**about, "part": CORRELATION, **row} for row in _correlations(run, arm, entropies)]
+    return rows
 
 
 def _shown(run: Run, arm: str) -> bool:
-    said = label_sources.source(run, arm)
-    return (
-        said["kind"] in KINDS and not said.get("labelled") and label_sources.measure(run, arm) == label_sources.AVERAGE
-    )
+    said = soft_labels.definition(run, arm)
+    return said["kind"] in KINDS and not said.get("labelled") and soft_labels.fit(run, arm) == soft_labels.AVERAGE
 
 
 def _votes(run: Run, arms: list[str]) -> str | None:
     """The soft label that holds all votes as they are, the least smoothed where there are several."""
-    found = []
+    candidates = []
     for arm in arms:
-        said = label_sources.source(run, arm)
+        said = soft_labels.definition(run, arm)
         if said["kind"] == "votes" and said.get("votes") in (None, "all"):
-            found.append((float(said.get("concentration") or 0.0), str(run.entry(arm).soft_label)))
-    return min(found)[1] if found else None
+            candidates.append((float(said.get("concentration") or 0.0), str(run.entry(arm).soft_label)))
+    return min(candidates)[1] if candidates else None
 
 
 def human_entropy(run: Run, name: str) -> pd.Series[float]:
@@ -108,7 +106,7 @@ def _by_entropy(run: Run, arm: str, entropies: pd.Series[float]) -> list[dict[st
     bins = np.full(len(entropy), -1)
     bins[known] = bins_of(entropy[known])
     groups = len(terms.decomposition.group_counts)
-    found = []
+    rows = []
     for one in range(bins.max(initial=-1) + 1):
         inside = bins == one
         if inside.sum() < LEAST_ROWS:
@@ -120,8 +118,8 @@ def _by_entropy(run: Run, arm: str, entropies: pd.Series[float]) -> list[dict[st
             total = getattr(totals, name)
             stderr = math.hypot(total.stderr_replicas, total.stderr_samples)
             interval = interval_from(total.value, stderr, groups - 1, total.n_replicas)
-            found.append({**about, "quantity": name, "n": total.n_samples, **interval_columns(interval)})
-    return found
+            rows.append({**about, "quantity": name, "n": total.n_samples, **interval_columns(interval)})
+    return rows
 
 
 def _correlations(run: Run, arm: str, entropies: pd.Series[float]) -> list[dict[str, Any]]:
@@ -130,14 +128,14 @@ def _correlations(run: Run, arm: str, entropies: pd.Series[float]) -> list[dict[
     if terms is None:
         return []
     entropy = entropies.reindex(terms.sample_ids).to_numpy()
-    found = []
+    rows = []
     for name in TERMS:
         values = np.asarray(getattr(terms.decomposition, name))
         known = np.isfinite(values) & np.isfinite(entropy)
         interval = rank_correlation(entropy[known], values[known])
         rows_and_replicas = {"n": int(known.sum()), "n_replicas": len(final_accuracy(run, arm))}
-        found.append({"quantity": name, **interval_columns(interval), **rows_and_replicas})
-    return found
+        rows.append({"quantity": name, **interval_columns(interval), **rows_and_replicas})
+    return rows
 
 
 def draw(frame: pd.DataFrame) -> Drawing:

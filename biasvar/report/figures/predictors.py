@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from biasvar.report import style
-from biasvar.report.arms import drawn, label_sources
+from biasvar.report.arms import drawn, soft_labels
 from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure
 from biasvar.report.marks import blocks, forest, legends, looks, scales, scatter
@@ -50,12 +50,12 @@ def _of_run(run: Run) -> list[pd.DataFrame]:
     truth, arms = accuracy_prediction.compared_arms(run)
     if truth is None:
         return []
-    found = accuracy_prediction.soft_labels(run)
-    ranked = accuracy_prediction.ranking(found)
-    ends = [label_sources.accuracy(run, arm) for arm in arms]
-    found = found.assign(accuracy_low=[end["low"] for end in ends], accuracy_high=[end["high"] for end in ends])
+    points = accuracy_prediction.compared_soft_labels(run)
+    ranked = accuracy_prediction.ranking(points)
+    ends = [soft_labels.accuracy(run, arm) for arm in arms]
+    points = points.assign(accuracy_low=[end["low"] for end in ends], accuracy_high=[end["high"] for end in ends])
     shared: dict[str, Any] = {"run": run.name, "truth": arm_label(run, truth), "n": ends[0]["n"]}
-    both = (ranked.assign(part=RANKING, **shared), found.assign(part=SOFT_LABEL, **shared))
+    both = (ranked.assign(part=RANKING, **shared), points.assign(part=SOFT_LABEL, **shared))
     return [part.reindex(columns=COLUMNS).dropna(axis="columns", how="all") for part in both]
 
 
@@ -113,7 +113,7 @@ def _lead_in_numbers(row: Any) -> str:
 
 def _scatter(ax: Axes, points: pd.DataFrame, name: str) -> None:
     bounds = {end: 100.0 * points[end] for end in ("accuracy", "accuracy_low", "accuracy_high")}
-    percent = looks.put_on(points.assign(**bounds), label_sources.KINDS, by="kind")
+    percent = looks.put_on(points.assign(**bounds), soft_labels.KINDS, by="kind")
     scatter.draw(ax, percent, x=name, y="accuracy", low="accuracy_low", high="accuracy_high", size=7.0)
     ax.set_ylim(0, min(103.0, 1.12 * float(percent["accuracy_high"].max())))
     ax.margins(x=0.07)
@@ -143,14 +143,14 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
 
 
 def _counts(ranked: pd.DataFrame, several: bool) -> str:
-    found = ranked.drop_duplicates("run")
+    by_run = ranked.drop_duplicates("run")
     if not several:
-        return f"{int(found['n_soft_labels'].iloc[0])} soft labels"
-    return "Soft labels (" + "; ".join(f"{row.run}: {int(row.n_soft_labels)}" for row in each(found)) + ")"
+        return f"{int(by_run['n_soft_labels'].iloc[0])} soft labels"
+    return "Soft labels (" + "; ".join(f"{row.run}: {int(row.n_soft_labels)}" for row in each(by_run)) + ")"
 
 
 def _lead(ranked: pd.DataFrame, several: bool) -> str:
-    """Whether Delta + gamma beats the soft label's accuracy, in numbers, with a space before it."""
+    """The lead of Delta + gamma over the soft label's accuracy in numbers, with a space before it."""
     said = []
     for row in each(ranked[ranked["candidate"] == "sum"].dropna(subset=["versus"])):
         ends = f"95 %: {signed(row.versus_low, 3)} to {signed(row.versus_high, 3)}"

@@ -37,27 +37,27 @@ def collect(runs: list[Run]) -> pd.DataFrame:
     own = [row for run in runs for row in _own(run) if not {row["arm"], row["control"]} <= taken_over(run, runs)]
     if not any(row["panel"] == "weighting" for row in own):
         return style.styled(pd.DataFrame(columns=COLUMNS), runs)
-    found = []
+    rows = []
     for row in published.weighting().to_dict("records"):
         name = f"{row['data']}, {row['pair']}" + (f" ({row['who']})" if row["who"] else "")
         kept = {key: row[key] for key in ("against", "difference", "same_source", "source")}
-        found.append({"run": "", "panel": "weighting", "group": GROUPS[row["by"]], "row": name, **kept})
+        rows.append({"run": "", "panel": "weighting", "group": GROUPS[row["by"]], "row": name, **kept})
     if any(row["panel"] == "smoothed teacher" for row in own):
         for row in published.smoothed_teacher().to_dict("records"):
             kept = {key: row[key] for key in ("temperature", "difference", "source")}
-            found.append({"run": "", "panel": "smoothed teacher", "row": f"{row['data']}, {row['pair']}", **kept})
-    return style.styled(pd.DataFrame(found + own, columns=COLUMNS), runs)
+            rows.append({"run": "", "panel": "smoothed teacher", "row": f"{row['data']}, {row['pair']}", **kept})
+    return style.styled(pd.DataFrame(rows + own, columns=COLUMNS), runs)
 
 
 def _own(run: Run) -> list[dict[str, Any]]:
-    found = []
+    rows = []
     for one in contrasts(run):
         wanted = one.question == SMOOTHED and run.entry(one.treatment).plays == "distillation"
         wanted &= run.entry(one.control).teacher == run.manifest.get("reference_teacher")
         if wanted and _smoothing(run, one.treatment) == 0.1:
             row = _row(run, one.treatment, one.control)
             temperature = run.entry(one.treatment).temperature
-            found += [{**row, "panel": "smoothed teacher", "temperature": temperature}] if row else []
+            rows += [{**row, "panel": "smoothed teacher", "temperature": temperature}] if row else []
     core = core_arms(run)
     pairs = {one.treatment: one.control for one in contrasts(run) if one.question == WEIGHTING}
     alone = reference_arms(run).get("cross-entropy")
@@ -66,8 +66,8 @@ def _own(run: Run) -> list[dict[str, Any]]:
             continue
         for against, control in zip(AGAINST, (pairs.get(arm), alone), strict=True):
             row = _row(run, arm, control) if control else None
-            found += [{**row, "panel": "weighting", "against": against}] if row else []
-    return found
+            rows += [{**row, "panel": "weighting", "against": against}] if row else []
+    return rows
 
 
 def _smoothing(run: Run, arm: str) -> float:
@@ -76,16 +76,19 @@ def _smoothing(run: Run, arm: str) -> float:
 
 
 def _row(run: Run, arm: str, control: str) -> dict[str, Any] | None:
-    found = difference(run, arm, control)
-    if found is None:
+    gap = difference(run, arm, control)
+    if gap is None:
         return None
     kept = {
-        name: found[name]
-        for name in ("arm", "control", "regime", "stderr", "n_replicas", "n_samples", "split", "failed")
+        name: gap[name] for name in ("arm", "control", "regime", "stderr", "n_replicas", "n_samples", "split", "failed")
     }
-    points = {new: 100 * found[old] for new, old in (("difference", "estimate"), ("low", "low"), ("high", "high"))}
+    points = {new: 100 * gap[old] for new, old in (("difference", "estimate"), ("low", "low"), ("high", "high"))}
     kept["stderr"] = 100 * kept["stderr"]
-    about = {"run": run.name, "group": f"This run: {run.name}", "row": style.regime_label(found["regime"]).capitalize()}
+    about = {
+        "run": run.name,
+        "group": f"This run: {run.name}",
+        "row": style.regime_label(gap["regime"]).capitalize(),
+    }
     return {**about, **kept, **points, "same_source": True}
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from biasvar.analysis.statistics.comparison import jackknife_interval, mean_interval, paired_mean_difference
 from biasvar.report import style
-from biasvar.report.arms import label_sources
+from biasvar.report.arms import soft_labels
 from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure
 from biasvar.report.marks import blocks, legends, lines, looks, scatter
@@ -41,48 +41,48 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 
 def _of_run(run: Run) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for chain in chains(run):
-        found += _of_chain(run, chain)
-    truth = label_sources.truth_arm(run)
-    if found and truth is not None:
+        rows += _of_chain(run, chain)
+    truth = soft_labels.truth_arm(run)
+    if rows and truth is not None:
         about = {"run": run.name, "part": TRUTH, "arm": truth, "series": arm_label(run, truth)}
-        found.append({**about, **label_sources.accuracy(run, truth)})
-    return found
+        rows.append({**about, **soft_labels.accuracy(run, truth)})
+    return rows
 
 
 def chains(run: Run) -> list[list[str]]:
     """The arms of each series of rounds: one of few labels, then one taught by the students of the one before."""
-    arms = label_sources.finished(run)
+    arms = soft_labels.finished_arms(run)
     after: dict[str, list[str]] = {}
     for arm in arms:
-        said = label_sources.source(run, arm)
+        said = soft_labels.definition(run, arm)
         if said["kind"] == "student":
             after.setdefault(str(said["arm"]), []).append(arm)
-    found: list[list[str]] = []
+    paths: list[list[str]] = []
 
     def follow(path: list[str]) -> None:
         taught = after.get(path[-1], [])
         for arm in taught:
             follow([*path, arm])
         if not taught and len(path) > 1:
-            found.append(path)
+            paths.append(path)
 
     for arm in arms:
-        said = label_sources.source(run, arm)
+        said = soft_labels.definition(run, arm)
         if said["kind"] == "label" and said.get("labelled"):
             follow([arm])
-    return found
+    return paths
 
 
 def _of_chain(run: Run, chain: list[str]) -> list[dict[str, Any]]:
-    labelled = int(label_sources.source(run, chain[0])["labelled"])
+    labelled = int(soft_labels.definition(run, chain[0])["labelled"])
     # Rounds of one start that differ otherwise (soft or hard, say) are named by their last arm.
     several = sum(other[0] == chain[0] for other in chains(run)) > 1
     series = arm_label(run, chain[-1] if several else chain[0])
     about = {"run": run.name, "series": series, "labelled": labelled}
     found = [
-        {**about, "part": ACCURACY, "arm": arm, "round": i, **label_sources.accuracy(run, arm)}
+        {**about, "part": ACCURACY, "arm": arm, "round": i, **soft_labels.accuracy(run, arm)}
         for i, arm in enumerate(chain)
     ]
     answers = pseudo_accuracy(run, chain)
@@ -115,15 +115,15 @@ def pseudo_accuracy(run: Run, chain: list[str]) -> tuple[np.ndarray, int] | None
     free = ~(first.values != 0).any(axis=-1)
     if first.values.ndim != 2 or not free.any():
         return None
-    found = []
+    by_round = []
     for arm in chain[1:]:
         stored = run.soft_labels(str(run.entry(arm).soft_label))
         values = stored.values if stored.values.ndim == 3 else stored.values[None]
-        found.append((values[:, free].argmax(axis=-1) == stored.labels[free]).mean(axis=1))
+        by_round.append((values[:, free].argmax(axis=-1) == stored.labels[free]).mean(axis=1))
     last = _recorded(run, chain[-1], first.sample_ids[free])
-    if last is not None and len(last) == len(found[0]):
-        found.append(last)
-    return (np.stack(found), int(free.sum())) if len(found) > 1 else None
+    if last is not None and len(last) == len(by_round[0]):
+        by_round.append(last)
+    return (np.stack(by_round), int(free.sum())) if len(by_round) > 1 else None
 
 
 def _recorded(run: Run, arm: str, ids: np.ndarray) -> np.ndarray | None:

@@ -61,7 +61,7 @@ def _of_run(run: Run) -> list[dict[str, Any]]:
     main = frame[frame["arm"].isin(counted)]
     if main["teacher"].nunique() < 2:
         return []
-    found = {measure: association(main, measure) for measure in MEASURES}
+    associations = {measure: association(main, measure) for measure in MEASURES}
     teachers = run.manifest.get("teachers") or {}
     own = main["teacher"].map(lambda name: float((teachers.get(name) or {}).get("accuracy_test") or math.nan))
     rival = math.nan if own.isna().any() else association(main.assign(own=own), "own").estimate
@@ -72,7 +72,7 @@ def _of_run(run: Run) -> list[dict[str, Any]]:
         differs, value = _difference(run, teacher)
         accuracy = mean_interval(part["accuracy"])
         for measure in MEASURES:
-            interval, share = found[measure], mean_interval(part[measure])
+            interval, share = associations[measure], mean_interval(part[measure])
             rows.append(
                 {
                     "run": run.name,
@@ -116,7 +116,7 @@ def _shown(run: Run, counted: list[str]) -> list[str]:
 
 
 def _difference(run: Run, teacher: dict[str, Any]) -> tuple[str, str]:
-    """Which one setting a teacher has unlike the reference teacher, and its value.
+    """The one setting that a teacher has unlike the reference teacher, and its value.
 
     Of one that differs in its smoothing and one setting more, that setting, and the smoothing as "LS 0.1".
     """
@@ -189,17 +189,17 @@ def _corner(ax: Axes, part: pd.DataFrame) -> tuple[float, float, tuple[float, ..
     """Where the numbers cover the fewest markers: their place as shares of the axes, and their box in points."""
     x, y = _points(ax, part)
     width, height = (72 * size for size in PANEL)
-    found = []
+    corners = []
     for right, top in ((0, 0), (1, 1), (0, 1), (1, 0)):
         left, bottom = right * (width - TEXT[0]), top * (height - TEXT[1])
         inside = (x > left - 6) & (x < left + TEXT[0] + 6) & (y > bottom - 6) & (y < bottom + TEXT[1] + 6)
         box = (left, left + TEXT[0], bottom, bottom + TEXT[1])
-        found.append((int(inside.sum()), 0.97 if right else 0.03, 0.97 if top else 0.03, box))
-    covered, place_x, place_y, box = min(found, key=lambda corner: corner[0])
+        corners.append((int(inside.sum()), 0.97 if right else 0.03, 0.97 if top else 0.03, box))
+    covered, place_x, place_y, box = min(corners, key=lambda corner: corner[0])
     if covered:  # make room below
         low, high = ax.get_ylim()
         ax.set_ylim(low - (TEXT[1] + 12) / (height - TEXT[1] - 12) * (high - low), high)
-        _, place_x, place_y, box = found[0]
+        _, place_x, place_y, box = corners[0]
     return place_x, place_y, box
 
 
@@ -245,13 +245,13 @@ def _places(px: float, py: float, half_x: float) -> list[tuple[float, float, flo
     """Places for a name around a marker, near ones first: ring, offset (x, y) and box; those inside the axes."""
     width, height = (72 * size for size in PANEL)
     half_y = 4.5
-    found: list[tuple[float, float, float, tuple[float, ...]]] = []
+    places: list[tuple[float, float, float, tuple[float, ...]]] = []
     for ring, angle in itertools.product((1.0, 1.8, 2.6, 3.4), (0.4, 2.7, -0.5, -2.6, 1.5, -1.5, 0.0, 3.1)):
         dx, dy = ring * (half_x + 6) * math.cos(angle), ring * 11 * math.sin(angle)
         box = (px + dx - half_x, px + dx + half_x, py + dy - half_y, py + dy + half_y)
         if box[0] > 0 and box[1] < width and box[2] > 0 and box[3] < height:
-            found.append((ring, dx, dy, box))
-    return found or [(1.0, 0.0, 11.0, (px - half_x, px + half_x, py + 6.5, py + 15.5))]
+            places.append((ring, dx, dy, box))
+    return places or [(1.0, 0.0, 11.0, (px - half_x, px + half_x, py + 6.5, py + 15.5))]
 
 
 def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
@@ -296,7 +296,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
 
 
 def _hollow(frame: pd.DataFrame) -> str:
-    """Which arms are drawn but not counted, with a space before it; empty if there is none."""
+    """The arms that are drawn but not counted, as a sentence with a space before it; empty if there is none."""
     drawn = dict.fromkeys(frame.loc[~frame["counted"].astype(bool), "label"])
     if not drawn:
         return ""

@@ -13,7 +13,7 @@ import pandas as pd
 from biasvar.analysis.statistics.comparison import spearman
 from biasvar.analysis.statistics.intervals import percentile_ends
 from biasvar.records import Run
-from biasvar.report.arms import label_sources
+from biasvar.report.arms import soft_labels
 from biasvar.report.arms.roles import failed_replicas
 from biasvar.report.statistics import label_indicators
 from biasvar.report.statistics.estimates import final_accuracy
@@ -43,11 +43,11 @@ def compared_arms(run: Run) -> tuple[str | None, list[str]]:
 
     Soft labels of some rows only are left out, since their students saw fewer rows; so is the truth itself.
     """
-    truth = label_sources.truth_arm(run)
+    truth = soft_labels.truth_arm(run)
     arms, seen = [], set()
-    for arm in label_sources.finished(run):
-        said, name = label_sources.source(run, arm), run.entry(arm).soft_label
-        usable = label_sources.measure(run, arm) == label_sources.AVERAGE and not said.get("labelled")
+    for arm in soft_labels.finished_arms(run):
+        said, name = soft_labels.definition(run, arm), run.entry(arm).soft_label
+        usable = soft_labels.fit(run, arm) == soft_labels.AVERAGE and not said.get("labelled")
         if usable and arm != truth and name not in seen and not failed_by_accident(run, arm):
             arms.append(arm)
             seen.add(name)
@@ -55,18 +55,18 @@ def compared_arms(run: Run) -> tuple[str | None, list[str]]:
 
 
 def failed_by_accident(run: Run, arm: str) -> bool:
-    """Whether a replica is not finite; one at chance is what a soft label that says nothing must give."""
+    """True if a replica is not finite; one at chance is what a soft label without information must give."""
     return any(not math.isfinite(value) for value in final_accuracy(run, arm)) and bool(failed_replicas(run, arm))
 
 
 @lru_cache(maxsize=8)
-def soft_labels(run: Run) -> pd.DataFrame:
+def compared_soft_labels(run: Run) -> pd.DataFrame:
     """One row a soft label: arm, label, kind, mean accuracy of its students with its error, and the candidates."""
     truth, arms = compared_arms(run)
     if truth is None:
         return pd.DataFrame()
-    frame = label_indicators.prediction_table(run, arms, truth)
-    return frame.assign(kind=[label_sources.kind(run, arm) for arm in frame["arm"]])
+    frame = label_indicators.candidate_table(run, arms, truth)
+    return frame.assign(kind=[soft_labels.kind(run, arm) for arm in frame["arm"]])
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Correlations:
 
 
 def correlations(frame: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0) -> Correlations:
-    """Of every candidate that varies and has a value for every soft label; see `soft_labels` for the frame.
+    """Of every candidate that varies and has a value for every soft label; see `compared_soft_labels` for the frame.
 
     The draws depend on the soft labels and not on the order of their rows or on the other candidates.
     """
@@ -115,20 +115,20 @@ def correlations(frame: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int =
 
 
 def ranking(frame: pd.DataFrame, *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
-    """How well each candidate predicts the students' accuracy over the rows of `soft_labels`, best first.
+    """How well each candidate predicts the students' accuracy over the rows of `compared_soft_labels`, best first.
 
     Columns: candidate, name, rho (Spearman's), size (|rho|) with low and high, versus (size less that of the accuracy
     of the soft label) with versus_low and versus_high, n_soft_labels, n_origins. Percentiles of the draws of
     `correlations`; low may lie below 0.
     """
-    found = correlations(frame, resamples=resamples, seed=seed)
+    of_all = correlations(frame, resamples=resamples, seed=seed)
     table = []
-    for name, rho in zip(found.names, found.rho, strict=True):
+    for name, rho in zip(of_all.names, of_all.rho, strict=True):
         row: dict[str, Any] = {"candidate": name, "name": NAMES[name], "rho": rho}
         for key, low, high, (value, draws) in (
-            ("size", "low", "high", found.size(name)), ("versus", "versus_low", "versus_high", found.lead(name)),
+            ("size", "low", "high", of_all.size(name)), ("versus", "versus_low", "versus_high", of_all.lead(name)),
         ):  # fmt: skip
             ends = percentile_ends(draws, level) if math.isfinite(value) else (math.nan, math.nan)
             row |= {key: value, low: ends[0], high: ends[1]}
-        table.append({**row, "n_soft_labels": found.n, "n_origins": found.origins})
+        table.append({**row, "n_soft_labels": of_all.n, "n_origins": of_all.origins})
     return pd.DataFrame(table).sort_values("size", ascending=False, ignore_index=True)

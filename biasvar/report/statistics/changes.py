@@ -66,7 +66,7 @@ class SampleChange:
 
 
 def has_predictions(run: Run, arm: str, split: str = "test", membership: str = "all") -> bool:
-    """Whether the run holds predictions of the arm, found without reading any."""
+    """True if the run holds predictions of the arm; none is read."""
     return (run.directory / "predictions" / f"arm={arm}" / f"split={split}" / f"membership={membership}").is_dir()
 
 
@@ -145,12 +145,12 @@ def quadrants(found: SampleChange) -> pd.DataFrame:
 
 
 def clear_bias(frame: pd.DataFrame) -> pd.Series:
-    """Which samples' change of bias exceeds `CLEAR` standard errors."""
+    """True for samples whose change of bias exceeds `CLEAR` standard errors."""
     return frame["d_bias"].abs() > CLEAR * frame["se_bias"]
 
 
 def clear_variance(frame: pd.DataFrame) -> pd.Series:
-    """Which samples' change of variance exceeds `CLEAR` standard errors."""
+    """True for samples whose change of variance exceeds `CLEAR` standard errors."""
     return frame["d_variance"].abs() > CLEAR * frame["se_variance"]
 
 

@@ -1,4 +1,4 @@
-"""Does the flag mean what it says: are regularization samples those whose bias rises and whose variance falls.
+"""How well the flag tells samples whose bias rises and whose variance falls: areas under the curve.
 
 The target is measured by retraining, the flag is read from gradients; both are compared on the same rows, but never on
 the same replicas.
@@ -81,10 +81,10 @@ def flag_auc(run: Run, treatment: str, control: str, *, split: str = "test", lev
     """
     import pandas as pd
 
-    found = _inputs(run, treatment, control, split)
-    if found is None:
+    inputs = _inputs(run, treatment, control, split)
+    if inputs is None:
         return pd.DataFrame(columns=list(COLUMNS))
-    predictions, sums, per_group = found
+    predictions, sums, per_group = inputs
     halves = [_half(predictions, sums, parity) for parity in (0, 1)]
     keep = np.all([_usable(half) for half in halves], axis=0)
     names = [*CRITERIA, *BASELINES, REFERENCE]
@@ -150,8 +150,8 @@ def _by_replica(frame: pd.DataFrame, columns: tuple[str, ...], ids: np.ndarray) 
     count = len(np.unique(replicas))
     if not np.array_equal(samples[order], np.tile(ids, count)):
         return None
-    found = {name: frame[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in columns}
-    return {name: values[order].reshape(count, len(ids)) for name, values in found.items()}
+    arrays = {name: frame[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in columns}
+    return {name: values[order].reshape(count, len(ids)) for name, values in arrays.items()}
 
 
 def _margin(predictions: Predictions) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What an arm's students learned from, where that is soft labels alone: its indicators, and how well they ended."""
+"""Indicators of the stored soft labels that students learned from, and how accurate those students became."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CANDIDATES = (
     *("delta", "gamma", "sum", "worst_class_sum", "kappa", "teacher_accuracy", "distance", "ece", "entropy"),
     "variance_reduction",
 )
-"""What may predict the student: see `predictors`."""
+"""What may predict the student: see `candidates_of`."""
 
 
 @lru_cache(maxsize=256)
@@ -37,14 +37,14 @@ def table(run: Run, name: str) -> pd.DataFrame:
     """
     values, labels = _rows(run, name)
     scores = bool((values < 0).any())
-    found = _measured(values, labels, scores)
-    level = 1 - 0.05 / len(found.sets)
+    indicators = _measured(values, labels, scores)
+    level = 1 - 0.05 / len(indicators.sets)
     empty = np.flatnonzero(np.bincount(labels, minlength=values.shape[1]) == 0)
     if not len(empty):
-        return found.table(level=level).assign(reason="")
+        return indicators.table(level=level).assign(reason="")
     classes = f"class{'es' if len(empty) > 1 else ''} {', '.join(map(str, empty))}"
     reason = f"no row of {classes} has a label, and nothing can be said within a class that has no row"
-    return _unreliability_only(found, level).assign(reason=reason)
+    return _unreliability_only(indicators, level).assign(reason=reason)
 
 
 def _unreliability_only(found: Indicators, level: float) -> pd.DataFrame:
@@ -84,9 +84,9 @@ def best(run: Run, name: str) -> dict[str, Any]:
 
     The first row where no sum has a value; "reason" says why.
     """
-    found = table(run, name)
-    row = found.iloc[int(found["sum"].fillna(math.inf).argmin())]
-    return {**{str(key): value for key, value in row.items()}, "kappa": float(found["kappa"].max())}
+    by_rule = table(run, name)
+    row = by_rule.iloc[int(by_rule["sum"].fillna(math.inf).argmin())]
+    return {**{str(key): value for key, value in row.items()}, "kappa": float(by_rule["kappa"].max())}
 
 
 def judged(run: Run, arm: str) -> dict[str, Any]:
@@ -107,22 +107,23 @@ def judged(run: Run, arm: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=256)
 def expected(run: Run, name: str) -> StudentCondition:
-    """Is the largest entry of the expected soft label the truth, of the rows that have one: what students trained by
-    cross-entropy come to; the theory of top-k sets does not speak of them.
+    """The condition for students trained by cross-entropy: is the truth the largest entry of the mean soft label?
+
+    Over the rows that have a soft label. The theory of top-k sets does not speak of such students.
     """
     values, labels = _rows(run, name)
     scores = bool((values < 0).any())
     return student_condition(values, labels, scores=scores, normalize=not scores)
 
 
-def taught_arms(run: Run) -> list[str]:
+def soft_label_arms(run: Run) -> list[str]:
     """The arms whose students learned from nothing but stored soft labels."""
     stored = run.soft_label_names
     return [arm for arm in run.arms if run.entry(arm).soft_label in stored]
 
 
 @lru_cache(maxsize=256)
-def predictors(run: Run, arm: str, truth: str) -> dict[str, float]:
+def candidates_of(run: Run, arm: str, truth: str) -> dict[str, float]:
     """What may predict an arm's students, from its soft labels and the truth.
 
     Args:
@@ -156,7 +157,7 @@ def predictors(run: Run, arm: str, truth: str) -> dict[str, float]:
     }
 
 
-def prediction_table(run: Run, arms: list[str], truth: str) -> pd.DataFrame:
+def candidate_table(run: Run, arms: list[str], truth: str) -> pd.DataFrame:
     """One row an arm: its soft label's `CANDIDATES`, its students' mean accuracy, the error of that and n.
 
     `origin` is the teacher or the people that several soft labels may come from, else the arm itself.
@@ -167,5 +168,5 @@ def prediction_table(run: Run, arms: list[str], truth: str) -> pd.DataFrame:
         about = {"arm": arm, "label": run.entry(arm).label, "accuracy": interval.estimate}
         about |= {"origin": said.get("teacher") or said.get("people") or arm}
         about |= {"stderr": interval.stderr, "n_replicas": interval.n}
-        rows.append({**about, **predictors(run, arm, truth)})
+        rows.append({**about, **candidates_of(run, arm, truth)})
     return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""What several figures read, read once.
+"""Metrics, records and decompositions of a run, each read once for all figures.
 
 The caches are small and keyed by the `Run` object, so a run that is opened anew is read anew. Every function returns
 None where the run holds no such thing; a file that is there but damaged raises RecordError.
@@ -17,7 +17,7 @@ from biasvar.analysis.decomposition.groups import decompose_groups
 from biasvar.analysis.decomposition.result import Decomposition
 from biasvar.analysis.decomposition.totals import Totals
 from biasvar.records import Run
-from biasvar.records.catalog import stored_files
+from biasvar.records.stored_files import stored_files
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +39,9 @@ def terms(run: Run, arm: str, split: str = "test", membership: str = "all") -> T
 def _terms(run: Run, arm: str, split: str, membership: str, epoch: int | None) -> Terms | None:
     if not (run.directory / "predictions" / f"arm={arm}" / f"split={split}" / f"membership={membership}").is_dir():
         return None
-    found = run.predictions(arm, split=split, membership=membership, epoch=epoch)
-    result = decompose_groups(found.counts, found.mean_log_probs, found.labels)
-    return Terms(found.sample_ids, found.labels, found.epoch, result.corrected())
+    predictions = run.predictions(arm, split=split, membership=membership, epoch=epoch)
+    result = decompose_groups(predictions.counts, predictions.mean_log_probs, predictions.labels)
+    return Terms(predictions.sample_ids, predictions.labels, predictions.epoch, result.corrected())
 
 
 @lru_cache(maxsize=4096)
@@ -51,12 +51,12 @@ def totals(run: Run, arm: str, split: str, membership: str, epoch: int) -> tuple
     Only the means are kept: through training the terms of every sample would fill the memory.
     """
     last = terms(run, arm, split, membership)
-    found = last if last is None or last.epoch == epoch else _terms(run, arm, split, membership, epoch)
-    if found is None:
+    of_epoch = last if last is None or last.epoch == epoch else _terms(run, arm, split, membership, epoch)
+    if of_epoch is None:
         return None
-    groups = found.decomposition.group_counts
+    groups = of_epoch.decomposition.group_counts
     count = 0 if groups is None else int(np.count_nonzero(groups.sum(axis=1)))
-    return found.decomposition.totals(), count
+    return of_epoch.decomposition.totals(), count
 
 
 def prediction_epochs(run: Run, arm: str, split: str = "test", membership: str = "all") -> list[int]:
@@ -70,8 +70,8 @@ def prediction_epochs(run: Run, arm: str, split: str = "test", membership: str =
 
 def decomposition(run: Run, arm: str, split: str = "test", membership: str = "all") -> Decomposition | None:
     """The decomposition of `terms` alone."""
-    found = terms(run, arm, split, membership)
-    return None if found is None else found.decomposition
+    last = terms(run, arm, split, membership)
+    return None if last is None else last.decomposition
 
 
 @lru_cache(maxsize=8)

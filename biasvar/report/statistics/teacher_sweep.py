@@ -1,4 +1,4 @@
-"""The association over teachers: regularization samples in training against how well the student ends."""
+"""The rank correlation over teachers of the share of regularization samples with the student's accuracy."""
 
 from __future__ import annotations
 

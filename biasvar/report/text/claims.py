@@ -19,7 +19,7 @@ def outcome(claims: pd.DataFrame) -> list[dict[str, Any]]:
         return []
     tests = claims.drop_duplicates(["run", "id", "regime", "arms"])
     several = claims["run"].nunique() > 1
-    found = []
+    groups = []
     for verdict in VERDICTS:
         entries = []
         for (run, identity), mine in tests.groupby(["run", "id"], sort=False):
@@ -34,21 +34,21 @@ def outcome(claims: pd.DataFrame) -> list[dict[str, Any]]:
                 said = "; ".join([f"run {run}", *where] if several else where)
                 entries.append({**about, "claim": mine["claim"].iloc[0], "where": said})
         if entries:
-            found.append({"verdict": verdict, "entries": entries})
-    return found
+            groups.append({"verdict": verdict, "entries": entries})
+    return groups
 
 
 def claim_groups(claims: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows of the claims table, grouped by claim."""
-    found = []
+    groups = []
     several = claims["run"].nunique() > 1
     for (run, identity), part in claims.groupby(["run", "id"], sort=False):
         first = part.iloc[0]
         rows = [_claim_row(row) for row in part.to_dict("records")]
         about = {"id": identity, "claim": first["claim"], "source": first["source"], "run": run if several else ""}
         about["anchor"] = f"{run}-{identity}" if several else identity
-        found.append({**about, "rows": rows})
-    return found
+        groups.append({**about, "rows": rows})
+    return groups
 
 
 def _claim_row(row: dict[Any, Any]) -> dict[str, str]:

@@ -89,12 +89,12 @@ def _recorder(run: Run) -> str:
 
 def warnings(run: Run) -> list[str]:
     """What a reader must know before believing a number: failed replicas, arms that are not finished."""
-    found = []
+    lines = []
     if run.manifest.get("kind") == "study" and run.manifest.get("status") != "complete":
         done = sum(run.entry(arm).status == "complete" for arm in run.arms)
         total = len((run.study or {}).get("arms", {})) or len(run.arms)
-        found.append(f"The run is not finished: {done} of {total} arms are complete.")
-    found += _lost(run)
+        lines.append(f"The run is not finished: {done} of {total} arms are complete.")
+    lines += _lost(run)
     for arm in run.arms:
         entry = run.entry(arm)
         reasons: dict[str, list[str]] = {}
@@ -103,11 +103,11 @@ def warnings(run: Run) -> list[str]:
         of_all = "?" if entry.replicas is None else entry.replicas
         for reason, replicas in reasons.items():
             which = "" if len(replicas) == of_all else f" ({', '.join(replicas)})"
-            found.append(
+            lines.append(
                 f"Arm {arm} ({arm_label(run, arm)}): {len(replicas)} of {of_all} replicas {reason}{which}; "
                 "claims that rest on it are undecided."
             )
-    return found
+    return lines
 
 
 def _lost(run: Run) -> list[str]:
@@ -133,7 +133,7 @@ def provenance(run: Run) -> list[tuple[str, str]]:
     draw = manifest.get("draw") or {}
     rows = run.samples["split"].value_counts()
     versions = {**(manifest.get("versions") or {})}
-    found = [
+    facts = [
         ("Run", f"{run.name}, {manifest.get('title')}" if manifest.get("title") else run.name),
         ("Study hash", manifest.get("study_hash")),
         (
@@ -152,15 +152,15 @@ def provenance(run: Run) -> list[tuple[str, str]]:
         ("Versions of the run", ", ".join(f"{name} {version}" for name, version in versions.items())),
         ("Version of the report", f"biasvar {biasvar.__version__}"),
     ]
-    return [(name, str(value)) for name, value in found if value not in (None, "")]
+    return [(name, str(value)) for name, value in facts if value not in (None, "")]
 
 
 def arm_rows(run: Run) -> list[dict[str, str]]:
     """What each arm is, for a table."""
-    found = []
+    rows = []
     for arm in run.arms:
         entry = run.entry(arm)
-        found.append(
+        rows.append(
             {
                 "arm": arm,
                 "label": entry.label,
@@ -173,7 +173,7 @@ def arm_rows(run: Run) -> list[dict[str, str]]:
                 "rate": plain_number(entry.learning_rate),
             }
         )
-    return found
+    return rows
 
 
 def rate_table(run: Run) -> dict[str, Any] | None:

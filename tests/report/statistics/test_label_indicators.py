@@ -56,7 +56,7 @@ def test_students_of_candidate_sets_are_judged_at_their_own_k(run: Run) -> None:
     candidates = run.soft_labels("partial").values > 0
     truth = run.soft_labels("partial").labels
     assert support["delta"] == pytest.approx(1 - candidates[np.arange(len(truth)), truth].mean())
-    numbers = label_indicators.predictors(run, "sets", "truth")
+    numbers = label_indicators.candidates_of(run, "sets", "truth")
     assert numbers["sum"] == pytest.approx(table.loc[3, "sum"])
     assert numbers["kappa"] == pytest.approx(table.loc[3, "kappa"])
 

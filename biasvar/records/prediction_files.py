@@ -1,4 +1,4 @@
-"""Finished predictions and labels as people have them (npy, npz, CSV, Parquet), read and checked."""
+"""Predictions and labels from files of other programs (npy, npz, CSV, Parquet), read and checked."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pyarrow as pa
 from biasvar.errors import RecordError
 from biasvar.messages import first_few
 from biasvar.records import schema
-from biasvar.records.catalog import read_columns
-from biasvar.records.tables import typed
+from biasvar.records.checked_tables import typed
+from biasvar.records.stored_files import read_columns
 
 ARRAY_NAMES = ("logits", "predictions")
 _SUM_TOLERANCE = 1e-3  # float16 distributions over a thousand classes still pass

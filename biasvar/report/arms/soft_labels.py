@@ -1,4 +1,4 @@
-"""What each arm's soft labels are made of, as the study says: how figures on biased soft labels group their arms."""
+"""The soft labels that students of an arm learn from: what the study says of them, their kind, how they are fitted."""
 
 from __future__ import annotations
 
@@ -30,38 +30,38 @@ KINDS: dict[str, Look] = {
 """How every kind of soft label is drawn and named."""
 
 
-def source(run: Run, arm: str) -> dict[str, Any]:
+def definition(run: Run, arm: str) -> dict[str, Any]:
     """What the study says of the soft label that an arm's students learn from; empty if they learn from none."""
-    sources = (run.study or {}).get("soft_labels") or {}
-    found: dict[str, Any] = sources.get(run.entry(arm).soft_label) or {}
-    return found
+    soft_labels = (run.study or {}).get("soft_labels") or {}
+    said: dict[str, Any] = soft_labels.get(run.entry(arm).soft_label) or {}
+    return said
 
 
 def kind(run: Run, arm: str) -> str:
     """The kind of an arm's soft label, one of `KINDS`: a teacher that was taught to be wrong is apart."""
-    said = source(run, arm)
+    said = definition(run, arm)
     teacher = ((run.study or {}).get("teachers") or {}).get(said.get("teacher")) or {}
     return "bad teacher" if said.get("kind") == "teacher" and teacher.get("bad") else str(said.get("kind", ""))
 
 
-def measure(run: Run, arm: str) -> str:
+def fit(run: Run, arm: str) -> str:
     """How an arm's students fit their soft label: `AVERAGE`, `CANDIDATES` or `SQUARED`."""
     said = str(run.entry(arm).setting("measure") or AVERAGE)
     return said if said in (CANDIDATES, SQUARED) else AVERAGE
 
 
-def finished(run: Run) -> list[str]:
+def finished_arms(run: Run) -> list[str]:
     """The arms taught by stored soft labels alone whose students have been evaluated on test rows."""
     frame = stored.metrics(run)
     tested = set(frame.loc[(frame["split"] == "test") & (frame["view"] == "clean"), "arm"])
-    return [arm for arm in label_indicators.taught_arms(run) if arm in tested and source(run, arm)]
+    return [arm for arm in label_indicators.soft_label_arms(run) if arm in tested and definition(run, arm)]
 
 
 def truth_arm(run: Run) -> str | None:
     """The first arm whose students learned from the true label of every row; None if there is none."""
-    for arm in finished(run):
-        said = source(run, arm)
-        if said["kind"] == "label" and not said.get("labelled") and measure(run, arm) == AVERAGE:
+    for arm in finished_arms(run):
+        said = definition(run, arm)
+        if said["kind"] == "label" and not said.get("labelled") and fit(run, arm) == AVERAGE:
             return arm
     return None
 
@@ -69,5 +69,5 @@ def truth_arm(run: Run) -> str | None:
 def accuracy(run: Run, arm: str) -> dict[str, Any]:
     """Mean final test accuracy over replicas with its 95 % t interval and the number of rows, as columns of a frame."""
     row = final_level(run, arm, "accuracy")
-    assert row is not None  # the arm is one of those that `finished` lists
+    assert row is not None  # the arm is one of those that `finished_arms` lists
     return {**columns(row), "quantity": "accuracy", "n": row.n_samples}

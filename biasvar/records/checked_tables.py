@@ -1,4 +1,4 @@
-"""From arrays to checked tables: types, shapes, order and uniqueness, before anything touches the disk."""
+"""Arrays as tables for the disk, with types, shapes, order and uniqueness checked."""
 
 from __future__ import annotations
 

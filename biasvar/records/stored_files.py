@@ -1,4 +1,4 @@
-"""Which files a question needs, found by their paths alone, and how one of them is read."""
+"""The record files of a run: those of some arms, splits, views and epochs, by their paths, and reading one of them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def stored_files(
     """
     root = directory / folder
     key = "view" if folder == "records" else "membership"
-    found: list[StoredFile] = []
+    files: list[StoredFile] = []
     arms = _choose(_children(root, "arm="), arm, f"arm in the {folder} of {directory},")
     branches = [(name, *branch) for name in arms for branch in _branches(root / f"arm={name}", key)]
     splits = _choose(_distinct(branch[1] for branch in branches), split, f"split in the {folder} of {_said(arm)},")
@@ -55,12 +55,12 @@ def stored_files(
     parts = _choose(_distinct(branch[2] for branch in branches), part, f"{key} in the {folder} of {_said(arm)},")
     for name, at, kind, path in branches:
         if kind in parts:
-            found += [StoredFile(file, name, at, kind, *numbers) for file, numbers in _epoch_files(path)]
+            files += [StoredFile(file, name, at, kind, *numbers) for file, numbers in _epoch_files(path)]
     if epochs is not None:
-        here = _distinct(file.epoch for file in found)
+        here = _distinct(file.epoch for file in files)
         wanted = set(_choose(here, epochs, f"epoch in the {folder} of {_said(arm)},"))
-        found = [file for file in found if file.epoch in wanted]
-    return sorted(found, key=lambda file: (file.arm, file.split, file.part, file.epoch, file.group))
+        files = [file for file in files if file.epoch in wanted]
+    return sorted(files, key=lambda file: (file.arm, file.split, file.part, file.epoch, file.group))
 
 
 def arms_on_disk(directory: Path) -> list[str]:
