@@ -72,6 +72,7 @@ class Arm(Section):
     role: Literal["main", "control", "regime", "teacher sweep", "grid"] = "main"
     family: str = ""  # arms of one family share a learning rate; default: the loss
     student: Network | None = None  # another network than the study's
+    teacher_shift: int | None = Field(None, ge=1)  # replica r learns from copy (r + shift) mod copies of its teacher
     record: Record | None = None
     predictions: Predictions | None = None
 

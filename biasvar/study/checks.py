@@ -31,6 +31,11 @@ def faults(study: Study) -> Iterable[str]:
         yield f"data.test: a number of rows is needed where all rows are cut from one split ({study.data.split})"
     for name, arm in study.arms.items():
         yield from _reference_faults(study, f"arms.{name}", arm)
+        if arm.teacher_shift and study.copies_of(arm) <= arm.teacher_shift:
+            yield (
+                f"arms.{name}.teacher_shift: {arm.teacher_shift} needs a teacher with more copies than that, such as "
+                f"teachers.NAME.copies: {arm.teacher_shift + 1}"
+            )
         for key, text in arm.faults(study.soft_labels):
             yield f"arms.{name}.{key}: {text}"
     for name, source in study.soft_labels.items():

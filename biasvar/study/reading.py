@@ -15,6 +15,7 @@ from biasvar.messages import did_you_mean
 from biasvar.study.arms import CrossEntropy, Record
 from biasvar.study.checks import faults
 from biasvar.study.choosing import arm_of, settings_class, soft_label_of
+from biasvar.study.crossing import crossed
 from biasvar.study.schema import Study
 from biasvar.study.soft_labels import Random
 
@@ -101,6 +102,7 @@ def resolve_study(raw: dict[str, Any], *, source: str = "study") -> Study:
     found = list(faults(study))
     if found:
         raise StudyError(f"{source}: {'; '.join(found)}")
+    study = crossed(study)
     study.order()
     hashed = {}
     for name, soft_label in study.soft_labels.items():

@@ -126,6 +126,16 @@ class Study(Section):
             return self.replicas
         return max(map(self.teacher_count, teacher.mean_of)) if teacher.mean_of else teacher.copies
 
+    def copies_of(self, arm: Arm) -> int:
+        """How many copies the teacher of an arm has; 0 for an arm without one."""
+        teacher = self.teachers.get(arm.teacher_name or "")
+        return teacher.copies if teacher is not None else 0
+
+    def teacher_number(self, name: str, replica: int) -> int:
+        """Which network of its teacher, or of the one that it is scored against, a replica of an arm meets."""
+        teacher = self.scored_against(name)
+        return (replica + (self.arms[name].teacher_shift or 0)) % self.teacher_count(teacher) if teacher else 0
+
     def uses(self, name: str) -> list[str]:
         """The arms whose record or students an arm needs."""
         found = []

@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 from biasvar.study.networks import Width, check_model
 from biasvar.study.sections import Section, TeacherName
 
+SEVERAL = ("copies", "crossed", "mean_of", "space")
+"""The keys that say how many networks a teacher is, not how each of them is trained."""
+
 
 class BadTeacher(Section):
     """A teacher that is wrong on purpose: `biasvar.losses.BadTeacherLoss`."""
@@ -42,6 +45,7 @@ class Teacher(Section):
     follow: bool = False  # keep accuracy, unreliability and ambiguity on the pool and held-out rows by epoch
     train_mode: bool = False  # BatchNorm on batch statistics while it teaches, as in the code released with WSL
     copies: int = Field(1, ge=1)  # draw fixed: so many are trained, and replica r learns from number r mod copies
+    crossed: bool = False  # copies: every arm that the teacher teaches is trained with each copy for each replica
     mean_of: list[TeacherName] | None = Field(None, min_length=2)  # an ensemble of these teachers, not trained itself
     space: Literal["probabilities", "logits"] = "probabilities"  # mean_of: whose mean the ensemble's soft label is
 
@@ -54,6 +58,8 @@ class Teacher(Section):
             raise ValueError("rows: own (each replica's own rows) needs draw: per_replica")
         if self.copies > 1 and self.draw == "per_replica":
             raise ValueError("copies: draw: per_replica has a teacher for each replica already; leave copies out")
+        if self.crossed and self.copies == 1:
+            raise ValueError("crossed: needs copies: 2 or more, each of which then meets every replica")
         if self.mean_of is not None:
             self._check_ensemble(self.mean_of)
         elif self.space != "probabilities":

@@ -203,8 +203,9 @@ def _train_arms(
     _expect(progress, len(tasks))
     for name, number in missing:
         used = {(other, n) for other in study.uses(name) for n in range(len(groups))}
-        teacher = study.scored_against(name)
-        asked = {(VIEWS, teacher, r) for r in groups[number]} | {(STUDENT_TEACHER, teacher)}
+        asked = {(VIEWS, *_asked(study, name, r)) for r in groups[number]} | {
+            (STUDENT_TEACHER, study.scored_against(name))
+        }
         rate = rates[study.arms[name].family]
         tasks[name, number] = Task(train_group, (name, number, rate), frozenset(used | asked))
     for key, outcome in work(tasks):
@@ -221,13 +222,18 @@ def _view_tasks(context: StudyContext, missing: list[tuple[str, int]]) -> dict[A
     if not (study.keep_views and context.inputs.augmented):
         return {}
     groups = groups_of(study.backend, range(study.replicas))
-    asked = Counter((study.scored_against(name), r) for name, number in missing for r in groups[number])
-    shared = [(name, r) for (name, r), count in asked.items() if name and count > 1]
-    students = [(name, number) for name, _ in shared if name not in study.teachers for number in range(len(groups))]
+    asked = Counter(_asked(study, name, r) for name, number in missing for r in groups[number])
+    shared = [question for question, count in asked.items() if question[0] and count > 1]
+    students = [(name, number) for name, *_ in shared if name not in study.teachers for number in range(len(groups))]
     return {
-        (VIEWS, name, r): Task(ask_teacher, (name, r), frozenset(key for key in students if key[0] == name))
-        for name, r in shared
+        (VIEWS, *question): Task(ask_teacher, question, frozenset(key for key in students if key[0] == question[0]))
+        for question in shared
     }
+
+
+def _asked(study: Study, arm: str, replica: int) -> tuple[str | None, int, int]:
+    """The teacher, the replica whose views it is asked about, and which of the teacher's networks is asked."""
+    return study.scored_against(arm), replica, study.teacher_number(arm, replica)
 
 
 def _student_teacher_tasks(context: StudyContext, writer: RunWriter, left: list[str]) -> dict[Any, Task]:

@@ -147,12 +147,14 @@ def _objective(context: StudyContext, name: str, replicas: Sequence[int]) -> Obj
     teacher = teacher_logits(context, teacher_name) if teacher_name else None
     if teacher is not None and teacher.ndim == 3:
         # Replicas that only choose a learning rate have no teacher of their own: they borrow one, in turn.
-        teacher = teacher[torch.as_tensor([r % len(teacher) for r in replicas], device=context.device)]
+        numbers = [context.study.teacher_number(name, r) for r in replicas]
+        teacher = teacher[torch.as_tensor(numbers, device=context.device)]
     # Where the student sees augmented views, so must the teacher that it learns from or is scored against.
     networks = views = None
     if teacher_name and context.inputs.augmented:
-        views = open_views(context, teacher_name, list(replicas))
-        networks = None if views else teacher_networks(context, teacher_name, replicas)
+        numbers = [context.study.teacher_number(name, r) for r in replicas]
+        views = open_views(context, teacher_name, list(replicas), numbers)
+        networks = None if views else teacher_networks(context, teacher_name, numbers)
     method = method_of(arm)
     return Objective(method, method.prepare(context, replicas), teacher, networks, views)
 

@@ -23,6 +23,7 @@ from biasvar.study import Study, Teacher
 from biasvar.study.arms import CrossEntropy, LabelSmoothing
 from biasvar.study.import_path import source_hash
 from biasvar.study.schema import STUDENTS_TEACH
+from biasvar.study.teachers import SEVERAL
 from biasvar.training.checkpoints import check_kept_teacher, file_hashes, weights_file
 from biasvar.training.context import StudyContext
 from biasvar.training.evaluation import CleanPass, evaluation_metrics
@@ -191,7 +192,7 @@ def cached_teacher(context: StudyContext, name: str, replicas: Sequence[int]) ->
     depends = {
         "data": context.dataset.fingerprint,
         "rows": hashlib.sha256(members.tobytes()).hexdigest(),
-        "teacher": teacher.model_dump(mode="json", exclude={"label", "train_mode", "copies", "mean_of", "space"}),
+        "teacher": teacher.model_dump(mode="json", exclude={"label", "train_mode", *SEVERAL}),
         "source": source_hash(teacher.model),
         "schedule": study.schedule.model_dump(mode="json"),
         "draw": study.draw.model_dump(mode="json") if teacher.rows == "own" else None,

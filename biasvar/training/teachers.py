@@ -139,23 +139,23 @@ def teacher_logits(context: StudyContext, name: str) -> torch.Tensor:
     return context.teacher_tables[name]
 
 
-def views_path(directory: Path, teacher: str, replica: int) -> Path:
-    """The path of the views of one replica while a study runs."""
-    return directory / "checkpoints" / f"views={teacher}" / f"replica={replica:03d}.npy"
+def views_path(directory: Path, teacher: str, replica: int, number: int) -> Path:
+    """The path of what a network of a teacher says of the views of one replica, while a study runs."""
+    return directory / "checkpoints" / f"views={teacher}" / f"replica={replica:03d},network={number:03d}.npy"
 
 
 @torch.no_grad()
-def write_views(context: StudyContext, teacher: str, replica: int) -> None:
-    """Write a teacher's logits of every augmented view that a replica is trained on, for the arms that share them.
+def write_views(context: StudyContext, teacher: str, replica: int, number: int) -> None:
+    """Write a teacher network's logits of every augmented view that a replica is trained on, for arms that share it.
 
     What a sample looks like depends on (seed, replica, epoch, sample) alone, so all arms that share a teacher ask it
     about the same views, in the same batches: it is asked once, and the arms read what it said.
     """
-    path = views_path(context.directory, teacher, replica)
+    path = views_path(context.directory, teacher, replica, number)
     if path.exists():
         return
     study, rows = context.study, context.rows([replica])
-    (network,) = teacher_networks(context, teacher, [replica])
+    (network,) = teacher_networks(context, teacher, [number])
     table = np.empty((study.schedule.epochs, rows.ids.shape[1], context.dataset.num_classes), dtype=np.float32)
     for epoch in range(1, len(table) + 1):
         order = rows.orders(study.seed, epoch)[0]
@@ -169,9 +169,11 @@ def write_views(context: StudyContext, teacher: str, replica: int) -> None:
     write_bytes(path, content.getvalue())
 
 
-def open_views(context: StudyContext, teacher: str, replicas: list[int]) -> list[Views] | None:
-    """The views of these replicas, or None where they are not kept."""
-    paths = [views_path(context.directory, teacher, r) for r in replicas]
+def open_views(
+    context: StudyContext, teacher: str, replicas: Sequence[int], numbers: Sequence[int]
+) -> list[Views] | None:
+    """What the teacher's networks of these numbers say of the views of these replicas; None where it is not kept."""
+    paths = [views_path(context.directory, teacher, r, n) for r, n in zip(replicas, numbers, strict=True)]
     if not all(path.exists() for path in paths):
         return None
     return [_views(context, path, ids) for path, ids in zip(paths, context.rows(replicas).ids, strict=True)]

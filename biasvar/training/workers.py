@@ -150,9 +150,9 @@ def finish_teacher(name: str) -> dict[str, Any]:
     return write_teacher(*_here(), name)
 
 
-def ask_teacher(name: str, replica: int) -> None:
-    """Keep a teacher's logits of the views of one replica."""
-    write_views(_here()[0], name, replica)
+def ask_teacher(name: str, replica: int, number: int) -> None:
+    """Keep what a network of a teacher says of the views of one replica."""
+    write_views(_here()[0], name, replica, number)
 
 
 def tune_rate(arm: str, rate: float, replicas: int) -> dict[str, Any]:
