@@ -11,7 +11,7 @@ A mark knows nothing of arms or runs. A figure picks the rows, says how each loo
     lines.draw(ax, frame, x="epoch")
     panels = lines.grid(block, frame, x="epoch", row="metric", column="split")  # {(metric, split): axes}
 
-    heat.draw(ax, matrix, top=..., label=...)  # a frame whose index and columns name the cells
+    heat.draw(ax, matrix, top=30.0, texts=texts)  # a frame whose index and columns name the cells
     scatter.draw(ax, frame, x="d_bias", y="d_variance")
     images.draw(ax, image)  # an array, or None
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def draw(
     ax: Axes, frame: pd.DataFrame, *, x: str, y: str, low: str | None = None, high: str | None = None,
-    size: float = 5.5, width: float = 0.9, edge: float = 0.4, alpha: float = 0.9, rasterized: bool = False,
+    size: float = 5.5, width: float = 0.9, edge: float = 0.4, alpha: float = 0.9,
 ) -> None:  # fmt: skip
     """A point for every row of the frame, and a vertical bar from `low` to `high`.
 
@@ -26,7 +26,6 @@ def draw(
         width: of the bars, points.
         edge: width of their edge, points: white around full ones, in their colour around hollow ones.
         alpha: how opaque the points are.
-        rasterized: whether a vector format holds the points as a picture, for many of them.
     """
     import seaborn
 
@@ -41,6 +40,6 @@ def draw(
     seaborn.scatterplot(
         drawn, x=x, y=y, hue="face", palette={name: name for name in drawn["face"].unique()}, style="marker",
         markers={name: name for name in drawn["marker"].unique()}, s=size**2, legend=False, ax=ax, zorder=3,
-        edgecolor=list(np.where(hollow, drawn["color"], "white")), linewidth=edge, alpha=alpha, rasterized=rasterized,
+        edgecolor=list(np.where(hollow, drawn["color"], "white")), linewidth=edge, alpha=alpha,
     )  # fmt: skip
     ax.set(xlabel="", ylabel="")

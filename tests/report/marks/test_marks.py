@@ -11,7 +11,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from biasvar.report import style
-from biasvar.report.marks import forest, heat, images, legends, lines, looks, scales, scatter
+from biasvar.report.marks import blocks, forest, heat, images, legends, lines, looks, scales, scatter
 
 LOOKS = {"a": style.Look("#112233", "o", "-", "A"), "b": style.Look("#aa3344", "s", "--", "B")}
 
@@ -212,6 +212,22 @@ def test_images_show_their_pixels() -> None:
     assert [text.get_text() for text in third.texts] == ["no\nimage"]
     with pytest.raises(ValueError, match=r"\(H, W, 1\) or \(H, W, 3\), not \(2, 2, 4\)"):
         images.draw(third, np.zeros((2, 2, 4)))
+
+
+def test_blocks_are_headed_where_there_are_several() -> None:
+    figure, parts = blocks.stacked(["r", "s"], [1.0, 3.0], more=0.5)
+    assert figure.get_size_inches()[1] == 4.5
+    assert [part.get_suptitle() for part in parts.values()] == ["r", "s"]
+    alone = blocks.stacked(["r"], [1.0])[1]["r"]
+    assert not alone.get_suptitle()
+
+
+def test_an_empty_legend_is_none() -> None:
+    figure = style.new_figure(height=3.0)
+    legends.below(figure, [])
+    assert not figure.legends
+    legends.below(figure, [legends.dot("o", "x")])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["x"]
 
 
 def test_legends_name_looks() -> None:
