@@ -87,8 +87,8 @@ def grid(
 def against(ax: Axes, frame: pd.DataFrame, *, x: str = "value", line: str) -> None:
     """A line with dots and their bars for every value of `line`, against a setting in powers of two.
 
-    Dots at one setting stand side by side. Hollow ones have no bar and set no scale; one outside it becomes an arrow at
-    the edge, past which the line does not go.
+    Dots at one setting stand side by side; there is none where the estimate is NaN. Hollow ones have no bar and set no
+    scale; one outside it becomes an arrow at the edge, past which the line does not go.
 
     Args:
         ax: the axes to draw on.
@@ -99,7 +99,9 @@ def against(ax: Axes, frame: pd.DataFrame, *, x: str = "value", line: str) -> No
     limits = scales.limits(frame)
     names = list(dict.fromkeys(frame[line]))
     places = frame[line].map(names.index) - (len(names) - 1) / 2
+    scales.doublings(ax, frame[x])
     frame = frame.assign(x=frame[x] * 2.0 ** (0.09 * places)).sort_values("x")
+    frame = frame[np.isfinite(frame["estimate"])]
     inside = frame["estimate"].between(*limits)
     for name in names:
         rows = frame[inside & (frame[line] == name)]
@@ -110,7 +112,6 @@ def against(ax: Axes, frame: pd.DataFrame, *, x: str = "value", line: str) -> No
     scatter.draw(ax, dots, x="x", y="estimate", low="low", high="high", width=1.4, edge=0.5, alpha=1.0)
     arrows.upright(ax, frame[~inside], limits, x="x")
     ax.set_ylim(*limits)
-    scales.doublings(ax, frame[x])
 
 
 def level(ax: Axes, estimate: float, low: float, high: float, *, color: str) -> None:

@@ -148,6 +148,7 @@ def test_a_grid_of_lines_has_the_panels_of_the_frame() -> None:
 def test_lines_against_a_setting_stand_side_by_side_and_point_at_what_is_outside() -> None:
     ax = axes()
     rows = [("a", 1.0, 5.0, 0), ("a", 2.0, 6.0, 0), ("a", 4.0, 90.0, 3), ("b", 1.0, 5.5, 0), ("b", 2.0, 5.8, 2)]
+    rows += [("b", 8.0, np.nan, 1)]
     frame = pd.DataFrame(rows, columns=["arm", "value", "estimate", "failed"])
     frame = frame.assign(low=frame["estimate"] - 0.5, high=frame["estimate"] + 0.5)
     lines.against(ax, looks.put_on(frame, LOOKS, by="arm", hollow="failed"), line="arm")
