@@ -89,7 +89,7 @@ def sample_trade_offs(run: Run, roles: Roles) -> list[Measurement]:
 
 def _shares(run: Run, arm: str) -> Any:
     """Share of regularization samples in the training view: a frame of epochs by replicas."""
-    frame = stored.metrics(run).query("arm == @arm and split == 'train' and view == 'augmented'")
+    frame = stored.metrics_of(run, arm, "train", "augmented")
     return frame.dropna(subset="share_opposing").pivot(index="epoch", columns="replica", values="share_opposing")
 
 

@@ -122,8 +122,7 @@ def _teacher(run: Run, name: str, frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _training(run: Run, arm: str) -> list[dict[str, Any]]:
-    frame = stored.metrics(run)
-    frame = frame[(frame["arm"] == arm) & (frame["split"] == "test") & (frame["view"] == "clean")]
+    frame = stored.metrics_of(run, arm, "test", "clean")
     return [
         {"quantity": "accuracy", "epoch": epoch, "n": int(part["n"].iloc[0]), **_interval(part["accuracy"])}
         for epoch, part in frame.groupby("epoch")

@@ -98,9 +98,7 @@ def _bands(run: Run, arm: str) -> list[dict[str, Any]]:
 
 
 def _means(run: Run, arm: str) -> list[dict[str, Any]]:
-    metrics = stored.metrics(run)
-    training = metrics[(metrics["arm"] == arm) & (metrics["split"] == "train") & (metrics["view"] == "augmented")]
-    training = training.dropna(subset=["loss_weight"])
+    training = stored.metrics_of(run, arm, "train", "augmented").dropna(subset=["loss_weight"])
     return [
         {"epoch": epoch, **_mean(part["loss_weight"].to_numpy(dtype=np.float64)), "n_rows": int(part["n"].sum())}
         for epoch, part in training.groupby("epoch")

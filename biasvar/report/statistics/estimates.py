@@ -105,10 +105,8 @@ def final_metrics(run: Run, arm: str, splits: Sequence[str] = HELD_OUT) -> pd.Da
 
 @lru_cache(maxsize=4096)
 def _final_metrics(run: Run, arm: str, splits: tuple[str, ...]) -> pd.DataFrame | None:
-    frame = stored.metrics(run)
-    frame = frame[(frame["arm"] == arm) & (frame["view"] == "clean")]
     for split in splits:
-        on_split = frame[frame["split"] == split]
+        on_split = stored.metrics_of(run, arm, split, "clean")
         if len(on_split):
             return on_split[on_split["epoch"] == on_split["epoch"].max()].set_index("replica")
     return None
