@@ -6,7 +6,7 @@
 An error names the file, the key, what is allowed there and the nearest spelling. Unknown keys are errors.
 """
 
-from biasvar.study.arms import ARMS, Arm, Predictions, Record
+from biasvar.study.arms import ARMS, Arm, Predictions, Record, TaughtArm
 from biasvar.study.networks import MODELS, Network
 from biasvar.study.reading import load_study, resolve_study
 from biasvar.study.schema import Study
@@ -16,5 +16,5 @@ from biasvar.study.teachers import Teacher
 
 __all__ = [
     "ARMS", "KINDS", "MODELS", "Arm", "ArmName", "Network", "Predictions", "Record", "SoftLabel", "SoftLabelName",
-    "Study", "TaughtBy", "Teacher", "TeacherName", "WeightsOf", "load_study", "resolve_study",
+    "Study", "TaughtArm", "TaughtBy", "Teacher", "TeacherName", "WeightsOf", "load_study", "resolve_study",
 ]  # fmt: skip

@@ -140,15 +140,15 @@ class LabelSmoothing(Arm):
     smoothing: float = Field(ge=0, lt=1)
 
 
-class _Taught(Arm):
-    """What every loss with a teacher has."""
+class TaughtArm(Arm):
+    """What every loss with a teacher has; for methods of your own too."""
 
     teacher: TaughtBy
     temperature: Temperature
     alpha: Weight
 
 
-class Distillation(_Taught):
+class Distillation(TaughtArm):
     plays = "distillation"
 
     loss: Literal["distillation"]
@@ -158,14 +158,14 @@ class Distillation(_Taught):
     alpha_from: WeightsOf | None = Field(None, title="alpha scaled by {}")
 
 
-class WeightedSoftLabel(_Taught):
+class WeightedSoftLabel(TaughtArm):
     plays = "weighting"
 
     loss: Literal["weighted_soft_label"]
     shuffle: bool = Field(False, title="shuffled weights")  # the current weights, shuffled within the batch
 
 
-class MaskedDistillation(_Taught):
+class MaskedDistillation(TaughtArm):
     plays = "masking"
 
     loss: Literal["masked_distillation"]

@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from biasvar.data.draws import Rows
-from biasvar.study import Arm, TaughtBy
+from biasvar.losses import DistillationLoss
+from biasvar.study import Arm, TaughtArm, TaughtBy
 from biasvar.training.methods import Batch, Method, Phase
 
 
@@ -27,6 +28,25 @@ class Focal(Method):
     def loss(self, state, batch):
         log_prob = F.log_softmax(batch.logits, -1).gather(-1, batch.labels[..., None])[..., 0]
         return -((1 - log_prob.exp()) ** self.settings.gamma) * log_prob, None
+
+
+class HalfSettings(TaughtArm):
+    plays = "weighting"
+
+
+class Half(Method):
+    """Distillation in which every second sample, by its id, keeps its soft label."""
+
+    Settings = HalfSettings
+
+    @property
+    def needs(self):
+        return frozenset({"teacher"})
+
+    def loss(self, state, batch):
+        weights = (batch.ids % 2).to(batch.logits.dtype)
+        loss = DistillationLoss(temperature=self.settings.temperature, alpha=self.settings.alpha, reduction="none")
+        return loss(batch.logits, batch.asked_teacher(), batch.labels, weights), weights
 
 
 class EverySettings(Arm):

@@ -142,6 +142,26 @@ def test_the_report_tells_its_settings_apart(own_run, tmp_path):
     assert (tmp_path / "report/accuracy.csv").read_text().count("focal") >= 2
 
 
+def test_a_method_of_ones_own_plays_the_part_that_it_says(tmp_path):
+    """Its weights are recorded, drawn where WSL's are, and compared with distillation at its settings."""
+    import pandas as pd
+
+    from biasvar.report.__main__ import main as report
+
+    soft = {"teacher": "main", "temperature": 4.0, "alpha": 0.5}
+    arms = {"kd": {"loss": "distillation", **soft}, "half": {"loss": f"{OWN}:Half", "label": "half", **soft}}
+    study = study_of(arms, schedule={"epochs": 12, "batch_size": 20})
+    run = run_study(resolve_study(study), tmp_path / "run", device="cpu")
+    rows = run.records(arm="half", split="train", view="augmented")
+    np.testing.assert_array_equal(rows["loss_weight"], rows["sample_id"] % 2)
+    assert report([str(run.directory), "--out", str(tmp_path / "report")]) == 0
+    drawn = pd.read_csv(tmp_path / "report/weights.csv")
+    assert set(zip(drawn["arm"], drawn["panel"], strict=True)) == {("half", "mean")}
+    assert drawn["mean"].between(0.3, 0.7).all()
+    effects = pd.read_csv(tmp_path / "report/effects.csv")
+    assert ("half", "kd") in set(zip(effects["arm"], effects["control"], strict=True))
+
+
 def every_study(**more):
     arms = {"every": {"loss": f"{OWN}:EveryHook", "teacher": "main", "family": "every"}}
     return resolve_study(study_of(arms, backend="sequential", replicas=2, **more))

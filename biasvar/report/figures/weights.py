@@ -62,11 +62,14 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 
 def _is_wsl(run: Run, arm: str) -> bool:
-    """Arms that weigh by WSL as it is; of a run that names no losses, all arms (their recorded weights)."""
+    """Arms that weigh by WSL as it is; of a run that names no losses, all arms (their recorded weights).
+
+    A user's own weighting has other weights than those of WSL: its mean is in the lower panel.
+    """
     if not any(run.entry(name).loss for name in run.arms):
         return True
     entry = run.entry(arm)
-    return entry.plays == "weighting" and not entry.setting("shuffle")
+    return entry.plays == "weighting" and ":" not in str(entry.loss) and not entry.setting("shuffle")
 
 
 def _is_weighted(run: Run, arm: str) -> bool:
