@@ -18,7 +18,7 @@ from biasvar.report import style
 from biasvar.report.figures import changes, flags, gallery, gradients, indicators, load, teachers, weights
 from biasvar.report.statistics.changes import change, quadrants
 from biasvar.report.statistics.flag_meaning import flag_auc
-from biasvar.report.statistics.teacher_sweep import association, sweep, sweep_arms
+from biasvar.report.statistics.over_teachers import association, compared_arms, shares_and_accuracy
 from biasvar.study import resolve_study
 from biasvar.training.execute import run_study
 from tests.conftest import TINY
@@ -124,9 +124,9 @@ def test_failed_arms_are_left_out_and_named(run: Run, tmp_path: Path) -> None:
 
 
 def test_sweep_reads_shares_from_the_record(run: Run) -> None:
-    arms = sweep_arms(run)
+    arms = compared_arms(run)
     assert arms == ["kd", "kd_smooth", "kd_short", "kd_narrow", "kd_few"]
-    frame = sweep(run, arms)
+    frame = shares_and_accuracy(run, arms)
     records = run.records(["replica", "opposing"], arm="kd_few", split="train", view="augmented")
     share = records.groupby(["replica", "epoch"])["opposing"].mean().unstack()
     mine = frame[frame["arm"] == "kd_few"].sort_values("replica")
@@ -144,7 +144,7 @@ def test_sweep_reads_shares_from_the_record(run: Run) -> None:
 def test_sweep_is_found_without_a_claim(run: Run) -> None:
     named = copy.deepcopy(run.manifest)
     named["claims"] = {}
-    found = sweep_arms(Run(run.directory, named))
+    found = compared_arms(Run(run.directory, named))
     # Every regime counts when no claim says which arms differ in the teacher alone.
     assert found == ["kd", "kd_own", "kd_disjoint", "kd_smooth", "kd_short", "kd_narrow", "kd_few"]
 

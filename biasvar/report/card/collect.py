@@ -43,13 +43,13 @@ class Samples:
 
 @dataclass(frozen=True, eq=False)
 class Worst:
-    """The extreme samples by one measure: `rows` `(m,)`, their `values` `(m,)` and soft labels `(m, K)`.
+    """The extreme samples by one quantity: `rows` `(m,)`, their `values` `(m,)` and soft labels `(m, K)`.
 
-    `tied` counts samples of all that have the last one's value, `n` samples; `title` names the measure.
+    `tied` counts samples of all that have the last one's value, `n` samples; `title` names the quantity.
     """
 
     title: str
-    measure: str
+    quantity: str
     rows: np.ndarray
     values: np.ndarray
     soft_labels: np.ndarray
@@ -103,8 +103,8 @@ def collect(source: Source, options: CardOptions) -> Collected:
     indicators = accumulator.result()
     require_all_classes(indicators.sets[0])
     samples = _joined(batches)
-    measure = "score above the best rival" if options.scores else "mass on the truth"
-    worst = [lowest.result("Truth lowest", measure, samples.truth, 1.0)]
+    quantity = "score above the best rival" if options.scores else "mass on the truth"
+    worst = [lowest.result("Truth lowest", quantity, samples.truth, 1.0)]
     if samples.entropy is not None:
         worst.append(highest.result("Highest entropy", "entropy, nats", samples.entropy, -1.0))
     count = len(ks)
@@ -157,10 +157,10 @@ class _Keeper:
         order = np.argsort(joined, kind="stable")[:KEPT]  # earlier rows stand first
         self.keys, self.rows, self.values = joined[order], rows[order], np.array(soft[order], dtype=np.float64)
 
-    def result(self, title: str, measure: str, every: np.ndarray, sign: float) -> Worst | None:
-        """None where all samples are the same by this measure, so that none is worst."""
+    def result(self, title: str, quantity: str, every: np.ndarray, sign: float) -> Worst | None:
+        """None where all samples are the same by this quantity, so that none is worst."""
         if self.values is None or every.max() - every.min() <= SAME:
             return None
         values = sign * self.keys
         tied = int((np.abs(every - values[-1]) <= SAME).sum())
-        return Worst(title, measure, self.rows, values, self.values, tied, len(every))
+        return Worst(title, quantity, self.rows, values, self.values, tied, len(every))

@@ -211,7 +211,7 @@ def _worst(worst: tuple[Worst, ...], samples: Samples, names: list[str]) -> pd.D
                 listed.append(truth)
             rank = int(np.flatnonzero(order == truth)[0]) + 1
             about = {"kind": kind.title, "place": place, "row": int(row), "sample_id": int(samples.ids[row]),
-                     "true": truth, "true_name": names[truth], "measure": kind.measure, "value": float(value),
+                     "true": truth, "true_name": names[truth], "measure": kind.quantity, "value": float(value),
                      "rank_of_truth": rank}  # fmt: skip
             rows += [
                 {**about, "label": label, "label_name": names[label], "mass": float(soft[label])} for label in listed

@@ -31,7 +31,7 @@ from biasvar.report.statistics.estimates import (
     term_change,
 )
 from biasvar.report.statistics.flag_meaning import flag_auc
-from biasvar.report.statistics.teacher_sweep import association, sweep
+from biasvar.report.statistics.over_teachers import association, shares_and_accuracy
 
 
 def versus(run: Run, a: str, b: str) -> str:
@@ -111,7 +111,7 @@ def share_through_training(run: Run, roles: Roles) -> list[Measurement]:
 def share_and_accuracy(run: Run, roles: Roles) -> list[Measurement]:
     """Rank correlation over teachers of the share of regularization samples with the student's accuracy (W5)."""
     arms = list(roles["arms"])
-    frame = sweep(run, arms)
+    frame = shares_and_accuracy(run, arms)
     if frame.empty:
         return []
     interval = association(frame)

@@ -17,7 +17,7 @@ from biasvar.report.arms.roles import failed_arms
 from biasvar.report.figure import Figure
 from biasvar.report.marks import blocks, legends, looks, scatter
 from biasvar.report.statistics.changes import each, unstyled
-from biasvar.report.statistics.teacher_sweep import MEASURES, association, sweep, sweep_arms
+from biasvar.report.statistics.over_teachers import SHARES, association, compared_arms, shares_and_accuracy
 from biasvar.report.text.captions import conditions
 from biasvar.report.text.numbers import signed
 
@@ -53,15 +53,15 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 
 def _of_run(run: Run) -> list[dict[str, Any]]:
-    counted = sweep_arms(run)
+    counted = compared_arms(run)
     if not counted:
         return []
     shown = _shown(run, counted)
-    frame = sweep(run, [*counted, *shown])
+    frame = shares_and_accuracy(run, [*counted, *shown])
     main = frame[frame["arm"].isin(counted)]
     if main["teacher"].nunique() < 2:
         return []
-    associations = {measure: association(main, measure) for measure in MEASURES}
+    associations = {measure: association(main, measure) for measure in SHARES}
     teachers = run.manifest.get("teachers") or {}
     own = main["teacher"].map(lambda name: float((teachers.get(name) or {}).get("accuracy_test") or math.nan))
     rival = math.nan if own.isna().any() else association(main.assign(own=own), "own").estimate
@@ -71,7 +71,7 @@ def _of_run(run: Run) -> list[dict[str, Any]]:
         teacher = teachers.get(entry.teacher) or {}
         differs, value = _difference(run, teacher)
         accuracy = mean_interval(part["accuracy"])
-        for measure in MEASURES:
+        for measure in SHARES:
             interval, share = associations[measure], mean_interval(part[measure])
             rows.append(
                 {
@@ -143,8 +143,8 @@ def draw(frame: pd.DataFrame) -> Drawing:
     runs = list(dict.fromkeys(frame["run"]))
     figure, block_of = blocks.stacked(runs, [3.9] * len(runs), more=0.9)
     for run, block in block_of.items():
-        axes = block.subplots(1, len(MEASURES), sharey=True)
-        for ax, measure in zip(axes, MEASURES, strict=True):
+        axes = block.subplots(1, len(SHARES), sharey=True)
+        for ax, measure in zip(axes, SHARES, strict=True):
             _panel(ax, frame[(frame["run"] == run) & (frame["measure"] == measure)])
             ax.set_title(TITLES[measure])
             ax.set_xlabel("regularization samples (% of rows)")

@@ -194,7 +194,7 @@ def worst_notes(worst: tuple[Worst, ...]) -> list[str]:
         first, last = (short_number(float(kind.values[place])) for place in (0, -1))
         same = f"; {kind.tied:,} samples have the latter, of which the first are taken" if kind.tied > 1 else ""
         notes.append(
-            f"{kind.title}: {kind.measure} {first} to {last} in the {len(kind.rows)} most extreme of {kind.n:,} "
+            f"{kind.title}: {kind.quantity} {first} to {last} in the {len(kind.rows)} most extreme of {kind.n:,} "
             f"(worst.csv){same}."
         )
     return notes
@@ -252,7 +252,7 @@ def worst_rows(worst: pd.DataFrame) -> list[dict[str, Any]]:
             rows.append({"row": int(first["row"]), "id": int(first["sample_id"]), "true": first["true_name"],
                          "value": short_number(float(first["value"])), "rank": f"{first['rank_of_truth']:,}",
                          "largest": ", ".join(f"{name} {mass:.3f}" for name, mass in named)})  # fmt: skip
-        groups.append({"kind": kind, "measure": samples["measure"].iloc[0], "rows": rows})
+        groups.append({"kind": kind, "quantity": samples["measure"].iloc[0], "rows": rows})
     return groups
 
 

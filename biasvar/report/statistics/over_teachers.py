@@ -12,14 +12,14 @@ from biasvar.report.arms.roles import failed_arms
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.estimates import HELD_OUT, final_metrics
 
-MEASURES = ("share_mean", "share_last")
+SHARES = ("share_mean", "share_last")
 """Share of regularization samples in training: mean over the epochs that all arms recorded, and at the last of them."""
 
-COLUMNS = ["arm", "teacher", "replica", *MEASURES, "accuracy", "split", "n_epochs", "last_epoch"]
+COLUMNS = ["arm", "teacher", "replica", *SHARES, "accuracy", "split", "n_epochs", "last_epoch"]
 LEAST_TEACHERS = 4
 
 
-def sweep_arms(run: Run) -> list[str]:
+def compared_arms(run: Run) -> list[str]:
     """The distillation arms that differ only in the teacher: those of claim W5, else found by their settings.
 
     Found: the largest set of arms with loss "distillation", without stored weights or another arm's scale, that share
@@ -43,7 +43,7 @@ def sweep_arms(run: Run) -> list[str]:
     return list(largest.values()) if len(largest) >= LEAST_TEACHERS else []
 
 
-def sweep(run: Run, arms: list[str], criterion: str = "opposing") -> pd.DataFrame:
+def shares_and_accuracy(run: Run, arms: list[str], criterion: str = "opposing") -> pd.DataFrame:
     """One row per arm and replica: share of regularization samples in the training pass, and final accuracy.
 
     Columns `COLUMNS`. Shares are of the rows drawn, before each update; accuracy is on the test split at the last
@@ -73,6 +73,6 @@ def sweep(run: Run, arms: list[str], criterion: str = "opposing") -> pd.DataFram
     return frame[COLUMNS].reset_index(drop=True)
 
 
-def association(frame: pd.DataFrame, measure: str = "share_mean") -> Interval:
+def association(frame: pd.DataFrame, share: str = "share_mean") -> Interval:
     """Spearman's correlation of a share with accuracy, each averaged over a teacher's replicas; n counts teachers."""
-    return rank_correlation(frame[measure], frame["accuracy"], clusters=frame["teacher"].to_numpy(dtype=str))
+    return rank_correlation(frame[share], frame["accuracy"], clusters=frame["teacher"].to_numpy(dtype=str))
