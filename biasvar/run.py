@@ -63,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.jobs is not None and options.jobs < 1:
             raise ValueError(f"--jobs must be at least 1, not {options.jobs}")
         return _run(study, directory, options.device, options.jobs)
+    except KeyboardInterrupt:
+        print("\ninterrupted before anything was trained", file=sys.stderr)
+        return 130
     except OSError as error:
         _complain(_with_space(error) if isinstance(error, DiskFullError) or is_full(error) else error)
         return 2

@@ -116,7 +116,7 @@ class Arm(Section):
         for key, value in self.settings.items():
             title = type(self).model_fields[key].title
             shown = f"{value:g}" if isinstance(value, float) else str(value)
-            said.append(title.format(shown) if title else f"{key.replace('_', ' ')} {shown}")
+            said.append(title.replace("{}", shown) if title else f"{key.replace('_', ' ')} {shown}")
         if self.student is not None:
             said.append(f"student {self.student.in_words()}")
         return ", ".join(said)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from biasvar.messages import no_such
+from biasvar.study.arms import Arm
 from biasvar.study.claims import CLAIM_ROLES, LISTS
 from biasvar.study.schema import Study
 from biasvar.study.sections import Section
@@ -36,8 +37,7 @@ def faults(study: Study) -> Iterable[str]:
                 f"arms.{name}.teacher_shift: {arm.teacher_shift} needs a teacher with more copies than that, such as "
                 f"teachers.NAME.copies: {arm.teacher_shift + 1}"
             )
-        for key, text in arm.faults(study.soft_labels):
-            yield f"arms.{name}.{key}: {text}"
+        yield from _own_faults(study, name, arm)
     for name, source in study.soft_labels.items():
         yield from _reference_faults(study, f"soft_labels.{name}", source)
     yield from _people_faults(study)
@@ -64,6 +64,21 @@ def _teacher_faults(study: Study, name: str, teacher: Teacher) -> Iterable[str]:
     if len(set(counts.values())) > 1:
         said = ", ".join(f"{other} ({count})" for other, count in counts.items())
         yield f"teachers.{name}.mean_of: teachers must be one or equally many networks, not {said}"
+
+
+def _own_faults(study: Study, name: str, arm: Arm) -> Iterable[str]:
+    """What the settings class of a method says of an arm, which may be a user's own."""
+    try:
+        found = list(arm.faults(study.soft_labels))
+    except Exception as error:
+        found = [("loss", f"faults of the settings of {arm.loss} failed with {type(error).__name__}: {error}")]
+    for key, text in found:
+        yield f"arms.{name}.{key}: {text}"
+    if not isinstance(arm.teacher_name, str | None):
+        yield f"arms.{name}.teacher: must be one name, not {arm.teacher_name!r}"
+    tau = arm.tau
+    if tau is not None and not (isinstance(tau, int | float) and 0 < tau < float("inf")):
+        yield f"arms.{name}.temperature: must be a number above 0, at which the arm is recorded, not {tau!r}"
 
 
 def _reference_faults(study: Study, place: str, section: Section) -> Iterable[str]:

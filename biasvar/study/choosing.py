@@ -6,14 +6,17 @@ write every key out have it.
 
 from __future__ import annotations
 
+import json
+import pickle
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
 from biasvar.messages import did_you_mean
-from biasvar.study.arms import ARMS, Arm, is_nothing
+from biasvar.study.arms import ARMS, Arm, Part, is_nothing
 from biasvar.study.import_path import import_named
+from biasvar.study.sections import Refers
 from biasvar.study.soft_labels import KINDS, SoftLabel
 
 Chosen = TypeVar("Chosen", Arm, SoftLabel)
@@ -41,7 +44,28 @@ def own_settings(path: str) -> type[Arm]:
         raise ValueError(
             f"method {path}: needs an attribute Settings, a subclass of biasvar.study.Arm with the method's keys"
         )
+    _check_own_keys(path, settings)
     return settings
+
+
+def _check_own_keys(path: str, settings: type[Arm]) -> None:
+    """Raise ValueError unless a settings class leaves the keys of every arm, and what is asked of them, as they are."""
+    for key, field in settings.model_fields.items():
+        changed = key in Arm.model_fields and field.annotation != Arm.model_fields[key].annotation
+        if (changed and key != "loss") or (key not in Arm.model_fields and hasattr(Arm, key)):
+            raise ValueError(f"method {path}: its settings may not define {key!r}, which every arm has")
+    teacher = settings.model_fields.get("teacher")
+    marks = () if teacher is None else (*teacher.metadata, *get_args(teacher.annotation), teacher.annotation)
+    if teacher is not None and not any(_names_teacher(mark) for mark in marks):
+        raise ValueError(f"method {path}: the key teacher must be a biasvar.study.TaughtBy, not {teacher.annotation}")
+    if settings.plays not in (None, *get_args(Part)):
+        parts = ", ".join(get_args(Part))
+        raise ValueError(f"method {path}: plays must be one of {parts}, or None, not {settings.plays!r}")
+
+
+def _names_teacher(mark: Any) -> bool:
+    marks = (mark, *getattr(mark, "__metadata__", ()))
+    return any(isinstance(each, Refers) and each.to in ("teacher", "taught by") for each in marks)
 
 
 def settings_class(loss: Any) -> type[Arm] | None:
@@ -55,9 +79,9 @@ def settings_class(loss: Any) -> type[Arm] | None:
 def _chosen(
     entry: Any, tag: str, classes: Mapping[str, type[Chosen]], base: type[Chosen], own: Any, needed: str
 ) -> tuple[Chosen | None, list[Any]]:
-    if not isinstance(entry, dict) or not isinstance(entry.get(tag), str):
+    if not isinstance(entry, dict) or tag not in entry:
         return _validated(base, entry)
-    value = entry[tag]
+    value = entry[tag] if isinstance(entry[tag], str) else repr(entry[tag])
     cls = classes.get(value)
     if cls is None and own is not None and ":" in value:
         try:
@@ -80,7 +104,13 @@ def _chosen(
     given = {key: inner for key, inner in entry.items() if key not in foreign | empty}
     faults += [((key,), needed.format(value)) for key in sorted(empty)]
     found, errors = _validated(cls, given)
-    faults += [error for error in errors if not (error["type"] == "missing" and error["loc"][0] in empty)]
+    faults += [
+        error
+        for error in errors
+        if isinstance(error, tuple) or not (error["type"] == "missing" and error["loc"][0] in empty)
+    ]
+    if found is not None and value not in classes:
+        faults += _cannot_travel(found)
     return (None if faults else found), faults
 
 
@@ -89,3 +119,23 @@ def _validated(cls: type[Chosen], entry: Any) -> tuple[Chosen | None, list[Any]]
         return cls.model_validate(entry), []
     except ValidationError as error:
         return None, [{**item, "section": cls} for item in error.errors()]
+    except Exception as error:  # a validator of a user's own
+        return None, [((), f"{cls.__module__}.{cls.__qualname__} failed with {type(error).__name__}: {error}")]
+
+
+def _cannot_travel(found: SoftLabel | Arm) -> list[tuple[tuple[str, ...], str]]:
+    """Faults of settings of a user's own that cannot be written to a run, or handed to its worker processes."""
+    faults: list[tuple[tuple[str, ...], str]] = []
+    for key in found.own_keys():
+        try:
+            json.dumps(found.model_dump(mode="json", include={key}))
+        except Exception as error:
+            faults.append(((key,), f"a value that can be written to a file is needed ({error})"))
+        if isinstance(getattr(found, key), set | frozenset):
+            faults.append(((key,), "a set has no order to be known by; make it a list in the settings class"))
+    try:
+        pickle.dumps(found)
+    except Exception as error:
+        what = f"{type(found).__module__}.{type(found).__qualname__}"
+        faults.append((("loss",), f"its settings class must be found as {what} by worker processes ({error})"))
+    return faults

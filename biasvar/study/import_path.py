@@ -33,7 +33,7 @@ def import_named(path: str, *, what: str, kind: str, example: str) -> Any:
                 f"{what} {path}: no module named {missing!r}; install it, or run where it can be imported"
             ) from error
         raise ValueError(f"{what} {path}: {module_name} needs a module named {missing!r}, not installed") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(
             f"{what} {path}: importing {module_name} failed with {type(error).__name__}: {error}"
         ) from error

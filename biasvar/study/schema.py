@@ -11,7 +11,7 @@ from biasvar.errors import StudyError
 from biasvar.study.arms import Arm, Predictions, Record
 from biasvar.study.identity import first_identity, identity
 from biasvar.study.networks import Network
-from biasvar.study.sections import Name, Section
+from biasvar.study.sections import MOST, Name, Section
 from biasvar.study.soft_labels import SoftLabel
 from biasvar.study.teachers import Teacher
 
@@ -39,7 +39,7 @@ class Draw(Section):
 
 
 class Schedule(Section):
-    epochs: int = Field(60, ge=1)
+    epochs: int = Field(60, ge=1, le=MOST)
     batch_size: int = Field(50, ge=1)
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = True
@@ -70,7 +70,7 @@ class LearningRate(Section):
 
     value: float | None = Field(None, gt=0)
     grid: list[Annotated[float, Field(gt=0)]] = Field([])
-    replicas: int = Field(8, ge=1)
+    replicas: int = Field(8, ge=1, le=MOST)
     families: dict[str, str] = Field({})  # family -> the arm on which the family's rate is chosen
 
 
@@ -78,7 +78,7 @@ class Study(Section):
     name: Name
     title: str = ""
     seed: int = Field(0, ge=0)
-    replicas: int = Field(16, ge=2)
+    replicas: int = Field(16, ge=2, le=MOST)
     backend: Literal["batched", "sequential"] = "batched"
     keep_teachers: bool = False  # keep trained teachers in the cache folder, for every study that names the same
     # Keep a teacher's logits of the augmented views while the study runs, for the arms that share the teacher: epochs x

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
+MOST = 1_000_000  # epochs, replicas: lists of them are made, which a slip of the finger would fill the memory with
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -44,7 +45,7 @@ class Section(BaseModel):
         """(key, what it names, the name) of every key that names something else of the study."""
         for key, field in type(self).model_fields.items():
             value = getattr(self, key)
-            if value is None:
+            if not value:
                 continue
             for mark in _marks(field.annotation, field.metadata):
                 yield from ((key, mark, name) for name in ([value] if isinstance(value, str) else value))

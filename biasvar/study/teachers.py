@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from biasvar.study.networks import Width, check_model
-from biasvar.study.sections import Section, TeacherName
+from biasvar.study.sections import MOST, Section, TeacherName
 
 SEVERAL = ("copies", "crossed", "mean_of", "space")
 """The keys that say how many networks a teacher is, not how each of them is trained."""
@@ -35,7 +35,7 @@ class Teacher(Section):
     hidden: list[Width] = Field([256, 256], min_length=1)  # of model mlp
     draw: Literal["fixed", "per_replica"] = "fixed"
     rows: Literal["all", "reserved", "own"] | Annotated[int, Field(ge=1, strict=True)] = "all"
-    epochs: int = Field(60, ge=1)
+    epochs: int = Field(60, ge=1, le=MOST)
     batch_size: int = Field(100, ge=1)
     learning_rate: float = Field(0.05, gt=0)
     weight_decay: float | None = Field(None, ge=0)  # none given: the schedule's

@@ -13,6 +13,7 @@ from biasvar.errors import RecordError, StudyError
 from biasvar.study import Study
 from biasvar.training.context import StudyContext
 from biasvar.training.custom_networks import load_network, source_hashes
+from biasvar.training.hooks import check_settings, named
 from biasvar.training.methods import method_of
 from biasvar.training.networks import SMALLEST
 from biasvar.training.soft_label_files import check_soft_labels
@@ -88,19 +89,17 @@ def check_method(context: StudyContext, arm: str) -> None:
         StudyError: Names the arm, what its method needs, and what to do.
     """
     study, place = context.study, f"arms.{arm}.loss"
-    try:
-        method = method_of(study.arms[arm])
-    except ValueError as error:
-        raise StudyError(f"{place}: {error}") from error
     name = study.arms[arm].loss
+    with named(arm, study.arms[arm]):
+        try:
+            method = method_of(study.arms[arm])
+        except ValueError as error:
+            raise StudyError(f"{place}: {error}") from error
+        check_settings(method, study.schedule.epochs)
     if study.backend == "batched" and (method.features or not method.batched):
         raise StudyError(f"{place}: {name} trains one replica at a time; use backend: sequential")
     if {"teacher", "clean teacher"} & method.needs and study.scored_against(arm) is None:
         raise StudyError(f"{place}: {name} needs a teacher; name one as teacher or as the study's reference_teacher")
-    epochs, phases = study.schedule.epochs, method.phases(study.schedule.epochs)
-    if sum(phase.epochs for phase in phases) != epochs or min(phase.epochs for phase in phases) < 1:
-        shown = ", ".join(f"{phase.name!r} {phase.epochs}" for phase in phases)
-        raise StudyError(f"{place}: the phases of {name} must sum to the schedule's {epochs} epochs, not {shown}")
 
 
 def check_sources(recorded: Mapping[str, str], study: Study, directory: Path) -> None:

@@ -21,7 +21,9 @@ class Companions:
 
     def __init__(self, modules: Sequence[nn.Module], *, momentum: float, nesterov: bool, weight_decay: float) -> None:
         self._modules = nn.ModuleList(modules)
-        self._parameters = list(self._modules.parameters())
+        self._parameters = [parameter for parameter in self._modules.parameters() if parameter.requires_grad]
+        if not self._parameters:
+            raise ValueError("the modules have no parameters to train; give those that have some, or none")
         self._optimizer = torch.optim.SGD(
             self._parameters, lr=1.0, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
         )
@@ -95,10 +97,17 @@ class Features:
 
     def _keep(self, path: str) -> Callable[[nn.Module, object, torch.Tensor], None]:
         def hook(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
-            self._outputs[path] = output
+            if not isinstance(output, torch.Tensor):
+                raise ValueError(f"features of {path}: the module gives {type(output).__name__}, not a tensor")
+            if torch.is_grad_enabled():  # not of the clean passes in between
+                self._outputs[path] = output
 
         return hook
 
     def taken(self) -> dict[str, torch.Tensor]:
-        """(1, B, ...) by path: with the dimension of replicas that everything in a batch has."""
-        return {path: output[None] for path, output in self._outputs.items()}
+        """(1, B, ...) by path: with the dimension of replicas that everything in a batch has.
+
+        Handed over once: a module that the next pass leaves out gives nothing then, not its outputs of this pass.
+        """
+        outputs, self._outputs = self._outputs, {}
+        return {path: output[None] for path, output in outputs.items()}

@@ -67,7 +67,7 @@ def arm_entry(study: Study, name: str, rates: dict[str, float]) -> dict[str, Any
     """The entry of an arm before it is trained."""
     arm = study.arms[name]
     return {
-        **arm.model_dump(exclude={"record", "predictions"}),
+        **arm.model_dump(mode="json", exclude={"record", "predictions"}),
         "plays": arm.plays,
         "regime": study.regime(name),
         "scored_against": study.scored_against(name),

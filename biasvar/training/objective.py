@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from biasvar.training.hooks import checked_result
 from biasvar.training.lookups import Views
 from biasvar.training.methods.base import Batch, Method, Result
 
@@ -51,4 +52,4 @@ class Objective:
     def __call__(self, batch: Batch) -> Result:
         """Per-sample losses (R, B), and the weights (R, B) their soft labels got (None: all 1)."""
         self.method.before_step(self.state, batch)
-        return self.method.loss(self.state, batch)
+        return checked_result(self.method.loss(self.state, batch), batch.labels.shape)

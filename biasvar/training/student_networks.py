@@ -9,6 +9,7 @@ from torch import nn
 from biasvar.records.schema import weights_path
 from biasvar.training.checkpoints import check_fit, of_replica, read_weights
 from biasvar.training.context import StudyContext
+from biasvar.training.hooks import named, student_of
 from biasvar.training.methods import method_of
 from biasvar.training.replicas import groups_of
 
@@ -17,7 +18,8 @@ def new_students(context: StudyContext, arm: str, replicas: Iterable[int]) -> li
     """Fresh students of an arm; replica r starts from the same weights in every arm with the same network."""
     settings = context.study.arms[arm]
     network, method = settings.student or context.study.student, method_of(settings)
-    return [method.student(context.model(network.model, network.hidden, "init", r)) for r in replicas]
+    with named(arm, settings):
+        return [student_of(method, context.model(network.model, network.hidden, "init", r)) for r in replicas]
 
 
 def trained_students(context: StudyContext, arm: str, replicas: Sequence[int]) -> list[nn.Module]:

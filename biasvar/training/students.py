@@ -21,6 +21,7 @@ from biasvar.training.checkpoints import read_weights, weights_file
 from biasvar.training.companions import Companions
 from biasvar.training.context import StudyContext
 from biasvar.training.evaluation import CleanPass, evaluation_metrics, failures, group_means
+from biasvar.training.hooks import named, rows_of, saved_of
 from biasvar.training.loop import predict, train
 from biasvar.training.methods import Batch, method_of
 from biasvar.training.objective import Objective
@@ -51,8 +52,9 @@ def tune(context: StudyContext, name: str, rate: float, replicas: int) -> dict[s
 
 def tune_once(context: StudyContext, name: str, rate: float, replicas: Sequence[int]) -> dict[str, Any]:
     """Validation accuracy and loss of an arm at one learning rate, of replicas that train together."""
-    students = Students(context, name, rate, replicas)
-    students.train()
+    with named(name, context.study.arms[name]):
+        students = Students(context, name, rate, replicas)
+        students.train()
     ids = context.blocks["validation"]
     logits = predict(students.net, context.inputs, torch.as_tensor(ids, device=context.device)).cpu().numpy()
     numbers = evaluation_metrics(CleanPass.of(logits), context.dataset.labels[ids])
@@ -74,7 +76,7 @@ class Students:
         schedule = context.study.schedule
         self.objective = _objective(context, name, replicas)
         method = self.objective.method
-        self.rows = method.rows(context, replicas)
+        self.rows = rows_of(context, method, replicas)
         self.net = context.replicas(new_students(context, name, replicas))
         modules = method.modules(self.objective.state)
         self.companions = None
@@ -99,7 +101,7 @@ class Students:
         if self.companions is not None:
             state |= {f"companion.{name}": value for name, value in self.companions.state().items()}
         method = self.objective.method
-        return state | {f"method.{name}": value for name, value in method.saved(self.objective.state).items()}
+        return state | {f"method.{name}": value for name, value in saved_of(method, self.objective.state).items()}
 
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
         own = {name: value.to(self._context.device) for name, value in state.items()}
@@ -137,7 +139,8 @@ def train_once(run: ArmRun, number: int) -> dict[str, Any]:
 def train_arm_group(run: ArmRun, number: int) -> list[dict[str, Any]]:
     """Train one group of an arm's replicas, or what is left of it; returns the replicas that failed and why."""
     groups = groups_of(run.context.study.backend, range(run.context.study.replicas))
-    return _Group(run, number, groups[number]).train()
+    with named(run.name, run.context.study.arms[run.name]):
+        return _Group(run, number, groups[number]).train()
 
 
 def _objective(context: StudyContext, name: str, replicas: Sequence[int]) -> Objective:

@@ -17,6 +17,7 @@ from biasvar.records import open_run
 from biasvar.seeding import generator
 from biasvar.training.checkpoints import check_fit, of_replica, read_weights
 from biasvar.training.context import StudyContext
+from biasvar.training.hooks import named, rows_of
 from biasvar.training.lookups import Views
 from biasvar.training.methods import method_of
 from biasvar.training.replicas import groups_of
@@ -56,7 +57,8 @@ def teacher_rows(context: StudyContext, name: str, numbers: Sequence[int] | None
     study = context.study
     numbers = list(range(study.teacher_count(name)) if numbers is None else numbers)
     if name not in study.teachers:  # an arm, whose students teach
-        return method_of(study.arms[name]).rows(context, numbers)
+        with named(name, study.arms[name]):
+            return rows_of(context, method_of(study.arms[name]), numbers)
     if study.teachers[name].rows == "own":
         return context.rows(numbers)
     return Rows(np.stack([_rows_of_one(context, name, number) for number in numbers]), None, numbers)

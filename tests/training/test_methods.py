@@ -241,7 +241,7 @@ def test_methods_of_ones_own_that_cannot_be_are_named(arm, message):
         (
             {"loss": f"{OWN}:WrongPhases"},
             {},
-            "phases of .* must sum to the schedule's 4 epochs, not 'half' 2",
+            "phases must be .* sum to the schedule's 4 epochs, not 'half' 2",
         ),
     ],
 )
