@@ -254,7 +254,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         where.insert(
             0, f"on the n = {sizes(counts['train'])} rows of the students' pool, to which it gives soft labels"
         )
-    replicas = sizes(int(n) for n in ends["n_replicas"].unique())
+    replicas = sizes(ends["n_replicas"])
     return (
         f"Above: accuracy, Δ and γ of each teacher's k most probable labels after each epoch, {' and '.join(where)} "
         "(bands: exact 95 % intervals over rows, γ's for all pairs of classes together); dotted: 30 %, below which "

@@ -103,14 +103,14 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     failed = drawn.failure_note(frame)
     return (
         "Left: Δ + γ on n = "
-        f"{sizes(int(n) for n in sums['n'].unique())} training rows with a soft label, the smallest over k and the set "
+        f"{sizes(sums['n'])} training rows with a soft label, the smallest over k and the set "
         "of entries above 0; for students of candidate sets (hollow) at their own k. Its bars hold after that choice. "
         "Middle: mean mass on the truth less that on the class's strongest wrong label, the smallest over classes, "
         "with 95 % intervals for all classes and labels together. Students trained by cross-entropy come to the mean "
         "soft label, of which the theory of sets does not speak: above 0 they find the truth where soft labels vary by "
         "chance within a class (derived, not the paper's). Right: students' accuracy on n = "
-        f"{sizes(int(n) for n in ends['n'].unique())} test rows, 95 % t interval over "
-        f"{sizes(int(n) for n in ends['n_replicas'].unique())} replicas; grey: true labels.{_lowest(frame)}"
+        f"{sizes(ends['n'])} test rows, 95 % t interval over "
+        f"{sizes(ends['n_replicas'])} replicas; grey: true labels.{_lowest(frame)}"
         + (f" †: {failed}." if failed else "")
         + f" {conditions_in(frame, runs)}"
     )

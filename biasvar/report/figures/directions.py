@@ -156,7 +156,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     said = "; ".join(
         f"{ROWS[name][2].lower()}, n = {sizes(frame.loc[frame['rows'] == name, 'n_samples'])}" for name in kinds
     )
-    replicas = sizes(frame["n_replicas"].astype(int))
+    replicas = sizes(frame["n_replicas"])
     shown = runs_in(frame, runs)
     training = " Training rows are shown for the main comparisons only." if len(kinds) > 1 else ""
     return (

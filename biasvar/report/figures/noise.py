@@ -172,12 +172,12 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     return (
         "One-hot truth plus a normal error of that scale in every entry: fixed, drawn once for a sample (filled), or "
         "redrawn in every epoch (hollow; indicators of the first). Above: Δ and γ of the raw scores' top-k sets over "
-        f"n = {sizes(int(n) for n in measured['n'].unique())} training rows, at the k at which Δ + γ is smallest by "
+        f"n = {sizes(measured['n'])} training rows, at the k at which Δ + γ is smallest by "
         "formula; curves by that formula (derived, not the paper's: normal errors, wrong labels alike), with jumps "
         "where that k changes; bars 95 % Clopper-Pearson for all k at once. Measured γ is the largest of all pairs of "
         "classes, so it lies above the curve. Red: Δ + γ = 1. Below: test accuracy on n = "
-        f"{sizes(int(n) for n in students['n'].unique())} rows, means over "
-        f"{sizes(int(n) for n in students['n_replicas'].unique())} replicas with 95 % t intervals; students fit the "
+        f"{sizes(students['n'])} rows, means over "
+        f"{sizes(students['n_replicas'])} replicas with 95 % t intervals; students fit the "
         "raw scores by squared error, or the scores' projection to the simplex by cross-entropy."
         f"{_ends(students)} {conditions_in(frame, runs)}"
     )

@@ -197,9 +197,9 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     text = (
         "The truth is dropped with probability Δ and each wrong label added with probability γ, once a row; an empty "
         "set becomes all labels, which moves Δ into γ. A cell: students' accuracy on n = "
-        f"{sizes(int(n) for n in grid['n'].unique())} test rows (%), mean over "
-        f"{sizes(int(n) for n in grid['n_replicas'].unique())} replicas ± half a 95 % t interval; below it realised Δ "
-        f"and γ over {sizes(int(n) for n in grid['n_rows'].unique())} training rows (γ: the largest of all pairs of "
+        f"{sizes(grid['n'])} test rows (%), mean over "
+        f"{sizes(grid['n_replicas'])} replicas ± half a 95 % t interval; below it realised Δ "
+        f"and γ over {sizes(grid['n_rows'])} training rows (γ: the largest of all pairs of "
         "classes, which leans upwards). Red: the border between realised Δ + γ below 1 and above. Average: "
         "cross-entropy with the uniform distribution on the candidates; set loss: −log of their joint probability. "
         f"Grey: true labels of all rows.{_correlations(grid)}"

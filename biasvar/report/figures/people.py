@@ -187,8 +187,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """n, replicas, intervals, which rows, what the bins are."""
     students, terms = frame[frame["part"] == STUDENT], frame[frame["part"] == BY_ENTROPY]
     text = (
-        f"Above: accuracy against true labels on n = {sizes(int(n) for n in students['n'].unique())} test rows, mean "
-        f"over {sizes(int(n) for n in students['n_replicas'].unique())} replicas and 95 % t interval. "
+        f"Above: accuracy against true labels on n = {sizes(students['n'])} test rows, mean "
+        f"over {sizes(students['n_replicas'])} replicas and 95 % t interval. "
     )
     if len(terms):
         one = terms[(terms["arm"] == terms["arm"].iloc[0]) & (terms["quantity"] == TERMS[0])]

@@ -125,16 +125,16 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     ranked = frame[frame["part"] == RANKING]
     points = frame[frame["part"] == SOFT_LABEL]
     several = ranked["run"].nunique() > 1
-    counts = sizes(int(n) for n in points["n_replicas"].unique())
+    counts = sizes(points["n_replicas"])
     return (
         f"{_counts(ranked, several)}: each taught its students alone, by cross-entropy (soft labels of some rows only "
         "and the truth itself are left out). Above: size of Spearman's rank correlation over soft labels between the "
         "candidate and the students' mean test accuracy, its sign behind the name; at the right that size less the "
         f"red one's. Bars: 95 % percentiles of {accuracy_prediction.RESAMPLES:,} bootstrap draws of the "
-        f"{sizes(int(n) for n in ranked['n_origins'].unique())} origins of soft labels (those of one teacher, or of "
+        f"{sizes(ranked['n_origins'])} origins of soft labels (those of one teacher, or of "
         "the same people, are drawn together), with the sign of the whole kept; they leave out the error over replicas."
         f"{_lead(ranked, several)} Below: a marker is one soft label, the bar a 95 % t interval "
-        f"over {counts} replicas for these n = {sizes(int(n) for n in points['n'].unique())} test rows. Indicators on "
+        f"over {counts} replicas for these n = {sizes(points['n'])} test rows. Indicators on "
         "the pool's training rows, ties at random; best k: the smallest Δ + γ among top-k sets and the entries above "
         "0; κ the largest. Accuracy of the soft label: share of rows whose first class is the truth. Distance: total "
         "variation to one-hot truth. ECE: 15 equal-width bins. Reduction of variance: corrected, on test rows, against "

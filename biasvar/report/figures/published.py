@@ -160,8 +160,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         "by a user, and users' own runs), in a third party's summary of the paper (KD on ImageNet; MultiNLI), in the "
         "READMEs of CRD (CIFAR-100: KD and student alone) and MMRazor, and in a pull request of PaddleClas; the source "
         f"of each is in the CSV, none is from memory, and none came with an error.{smoothed} Coloured: this run, "
-        f"accuracy on n = {sizes(own['n_samples'].astype(int))} {' and '.join(dict.fromkeys(own['split']))} rows after "
-        f"the last epoch, mean over {sizes(own['n_replicas'].astype(int))} paired replicas with the 95 % t interval "
+        f"accuracy on n = {sizes(own['n_samples'])} {' and '.join(dict.fromkeys(own['split']))} rows after "
+        f"the last epoch, mean over {sizes(own['n_replicas'])} paired replicas with the 95 % t interval "
         "over replicas; rows name the teacher's regime. Student alone: the cross-entropy arm."
         f"{taken_note(runs)} {conditions_in(own, runs)}"
     )

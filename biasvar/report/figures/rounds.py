@@ -238,16 +238,16 @@ def _close_up(ax: Axes, gains: pd.DataFrame) -> None:
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """n, what the map is, where it meets the diagonal, with intervals."""
     students, gains = frame[frame["part"] == ACCURACY], frame[frame["part"] == GAIN]
-    replicas = sizes(int(n) for n in students["n_replicas"].unique())
+    replicas = sizes(students["n_replicas"])
     text = (
-        f"Left: accuracy on n = {sizes(int(n) for n in students['n'].unique())} test rows by round, means over "
+        f"Left: accuracy on n = {sizes(students['n'])} test rows by round, means over "
         f"{replicas} replicas with 95 % t intervals; in each round a new student learns from the few labels and from "
         "what the student of the round before says of the pool's other rows. "
     )
     if len(gains):
         text += (
             "Right: accuracy of those pseudo-labels before and after a round, on the pool's "
-            f"{sizes(int(n) for n in gains['n'].unique())} rows without a label; small: replicas, large: means, line: "
+            f"{sizes(gains['n'])} rows without a label; small: replicas, large: means, line: "
             "no change. Below: the means close up, with the steps from round to round; bars: 95 % t interval of what a "
             f"round adds, paired by replica. {_crossings(frame)} "
         )

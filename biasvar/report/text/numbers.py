@@ -17,13 +17,13 @@ def signed(value: float, places: int) -> str:
     return (text if float(text) else text[1:]).replace("-", "−")
 
 
-def sizes(counts: Iterable[int]) -> str:
-    """Different numbers of rows, as a caption lists them.
+def sizes(counts: Iterable[float]) -> str:
+    """Different numbers of rows, as a caption lists them; they may come as floats from a column with gaps.
 
-    >>> sizes([1100, 97, 40, 97])
+    >>> sizes([1100, 97.0, 40, 97])
     '40, 97 and 1,100'
     """
-    listed = [f"{count:,}" for count in sorted(set(counts))]
+    listed = [f"{count:,}" for count in sorted({int(count) for count in counts})]
     return " and ".join([", ".join(listed[:-1]), listed[-1]]) if len(listed) > 1 else listed[0]
 
 
