@@ -132,7 +132,7 @@ class LooseTeacher(Sound):
 
 class SetOfNames(Sound):
     class Settings(Arm):
-        names: set[str] = set()
+        names: set[str] = set()  # noqa: RUF012 (a field of a pydantic class)
 
 
 class Anything(Sound):
