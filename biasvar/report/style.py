@@ -23,6 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure as Drawing
+from matplotlib.transforms import Bbox
 
 from biasvar.report.arms.roles import reference_arms
 
@@ -98,6 +99,21 @@ def lay_out(figure: Drawing) -> None:
         if engine is not None:
             engine.execute(figure)
         figure.set_layout_engine(None)
+        _round_places(figure)
+
+
+def _round_places(figure: Any) -> None:
+    """Rounds where the parts of a figure are to a billionth of it.
+
+    The last digits of the layout differ between processes; where they decide a rounding, so would the bytes of a file.
+    """
+    for part in figure.subfigs:
+        part.bbox_relative.p0, part.bbox_relative.p1 = part.bbox_relative.p0.round(9), part.bbox_relative.p1.round(9)
+        _round_places(part)
+    for text in figure.texts:
+        text.set_position(tuple(round(float(place), 9) for place in text.get_position()))
+    for ax in figure.get_axes():
+        ax.set_position(Bbox(ax.get_position(original=True).get_points().round(9)))
 
 
 def save(figure: Drawing, path: str | Path | IO[bytes], fmt: str) -> None:

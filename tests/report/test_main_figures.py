@@ -194,6 +194,18 @@ def test_an_arm_looks_the_same_everywhere(study_run: Run, imported_run: Run) -> 
     assert list(style.styles_of(bare)) == ["x", "y"]
 
 
+def test_places_of_a_layout_do_not_hold_digits_that_differ_between_processes() -> None:
+    with style.context():
+        figure = style.new_figure(height=5.0)
+        upper, lower = figure.subfigures(2, 1)
+        title, ax = upper.suptitle("Above"), lower.subplots()
+        ax.set_ylabel("loss")
+        style.lay_out(figure)
+    places = [*title.get_position(), *ax.get_position().extents, *upper.bbox_relative.extents]
+    assert places == [round(float(place), 9) for place in places]
+    assert 0.05 < ax.get_position().x0 < 0.2  # the layout itself stands
+
+
 def test_the_cache_reads_once_and_says_none_for_nothing(study_run: Run, recorder_run: Run) -> None:
     assert stored.terms(study_run, "kd") is stored.terms(study_run, "kd")
     assert stored.decomposition(recorder_run, "kd") is None
