@@ -98,7 +98,7 @@ def check_method(context: StudyContext, arm: str) -> None:
         check_settings(method, study.schedule.epochs)
     if study.backend == "batched" and (method.features or not method.batched):
         raise StudyError(f"{place}: {name} trains one replica at a time; use backend: sequential")
-    if {"teacher", "clean teacher"} & method.needs and study.scored_against(arm) is None:
+    if {"teacher", "clean teacher"}.intersection(method.needs) and study.scored_against(arm) is None:
         raise StudyError(f"{place}: {name} needs a teacher; name one as teacher or as the study's reference_teacher")
 
 

@@ -71,7 +71,8 @@ class _Pool:
 
     def submit(self, function: Callable, /, *args: Any) -> Future:
         try:
-            return self._pool.submit(function, *args)
+            with _interrupts_held():
+                return self._pool.submit(function, *args)  # which starts the workers
         except BrokenProcessPool as error:  # a worker was lost between two tasks: told like one lost during a task
             future: Future = Future()
             future.set_exception(error)
@@ -104,6 +105,19 @@ def make_executor(study: Study, directory: Path, device: torch.device, jobs: int
         yield pool
     finally:
         pool.stop()
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits for the end of the block, and does not reach processes that are started in it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _set_up_worker(study: Study, directory: Path, device: str) -> None:

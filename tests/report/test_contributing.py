@@ -11,7 +11,6 @@ from biasvar.records import Run
 from biasvar.report import style
 from biasvar.report.claims import measures
 from biasvar.report.claims.table import claims_table
-from biasvar.report.statistics import estimates
 from biasvar.study import claims
 from tests.report.conftest import ROOT
 
@@ -42,7 +41,7 @@ def test_the_figure_is_drawn(study_run: Run) -> None:
 
 def test_the_claim_is_judged(study_run: Run, monkeypatch) -> None:
     claim = eval(example("Add a claim", 0), vars(claims).copy())
-    names = vars(measures) | {"final_difference": estimates.final_difference}
+    names = vars(measures).copy()
     exec(example("Add a claim", 1), names)
     monkeypatch.setattr("biasvar.report.claims.table.LEDGER", (*claims.LEDGER, claim))
     monkeypatch.setitem(claims_table.__globals__["MEASURES"], "T1", names["calibration"])

@@ -277,6 +277,18 @@ def test_a_worker_lost_between_two_tasks_is_replaced(finished, tmp_path, monkeyp
     assert contents(tmp_path / "run") == contents(finished.directory)
 
 
+def interrupts_that_wait():
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_workers_do_not_hear_an_interrupt_while_they_start(finished, tmp_path):
+    """Else those that are still importing print a traceback at Ctrl-C."""
+    study = resolve_study(finished.study)
+    with workers.make_executor(study, finished.directory, workers.torch.device("cpu"), 2) as executor:
+        assert executor.submit(interrupts_that_wait).result()
+        assert not interrupts_that_wait()
+
+
 def die(name):
     os.kill(os.getpid(), signal.SIGKILL)
 

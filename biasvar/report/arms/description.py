@@ -55,7 +55,7 @@ def loss_in_words(entry: ArmEntry) -> str:
     """The loss of an arm with all settings but its teacher's, "masked distillation, keep other"."""
     name = entry.loss or entry.family or "not said"
     loss = name if ":" in name else name.replace("_", " ")  # a user's own is an import path
-    shown = {"loss", name, "learning_rate", "epochs", *OF_THE_TEACHER}
+    shown = {"loss", name, "learning_rate", "epochs", "num_samples", *OF_THE_TEACHER}
     if name in entry.settings:  # the soft label of loss soft_label
         loss += f" {entry.settings[name]}"
     extras = [_in_words(key, value) for key, value in entry.settings.items() if key not in shown]

@@ -90,7 +90,7 @@ def _panel(ax: Axes, part: pd.DataFrame, key: tuple[str, str]) -> None:
         ax.set_ylim(low, min(high, 1.005))
     ax.set_title(TITLES[key])
     ax.set_xlabel("epoch")
-    ax.locator_params(axis="x", nbins=4)
+    ax.locator_params(axis="x", nbins=4, integer=True)
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:

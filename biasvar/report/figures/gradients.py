@@ -16,6 +16,7 @@ from biasvar.report.figure import Figure
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.changes import each, unstyled
 from biasvar.report.text.captions import conditions
+from biasvar.report.text.numbers import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -181,7 +182,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"{f'{row.run}, ' if several else ''}{row.label}"
         + (f" scored against the teacher “{row.teacher}”" if row.teacher else "")
         + (f" at temperature {row.temperature:g}" if row.temperature and not pd.isna(row.temperature) else "")
-        + f", {row.n_rows:,.0f} rows of {row.n_replicas:.0f} replicas a panel"
+        + f", {row.n_rows:,.0f} rows of {counted(int(row.n_replicas), 'replica')} a panel"
         for row in each(whole.drop_duplicates(["run", "arm"]))
     )
     outside = int(whole["outside"].sum())

@@ -19,6 +19,7 @@ from biasvar.report.marks import legends, lines, looks
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.changes import each, unstyled
 from biasvar.report.text.captions import conditions
+from biasvar.report.text.numbers import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -200,8 +201,9 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     sizes = (
         " to ".join(f"{n:,.0f}" for n in sorted({bands["n_rows"].min(), bands["n_rows"].max()})) if len(bands) else ""
     )
-    replicas = " or ".join(str(int(n)) for n in sorted(frame["n_replicas"].unique()))
-    text = f"Training rows of the draw, augmented view, before each update, {replicas} replicas."
+    *fewer, most = sorted(frame["n_replicas"].astype(int).unique())
+    replicas = " or ".join([*map(str, fewer), counted(most, "replica")])
+    text = f"Training rows of the draw, augmented view, before each update, {replicas}."
     if len(bands):
         text += (
             f" Above: median, middle half and middle 90 % of the recorded WSL weights over rows and replicas ({sizes} "

@@ -129,6 +129,7 @@ def dots(ax: Axes, frame: pd.DataFrame, *, x: str = "estimate", size: float = 5.
         drawn, x=x, y="y", hue="face", palette={name: name for name in drawn["face"].unique()}, style="marker",
         markers={name: name for name in drawn["marker"].unique()}, s=size**2, legend=False, ax=ax, zorder=3,
         edgecolor=list(np.where(hollow, frame["color"], "white")), linewidth=list(np.where(hollow, 1.2, 0.4)),
+        clip_on=False,  # one that lies on the edge of the axis is whole
     )  # fmt: skip
     ax.set(xlabel="", ylabel="")
 
