@@ -53,7 +53,7 @@ RECORD_SCHEMA = pa.schema(
 )
 """One row per (replica, sample) of one (arm, split, view, epoch).
 
-Nullable columns need a teacher. A column that is added later must be nullable: in older files it reads as null.
+Nullable columns need a teacher, or were added later: these must be nullable, since in older files they read as null.
 """
 
 RECORD_COLUMNS = tuple(RECORD_SCHEMA.names)

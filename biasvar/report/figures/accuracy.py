@@ -78,9 +78,10 @@ def _levels(ax: Axes, part: pd.DataFrame, where: forest.Places) -> None:
 def _differences(ax: Axes, part: pd.DataFrame, where: forest.Places) -> None:
     part = part[part["against"] != ""]
     limits = scales.limits(part, anchor=0.0, room=0.03)
+    dodge = 0.19 if part["against"].nunique() > 1 else 0.0
     for against, rows in part.groupby("against", sort=False):
         kd = against == "KD"
-        rows = where.on(rows, shift=0.19 if kd else -0.19).assign(hollow=rows["hollow"] | kd)
+        rows = where.on(rows, shift=dodge if kd else -dodge).assign(hollow=rows["hollow"] | kd)
         forest.draw(ax, rows, limits=limits, size=4.0, said=False)
     ax.axvline(0.0, color=style.MUTED, linewidth=0.9, zorder=1)
 

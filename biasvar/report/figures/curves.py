@@ -96,10 +96,11 @@ def _panel(ax: Axes, part: pd.DataFrame, key: tuple[str, str]) -> None:
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """n by split, interval, what was not chosen, failures, draw and data."""
     counts = "; ".join(f"{split}, n = {sizes(part['n'])}" for split, part in frame.groupby("split", sort=False))
+    likelihood = "; that of NLL is logarithmic" if (frame["metric"] == "nll").any() else ""
     return (
         f"Rows: {counts}. Means over replicas with 95 % t intervals of the mean, main arms. Training accuracy is taken "
         "in the training pass, before each update, on the replica's own draw. The vertical axes are fitted to what "
-        "follows the first quarter of the epochs; that of NLL is logarithmic. No epoch is chosen by these curves: "
+        f"follows the first quarter of the epochs{likelihood}. No epoch is chosen by these curves: "
         "every other figure that looks at one epoch looks at the last."
         f"{drawn.dagger_note(frame)} {conditions(runs)}"
     )
