@@ -76,16 +76,6 @@ class Arm(Section):
     record: Record | None = None
     predictions: Predictions | None = None
 
-    @classmethod
-    def own_keys(cls) -> tuple[str, ...]:
-        """The keys that the method adds to those of every arm."""
-        return tuple(key for key in cls.model_fields if key not in Arm.model_fields)
-
-    @classmethod
-    def needed_keys(cls) -> tuple[str, ...]:
-        """Those of them that have no default."""
-        return tuple(key for key in cls.own_keys() if cls.model_fields[key].is_required())
-
     @property
     def settings(self) -> dict[str, Any]:
         """The method's own keys with their values, those at "nothing" left out."""

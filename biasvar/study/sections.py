@@ -37,6 +37,17 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @classmethod
+    def own_keys(cls) -> tuple[str, ...]:
+        """The keys that one of several classes of a section, such as an arm's, adds to those that all of them have."""
+        shared: Any = cls.__mro__[cls.__mro__.index(Section) - 1]
+        return tuple(key for key in cls.model_fields if key not in shared.model_fields)
+
+    @classmethod
+    def needed_keys(cls) -> tuple[str, ...]:
+        """Those of its own keys that have no default."""
+        return tuple(key for key in cls.own_keys() if cls.model_fields[key].is_required())
+
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a key that not every section of this kind has."""
         return getattr(self, key) if key in type(self).model_fields else default

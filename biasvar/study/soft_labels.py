@@ -41,16 +41,6 @@ class SoftLabel(Section):
     kind: str
     name: str = ""  # in figures
 
-    @classmethod
-    def own_keys(cls) -> tuple[str, ...]:
-        """The keys that the kind adds to those of every soft label."""
-        return tuple(key for key in cls.model_fields if key not in SoftLabel.model_fields)
-
-    @classmethod
-    def needed_keys(cls) -> tuple[str, ...]:
-        """Those of them that have no default."""
-        return tuple(key for key in cls.own_keys() if cls.model_fields[key].is_required())
-
     @property
     def raw(self) -> bool:
         """True if they are scores, which need not be distributions."""
