@@ -221,7 +221,7 @@ HASHES = {
     "biased_soft_labels/full/people_cifar10h.yaml": ("672b4f47d823013b", "bf6b814ccb847d5d"),
     "biased_soft_labels/full/which_indicator.yaml": ("6688e10d638e91ad", "0c9df6493f0077f3"),
     "biased_soft_labels/incomplete_supervision.yaml": ("51597d35ad55a1c2", "6cea12f4ebd40dc0"),
-    "biased_soft_labels/not_necessary.yaml": ("18ea60b7a7a8738d", "6a9981bd1c71139f"),
+    "biased_soft_labels/not_necessary.yaml": ("e6cd1ec33f359831", "6a9981bd1c71139f"),
     "biased_soft_labels/partial_labels.yaml": ("90eea4d561105262", "e35ba11d5dc55ece"),
     "biased_soft_labels/people.yaml": ("18d13f6bb12f1af6", "2f9b927cf8e86746"),
     "biased_soft_labels/people_cifar10h.yaml": ("47785d7d3ddfc895", "a63bec9b4fe3a422"),

@@ -52,11 +52,18 @@ def identity(chosen: dict[str, Any]) -> str:
     """
     content = copy.deepcopy(chosen)
     content.pop("title", None)
+    for entry in content.get("soft_labels", {}).values():
+        entry.update(in_order(entry))
     for section, words in NO_IDENTITY.items():
         for entry in content.get(section, {}).values():
             for word in words:
                 entry.pop(word, None)
     return _hash({"version": VERSION, **content})
+
+
+def in_order(entry: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a soft label whose own order counts, as pairs: which rows a part of a mixture gets depends on it."""
+    return {"shares": [*entry["shares"].items()]} if "shares" in entry else {}
 
 
 def first_identity(every: dict[str, Any], chosen: dict[str, Any]) -> str | None:

@@ -10,6 +10,7 @@ import torch
 from biasvar.data import load_dataset
 from biasvar.data.human_labels import load_people
 from biasvar.errors import RecordError, StudyError
+from biasvar.messages import first_few
 from biasvar.study import Study
 from biasvar.training.context import StudyContext
 from biasvar.training.custom_networks import load_network, source_hashes
@@ -103,7 +104,7 @@ def check_method(context: StudyContext, arm: str) -> None:
 
 
 def check_sources(recorded: Mapping[str, str], study: Study, directory: Path) -> None:
-    """Raise if a network's source was changed since the run was begun: its replicas would not be of one kind.
+    """Raise if a source was changed since something was trained with it: replicas would not be of one kind.
 
     Args:
         recorded: What `source_hashes` said then.
@@ -111,11 +112,25 @@ def check_sources(recorded: Mapping[str, str], study: Study, directory: Path) ->
         directory: The run directory.
 
     Raises:
-        RecordError: Names the network.
+        RecordError: Names the network or the method, and what was trained with it.
     """
     for model, value in source_hashes(study).items():
-        if recorded.get(model, value) != value:
+        trained = [] if recorded.get(model, value) == value else _trained_with(study, model, directory)
+        if trained:
             raise RecordError(
-                f"the source of {model} was changed since {directory} was begun: put it back as it was, or "
-                "give the study another --out"
+                f"the source of {model} was changed since {directory} was begun, with which {first_few(trained)} was "
+                "trained: put it back as it was, or give the study another --out"
             )
+
+
+def _trained_with(study: Study, path: str, directory: Path) -> list[str]:
+    """The arms and teachers that use an import path and have left weights, or a checkpoint to go on from."""
+    arms = [name for name, arm in study.arms.items() if path in (arm.loss, (arm.student or study.student).model)]
+    teachers = [name for name, teacher in study.teachers.items() if teacher.model == path]
+    places = {f"arm={name}": f"arm {name}" for name in arms} | {
+        f"teacher={name}": f"teacher {name}" for name in teachers
+    }
+    tuned = (directory / "tuning.parquet").exists() and {*arms} & {*study.learning_rate.families.values()}
+    parts = ("weights", "checkpoints")
+    left = [said for place, said in places.items() if any((directory / part / place).is_dir() for part in parts)]
+    return left + (["a learning rate"] if tuned else [])

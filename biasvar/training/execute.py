@@ -26,6 +26,7 @@ from biasvar.records import Run, RunWriter, open_run
 from biasvar.study import Study
 from biasvar.training.checks import check_sources, open_study
 from biasvar.training.context import StudyContext
+from biasvar.training.custom_networks import source_hashes
 from biasvar.training.manifest import arm_entry, arm_outcome, study_manifest
 from biasvar.training.replicas import groups_of
 from biasvar.training.reuse import identity_of, take_over, tuned_elsewhere
@@ -71,7 +72,7 @@ def run_study(study: Study, directory: str | Path, *, device: torch.device | str
     left = [name for name in study.order() if not _is_complete(writer, name)]
     if writer.manifest["status"] == "complete" and not left:
         return open_run(directory)
-    writer.update_manifest(status="running")
+    writer.update_manifest(status="running", sources=source_hashes(study))
     writer.study(study.to_yaml())
     _write_samples(writer, context)
     teachers = [name for name in study.teachers if name not in writer.manifest.get("teachers", {})]

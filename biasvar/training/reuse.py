@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -22,12 +23,13 @@ from biasvar.files import write_bytes
 from biasvar.records import Run, RunWriter, open_run
 from biasvar.records.schema import metrics_path, weights_path
 from biasvar.records.stored_files import StoredFile, stored_files
-from biasvar.study import Study
+from biasvar.study import Study, Teacher
 from biasvar.study.arms import Predictions, Record
+from biasvar.study.identity import in_order
+from biasvar.study.import_path import source_hash
 from biasvar.study.schema import JACKKNIFE_GROUPS
 from biasvar.study.sections import Section
 from biasvar.training.context import StudyContext
-from biasvar.training.custom_networks import source_hashes
 
 # Parts of the package that decide no number of an arm. A part that is not named counts, a new one above all.
 NO_NUMBERS = (
@@ -94,7 +96,7 @@ def identity_of(context: StudyContext, name: str, rate: float, others: dict[str,
     depends = {
         "code": code_hash(),
         "packages": [version("torch"), version("numpy")],
-        "sources": source_hashes(study),
+        "sources": {path: value for path in _own_code(study, name) if (value := source_hash(path)) is not None},
         "device": context.device.type,
         "fingerprint": context.dataset.fingerprint,
         "study": study.model_dump(
@@ -112,6 +114,27 @@ def identity_of(context: StudyContext, name: str, rate: float, others: dict[str,
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:24]
 
 
+def _own_code(study: Study, name: str) -> list[str]:
+    """The method and the networks that decide an arm's numbers; arms that it uses have an identity of their own."""
+    arm = study.arms[name]
+    scored = study.teachers.get(study.scored_against(name) or "")
+    taught = {
+        teacher.model for section in (arm, *([scored] if scored else [])) for teacher in _teachers(study, section)
+    }
+    return sorted({arm.loss, (arm.student or study.student).model, *taught})
+
+
+def _teachers(study: Study, section: Section) -> Iterator[Teacher]:
+    """A section, if it is a teacher, and the teachers that it names, through ensembles and soft labels."""
+    if isinstance(section, Teacher):
+        yield section
+    for _, mark, other in section.references():
+        if mark.to == "soft label":
+            yield from _teachers(study, study.soft_labels[other])
+        elif other in study.teachers and mark.to != "arm":
+            yield from _teachers(study, study.teachers[other])
+
+
 def _described(study: Study, section: Section, shown: set[str]) -> dict[str, Any]:
     """A section without what is only shown, and with the teachers and soft labels that it names; of a file, its
     content."""
@@ -125,7 +148,8 @@ def _described(study: Study, section: Section, shown: set[str]) -> dict[str, Any
         for _, mark, other in section.references()
         if mark.to == "soft label"
     }
-    return {**section.model_dump(mode="json", exclude=shown), "named": named}
+    described = section.model_dump(mode="json", exclude=shown)
+    return {**described, **in_order(described), "named": named}
 
 
 def _teacher(study: Study, name: str) -> dict[str, Any]:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
+import importlib
+import shutil
+import sys
 
-from biasvar.errors import StudyError
+import pytest
+import torch
+
+from biasvar.errors import RecordError, StudyError
 from biasvar.study.reading import resolve_study
+from biasvar.training.checks import open_study
 from biasvar.training.execute import run_study
+from biasvar.training.reuse import identity_of
+from biasvar.training.soft_targets import soft_label_table
 
 STUDY = {
     "name": "faulty",
@@ -100,3 +108,51 @@ def test_a_number_beyond_all_memory_is_refused_before_it_fills_it():
 def test_a_loss_that_is_no_text_is_refused():
     with pytest.raises(StudyError, match=r"arms.a.loss: must be 'cross_entropy', .*not .b'cross_entropy'"):
         resolve_study({**STUDY, "arms": {"a": {"loss": b"cross_entropy"}}})
+
+
+def test_a_method_that_left_nothing_may_be_mended_and_the_run_goes_on(tmp_path, monkeypatch):
+    source = tmp_path / "mended_method.py"
+    head = "from tests.training.faulty_methods import Sound\n\n\nclass Mine(Sound):\n    "
+    source.write_text(f"{head}def loss(self, state, batch):\n        raise KeyError(batch.epoch)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    study = {**STUDY, "arms": {"ce": {"loss": "cross_entropy"}, "a": {"loss": "mended_method:Mine"}}}
+    with pytest.raises(StudyError, match="failed with KeyError: 1"):
+        run_study(resolve_study(study), tmp_path / "run")
+    kept = (tmp_path / "run/weights/arm=ce/group=000.safetensors").stat().st_mtime_ns
+    source.write_text(f"{head}pass\n")
+    del sys.modules["mended_method"]
+    importlib.invalidate_caches()
+    run = run_study(resolve_study(study), tmp_path / "run")
+    assert run.manifest["status"] == "complete"
+    assert (tmp_path / "run/weights/arm=ce/group=000.safetensors").stat().st_mtime_ns == kept
+    source.write_text(f"{head}name = 'another'\n")  # now its replicas would be of two kinds
+    shutil.rmtree(tmp_path / "run/records/arm=ce")
+    with pytest.raises(RecordError, match=r"source of mended_method:Mine was changed .* with which arm a was trained"):
+        run_study(resolve_study(study), tmp_path / "run")
+
+
+def test_the_source_of_a_method_is_no_part_of_arms_without_it(tmp_path):
+    alone = resolve_study({**STUDY, "arms": {"ce": {"loss": "cross_entropy"}}})
+    beside = resolve_study(faulty("Sound"))
+    device = torch.device("cpu")
+    one, two = (identity_of(open_study(study, tmp_path, device), "ce", 0.1) for study in (alone, beside))
+    assert one == two
+
+
+def test_the_order_of_a_mixture_is_part_of_a_study_and_of_its_arms(tmp_path):
+    def study(*names):
+        parts = {name: {"kind": name} for name in ("label", "random")}
+        mixed = {"kind": "mixture", "shares": dict.fromkeys(names, 0.5)}
+        return resolve_study(
+            {
+                **STUDY,
+                "soft_labels": {**parts, "mixed": mixed},
+                "arms": {"a": {"loss": "soft_label", "soft_label": "mixed"}},
+            }
+        )
+
+    one, two = study("label", "random"), study("random", "label")
+    contexts = [open_study(each, tmp_path, torch.device("cpu")) for each in (one, two)]
+    assert (soft_label_table(contexts[0], "mixed") != soft_label_table(contexts[1], "mixed")).any()
+    assert one.hash != two.hash
+    assert identity_of(contexts[0], "a", 0.1) != identity_of(contexts[1], "a", 0.1)

@@ -43,15 +43,15 @@ def test_kept_views_change_no_number(small, tmp_path):
 def test_kept_views_are_the_teacher_s_answers(small, tmp_path):
     run_study(resolve_study(small), tmp_path / "run", device="cpu")
     context = open_study(resolve_study(small), tmp_path / "run", torch.device("cpu"))
-    write_views(context, "main", 1)
-    (kept,) = open_views(context, "main", [1])
+    write_views(context, "main", 1, 0)
+    (kept,) = open_views(context, "main", [1], [0])
     ids = context.rows([1]).ids[0][context.rows([1]).orders(5, 2)[0]][:25]  # the first batch of the second epoch
     x = context.inputs.training(torch.as_tensor(ids[None]), [1], 2)
     (teacher,) = teacher_networks(context, "main", [1])
     with torch.no_grad():
         assert torch.equal(kept.at(2, torch.as_tensor(ids)), teacher(x[0]))
         assert not torch.equal(kept.at(1, torch.as_tensor(ids)), teacher(x[0]))
-    assert open_views(context, "main", [0, 1]) is None
+    assert open_views(context, "main", [0, 1], [0, 0]) is None
 
 
 @pytest.fixture
