@@ -102,8 +102,11 @@ def resolve_study(raw: dict[str, Any], *, source: str = "study") -> Study:
     found = list(faults(study))
     if found:
         raise StudyError(f"{source}: {'; '.join(found)}")
-    study = crossed(study)
-    study.order()
+    try:
+        study = crossed(study)
+        study.order()
+    except StudyError as error:
+        raise StudyError(f"{source}: {error}") from None
     hashed = {}
     for name, soft_label in study.soft_labels.items():
         try:

@@ -85,7 +85,7 @@ class Study(Section):
     # rows x classes x 4 bytes for each replica and teacher.
     keep_views: bool = False
     share: list[Name] = Field([])  # runs beside this one; their arms of the same name and settings are taken over
-    threads: int = Field(1, ge=1)
+    threads: int = Field(1, ge=1, le=1024)
     data: Data = Data()
     student: Network
     draw: Draw = Draw()

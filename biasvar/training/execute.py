@@ -23,6 +23,7 @@ import torch
 from tqdm import tqdm
 
 from biasvar.records import Run, RunWriter, open_run
+from biasvar.records.schema import teacher_path
 from biasvar.study import Study
 from biasvar.training.checks import check_sources, open_study
 from biasvar.training.context import StudyContext
@@ -75,7 +76,8 @@ def run_study(study: Study, directory: str | Path, *, device: torch.device | str
     writer.update_manifest(status="running", sources=source_hashes(study))
     writer.study(study.to_yaml())
     _write_samples(writer, context)
-    teachers = [name for name in study.teachers if name not in writer.manifest.get("teachers", {})]
+    written = _written_teachers(writer)
+    teachers = [name for name in study.teachers if name not in written]
     families = {} if _tuning_path(writer).exists() else study.learning_rate.families
     teaching = _teacher_tasks(context, teachers)
     total = len(teaching) + len(families) * len(study.learning_rate.grid)
@@ -113,6 +115,11 @@ def _is_complete(writer: RunWriter, arm: str) -> bool:
     parts = ("records", "predictions", "metrics", "weights")
     there = all((writer.directory / part / f"arm={arm}").is_dir() for part in parts)
     return entry.get("status") == "complete" and there
+
+
+def _written_teachers(writer: RunWriter) -> set[str]:
+    """The teachers whose logits are there; files taken away are made again."""
+    return {name for name in writer.manifest.get("teachers", {}) if teacher_path(writer.directory, name).exists()}
 
 
 @dataclass(frozen=True)
@@ -240,7 +247,7 @@ def _asked(study: Study, arm: str, replica: int) -> tuple[str | None, int, int]:
 def _student_teacher_tasks(context: StudyContext, writer: RunWriter, left: list[str]) -> dict[Any, Task]:
     """Tasks that write the logits of arms whose students teach another that is left, once they are trained."""
     study = context.study
-    known = {None, *study.teachers, *writer.manifest.get("teachers", {})}
+    known = {None, *study.teachers, *_written_teachers(writer)}
     teaching = {study.scored_against(name) for name in left} - known
     numbers = range(len(groups_of(study.backend, range(study.replicas))))
     return {

@@ -407,3 +407,13 @@ def test_tasks_need_their_set_up(monkeypatch):
     monkeypatch.setattr(workers, "_context", None)
     with pytest.raises(AssertionError):
         workers.finish_teacher("main")
+
+
+def test_logits_of_teachers_that_were_taken_away_are_written_again(tiny_study, tmp_path):
+    study = resolve_study(tiny_study)
+    run_study(study, tmp_path / "run", device="cpu")
+    whole = contents(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/teachers")
+    shutil.rmtree(tmp_path / "run/weights" / f"arm={study.order()[-1]}")  # so that something is left to train
+    run_study(study, tmp_path / "run", device="cpu")
+    assert contents(tmp_path / "run") == whole
