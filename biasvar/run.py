@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             with _within_memory(study, directory, torch.device("cpu"), 1):
                 open_study(study, directory, torch.device("cpu"))  # data, splits and draws, checked as a run does
-            print(describe(study, directory))
+            _print(describe(study, directory))
             return 0
         if options.jobs is not None and options.jobs < 1:
             raise ValueError(f"--jobs must be at least 1, not {options.jobs}")
@@ -72,6 +72,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (BiasvarError, ValueError) as error:
         _complain(error)
         return 2
+
+
+def _print(text: str) -> None:
+    """Print, to a reader that may have read enough (`| head`)."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that nothing is flushed at the end
 
 
 def _complain(error: object) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -43,6 +45,12 @@ def test_dry_run_says_what_would_happen_and_writes_nothing(study_file, capsys):
     assert "into elsewhere" in out
     assert "kd: distillation, teacher main, temperature 3, alpha 0.5" in out
     assert list(study_file.parent.iterdir()) == [study_file]
+
+
+def test_a_reader_of_a_dry_run_may_stop_reading(study_file):
+    command = f"{sys.executable} -m biasvar.run study.yaml --dry-run | true"
+    done = subprocess.run(command, shell=True, cwd=study_file.parent, capture_output=True, text=True)
+    assert (done.stderr, done.returncode) == ("", 0)
 
 
 def test_a_dry_run_opens_the_data(study_file, capsys):
