@@ -19,8 +19,13 @@ from biasvar.training.replicas import Replicas
 def weights_file(replicas: Replicas, numbers: Sequence[int]) -> bytes:
     """A safetensors file of a group's parameters (and buffers), names "<replica>.<parameter>"."""
     stacked = {name: value.cpu() for name, value in replicas.parameters().items()}
-    flat = {f"{r}.{name}": value[i].contiguous() for name, value in stacked.items() for i, r in enumerate(numbers)}
+    flat = {f"{r}.{name}": apart(value[i]) for name, value in stacked.items() for i, r in enumerate(numbers)}
     return safetensors.torch.save(flat)
+
+
+def apart(value: torch.Tensor) -> torch.Tensor:
+    """A copy with memory of its own: a file takes no two names for one memory, such as the weights of tied layers."""
+    return value.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
 def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -17,7 +17,7 @@ from biasvar.files import write_bytes, write_json
 from biasvar.records import RunWriter, open_run
 from biasvar.records.schema import metrics_path, prediction_path, record_path, weights_path
 from biasvar.study.schema import JACKKNIFE_GROUPS
-from biasvar.training.checkpoints import read_weights, weights_file
+from biasvar.training.checkpoints import apart, read_weights, weights_file
 from biasvar.training.companions import Companions
 from biasvar.training.context import StudyContext
 from biasvar.training.evaluation import CleanPass, evaluation_metrics, failures, group_means
@@ -294,7 +294,7 @@ class _Group:
     def _save(self, epoch: int) -> None:
         """Write the metrics first, then the checkpoint: one that is there has its metrics."""
         self.writer.metrics(self.run.name, self.number, pd.concat(self.metrics, ignore_index=True))
-        state = {name: value.detach().cpu().contiguous() for name, value in self.students.state().items()}
+        state = {name: apart(value) for name, value in self.students.state().items()}
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(self.checkpoint, safetensors.torch.save(state, metadata={"epoch": str(epoch)}))
 

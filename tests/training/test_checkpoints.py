@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from biasvar.errors import RecordError
-from biasvar.training.checkpoints import check_fit, check_kept_teacher, weights_file
+from biasvar.training.checkpoints import check_fit, check_kept_teacher, read_weights, weights_file
 from biasvar.training.networks import build_network
 from biasvar.training.replicas import SequentialReplica
 
@@ -37,3 +38,12 @@ def test_a_tensor_too_many_is_no_fit():
     one = torch.zeros(1)
     with pytest.raises(RecordError, match=r"w does not fit x: b is not expected. Was the network changed since"):
         check_fit({"a": one, "b": one}, {"a": one}, path=Path("w"), what="x")
+
+
+def test_tied_layers_are_written_under_both_names(tmp_path):
+    layer = nn.Linear(2, 2)
+    net = SequentialReplica([nn.Sequential(layer, layer)], momentum=0.9, nesterov=False, weight_decay=0.0)
+    (tmp_path / "tied.safetensors").write_bytes(weights_file(net, [0]))
+    tensors, _ = read_weights(tmp_path / "tied.safetensors")
+    assert torch.equal(tensors["0.0.weight"], layer.weight)
+    assert torch.equal(tensors["0.1.weight"], layer.weight)
