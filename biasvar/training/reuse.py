@@ -21,10 +21,10 @@ import biasvar
 from biasvar.errors import BiasvarError
 from biasvar.files import write_bytes
 from biasvar.records import Run, RunWriter, open_run
-from biasvar.records.schema import metrics_path, weights_path
+from biasvar.records.schema import metrics_path, prediction_path, record_path, weights_path
 from biasvar.records.stored_files import StoredFile, stored_files
 from biasvar.study import Study, Teacher
-from biasvar.study.arms import Predictions, Record
+from biasvar.study.arms import Arm, Predictions, Record
 from biasvar.study.identity import in_order
 from biasvar.study.import_path import source_hash
 from biasvar.study.schema import JACKKNIFE_GROUPS
@@ -195,14 +195,27 @@ def take_over(writer: RunWriter, study: Study, name: str, number: int, identity:
         for folder in ("records", "predictions"):
             found: list[StoredFile] = stored_files(run.directory, folder, arm=name)
             files += [file.path for file in found if file.group == number]
-        if len(files) < len(named) + 2:
-            continue  # it has fewer replicas
+        if not all(path.is_file() for path in _needed(run.directory, mine, name, number, epochs)):
+            continue  # it has fewer replicas, or files were taken away
         for path in files:
             write_bytes(writer.directory / path.relative_to(run.directory), path.read_bytes())
         replicas = set(pd.read_parquet(files[0], columns=["replica"])["replica"].tolist())
         failed = [item for item in entry.get("failed_replicas", []) if item["replica"] in replicas]
         return {"failed_replicas": failed, "seconds": 0.0, "shared_from": run.name}
     return None
+
+
+def _needed(directory: Path, arm: Arm, name: str, number: int, epochs: int) -> list[Path]:
+    """The files that a group of an arm leaves in a run directory, whichever replicas it has."""
+    assert arm.record is not None  # written out when the study was resolved
+    assert arm.predictions is not None
+    return [
+        metrics_path(directory, name, number),
+        weights_path(directory, name, number),
+        *(record_path(directory, name, split, "clean", epochs, number) for split in ("train", "test")),
+        *(record_path(directory, name, "train", "augmented", e, number) for e in arm.record.selected(epochs)),
+        *(prediction_path(directory, name, "test", "all", e, number) for e in arm.predictions.selected(epochs)),
+    ]
 
 
 def tuned_elsewhere(context: StudyContext, family: str, identities: list[str]) -> pd.DataFrame | None:

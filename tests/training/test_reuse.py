@@ -87,6 +87,15 @@ def test_arms_of_a_run_beside_are_taken_over(small, tmp_path, untouched):
     assert files[0] == files[1]
 
 
+def test_a_group_whose_files_were_taken_away_is_trained(small, tmp_path, untouched):
+    run_study(resolve_study({**small, "name": "first"}), tmp_path / "first", device="cpu")
+    path = next((tmp_path / "first/records/arm=kd").glob("split=test/view=clean/*/group=001.parquet"))
+    path.unlink()
+    untouched.clear()
+    run_study(resolve_study({**small, "name": "second", "share": ["first"]}), tmp_path / "second", device="cpu")
+    assert untouched == [("kd", 1)]
+
+
 @pytest.mark.parametrize(
     "change",
     [
