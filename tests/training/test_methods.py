@@ -187,6 +187,19 @@ def test_every_hook_is_called_and_its_state_goes_into_the_checkpoint(tmp_path, m
     assert state.steps == 8
 
 
+def test_weights_of_rows_that_another_arm_left_out_are_missed(tmp_path):
+    soft = {"teacher": "main", "temperature": 2.0, "alpha": 0.5}
+    arms = {
+        "every": {"loss": f"{OWN}:EveryHook", "teacher": "main"},
+        "recorded": {"loss": "distillation", "weights_from": "every", **soft},
+    }
+    study = resolve_study(study_of(arms, backend="sequential", replicas=2))
+    with pytest.raises(
+        StudyError, match="weights_from: arm every recorded no weight of 30 of the 90 rows that replica 0"
+    ):
+        run_study(study, tmp_path / "run", device="cpu")
+
+
 def test_a_companion_is_trained_as_if_it_were_part_of_the_student(tmp_path):
     """Against torch's SGD on both, in one optimiser, for the same batches."""
     from torch import nn

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from biasvar.data.draws import Rows
+from biasvar.errors import StudyError
 from biasvar.losses import DistillationLoss
 from biasvar.records import open_run
 from biasvar.study.arms import Distillation
@@ -48,9 +50,12 @@ class DistillationMethod(Method):
     def prepare(self, context: StudyContext, replicas: Sequence[int]) -> StoredWeights:
         if self.settings.weights_from:
             frame = open_run(context.directory).weights(self.settings.weights_from, by="replica")
-            table = np.ones((context.study.replicas, len(context.labels)), dtype=np.float32)
+            table = np.full((context.study.replicas, len(context.labels)), np.nan, dtype=np.float32)
             table[frame["replica"], frame["sample_id"]] = frame["weight"]
-            return StoredWeights(by_sample=torch.as_tensor(table[list(replicas)], device=context.device))
+            weights = table[list(replicas)]
+            weights[np.isnan(weights).all(1)] = 1.0  # a replica that failed in the other arm has no record there
+            self._check_rows(weights, context.rows(replicas))
+            return StoredWeights(by_sample=torch.as_tensor(weights, device=context.device))
         if self.settings.alpha_from:
             metrics = open_run(context.directory).metrics
             metrics = metrics[(metrics["arm"] == self.settings.alpha_from) & (metrics["view"] == "augmented")]
@@ -58,6 +63,17 @@ class DistillationMethod(Method):
             table = np.array(means, dtype=np.float32)
             return StoredWeights(by_epoch=torch.as_tensor(table, device=context.device))
         return StoredWeights()
+
+    def _check_rows(self, weights: np.ndarray, rows: Rows) -> None:
+        """Raise StudyError where the other arm was trained on a selection, and rows of this one have no weight."""
+        lacking = np.isnan(np.take_along_axis(weights, rows.ids, axis=1)).sum(1)
+        if lacking.any():
+            first = int(np.argmax(lacking > 0))
+            raise StudyError(
+                f"weights_from: arm {self.settings.weights_from} recorded no weight of {lacking[first]} of the "
+                f"{rows.ids.shape[1]} rows that replica {rows.replicas[first]} is trained on; take the weights of an "
+                "arm that is trained on all rows of its draw"
+            )
 
     def loss(self, state: StoredWeights, batch: Batch) -> Result:
         weights = None
