@@ -109,6 +109,8 @@ class Arm(Section):
             said.append(title.replace("{}", shown) if title else f"{key.replace('_', ' ')} {shown}")
         if self.student is not None:
             said.append(f"student {self.student.in_words()}")
+        if self.teacher_shift:
+            said.append(f"teachers shifted by {self.teacher_shift}")
         return ", ".join(said)
 
 

@@ -24,6 +24,7 @@ def test_crossed_arms_meet_every_copy_with_every_replica_once(tiny_study, tmp_pa
     study = resolve_study(crossed_study(tiny_study))
     assert list(study.arms) == ["ce", "kd", "kd_shift1", "kd_shift2", "recorded", "recorded_shift1", "recorded_shift2"]
     assert study.uses("recorded_shift2") == ["kd_shift2"]
+    assert study.arms["kd_shift2"].in_words().endswith("teachers shifted by 2")
     pairs = [(r, study.teacher_number(arm, r)) for arm in ("kd", "kd_shift1", "kd_shift2") for r in range(4)]
     assert sorted(pairs) == [(r, t) for r in range(4) for t in range(3)]
     run = run_study(study, tmp_path / "run", device="cpu")
