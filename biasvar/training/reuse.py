@@ -36,7 +36,10 @@ NO_NUMBERS = (
     "__init__.py",  # the list of public names
     *("errors.py", "files.py", "messages.py"),  # words, and files written whole
     *("run.py", "report"),  # the command, and what is drawn afterwards
-    "study",  # an arm's identity holds its settings as they were resolved
+    # How a study file is read: an arm's identity holds its settings as they were resolved. What the settings mean (the
+    # channels of a network, which copy of a teacher a replica meets) counts.
+    *(f"study/{name}.py" for name in ("__init__", "checks", "choosing", "claims", "crossing", "identity")),
+    *(f"study/{name}.py" for name in ("import_path", "reading")),
     # Where pixels come from and how they are decoded: the identity holds the fingerprint of the pixels.
     *(f"data/{name}.py" for name in ("cache", "decode", "hub", "images", "layout", "parquet")),
     # What is only estimated from finished records.

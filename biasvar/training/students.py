@@ -148,14 +148,13 @@ def _objective(context: StudyContext, name: str, replicas: Sequence[int]) -> Obj
     arm = context.study.arms[name]
     teacher_name = context.study.scored_against(name)
     teacher = teacher_logits(context, teacher_name) if teacher_name else None
+    # Replicas that only choose a learning rate have no teacher of their own: they borrow one, in turn.
+    numbers = [context.study.teacher_number(name, r) for r in replicas]
     if teacher is not None and teacher.ndim == 3:
-        # Replicas that only choose a learning rate have no teacher of their own: they borrow one, in turn.
-        numbers = [context.study.teacher_number(name, r) for r in replicas]
         teacher = teacher[torch.as_tensor(numbers, device=context.device)]
     # Where the student sees augmented views, so must the teacher that it learns from or is scored against.
     networks = views = None
     if teacher_name and context.inputs.augmented:
-        numbers = [context.study.teacher_number(name, r) for r in replicas]
         views = open_views(context, teacher_name, list(replicas), numbers)
         networks = None if views else teacher_networks(context, teacher_name, numbers)
     method = method_of(arm)

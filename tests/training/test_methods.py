@@ -195,7 +195,8 @@ def test_weights_of_rows_that_another_arm_left_out_are_missed(tmp_path):
     }
     study = resolve_study(study_of(arms, backend="sequential", replicas=2))
     with pytest.raises(
-        StudyError, match="weights_from: arm every recorded no weight of 30 of the 90 rows that replica 0"
+        StudyError,
+        match=r"arms\.recorded: .*weights_from: arm every recorded no weight of 30 of the 90 rows that replica 0",
     ):
         run_study(study, tmp_path / "run", device="cpu")
 

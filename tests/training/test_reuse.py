@@ -201,6 +201,7 @@ def edited(root, name, old, new):
         ("files.py", "\nimport ", "\nimport another_module\nimport "),
         ("errors.py", "\nclass ", "\nclass Another(Exception): ...\n\n\nclass "),
         ("report/style.py", "\nimport ", "\nimport another_module\nimport "),
+        ("study/reading.py", "\nimport ", "\nimport another_module\nimport "),
     ],
 )
 def test_what_decides_no_number_leaves_the_hash_of_the_code(package, name, old, new):
@@ -218,6 +219,8 @@ def test_what_decides_no_number_leaves_the_hash_of_the_code(package, name, old, 
         ("data/draws.py", "rng.permutation(len(rows))", "rng.permutation(len(rows))[::-1]"),
         ("data/dataset.py", "np.float32(self.scale)", "np.float64(self.scale)"),
         ("seeding.py", "\nimport ", "\nimport another_module\nimport "),
+        ("study/networks.py", "(16, 16, 32, 64)", "(16, 16, 32, 48)"),
+        ("study/schema.py", "% self.teacher_count(teacher)", "% 1"),
     ],
 )
 def test_what_decides_numbers_changes_the_hash_of_the_code(package, name, old, new):

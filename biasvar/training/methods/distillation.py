@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from biasvar.data.draws import Rows
-from biasvar.errors import StudyError
 from biasvar.losses import DistillationLoss
 from biasvar.records import open_run
 from biasvar.study.arms import Distillation
 from biasvar.training.context import StudyContext
+from biasvar.training.hooks import Fault
 from biasvar.training.methods.base import Batch, Method, Need, Result
 
 
@@ -65,11 +65,11 @@ class DistillationMethod(Method):
         return StoredWeights()
 
     def _check_rows(self, weights: np.ndarray, rows: Rows) -> None:
-        """Raise StudyError where the other arm was trained on a selection, and rows of this one have no weight."""
+        """Raise a Fault where the other arm was trained on a selection, and rows of this one have no weight."""
         lacking = np.isnan(np.take_along_axis(weights, rows.ids, axis=1)).sum(1)
         if lacking.any():
             first = int(np.argmax(lacking > 0))
-            raise StudyError(
+            raise Fault(
                 f"weights_from: arm {self.settings.weights_from} recorded no weight of {lacking[first]} of the "
                 f"{rows.ids.shape[1]} rows that replica {rows.replicas[first]} is trained on; take the weights of an "
                 "arm that is trained on all rows of its draw"
