@@ -14,7 +14,7 @@ import re
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -35,39 +35,59 @@ _NO_SPACE = {
 }
 
 
-def write_bytes(path: str | Path, data: bytes | memoryview) -> None:
+def write_bytes(path: str | Path, data: bytes | memoryview, *, exclusive: bool = False) -> None:
     """Put ``data`` at ``path`` so that a reader sees the old file or the new one, whole, and never a part.
 
     The bytes go to a temporary file with a leading dot in the same directory, which is synced and renamed; then the
-    directory is synced, so that the file also outlives a power cut. Missing directories are made.
+    directory is synced, so that the file also outlives a power cut. Missing directories are made. ``exclusive`` never
+    replaces a file: of any number of writers of one path, in whatever processes, one succeeds.
 
-    Raises OSError (no permission), DiskFullError if the disk is full; the temporary file is then gone and what was at
-    ``path`` is untouched.
+    Raises OSError (no permission), FileExistsError with ``exclusive``, DiskFullError if the disk is full; the temporary
+    file is then gone and what was at ``path`` is untouched.
     """
     path = Path(path)
     try:
-        _write(path, data)
+        _write(path, data, _create if exclusive else os.replace)
     except OSError as error:
         if is_full(error):
             raise disk_full(error, path) from error
         raise
 
 
-def _write(path: Path, data: bytes | memoryview) -> None:
+def _write(path: Path, data: bytes | memoryview, put: Callable[[Path, Path], object]) -> None:
     _make_directory(path.parent)
-    # The process in the name keeps two writers apart and lets a later one tell what was left behind by a killed one.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}@{_HOST}.tmp")
+    # The number keeps two writers apart, threads too; by the process a later one tells what a killed one left behind.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.{os.getpid()}@{_HOST}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        put(temporary, path)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
         raise
     sync(path.parent)
+
+
+def _create(temporary: Path, path: Path) -> None:
+    """Give a finished file its name, unless the name is taken: FileExistsError."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        # Over a network the answer to a link that was made can be lost, and asking again then finds it there.
+        if os.stat(temporary).st_nlink < 2:
+            raise
+    except (OSError, AttributeError, NotImplementedError):
+        # A file system without hard links: to look and to rename is one step only under a lock, of the folder here. A
+        # system that has neither refuses the lock, and nothing is written.
+        with locked(path.parent):
+            if path.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+            os.rename(temporary, path)
+        return
+    temporary.unlink()
 
 
 def write_json(path: str | Path, content: Any) -> None:

@@ -31,9 +31,12 @@ def table_bytes(table: pa.Table, metadata: Mapping[bytes, bytes] | None = None) 
     return sink.getvalue()
 
 
-def write_table(path: str | Path, table: pa.Table, metadata: Mapping[bytes, bytes] | None = None) -> None:
+def write_table(
+    path: str | Path, table: pa.Table, metadata: Mapping[bytes, bytes] | None = None, *, exclusive: bool = False
+) -> None:
     """Write ``table`` as one Parquet file, zstd, atomically and with reproducible bytes.
 
-    ``metadata`` is the file's key-value metadata, see :func:`biasvar.records.schema.metadata_of`.
+    ``metadata`` is the file's key-value metadata, see :func:`biasvar.records.schema.metadata_of`. With ``exclusive`` a
+    file that is there is not replaced: FileExistsError.
     """
-    write_bytes(path, memoryview(table_bytes(table, metadata)))
+    write_bytes(path, memoryview(table_bytes(table, metadata)), exclusive=exclusive)

@@ -113,19 +113,20 @@ class RunWriter:
         ``metadata`` is kept in the file, usually ``temperature`` and ``reference_teacher``.
 
         Raises RecordError, before anything is written, for columns that do not fit, a sample twice in a replica, and
-        an epoch that is there already (unless ``replace``).
+        an epoch that is there already (unless ``replace``): of several writers of one epoch, one succeeds.
         """
         path = schema.record_path(self.directory, arm, split, view, epoch, group)
         where = f"record of arm {arm!r}, split {split!r}, view {view!r}, epoch {epoch}"
-        if not replace and path.exists():
-            raise RecordError(
-                f"{path} exists: {where} is already recorded; records do not change. "
-                "Go on from a later epoch, or pass replace=True"
-            )
         table, replicas = checked_tables.record_table(columns, where, self.num_classes)
         entries = {"temperature": None, "reference_teacher": None, **plain(metadata or {})}
         entries.update(arm=arm, split=split, view=view, epoch=int(epoch), replicas=replicas)
-        write_table(path, table, schema.metadata_of(**entries))
+        try:
+            write_table(path, table, schema.metadata_of(**entries), exclusive=not replace)
+        except FileExistsError:
+            raise RecordError(
+                f"{path} exists: {where}, replica {first_few(replicas)} is already recorded; records do not change. "
+                "Go on from a later epoch, name another replica or arm, or pass replace=True"
+            ) from None
         return path
 
     def predictions(
