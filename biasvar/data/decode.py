@@ -11,15 +11,28 @@ from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 Mode = Literal["L", "RGB"]
 SLICE = 128  # images a thread decodes at a time
 _CONVERTIBLE = {"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"}
+# What a viewer does with each value of the EXIF tag Orientation (CIPA DC-008, 4.6.4); 1 is upright.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_TURNED = (5, 6, 7, 8)  # width and height change places
 
 
 class Decoder:
     """Decodes batches of images that must all be alike; the first one says how.
+
+    An image is turned upright as its EXIF orientation says: pixels are those that a viewer shows.
 
     Args:
         mode: None takes images as they are, all grey ("L") or all colour ("RGB"). A mode converts every image to it
@@ -77,8 +90,11 @@ class Decoder:
         try:
             with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
                 self._check(image, sample)
+                turn = _orientation(image)
+                self._check_size(image, sample, turned=turn in _TURNED)
                 kind = str(image.format)
-                pixels = np.asarray(image if self._mode in (None, image.mode) else image.convert(self._mode))
+                shown = image if self._mode in (None, image.mode) else image.convert(self._mode)
+                pixels = np.asarray(shown.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else shown)
         except _OddImage as odd:
             raise ValueError(str(odd)) from None
         except MemoryError:
@@ -89,7 +105,7 @@ class Decoder:
         return pixels, kind
 
     def _check(self, image: Image.Image, sample: int) -> None:
-        """Size and kind, before any pixel is decoded."""
+        """Size (one way round or the other) and kind, before any pixel is decoded."""
         if self._mode is None and image.mode not in ("L", "RGB"):
             raise _OddImage(
                 f"{self._locate(sample)} has pixels of kind {image.mode!r}; needed: 8-bit grey 'L' or colour 'RGB' "
@@ -98,20 +114,34 @@ class Decoder:
         if image.mode not in _CONVERTIBLE:
             raise _OddImage(f"{self._locate(sample)} has pixels of kind {image.mode!r}; needed: 8 bits a channel")
         colour = (self._mode or image.mode) == "RGB"
-        size = (image.height, image.width)
         if not self.shape:
             return
-        if size != self.shape[:2]:
-            raise _OddImage(
-                f"{self._locate(sample)} is {size[1]}x{size[0]} pixels, the first image {self.shape[1]}x"
-                f"{self.shape[0]}; all images of a data set must have one size"
-            )
+        if self.shape[:2] != (image.width, image.height):
+            self._check_size(image, sample, turned=False)
         if colour != (len(self.shape) == 3):
             kinds = ("colour", "grey") if colour else ("grey", "colour")
             raise _OddImage(
                 f"{self._locate(sample)} is {kinds[0]}, the first image {kinds[1]}; all must be alike "
                 f"(mode='L' or mode='RGB' converts)"
             )
+
+    def _check_size(self, image: Image.Image, sample: int, *, turned: bool) -> None:
+        width, height = (image.height, image.width) if turned else image.size
+        if self.shape and (height, width) != self.shape[:2]:
+            raise _OddImage(
+                f"{self._locate(sample)} is {width}x{height} pixels, the first image {self.shape[1]}x"
+                f"{self.shape[0]}; all images of a data set must have one size"
+            )
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 .. 8; 1 where there is none, and where the tags are damaged, which viewers show as is."""
+    if image.format == "PNG":
+        image.load()  # the chunk may follow the pixels
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # damaged tags make Pillow raise whatever their parsing meets
+        return 1
 
 
 class _OddImage(Exception):

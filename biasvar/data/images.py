@@ -18,7 +18,7 @@ from biasvar.data.decode import Decoder, Mode
 from biasvar.data.layout import KNOWN, Shard, cache_folder, shards
 from biasvar.data.parquet import Contents, encoded_images, read_contents
 
-FORMAT = 1  # of what is kept; a change makes every data set be decoded anew
+FORMAT = 2  # of what is kept; a change makes every data set be decoded anew
 SCALE = 255.0
 
 

@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 from biasvar.data.layout import IMAGE_COLUMNS, LABEL_COLUMNS, Shard, split_of
 
 BATCH = 4096  # images held encoded at a time
+_BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
+_WORDS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 
 
 @dataclass(frozen=True)
@@ -107,10 +109,12 @@ def _of_one_file(path: Path, column: str, rows: np.ndarray) -> Iterator[list[byt
                 for batch in file.iter_batches(BATCH, row_groups=[group], columns=[column]):
                     mine = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + batch.num_rows)] - first
                     cells = batch.column(0)
-                    if pa.types.is_dictionary(cells.type):
-                        cells = cells.dictionary_decode()
                     if pa.types.is_struct(cells.type):
                         cells = cells.field("bytes")
+                    if pa.types.is_dictionary(cells.type):
+                        cells = cells.dictionary_decode()
+                    if pa.types.is_binary_view(cells.type):
+                        cells = cells.cast(pa.large_binary())  # Arrow takes no rows of a view
                     if len(mine):
                         yield (cells if len(mine) == len(cells) else cells.take(pa.array(mine))).to_pylist()
                     first += batch.num_rows
@@ -138,11 +142,11 @@ def _broken(path: Path, error: Exception) -> ValueError:
 def _image_column(path: Path, schema: pa.Schema, given: str | None) -> str:
     name = _column(path, schema, given, IMAGE_COLUMNS, "image")
     kind = schema.field(name).type
-    inner = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if pa.types.is_struct(kind):
-        at = kind.get_field_index("bytes")
-        inner = kind.field(at).type if at >= 0 else kind
-    if not (pa.types.is_binary(inner) or pa.types.is_large_binary(inner)):
+    inner = kind
+    if pa.types.is_struct(kind) and (at := kind.get_field_index("bytes")) >= 0:
+        inner = kind.field(at).type
+    inner = inner.value_type if pa.types.is_dictionary(inner) else inner
+    if not any(is_kind(inner) for is_kind in _BYTES):
         raise ValueError(f"{path}: column {name!r} holds {kind}; needed: PNG or JPEG bytes, or a struct with 'bytes'")
     return name
 
@@ -181,7 +185,7 @@ def _splits(shard: Shard, table: pa.Table) -> np.ndarray:
         return np.full(table.num_rows, shard.split or "", dtype="<U10")
     column = table.column("split")
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+    if not any(is_kind(kind) for is_kind in _WORDS):
         raise ValueError(f"{shard.path}: column 'split' holds {column.type}; needed: the words 'train' and 'test'")
     words = column.cast(pa.string()).to_pylist()
     meaning = {word: split_of(word) if word else None for word in set(words)}

@@ -6,8 +6,9 @@ import io
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 import biasvar.data.parquet
 from biasvar.data import load_dataset
@@ -38,6 +39,72 @@ def test_jpeg_files_are_what_pillow_reads_and_the_note_says_so(tmp_path):
     assert data.note.endswith("; JPEG copies, not the original pixels")
     cells[0] = encode(pictures(1)[0], "PNG")
     assert "; 8 of them JPEG copies" in load_dataset(write(tmp_path / "b.parquet", cells, [0, 1, 2] * 3)).note
+
+
+# The picture as it is stored for each orientation (CIPA DC-008): the first row and column of the scene lie at the sides
+# "top left", "top right", "bottom right", "bottom left", "left top", "right top", "right bottom", "left bottom".
+STORED = {
+    1: lambda scene: scene,
+    2: lambda scene: scene[:, ::-1],
+    3: lambda scene: scene[::-1, ::-1],
+    4: lambda scene: scene[::-1],
+    5: lambda scene: scene.swapaxes(0, 1),
+    6: lambda scene: scene.swapaxes(0, 1)[::-1],
+    7: lambda scene: scene.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda scene: scene.swapaxes(0, 1)[:, ::-1],
+}
+
+
+def turned(scene: np.ndarray, orientation: int, kind: str) -> bytes:
+    tags, out = Image.Exif(), io.BytesIO()
+    tags[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(np.ascontiguousarray(STORED[orientation](scene))).save(out, kind, exif=tags, quality=100)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("mode", [None, "L"])
+def test_images_are_turned_upright_as_their_orientation_says(tmp_path, colour, mode):
+    scene = pictures(1, colour=colour)[0]
+    data = load_dataset(write(tmp_path / "a.parquet", [turned(scene, i, "PNG") for i in STORED], [0, 1] * 4), mode=mode)
+    wanted = np.asarray(Image.fromarray(scene).convert(mode)) if mode else scene
+    for image in data.images:
+        np.testing.assert_array_equal(image, wanted)
+    cells = [turned(scene, i, "JPEG") for i in STORED]
+    data = load_dataset(write(tmp_path / "b.parquet", cells, [0, 1] * 4))
+    for image, cell in zip(data.images, cells, strict=True):
+        np.testing.assert_array_equal(image, np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(cell)))))
+    straight = turned(scene, 1, "JPEG").replace(b"Exif\x00\x00II*", b"Exif\x00\x00xx*")  # damaged tags say nothing
+    damaged = load_dataset(write(tmp_path / "c.parquet", [straight, straight], [0, 1]))
+    np.testing.assert_array_equal(damaged.images[0], np.asarray(Image.open(io.BytesIO(cells[0]))))
+
+
+def test_a_size_is_that_of_the_upright_image(tmp_path):
+    scene = pictures(1)[0]
+    cells = [turned(scene, 6, "PNG"), turned(scene, 1, "PNG"), encode(STORED[6](scene))]
+    with pytest.raises(ValueError, match="row 2 is 6x5 pixels, the first image 5x6"):
+        load_dataset(write(tmp_path / "a.parquet", cells, [0, 1, 0]))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(pa.large_binary(), pa.binary_view(), pa.dictionary(pa.int32(), pa.binary())),
+        *(pa.struct([("bytes", kind)]) for kind in (pa.large_binary(), pa.binary_view())),
+    ],
+    ids=str,
+)
+def test_every_type_of_bytes_and_of_words_is_read(tmp_path, kind):
+    images, splits = pictures(10), ["test", "train"] * 5
+    cells = [encode(image) for image in images]
+    column = pa.array([{"bytes": cell} for cell in cells] if pa.types.is_struct(kind) else cells)
+    for words in (pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())):
+        table = pa.table({"image": column.cast(kind), "label": [0, 1] * 5, "split": pa.array(splits).cast(words)})
+        group = 10 if "struct<bytes: binary_view" in str(kind) else 4  # Arrow writes no part of such a column
+        pq.write_table(table, tmp_path / "a.parquet", row_group_size=group)
+        data = load_dataset(tmp_path / "a.parquet")
+        np.testing.assert_array_equal(data.images, np.concatenate([images[1::2], images[::2]]))
+        assert data.split.tolist() == ["train"] * 5 + ["test"] * 5
 
 
 @pytest.mark.parametrize("batch", [3, 4096])
