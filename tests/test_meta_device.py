@@ -254,13 +254,13 @@ def test_an_evaluation_pass_that_waits_is_found_out(trained, tmp_path):
 
 
 def test_a_recorder_that_waits_is_found_out(trained, tmp_path, monkeypatch):
-    terms = recorder._terms
+    terms = recorder.record_terms
 
     def waiting(batch, temperature, num_classes):
         columns = terms(batch, temperature, num_classes)
         assert columns["finite"].all()
         return columns
 
-    monkeypatch.setattr(recorder, "_terms", waiting)
+    monkeypatch.setattr(recorder, "record_terms", waiting)
     with pytest.raises(RuntimeError, match="meta"):
         take_an_epoch(trained, tmp_path, {"loss": "cross_entropy"})

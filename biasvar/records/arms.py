@@ -21,7 +21,7 @@ BOOKKEEPING = frozenset(
             "uses",
         ),
         *("replicas", "identity", "status", "failed_replicas", "weights_sha256", "seconds", "shared_from"),
-        *("files", "values", "clip"),
+        *("files", "values", "clip", "duplicates_dropped"),
     }
 )
 """Keys of an entry that say how an arm is named, read and kept. All others decide what its students learn."""

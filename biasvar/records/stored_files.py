@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 
 from biasvar.errors import RecordError
 from biasvar.records import schema
+from biasvar.records.epoch_parts import incomplete_epochs
 
 ARM_FOLDERS = ("records", "predictions", "metrics")
 
@@ -43,7 +45,7 @@ def stored_files(
     """The files under ``folder`` ("records" or "predictions") that match, sorted by arm, split, part, epoch and group.
 
     None means all; a name or number, or a list of them, means those. Raises RecordError for one that is not there,
-    with what is.
+    with what is. An epoch of which only parts are there is left out with a warning, or refused if it is asked for.
     """
     root = directory / folder
     key = "view" if folder == "records" else "membership"
@@ -53,9 +55,11 @@ def stored_files(
     splits = _choose(_distinct(branch[1] for branch in branches), split, f"split in the {folder} of {_said(arm)},")
     branches = [branch for branch in branches if branch[1] in splits]
     parts = _choose(_distinct(branch[2] for branch in branches), part, f"{key} in the {folder} of {_said(arm)},")
+    branches = [branch for branch in branches if branch[2] in parts]
     for name, at, kind, path in branches:
-        if kind in parts:
-            files += [StoredFile(file, name, at, kind, *numbers) for file, numbers in _epoch_files(path)]
+        files += [StoredFile(file, name, at, kind, *numbers) for file, numbers in _epoch_files(path)]
+    for *_, path in branches:
+        _name_incomplete(path, {file.epoch for file in files}, epochs)
     if epochs is not None:
         here = _distinct(file.epoch for file in files)
         wanted = set(_choose(here, epochs, f"epoch in the {folder} of {_said(arm)},"))
@@ -130,6 +134,20 @@ def _damaged(path: Path, error: Exception) -> RecordError:
 
 def _listed(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _name_incomplete(folder: Path, complete: set[int], epochs: Any) -> None:
+    asked = None if epochs is None else listed(epochs)
+    for epoch, lack in incomplete_epochs(folder).items():
+        if asked is not None and epoch not in asked:
+            continue
+        message = f"{folder}: epoch {epoch} is not complete and not read: {lack}. "
+        message += (
+            "If no process is writing it any more, go on with resume=True: what is there is merged, or recorded anew"
+        )
+        if asked is not None and epoch not in complete:
+            raise RecordError(message)
+        warnings.warn(message, stacklevel=2)
 
 
 def _choose(there: list[Any], asked: Any, what: str) -> list[Any]:

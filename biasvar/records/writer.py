@@ -88,6 +88,16 @@ class RunWriter:
 
         return self._change(change)["arms"][arm]
 
+    def count_duplicates(self, arm: str, split: str, view: str, dropped: int) -> None:
+        """Add to the number of rows of an arm that were met twice in an epoch and dropped, by split and view."""
+
+        def change(manifest: dict[str, Any]) -> None:
+            counts = manifest["arms"].setdefault(arm, {}).setdefault("duplicates_dropped", {}).setdefault(split, {})
+            counts[view] = counts.get(view, 0) + dropped
+
+        if dropped:
+            self._change(change)
+
     def study(self, text: str) -> Path:
         """Save the resolved study file (YAML text)."""
         path = self.directory / "study.yaml"

@@ -13,24 +13,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 
-from biasvar.analysis.tradeoff import regularization_samples, unchecked_terms, wsl_weights_of_losses
 from biasvar.errors import RecordError
 from biasvar.messages import first_few
-from biasvar.records.schema import record_folder
+from biasvar.records.epoch_parts import check_part
+from biasvar.records.merging import ON_DUPLICATE, PartWriter, first_rows
+from biasvar.records.schema import one_of, record_folder
 from biasvar.records.summary import summarise
 from biasvar.records.writer import RunWriter
+from biasvar.training.recorder_terms import record_terms
 
 # Logit elements that may wait before they are turned into columns: bounds the memory, and makes the work of many
 # steps one piece, since on small batches the number of calls is what costs.
 PENDING_ELEMENTS = 2**20
 LOGITS = ("student", "teacher")
-# Columns are kept in float32: a logit, or a loss, beyond it would be infinite on disk.
-LARGEST = torch.finfo(torch.float32).max
 
 Values = torch.Tensor | np.ndarray | Sequence[Any]
 
@@ -62,6 +62,15 @@ class Recorder:
         replace: Write over epochs that are there, for a training that goes on from a checkpoint before them.
         drop_not_finite: Leave a replica with logits that are not finite out of the record of that epoch instead of
             refusing it; the caller keeps account of the replicas that are missing.
+        part: (rank, world size) where several processes each see a part of the epoch, as under DistributedDataParallel:
+            `part=(dist.get_rank(), dist.get_world_size())`. Each process writes its part; the last one to end the epoch
+            merges all of them into the epoch's file, the one that a single recorder would have written. An epoch of
+            which a part is missing is not complete: it is not read, and named. Open the recorders of all processes
+            before the first step; with `resume=True` what is left of an epoch that is not complete is recorded anew.
+        on_duplicate: What to do with a sample that comes twice in an epoch, in one process or in two: "refuse" the
+            epoch, or keep the "first" in the order of the parts and of the rows in them. A DistributedSampler repeats
+            samples so that all parts are of one length. How many were dropped stands in the summary
+            (`duplicates_dropped`, of this process), in the file's metadata, and in the manifest.
 
     Raises:
         RecordError: The directory holds another study, this arm and replica are recorded already, or the arm was
@@ -92,6 +101,8 @@ class Recorder:
         reference_teacher: str | None = None,
         replace: bool = False,
         drop_not_finite: bool = False,
+        part: tuple[int, int] | None = None,
+        on_duplicate: Literal["refuse", "first"] = "refuse",
     ) -> None:
         if num_samples < 1 or num_classes < 2:
             raise ValueError(f"num_samples must be at least 1 and num_classes 2, not {num_samples} and {num_classes}")
@@ -102,6 +113,9 @@ class Recorder:
         self._together, self.replicas = _replica_numbers(replica)
         self.group = self.replicas[0] if group is None else group
         self._reference, self._replace, self._drop = reference_teacher, replace, drop_not_finite
+        self._part, self._on_duplicate = check_part(part), one_of(on_duplicate, ON_DUPLICATE, "on_duplicate")
+        if self._part and drop_not_finite:
+            raise ValueError("drop_not_finite cannot be combined with part: other parts may hold the same replica")
         # A name that cannot be one is refused here, before anything is made or changed on disk.
         folder = record_folder(directory.directory if isinstance(directory, RunWriter) else directory, arm, split, view)
         if isinstance(directory, RunWriter):
@@ -109,11 +123,18 @@ class Recorder:
         else:
             manifest = {"kind": "recorder", "name": Path(directory).name, "num_classes": num_classes}
             self._writer = RunWriter(directory, manifest=manifest, resume=True)
+        parts = PartWriter(
+            self._writer, arm, split, view, self.group, self._part or (0, 1), on_duplicate=on_duplicate, replace=replace
+        )
+        if resume or replace:
+            parts.settle()
+        self._parts = parts if self._part else None
         recorded = [int(p.parent.name[6:]) for p in folder.glob(f"epoch=*/group={self.group:03d}.parquet")]
-        if recorded and not resume and not replace:
+        begun = [*recorded, *parts.begun()]
+        if begun and not resume and not replace:
             raise RecordError(
                 f"{self._writer.directory}: arm {arm!r}, replica {self.replicas[0]}, split {split!r}, view {view!r} "
-                f"is recorded already up to epoch {max(recorded)}; pass resume=True to go on, or name another arm "
+                f"is recorded already up to epoch {max(begun)}; pass resume=True to go on, or name another arm "
                 "or replica"
             )
         if not isinstance(directory, RunWriter):  # a study's manifest is the trainer's
@@ -128,6 +149,7 @@ class Recorder:
         self._pending_elements = 0
         self._done: list[dict[str, torch.Tensor]] = []
         self._has_teacher: bool | None = None
+        self._dropped: dict[int, int] = {}  # rows of each replica that came twice in the epoch
 
     def update(
         self,
@@ -211,16 +233,26 @@ class Recorder:
             columns = self._columns()
             columns = self._check(columns)
             summary = summarise(columns)
+            if self._on_duplicate == "first":
+                summary["duplicates_dropped"] = np.array([self._dropped.get(r, 0) for r in summary["replica"].tolist()])
             if write and len(columns["sample_id"]):
-                self._writer.record(
-                    self.arm, self.split, self.view, self.epoch, self.group, columns,
-                    metadata={"temperature": self.temperature, "reference_teacher": self._reference},
-                    replace=self._replace,
-                )  # fmt: skip
+                self._write(columns)
         finally:
             self._clear()
         self.epoch += 1
         return summary
+
+    def _write(self, columns: dict[str, np.ndarray]) -> None:
+        metadata = {"temperature": self.temperature, "reference_teacher": self._reference}
+        dropped = sum(self._dropped.values())
+        if self._on_duplicate == "first":
+            metadata["duplicates_dropped"] = dropped
+        if self._parts:
+            self._parts.record(self.epoch, columns, metadata)
+            return
+        key = (self.arm, self.split, self.view)
+        self._writer.record(*key, self.epoch, self.group, columns, metadata=metadata, replace=self._replace)
+        self._writer.count_duplicates(*key, dropped)
 
     def _reduce_pending(self) -> None:
         """Turn the waiting logits into columns, on their device."""
@@ -230,7 +262,7 @@ class Recorder:
         self._pending, self._pending_elements = [], 0
         if not self._together:
             batch["replica"] = torch.full_like(batch["sample_id"], self.replicas[0])
-        self._done.append(_terms(batch, self.temperature, self.num_classes))
+        self._done.append(record_terms(batch, self.temperature, self.num_classes))
 
     def _columns(self) -> dict[str, np.ndarray]:
         """All columns of the epoch on the host, in one copy per type."""
@@ -263,12 +295,19 @@ class Recorder:
             ids, replicas = ids[keep], replicas[keep]
         elif bad.any():
             raise ValueError(f"{where}logits of sample_ids {first_few(ids[bad])} are not finite in float32")
-        key = replicas * self.num_samples + ids
-        order = np.sort(key)
-        twice = np.unique(order[1:][order[1:] == order[:-1]])
-        if len(twice):
-            raise ValueError(f"{where}sample_ids {first_few(twice % self.num_samples)} were given more than once")
-        return columns
+        key = np.sort(replicas * self.num_samples + ids)
+        if not (key[1:] == key[:-1]).any():
+            return columns
+        keep = first_rows(replicas, ids)
+        if self._on_duplicate == "refuse":
+            twice = np.unique(ids[~keep])
+            raise ValueError(
+                f"{where}sample_ids {first_few(twice)} were given more than once; where samples are repeated so that "
+                "batches or parts are of one length, pass on_duplicate='first'"
+            )
+        numbers, counts = np.unique(replicas[~keep], return_counts=True)
+        self._dropped = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+        return {name: values[keep] for name, values in columns.items()}
 
     def __enter__(self) -> Self:
         return self
@@ -305,43 +344,3 @@ def _integers(where: str, name: str, values: Values) -> torch.Tensor:
 def _check_shape(where: str, name: str, value: torch.Tensor, shape: tuple[int, ...]) -> None:
     if tuple(value.shape) != shape:
         raise ValueError(f"{where}{name} has shape {tuple(value.shape)}, expected {shape}")
-
-
-@torch.no_grad()
-def _terms(batch: dict[str, torch.Tensor], temperature: float, num_classes: int) -> dict[str, torch.Tensor]:
-    """Columns of one piece, from (n, C) logits cast to float64 before any log-softmax."""
-    student = batch["student"].double()
-    label = batch["label"].long()
-    safe = label.clamp(0, num_classes - 1)  # an impossible label is named at the end of the epoch, not by a crash here
-    out = {
-        "sample_id": batch["sample_id"].long(),
-        "replica": batch["replica"].long(),
-        "label": label,
-        "student_prediction": student.argmax(-1),
-    }
-    has_teacher = "teacher" in batch
-    teacher = batch["teacher"].double() if has_teacher else student
-    if has_teacher:
-        out["teacher_prediction"] = teacher.argmax(-1)
-    terms = unchecked_terms(student, teacher, safe, temperature)
-    out["finite"] = _is_finite(student, terms.student_loss)  # refused at the end of the epoch, with the ids
-    out["student_loss"] = terms.student_loss
-    out["student_prob"] = terms.student_log_prob.exp()
-    out["bias_gradient"] = terms.bias_gradient
-    out["bias_gradient_norm"] = terms.bias_norm
-    if has_teacher:
-        out["finite"] &= _is_finite(teacher, terms.teacher_loss)
-        out["teacher_loss"] = terms.teacher_loss
-        out["teacher_prob"] = terms.teacher_log_prob.exp()
-        out["variance_gradient"] = terms.variance_gradient
-        out["variance_gradient_norm"] = terms.variance_norm
-        out["opposing"] = regularization_samples(terms)
-        out["wsl_weight"] = wsl_weights_of_losses(terms.student_loss, terms.teacher_loss)
-    out["loss_weight"] = batch.get("loss_weight", torch.ones_like(out["student_loss"])).double()
-    out["member"] = batch["member"].bool() if "member" in batch else torch.ones_like(label, dtype=torch.bool)
-    return {name: value.float() if value.is_floating_point() else value for name, value in out.items()}
-
-
-def _is_finite(logits: torch.Tensor, loss: torch.Tensor) -> torch.Tensor:
-    """Rows whose logits and loss float32 can hold; a comparison with NaN is False."""
-    return (logits.abs().amax(-1) <= LARGEST) & (loss <= LARGEST)
