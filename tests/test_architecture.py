@@ -14,8 +14,9 @@ import pytest
 import biasvar
 
 ROOT = Path(biasvar.__file__).parent
-ROOMS = {"errors", "messages", "files", "seeding", "votes"}
+ROOMS = {"arguments", "errors", "messages", "files", "seeding", "votes"}
 ALLOWED = {
+    "arguments": set(),
     "errors": set(),
     "messages": set(),
     "files": {"errors"},

@@ -25,6 +25,7 @@ from biasvar.analysis.arrays import (
     namespace,
     pick,
 )
+from biasvar.arguments import checked
 
 CRITERIA = ("opposing", "literal", "magnitude", "norm")
 
@@ -51,6 +52,7 @@ class TradeoffTerms:
     teacher_loss: Array
 
 
+@checked
 def tradeoff_terms(student_logits: Any, teacher_logits: Any, labels: Any, *, temperature: float) -> TradeoffTerms:
     """Bias and variance gradients of distillation at the student's logits z.
 
@@ -121,6 +123,7 @@ def _truth_and_all(logits: Array, labels: Array) -> tuple[Array, Array]:
     return pick(shifted, labels) - xp.log1p(others), values / (1.0 + others[..., None])
 
 
+@checked
 def regularization_samples(terms: TradeoffTerms, *, criterion: str = "opposing") -> Array:
     """Which samples the soft label steadies at the price of bias, bool of the labels' shape.
 
@@ -152,6 +155,7 @@ def regularization_samples(terms: TradeoffTerms, *, criterion: str = "opposing")
     raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}")
 
 
+@checked
 def wsl_weights(student_logits: Any, teacher_logits: Any, labels: Any, *, epsilon: float = 1e-7) -> Array:
     """Weights of the soft-label loss in WSL: w = 1 - exp(-L_s / (L_t + epsilon)), in [0, 1].
 

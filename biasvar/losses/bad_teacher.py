@@ -46,6 +46,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from biasvar.arguments import checked
 from biasvar.losses.reduction import Reduction, check_reduction, reduced, true_class
 from biasvar.seeding import generator
 
@@ -61,6 +62,7 @@ __all__ = [
 ]
 
 
+@checked
 def draw_rivals(
     labels: torch.Tensor, num_classes: int, k: int, *, seed: int, epoch: int | None = None, replica: int = 0
 ) -> torch.Tensor:
@@ -143,6 +145,7 @@ class CompensationLoss(nn.Module):
     tensor([0.0000, 1.8620])
     """
 
+    @checked
     def __init__(self, *, k: int, reduction: Reduction = "mean") -> None:
         super().__init__()
         self.k = _check_k(k)
@@ -197,6 +200,7 @@ class BadTeacherLoss(nn.Module):
     tensor(3.0603)
     """
 
+    @checked
     def __init__(
         self, *, k: int, punishment: float, compensation: float, rivals: float, reduction: Reduction = "mean"
     ) -> None:

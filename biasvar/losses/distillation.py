@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from biasvar.analysis.tradeoff import opposes, true_log_prob, wsl_weights_of_losses
+from biasvar.arguments import checked
 from biasvar.losses.reduction import Reduction, check_reduction, reduced, true_class
 
 KEEP = ("other", "regularization", "random")
@@ -48,6 +49,7 @@ class DistillationLoss(nn.Module):
     tensor(37.)
     """
 
+    @checked
     def __init__(self, *, temperature: float, alpha: float, reduction: Reduction = "mean") -> None:
         super().__init__()
         if not temperature > 0:
@@ -95,6 +97,7 @@ class WeightedSoftLabelLoss(DistillationLoss):
     tensor([0.6321])
     """
 
+    @checked
     def __init__(
         self, *, temperature: float, alpha: float, epsilon: float = 1e-7, reduction: Reduction = "mean"
     ) -> None:
@@ -133,6 +136,7 @@ class MaskedDistillationLoss(DistillationLoss):
     tensor([1., 0.])
     """
 
+    @checked
     def __init__(
         self,
         *,

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from biasvar.arguments import checked
 from biasvar.losses.reduction import Reduction, check_reduction, reduced, true_class
 
 __all__ = ["CrossEntropyLoss", "LabelSmoothingLoss"]
@@ -33,6 +34,7 @@ class LabelSmoothingLoss(nn.Module):
     tensor(1.3863)
     """
 
+    @checked
     def __init__(self, *, smoothing: float, reduction: Reduction = "mean") -> None:
         super().__init__()
         if not 0 <= smoothing < 1:

@@ -18,7 +18,7 @@ def reduced(values: torch.Tensor, reduction: Reduction) -> torch.Tensor:
 
 def check_reduction(reduction: str) -> Reduction:
     """The reduction, if it is one; else ValueError."""
-    if reduction not in ("none", "mean", "sum"):
+    if not isinstance(reduction, str) or reduction not in ("none", "mean", "sum"):
         raise ValueError(f"reduction must be 'none', 'mean' or 'sum', not {reduction!r}")
     return reduction  # type: ignore[return-value]
 

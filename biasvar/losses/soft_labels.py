@@ -22,6 +22,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from biasvar.arguments import checked
 from biasvar.losses.reduction import Reduction, check_reduction, reduced
 
 OUTPUTS = ("probabilities", "logits")
@@ -29,6 +30,7 @@ OUTPUTS = ("probabilities", "logits")
 __all__ = ["CandidateAverageLoss", "CandidateSetLoss", "ScoreLoss", "SoftLabelLoss", "top_candidates"]
 
 
+@checked
 def top_candidates(soft_labels: torch.Tensor, k: int) -> torch.Tensor:
     """The k largest entries as a set of candidates, bool (..., C); the lower class first where entries are equal.
 
@@ -83,6 +85,7 @@ class ScoreLoss(nn.Module):
     tensor([2.])
     """
 
+    @checked
     def __init__(
         self, *, output: Literal["probabilities", "logits"] = "probabilities", reduction: Reduction = "mean"
     ) -> None:

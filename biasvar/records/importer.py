@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from biasvar.arguments import checked
 from biasvar.errors import RecordError
 from biasvar.messages import first_few
 from biasvar.records import schema
@@ -25,6 +26,7 @@ MAX_GROUPS = 16
 """Replicas beyond this many share jackknife groups: replica r goes to group r mod 16."""
 
 
+@checked
 def import_predictions(
     files: Any,
     labels: Any,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from biasvar.arguments import checked
 from biasvar.errors import RecordError
 from biasvar.messages import command, first_few
 from biasvar.records import schema
@@ -83,11 +84,13 @@ class Run:
         begun = [name for name, entry in self.manifest["arms"].items() if entry.get("status") != "waiting"]
         return list(dict.fromkeys([*begun, *arms_on_disk(self.directory)]))
 
+    @checked
     def arm(self, name: str) -> dict[str, Any]:
         """What the manifest says of an arm (empty for a recorder that said nothing)."""
         entry: dict[str, Any] = self.manifest["arms"].get(self._known(name), {})
         return entry
 
+    @checked
     def entry(self, name: str) -> ArmEntry:
         """The same as a type, with the values that stand for what the manifest leaves out."""
         return ArmEntry.read(name, self.arm(name))
@@ -151,6 +154,7 @@ class Run:
         files = stored_files(self.directory, "records")
         return list(dict.fromkeys((file.arm, file.split, file.part) for file in files))
 
+    @checked
     def record_epochs(self, arm: str, split: str, view: str) -> list[int]:
         """The recorded epochs of one (arm, split, view), rising."""
         files = stored_files(self.directory, "records", arm=self._known(arm), split=split, part=view)
@@ -195,6 +199,7 @@ class Run:
         files = self._record_files(epochs, arm, split, view)
         return (to_frame(table) for table in record_tables(files, names, samples, replicas))
 
+    @checked
     def predictions(
         self, arm: str, *, split: str = "test", membership: str = "all", epoch: int | None = None
     ) -> Predictions:
@@ -213,6 +218,7 @@ class Run:
         ids, counts, means = read_means([file.path for file in files if file.epoch == chosen], self.num_classes)
         return Predictions(ids, self._labels(ids), counts, means, chosen)
 
+    @checked
     def decomposition(
         self,
         arm: str,
@@ -245,6 +251,7 @@ class Run:
             )
         return decompose(kept.mean_log_probs, aim, loss="squared_error", where=kept.counts > 0)
 
+    @checked
     def teacher(self, name: str) -> TeacherLogits:
         """The logits of one of the run's teachers on every sample."""
         there = sorted(path.stem for path in (self.directory / "teachers").glob("*.parquet") if path.name[0] != ".")
@@ -256,12 +263,14 @@ class Run:
         """The soft labels that are stored as data."""
         return sorted(path.stem for path in (self.directory / "soft_labels").glob("*.parquet") if path.name[0] != ".")
 
+    @checked
     def soft_labels(self, name: str) -> SoftLabels:
         """Soft labels of the study that students learn from, with the true labels."""
         schema.one_of(name, self.soft_label_names, f"soft label of {self.directory},")
         ids, values = read_soft_labels(schema.soft_label_path(self.directory, name), self.num_classes)
         return SoftLabels(ids, self._labels(ids), values)
 
+    @checked
     def teacher_epochs(self, name: str) -> pd.DataFrame | None:
         """A teacher's accuracy, unreliability and ambiguity by split after each epoch; None if not kept.
 
@@ -272,6 +281,7 @@ class Run:
             return None
         return to_frame(read_columns(path)).reindex(columns=schema.teacher_epochs_schema().names)
 
+    @checked
     def weights(self, arm: str, *, column: str = "wsl_weight", by: str = "sample", epochs: Any = None) -> pd.DataFrame:
         """The mean of a recorded weight over the training epochs: sample_id, weight, n (rows behind the mean).
 
@@ -283,6 +293,7 @@ class Run:
         )
         return mean_weights(files, column, by)
 
+    @checked
     def retraining_weights(
         self, arm: str, labels: Any, *, column: str = "wsl_weight", epochs: Any = None, missing: float | None = None
     ) -> np.ndarray:
@@ -304,6 +315,7 @@ class Run:
         where = f"arm {arm!r} of {self.directory}"
         return aligned_weights(self.weights(arm, column=column, epochs=epochs), recorded, labels, missing, where)
 
+    @checked
     def save_weights(self, arm: str, path: str | Path, *, column: str = "wsl_weight", by: str = "sample") -> Path:
         """Write :meth:`weights` as ``.csv`` or ``.parquet``, by the suffix of ``path``, for any trainer."""
         schema.one_of(Path(path).suffix.lower(), (".csv", ".parquet"), f"suffix of {path},")

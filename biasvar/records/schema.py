@@ -250,7 +250,7 @@ def one_of(name: Any, allowed: Iterable[Any], what: str) -> Any:
     biasvar.errors.RecordError: unknown view 'clear'; did you mean 'clean'? Allowed: 'augmented', 'clean'
     """
     allowed = list(allowed)
-    if name in allowed:
+    if isinstance(name, str | int) and name in allowed:
         return name
     hint = did_you_mean(name, allowed, after=";") or ";"
     listing = f"Allowed: {first_few(map(repr, allowed), 24)}" if allowed else "There are none here"

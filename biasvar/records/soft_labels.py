@@ -19,6 +19,7 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from biasvar.analysis.soft_labels.transforms import tempered
+from biasvar.arguments import checked
 from biasvar.errors import RecordError
 from biasvar.messages import first_few
 from biasvar.records import schema
@@ -44,6 +45,7 @@ class SoftLabels:
     _labels: Table | None
     _temperature: float | None
 
+    @checked
     def parts(self, rows: int | None = None) -> Iterator[Part]:
         """Batches (soft_labels (n, K), labels, sample_ids) as the source has them, None where it lacks labels or ids.
 
@@ -52,6 +54,7 @@ class SoftLabels:
         for values, labels, ids in self._read(rows or max(1, 2**20 // self.num_classes)):
             yield values if self._temperature is None else tempered(values, self._temperature), labels, ids
 
+    @checked
     def batches(self, rows: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Batches (soft_labels (n, K), labels (n,), sample_ids (n,)), like `parts`.
 
@@ -84,6 +87,7 @@ class SoftLabels:
         return given.values[place]
 
 
+@checked
 def open_soft_labels(
     source: Any,
     labels: Any = None,

@@ -18,6 +18,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 
+from biasvar.arguments import checked
 from biasvar.errors import RecordError
 from biasvar.messages import first_few
 from biasvar.records.epoch_parts import check_part
@@ -85,6 +86,7 @@ class Recorder:
     ([2], [1.0])
     """
 
+    @checked
     def __init__(
         self,
         directory: str | Path | RunWriter,
@@ -212,6 +214,7 @@ class Recorder:
         if self._pending_elements >= PENDING_ELEMENTS:
             self._reduce_pending()
 
+    @checked
     def end_epoch(self, *, write: bool = True) -> dict[str, np.ndarray]:
         """Close the epoch: check, write, and return when the file is safe on disk.
 

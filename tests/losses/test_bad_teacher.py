@@ -212,7 +212,7 @@ def test_rivals_differ_by_seed_epoch_and_replica_alone():
     ("call", "message"),
     [
         (lambda: BadTeacherLoss(k=1, punishment=1, compensation=1, rivals=1), "k must be a whole number from 2 up"),
-        (lambda: CompensationLoss(k=2.5), "k must be a whole number from 2 up, not 2.5"),
+        (lambda: CompensationLoss(k=2.5), "k must be a whole number, not 2.5"),
         (lambda: BadTeacherLoss(k=2, punishment=-1, compensation=1, rivals=1), "punishment must be a finite number"),
         (lambda: BadTeacherLoss(k=2, punishment=1, compensation=math.nan, rivals=1), "compensation must be a finite"),
         (lambda: BadTeacherLoss(k=2, punishment=1, compensation=1, rivals=math.inf), "rivals must be a finite number"),

@@ -11,6 +11,7 @@ from biasvar.analysis.arrays import Array, as_logits, like, log_softmax, named, 
 from biasvar.analysis.decomposition.groups import decompose_moments
 from biasvar.analysis.decomposition.kernels import check_groups, check_loss, make_target
 from biasvar.analysis.decomposition.result import Decomposition
+from biasvar.arguments import checked
 from biasvar.messages import first_few
 
 
@@ -34,6 +35,7 @@ class Accumulator:
     [0.0, 0.0, 0.0]
     """
 
+    @checked
     def __init__(self, num_samples: int, num_classes: int, *, loss: str = "cross_entropy", groups: int = 16) -> None:
         check_loss(loss)
         whole = all(isinstance(size, int | np.integer) for size in (num_samples, num_classes))
@@ -72,6 +74,7 @@ class Accumulator:
         """The replicas seen so far, in order."""
         return sorted(self._seen)
 
+    @checked
     def update(self, logits: Any, sample_ids: Any = None, *, replica: int | None = None) -> None:
         """Add one batch of one replica.
 
@@ -147,6 +150,7 @@ class Accumulator:
             self._seen[replica] = seen | self._seen.get(replica, np.zeros(self.num_samples, dtype=bool))
         return self
 
+    @checked
     def result(self, target: Any, *, errors: bool = True) -> Decomposition:
         """The decomposition of everything seen, against `target` `(N,)` or `(N, C)`; rows nobody has seen are NaN."""
         self._require_data()

@@ -9,6 +9,7 @@ import array_api_compat
 from biasvar.analysis.arrays import Array, as_logits, like, named, namespace, on_cpu
 from biasvar.analysis.decomposition.kernels import Target, Terms, cross_entropy_terms, make_target, squared_error_terms
 from biasvar.analysis.decomposition.result import Decomposition
+from biasvar.arguments import checked
 
 # Bytes of float64 worked on at a time: what stays in a core's cache, or what keeps an accelerator busy.
 _CHUNK_CPU = 2**18
@@ -17,6 +18,7 @@ _CHUNK_DEVICE = 2**27
 _EXCESS = 1e-9
 
 
+@checked
 def decompose_groups(counts: Any, mean_log_probs: Any, target: Any, *, errors: bool = True) -> Decomposition:
     """The cross-entropy decomposition from what a store keeps: counts and mean log-probabilities by jackknife group.
 

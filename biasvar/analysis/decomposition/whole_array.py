@@ -27,8 +27,10 @@ from biasvar.analysis.decomposition.kernels import (
     squared_error_terms,
 )
 from biasvar.analysis.decomposition.result import Decomposition
+from biasvar.arguments import checked
 
 
+@checked
 def decompose(
     logits: Any,
     target: Any,

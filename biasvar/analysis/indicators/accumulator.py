@@ -12,6 +12,7 @@ from biasvar.analysis.indicators.counts import MaskCounter, SetCounts
 from biasvar.analysis.indicators.result import Indicators
 from biasvar.analysis.indicators.sets import above, check_k, check_threshold, check_ties, listed, rank_labels
 from biasvar.analysis.indicators.student_condition import MeanLabels
+from biasvar.arguments import checked
 
 DEFAULT_KS = 10
 
@@ -42,6 +43,7 @@ class IndicatorAccumulator:
     0.3333333333333333
     """
 
+    @checked
     def __init__(
         self,
         num_classes: int,
@@ -191,6 +193,7 @@ class IndicatorAccumulator:
         return (*options, self._means is None)
 
 
+@checked
 def measure_indicators(
     soft_labels: Any,
     labels: Any = None,

@@ -33,11 +33,13 @@ from biasvar.analysis.indicators.result import (
 )
 from biasvar.analysis.indicators.sets import above, rank_labels
 from biasvar.analysis.statistics.intervals import check_level
+from biasvar.arguments import checked
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@checked
 def unreliability(
     soft_labels: Any,
     labels: Any,
@@ -90,6 +92,7 @@ def unreliability(
     return result
 
 
+@checked
 def ambiguity(
     soft_labels: Any,
     labels: Any,
@@ -143,6 +146,7 @@ def ambiguity(
     return result
 
 
+@checked
 def effectiveness(
     soft_labels: Any,
     labels: Any,

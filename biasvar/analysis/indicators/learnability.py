@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from biasvar.arguments import checked
+
 
 @dataclass(frozen=True)
 class Learnability:
@@ -54,6 +56,7 @@ class Learnability:
     samples_independent: float | None
 
 
+@checked
 def learnability(
     delta: Any,
     gamma: Any,
@@ -126,6 +129,7 @@ def learnability(
     )
 
 
+@checked
 def learnability_exponent(delta: Any, gamma: Any, *, independent: bool = False) -> float:
     """kappa = (sqrt(b) - sqrt(a))^2, the rate at which the truth outruns an error; 0 unless Delta + gamma < 1.
 
@@ -161,6 +165,7 @@ def natarajan_rate(kappa: float) -> float:
     return math.log(2.0 / (2.0 - kappa))
 
 
+@checked
 def samples_sufficient(
     delta: Any,
     gamma: Any,
@@ -205,6 +210,7 @@ def samples_sufficient(
     return 4.0 / rate * (capacity - math.log(risk) + 1.0)
 
 
+@checked
 def additive_noise_indicators(num_classes: int, k: int, scale: float) -> tuple[float, float]:
     """Delta and gamma of top-k sets of onehot(y) + scale * standard normal noise in every entry.
 

@@ -22,6 +22,7 @@ from biasvar.analysis.indicators.learnability import learnability_exponent
 from biasvar.analysis.indicators.student_condition import MeanLabels, StudentCondition
 from biasvar.analysis.statistics.intervals import Interval, check_level
 from biasvar.analysis.statistics.proportions import ends_of
+from biasvar.arguments import checked
 from biasvar.messages import first_few
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class Indicators:
         rules = ", ".join(counts.rule for counts in self.sets)
         return f"<Indicators of {one.n:,} soft labels over {one.num_classes:,} classes: {rules}>"
 
+    @checked
     def counts(self, *, k: int | None = None, threshold: float | None = None) -> SetCounts:
         """The counts at one k or threshold; without either, if there is only one."""
         if k is None and threshold is None and len(self.sets) == 1:
@@ -99,6 +101,7 @@ class Indicators:
         there = ", ".join(counts.rule for counts in self.sets)
         raise ValueError(f"name one k or one threshold that was counted: {there}; got k={k}, threshold={threshold}")
 
+    @checked
     def unreliability(
         self, *, k: int | None = None, threshold: float | None = None, interval: str = "exact", level: float = 0.95
     ) -> Indicator:
@@ -107,6 +110,7 @@ class Indicators:
         require_all_classes(counts)
         return delta_of(counts, delta_interval(counts, interval, level))
 
+    @checked
     def ambiguity(
         self,
         *,
@@ -124,12 +128,14 @@ class Indicators:
         require_version(counts, version)
         return marginal_of(counts, marginal_interval(counts, interval, level))
 
+    @checked
     def table(self, *, interval: str = "exact", level: float = 0.95) -> pd.DataFrame:
         """One row per k and threshold; columns as in `biasvar.effectiveness`, margin where mean labels were kept."""
         return self.with_margin(
             table_of(self.sets, [self._intervals(counts, interval, level) for counts in self.sets]), level
         )
 
+    @checked
     def with_margin(self, table: pd.DataFrame, level: float) -> pd.DataFrame:
         """The table, with the condition for students trained by cross-entropy beside that of the sets."""
         if self.means is None:
@@ -138,6 +144,7 @@ class Indicators:
         ends = {"margin": student.margins, "margin_low": student.low, "margin_high": student.high}
         return table.assign(**{name: float(values.min()) for name, values in ends.items()})
 
+    @checked
     def best(self, *, by: str = "sum", interval: str = "exact", level: float = 0.95) -> pd.Series[Any]:
         """The row of the table with the smallest sum or worst_class_sum, or the largest kappa or kappa_classes.
 
@@ -150,6 +157,7 @@ class Indicators:
         place = table[by].argmin() if CHOICES[by] == "smallest" else table[by].argmax()
         return table.iloc[int(place)]
 
+    @checked
     def pairs(self, *, k: int | None = None, threshold: float | None = None, top: int = 10, level: float = 0.95) -> Any:
         """The (true class, wrong label) pairs most often in one set: true, wrong, share, low, high, count, n.
 
@@ -168,6 +176,7 @@ class Indicators:
         columns = {"true": true, "wrong": wrong, "share": count / n, "low": low, "high": high, "count": count, "n": n}
         return pd.DataFrame(columns)
 
+    @checked
     def per_class(
         self, *, k: int | None = None, threshold: float | None = None, interval: str = "exact", level: float = 0.95
     ) -> pd.DataFrame:
@@ -195,6 +204,7 @@ class Indicators:
         columns["set_size"] = counts.members.sum(axis=1) / sizes
         return pd.DataFrame(columns)
 
+    @checked
     def student_condition(self, *, level: float = 0.95) -> StudentCondition:
         """The condition for students trained by cross-entropy; see `biasvar.analysis.student_condition`."""
         if self.means is None:

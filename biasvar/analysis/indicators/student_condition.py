@@ -29,6 +29,7 @@ from biasvar.analysis.arrays import as_array
 from biasvar.analysis.batches import Batch, checked_batch
 from biasvar.analysis.statistics.intervals import Interval, check_level, t_quantile
 from biasvar.analysis.statistics.proportions import clopper_pearson
+from biasvar.arguments import checked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,6 +117,7 @@ class MeanLabels:
         return _condition(self, level, math.nan, math.nan, 1)
 
 
+@checked
 def student_condition(
     soft_labels: Any, labels: Any, *, normalize: bool = False, scores: bool = False, level: float = 0.95
 ) -> StudentCondition:

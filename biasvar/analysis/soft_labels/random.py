@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from biasvar.analysis.arrays import Array, as_array, as_labels, as_logits, like, named, namespace, to_numpy
+from biasvar.arguments import checked
 from biasvar.seeding import normals, uniforms
 
 EMPTY_RULES = ("all", "redraw")
@@ -39,6 +40,7 @@ class PartialLabels:
     gamma: float
 
 
+@checked
 def partial_labels(
     labels: Any,
     num_classes: int,
@@ -114,6 +116,7 @@ def partial_labels(
     )
 
 
+@checked
 def add_noise(soft_labels: Any, scale: float, *, seed: int, sample_ids: Any = None, epoch: int | None = None) -> Array:
     """Raw scores: soft labels + scale x standard normal noise in every entry, float64 `(N, K)`.
 
@@ -145,6 +148,7 @@ def add_noise(soft_labels: Any, scale: float, *, seed: int, sample_ids: Any = No
     return xp.astype(values, xp.float64) + scale * like(noise, values)
 
 
+@checked
 def random_soft_labels(
     sample_ids: Any, num_classes: int, *, seed: int, concentration: float = 1.0, epoch: int | None = None
 ) -> Array:

@@ -10,8 +10,10 @@ from typing import Any
 import array_api_compat
 
 from biasvar.analysis.arrays import Array, as_array, as_labels, as_logits, check_real, log_softmax, named, namespace
+from biasvar.arguments import checked
 
 
+@checked
 def smooth_labels(labels: Any, num_classes: int, smoothing: float) -> Array:
     """Label smoothing: (1 - smoothing) one-hot + smoothing / K, float64 `(N, K)` (Szegedy et al. 2016).
 
@@ -40,6 +42,7 @@ def smooth_labels(labels: Any, num_classes: int, smoothing: float) -> Array:
     return (1.0 - smoothing) * one_hot + smoothing / num_classes
 
 
+@checked
 def tempered(logits: Any, temperature: float) -> Array:
     """softmax(logits / temperature), float64 `(..., K)`: a teacher's soft label (Hinton et al. 2015).
 
@@ -60,6 +63,7 @@ def tempered(logits: Any, temperature: float) -> Array:
     return xp.exp(log_softmax(xp.astype(logits, xp.float64) / temperature))
 
 
+@checked
 def from_votes(counts: Any, *, concentration: float = 0.0) -> Array:
     """Shares of votes, (votes + concentration / K) / (all votes + concentration), float64 `(N, K)`.
 

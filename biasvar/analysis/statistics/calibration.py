@@ -10,6 +10,7 @@ import numpy as np
 from biasvar.analysis.batches import checked_batch
 from biasvar.analysis.statistics.intervals import check_level
 from biasvar.analysis.statistics.proportions import clopper_pearson
+from biasvar.arguments import checked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +29,7 @@ def entropy(distributions: Any) -> np.ndarray:
     return np.asarray(entr(np.asarray(distributions, dtype=np.float64)).sum(axis=-1))
 
 
+@checked
 def calibration_error(confidence: Any, correct: Any, *, bins: int = 15, binning: str = "width") -> float:
     """Expected calibration error: sum over bins of (n_b / n) |accuracy_b - mean confidence_b|.
 
@@ -45,6 +47,7 @@ def calibration_error(confidence: Any, correct: Any, *, bins: int = 15, binning:
     return float(np.abs(np.bincount(place, weights=gap, minlength=bins)).sum() / len(confidence))
 
 
+@checked
 def reliability_table(
     confidence: Any, correct: Any, *, bins: int = 15, binning: str = "width", level: float = 0.95
 ) -> pd.DataFrame:
@@ -113,6 +116,7 @@ class LabelQuality:
         return float(self.correct.mean())
 
 
+@checked
 def label_quality(soft_labels: Any, labels: Any, *, normalize: bool = False, first_row: int = 0) -> LabelQuality:
     """Prediction, confidence, entropy and mass on the truth of every soft label; what calibration is computed from.
 

@@ -14,8 +14,10 @@ import numpy as np
 from biasvar.analysis.arrays import as_array, to_numpy
 from biasvar.analysis.statistics.intervals import Interval, check_level, interval_from, t_quantile
 from biasvar.analysis.statistics.jackknife import jackknife_stderr
+from biasvar.arguments import checked
 
 
+@checked
 def mean_interval(x: Any, *, level: float = 0.95) -> Interval:
     """Mean of `x` `(n,)` with Student's t interval; the error is sd / sqrt(n), NaN for n = 1.
 
@@ -28,6 +30,7 @@ def mean_interval(x: Any, *, level: float = 0.95) -> Interval:
     return interval_from(float(np.mean(x)), stderr, n - 1, n, level)
 
 
+@checked
 def paired_mean_difference(a: Any, b: Any, *, level: float = 0.95) -> Interval:
     """Mean of a - b over pairs (`a`, `b` both `(n,)`, replica r in both) with Student's t interval.
 
@@ -56,6 +59,7 @@ def spearman(values: Any) -> np.ndarray:
     return np.clip(rho, -1.0, 1.0)
 
 
+@checked
 def rank_correlation(x: Any, y: Any, *, clusters: Any = None, level: float = 0.95) -> Interval:
     """Spearman's rank correlation with an interval by Fisher's z and the error sqrt((1 + rho^2 / 2) / (n - 3)).
 
@@ -114,6 +118,7 @@ def roc_auc(score: Any, target: Any) -> float:
     return float(np.mean(_placements(positive, negative)))
 
 
+@checked
 def auc_interval(score: Any, target: Any, *, level: float = 0.95) -> Interval:
     """Area under the ROC curve with DeLong's standard error over samples and a normal interval clipped to [0, 1].
 
@@ -138,6 +143,7 @@ def auc_interval(score: Any, target: Any, *, level: float = 0.95) -> Interval:
     )
 
 
+@checked
 def jackknife_interval(full: float, deleted: Any, group_sizes: Any = None, *, level: float = 0.95) -> Interval:
     """A statistic with the interval of its delete-a-group jackknife error, t with G - 1 degrees of freedom.
 
@@ -161,6 +167,7 @@ def jackknife_interval(full: float, deleted: Any, group_sizes: Any = None, *, le
     return interval_from(full, stderr, float(np.sum(sizes > 0) - 1), int(np.sum(sizes)), level)
 
 
+@checked
 def replicas_needed(pilot: Any, effect: float, *, level: float = 0.95, power: float = 0.8) -> int:
     """Replicas for a two-sided paired t test at 1 - level to find a mean difference of `effect` with the given power.
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from biasvar.arguments import checked
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -28,6 +30,7 @@ class Interval:
         return f"{self.estimate:.4g} ({100 * self.level:g} % {self.low:.4g} to {self.high:.4g}, n {self.n:,})"
 
 
+@checked
 def interval_from(estimate: float, stderr: float, df: float, n: int, level: float = 0.95) -> Interval:
     """estimate -+ t(df) * stderr; normal quantiles for df = inf, NaN bounds where the error or df is NaN or df < 1.
 

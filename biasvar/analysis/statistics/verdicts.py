@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from biasvar.analysis.statistics.intervals import Interval, interval_from, percentile_ends, t_quantile
+from biasvar.arguments import checked
 
 DIRECTIONS = ("greater", "less", "differs")
 OUTCOMES = ("holds", "does not hold", "undecided")
@@ -37,6 +38,7 @@ class Verdict:
     replicas_needed: int | None
 
 
+@checked
 def judge(
     effect: float,
     stderr: float,
@@ -91,6 +93,7 @@ def judge(
     )
 
 
+@checked
 def decision_p_value(
     effect: float, stderr: float, df: float, *, direction: str, smallest_effect: float, draws: Any = None
 ) -> float:
@@ -120,6 +123,7 @@ def decision_p_value(
     return float(2.0 * (ndtr(z) if math.isinf(df) else stdtr(df, z)))
 
 
+@checked
 def holm_levels(p_values: Any, alpha: float = 0.05) -> np.ndarray:
     """The level of each of m tests under Holm's step-down procedure, `(m,)` in the order given.
 

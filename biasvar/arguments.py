@@ -1,0 +1,103 @@
+"""Plain arguments of public functions: a number where a number belongs, or an error that names the argument.
+
+`@checked` reads the annotations of a function: `float`, `int`, `bool`, `str` and `Literal`, each also with `None`.
+Parameters of any other type, such as arrays, are the function's own to check.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import numbers
+import reprlib
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+KINDS = {"float": "a number", "int": "a whole number", "bool": "True or False", "str": "text"}
+TYPES = {"float": float, "int": int, "bool": bool, "str": str, "NoneType": type(None)}
+
+
+def checked(function: Function) -> Function:
+    """The function, which refuses a plain argument of another kind than its annotation before anything else happens.
+
+    NumPy's numbers, and arrays and tensors without axes, are taken as the Python numbers they hold; a whole float
+    stands for an int, 0 and 1 for False and True. A bool is no number, and text is none.
+
+    Raises:
+        ValueError: An argument is of another kind, or no whole number where one is asked for; names it.
+
+    >>> @checked
+    ... def scaled(values: list, factor: float = 1.0, *, times: int | None = None) -> str:
+    ...     return f"{values} {factor!r} {times!r}"
+    >>> scaled([1], 2, times=3.0)
+    '[1] 2 3'
+    >>> scaled([1], "2")
+    Traceback (most recent call last):
+    ValueError: factor must be a number, not '2' (str)
+    """
+    parameters = inspect.signature(function).parameters.values()
+    plain = {
+        parameter.name: (place, kinds, {TYPES[kind] for kind in kinds})
+        for place, parameter in enumerate(parameters)
+        if (kinds := _kinds(parameter.annotation)) is not None
+    }
+    assert plain, f"{function.__qualname__} has no plain argument to check"
+
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        for name, (place, kinds, types) in plain.items():
+            if name in options:
+                if type(options[name]) not in types:
+                    options[name] = plain_value(options[name], name, kinds)
+            elif place < len(args) and type(args[place]) not in types:
+                args = (*args[:place], plain_value(args[place], name, kinds), *args[place + 1 :])
+        return function(*args, **options)
+
+    return call  # type: ignore[return-value]
+
+
+def plain_value(value: Any, name: str, kinds: tuple[str, ...]) -> Any:
+    """`value` as a Python number, bool or text of one of these kinds ("float", "int", "bool", "str", "NoneType")."""
+    found = _held(value)
+    if found is None and "NoneType" in kinds:
+        return None
+    if isinstance(found, str) and "str" in kinds:
+        return str(found)
+    if "bool" in kinds and (isinstance(found, bool) or (isinstance(found, int) and found in (0, 1))):
+        return bool(found)
+    if isinstance(found, numbers.Number) and not isinstance(found, bool | complex):
+        if "float" in kinds:
+            return found if isinstance(found, int | float) else float(found)  # type: ignore[arg-type]
+        if "int" in kinds and (isinstance(found, int) or _is_whole(found)):
+            return int(found)  # type: ignore[call-overload]
+    wanted = [KINDS[kind] for kind in kinds if kind in KINDS] + ["None"] * ("NoneType" in kinds)
+    raise ValueError(f"{name} must be {' or '.join(wanted)}, not {_shown(value)} ({type(value).__name__})")
+
+
+def _kinds(annotation: Any) -> tuple[str, ...] | None:
+    """The names of the types that an annotation allows; None if it allows others than plain ones."""
+    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+    if text.startswith("Literal["):  # of texts; which of them are allowed the function says
+        return ("str",)
+    parts = tuple("NoneType" if part == "None" else part for part in text.split(" | "))
+    return parts if set(parts) <= {*KINDS, "NoneType"} else None
+
+
+def _held(value: Any) -> Any:
+    """What an array or a tensor without axes holds, such as NumPy's numbers; anything else as it is."""
+    if getattr(value, "shape", None) != () or hasattr(value, "mask"):
+        return value
+    try:
+        return value.item()
+    except (RuntimeError, AttributeError, TypeError):  # a tensor without data
+        return value
+
+
+def _is_whole(value: Any) -> bool:
+    return math.isfinite(value) and value == int(value)
+
+
+def _shown(value: Any) -> str:
+    return " ".join(reprlib.repr(value).split())
