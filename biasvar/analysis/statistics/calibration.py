@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biasvar.analysis.arrays import as_soft_labels
 from biasvar.analysis.batches import checked_batch
+from biasvar.analysis.statistics.checks import as_real, refuse_rows
 from biasvar.analysis.statistics.intervals import check_level
 from biasvar.analysis.statistics.proportions import clopper_pearson
 from biasvar.arguments import checked
@@ -16,17 +18,26 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BINNINGS = ("width", "mass")
+_ROUNDING = 1e-9  # a softmax may exceed 1 by the rounding of its sum
 
 
 def entropy(distributions: Any) -> np.ndarray:
     """-sum_k q_k ln q_k over the last axis of distributions (..., K), in nats, 0 .. ln K; 0 ln 0 is 0.
+
+    Raises:
+        ValueError: for what is no distribution: naming the row (of all leading axes in one) and the rule.
 
     >>> entropy([[0.5, 0.5], [0.0, 1.0]]).round(4).tolist()
     [0.6931, 0.0]
     """
     from scipy.special import entr
 
-    return np.asarray(entr(np.asarray(distributions, dtype=np.float64)).sum(axis=-1))
+    values = as_real(distributions, "distributions", bools=False)
+    if not values.ndim or values.shape[-1] < 2:
+        raise ValueError(f"distributions must have shape (..., K) with at least two classes, got {values.shape}")
+    rows = values.reshape(-1, values.shape[-1])
+    rows = as_soft_labels(rows, "distributions") if len(rows) else rows
+    return np.asarray(entr(rows).sum(axis=-1).reshape(values.shape[:-1]))
 
 
 @checked
@@ -38,13 +49,15 @@ def calibration_error(confidence: Any, correct: Any, *, bins: int = 15, binning:
     confidences together. Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3 (equal
     width).
 
+    Raises:
+        ValueError: as `reliability_table`.
+
     >>> round(calibration_error([0.9, 0.9, 0.6, 0.6], [True, True, True, False]), 3)
     0.1
     """
-    confidence = np.asarray(confidence, dtype=np.float64)
+    confidence, right = _confidences(confidence, correct)
     place = _bins(confidence, bins, binning)
-    gap = np.asarray(correct, dtype=np.float64) - confidence
-    return float(np.abs(np.bincount(place, weights=gap, minlength=bins)).sum() / len(confidence))
+    return float(np.abs(np.bincount(place, weights=right - confidence, minlength=bins)).sum() / len(confidence))
 
 
 @checked
@@ -58,11 +71,12 @@ def reliability_table(
     same bins is the mean of |accuracy - confidence| weighted by n.
 
     Args:
-        confidence: `(n,)` in [0, 1]. correct: `(n,)` bool.
+        confidence: `(n,)` in [0, 1]. correct: `(n,)` bool, or 0 and 1.
         bins, binning: as for `calibration_error`.
 
     Raises:
-        ValueError: for no samples, confidences outside [0, 1], shapes that disagree, bins or binning out of range.
+        ValueError: for no samples, confidences outside [0, 1] or NaN, correctness other than 0 and 1, shapes that
+            disagree, bins, binning or level out of range.
 
     >>> reliability_table([0.9, 0.9, 0.6, 0.6], [True, True, True, False], bins=5)[["n", "accuracy"]].values.tolist()
     [[2.0, 0.5], [2.0, 1.0]]
@@ -70,15 +84,11 @@ def reliability_table(
     import pandas as pd
 
     check_level(level)
-    confidence, correct = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
-    if confidence.ndim != 1 or not len(confidence) or correct.shape != confidence.shape:
-        raise ValueError(f"confidence and correct must both be (n,), got {confidence.shape} and {correct.shape}")
-    if not ((confidence >= 0.0) & (confidence <= 1.0 + 1e-9)).all():
-        raise ValueError("confidence must lie in 0 .. 1")
+    confidence, right = _confidences(confidence, correct)
     place = _bins(confidence, bins, binning)
     n = np.bincount(place, minlength=bins)
     there = np.flatnonzero(n)
-    right = np.bincount(place, weights=correct, minlength=bins)[there]
+    right = np.bincount(place, weights=right, minlength=bins)[there]
     sums = np.bincount(place, weights=confidence, minlength=bins)[there]
     n = n[there]
     if binning == "width":
@@ -143,6 +153,18 @@ def label_quality(soft_labels: Any, labels: Any, *, normalize: bool = False, fir
         entropy=entropy(batch.values),
         distance=1.0 - mass,
     )
+
+
+def _confidences(confidence: Any, correct: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Confidences and 0 or 1 for each, float64 `(n,)`, checked."""
+    values, right = as_real(confidence, "confidence", bools=False), as_real(correct, "correct")
+    if values.ndim != 1 or not len(values) or right.shape != values.shape:
+        raise ValueError(f"confidence and correct must both be (n,), got {values.shape} and {right.shape}")
+    outside = ~((values >= 0.0) & (values <= 1.0 + _ROUNDING))
+    refuse_rows(outside, "confidence", "must lie in 0 .. 1 (the probability of the predicted class)", values)
+    neither = (right != 0.0) & (right != 1.0)
+    refuse_rows(neither, "correct", "must be true or false, 1 or 0 (of class numbers, give prediction == label)", right)
+    return values, right
 
 
 def _bins(confidence: np.ndarray, bins: int, binning: str) -> np.ndarray:

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from biasvar.analysis.arrays import as_array, to_numpy
+from biasvar.analysis.statistics.checks import as_pair, as_real, as_vector, in_unit, refuse_nan, refuse_rows
 from biasvar.analysis.statistics.intervals import Interval, check_level, interval_from, t_quantile
 from biasvar.analysis.statistics.jackknife import jackknife_stderr
 from biasvar.arguments import checked
+from biasvar.messages import first_few
 
 
 @checked
@@ -24,7 +26,7 @@ def mean_interval(x: Any, *, level: float = 0.95) -> Interval:
     >>> mean_interval([1.0, 2.0, 3.0]).estimate
     2.0
     """
-    x = _vector(x, "x")
+    x = as_vector(x, "x")
     n = len(x)
     stderr = float(np.std(x, ddof=1) / math.sqrt(n)) if n > 1 else math.nan
     return interval_from(float(np.mean(x)), stderr, n - 1, n, level)
@@ -37,7 +39,7 @@ def paired_mean_difference(a: Any, b: Any, *, level: float = 0.95) -> Interval:
     >>> paired_mean_difference([1.0, 2.0], [0.5, 1.5]).estimate
     0.5
     """
-    a, b = _pair(a, b, "a", "b")
+    a, b = as_pair(a, b, "a", "b")
     return mean_interval(a - b, level=level)
 
 
@@ -46,12 +48,21 @@ def spearman(values: Any) -> np.ndarray:
 
     Equal values share the mean of their ranks. NaN where a variable is constant.
 
+    Raises:
+        ValueError: for fewer than two variables or no observations, values that are no numbers or NaN.
+
     >>> spearman([[1, 2, 3, 4], [4, 3, 2, 1], [1, 2, 4, 3]]).round(3).tolist()
     [0.8, -0.8]
     """
     from scipy.stats import rankdata
 
-    ranks = rankdata(np.asarray(values, dtype=np.float64), axis=1)
+    values = as_real(values, "values")
+    if values.ndim != 2 or values.shape[0] < 2 or not values.shape[1]:
+        raise ValueError(
+            f"values must have shape (V, n) with at least two variables and one observation, got {values.shape}"
+        )
+    refuse_nan(values, "values")
+    ranks = rankdata(values, axis=1)
     ranks -= ranks.mean(axis=1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         size = np.sqrt((ranks**2).sum(axis=1))
@@ -73,19 +84,19 @@ def rank_correlation(x: Any, y: Any, *, clusters: Any = None, level: float = 0.9
     Returns:
         `Interval`; NaN below 4 clusters or if x or y is constant.
 
+    Raises:
+        ValueError: for x and y of different lengths, values that are NaN or no numbers, observations without a cluster,
+            a level outside (0, 1).
+
     >>> round(rank_correlation([1, 2, 3, 4, 5], [2, 1, 4, 3, 5]).estimate, 6)
     0.8
     """
-    x, y = _pair(x, y, "x", "y")
-    _refuse_nan(x, "x")
-    _refuse_nan(y, "y")
+    check_level(level)
+    x, y = as_pair(x, y, "x", "y")
+    refuse_nan(x, "x")
+    refuse_nan(y, "y")
     if clusters is not None:
-        codes = np.asarray(clusters)
-        if codes.shape != x.shape:
-            raise ValueError(
-                f"clusters must have one label for each of the {len(x)} observations, got shape {codes.shape}"
-            )
-        _, index, size = np.unique(codes, return_inverse=True, return_counts=True)
+        index, size = _clusters(clusters, len(x))
         x, y = np.bincount(index, x) / size, np.bincount(index, y) / size
     n = len(x)
     if n < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
@@ -109,6 +120,9 @@ def roc_auc(score: Any, target: Any) -> float:
     Returns:
         The area; NaN if only one class is present.
 
+    Raises:
+        ValueError: for scores that are NaN or no numbers, a target that is not bool or of another length.
+
     >>> roc_auc([0.1, 0.4, 0.4, 0.8], [False, False, True, True])
     0.875
     """
@@ -129,6 +143,7 @@ def auc_interval(score: Any, target: Any, *, level: float = 0.95) -> Interval:
     >>> auc_interval([0.1, 0.4, 0.4, 0.8], [False, False, True, True]).estimate
     0.875
     """
+    check_level(level)
     positive, negative = _classes(score, target)
     n = len(positive) + len(negative)
     if not len(positive) or not len(negative):
@@ -153,16 +168,21 @@ def jackknife_interval(full: float, deleted: Any, group_sizes: Any = None, *, le
         group_sizes: `(G,)`, replicas in each group; 1 each by default.
 
     Returns:
-        `Interval`, n the number of replicas; NaN bounds below 2 groups.
+        `Interval`, n the number of replicas; NaN bounds below 2 groups, and NaN where a statistic is NaN.
+
+    Raises:
+        ValueError: for as many sizes as there are not groups, sizes that are no whole numbers from 0 up, and what is no
+            number.
 
     >>> interval = jackknife_interval(3.0, [11 / 3, 10 / 3, 8 / 3, 7 / 3])  # the mean of 1, 2, 4, 5
     >>> round(interval.stderr, 6), interval.n
     (0.912871, 4)
     """
-    deleted = _vector(deleted, "deleted")
-    sizes = np.ones(len(deleted)) if group_sizes is None else _vector(group_sizes, "group_sizes")
+    deleted = as_vector(deleted, "deleted")
+    sizes = np.ones(len(deleted)) if group_sizes is None else as_vector(group_sizes, "group_sizes")
     if len(sizes) != len(deleted):
         raise ValueError(f"group_sizes must have one size for each of the {len(deleted)} groups, got {len(sizes)}")
+    refuse_rows(~((sizes >= 0) & (sizes == np.floor(sizes))), "group_sizes", "must be whole numbers from 0 up", sizes)
     stderr = float(jackknife_stderr(np.float64(full), deleted, sizes))
     return interval_from(full, stderr, float(np.sum(sizes > 0) - 1), int(np.sum(sizes)), level)
 
@@ -185,15 +205,14 @@ def replicas_needed(pilot: Any, effect: float, *, level: float = 0.95, power: fl
     """
     from scipy.special import nctdtr
 
-    pilot = _vector(pilot, "pilot")
-    _refuse_nan(pilot, "pilot")
+    pilot = as_vector(pilot, "pilot")
+    refuse_nan(pilot, "pilot")
     check_level(level)
     if len(pilot) < 2:
         raise ValueError(f"pilot must hold at least 2 paired differences, got {len(pilot)}")
+    in_unit(power, "power")
     if not math.isfinite(effect) or effect == 0.0:
         raise ValueError(f"effect must be a finite number other than 0, got {effect}")
-    if not 0.0 < power < 1.0:
-        raise ValueError(f"power must lie between 0 and 1, got {power}")
     size = abs(effect) / max(float(np.std(pilot, ddof=1)), 1e-300)
 
     def reaches(n: int) -> bool:
@@ -217,33 +236,27 @@ def _placements(own: np.ndarray, other: np.ndarray) -> np.ndarray:
     return below / (2.0 * len(other))
 
 
+def _clusters(clusters: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of each observation the number of its cluster, and the size of each cluster."""
+    import pandas as pd
+
+    codes = to_numpy(as_array(clusters))
+    if codes.shape != (n,):
+        raise ValueError(f"clusters must have one label for each of the {n} observations, got shape {codes.shape}")
+    index = pd.factorize(codes, sort=True)[0]
+    if (index < 0).any():
+        rows = first_few(np.flatnonzero(index < 0).tolist())
+        raise ValueError(f"clusters must name a cluster for every observation; row {rows} has none")
+    return index, np.bincount(index)
+
+
 def _classes(score: Any, target: Any) -> tuple[np.ndarray, np.ndarray]:
-    score = _vector(score, "score")
-    chosen = np.asarray(to_numpy(as_array(target)))
+    score = as_vector(score, "score")
+    chosen = to_numpy(as_array(target))
     if chosen.shape != score.shape or chosen.dtype != bool:
         raise ValueError(
             f"target must be a bool array of shape {score.shape}, got {chosen.dtype} of shape {chosen.shape}"
+            " (of 0 and 1, give target == 1)"
         )
-    _refuse_nan(score, "score")
+    refuse_nan(score, "score")
     return score[chosen], score[~chosen]
-
-
-def _vector(x: Any, name: str) -> np.ndarray:
-    x = to_numpy(as_array(x)).astype(np.float64)
-    if x.ndim != 1 or not len(x):
-        raise ValueError(f"{name} must be a vector with at least one value, got shape {x.shape}")
-    return x
-
-
-def _pair(a: Any, b: Any, first: str, second: str) -> tuple[np.ndarray, np.ndarray]:
-    a, b = _vector(a, first), _vector(b, second)
-    if a.shape != b.shape:
-        raise ValueError(f"{first} and {second} must have the same length, got {len(a)} and {len(b)}")
-    return a, b
-
-
-def _refuse_nan(x: np.ndarray, name: str) -> None:
-    if np.isnan(x).any():
-        raise ValueError(
-            f"{name} holds NaN at {int(np.isnan(x).sum())} of {len(x)} places; leave those out and say how many"
-        )

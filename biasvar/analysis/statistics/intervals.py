@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from biasvar.analysis.statistics.checks import as_real, in_unit, not_negative
 from biasvar.arguments import checked
 
 
@@ -34,26 +35,40 @@ class Interval:
 def interval_from(estimate: float, stderr: float, df: float, n: int, level: float = 0.95) -> Interval:
     """estimate -+ t(df) * stderr; normal quantiles for df = inf, NaN bounds where the error or df is NaN or df < 1.
 
+    Raises:
+        ValueError: for what is no number, a negative error, n below 0, a level outside (0, 1).
+
     >>> round(interval_from(0.0, 1.0, float("inf"), 100).high, 2)
     1.96
     """
     check_level(level)
-    half = t_quantile(0.5 + level / 2.0, df) * stderr
-    return Interval(float(estimate), float(estimate - half), float(estimate + half), float(stderr), int(n), level)
+    not_negative(n, "n")
+    half = t_quantile(0.5 + level / 2.0, df) * not_negative(stderr, "stderr")
+    return Interval(float(estimate), float(estimate - half), float(estimate + half), float(stderr), n, level)
 
 
+@checked
 def percentile_ends(draws: Any, level: float = 0.95) -> tuple[float, float]:
     """Percentiles of bootstrap draws with (1 - level) / 2 of them on either side; draws that are NaN are left out.
+
+    NaN where all are.
+
+    Raises:
+        ValueError: for no draws, draws that are no numbers, a level outside (0, 1).
 
     >>> percentile_ends(np.arange(101.0), 0.5)
     (25.0, 75.0)
     """
-    check_level(level)
-    tail = 50.0 * (1.0 - level)
-    low, high = np.nanpercentile(draws, [tail, 100.0 - tail])
+    tail, values = 50.0 * (1.0 - check_level(level)), as_real(draws, "draws")
+    if not values.size:
+        raise ValueError("draws must hold at least one draw")
+    if np.isnan(values).all():
+        return math.nan, math.nan
+    low, high = np.nanpercentile(values, [tail, 100.0 - tail])
     return float(low), float(high)
 
 
+@checked
 def t_quantile(probability: float, df: float) -> float:
     """Quantile of Student's t, of the normal for df = inf; NaN for df below 1 or NaN."""
     from scipy.special import ndtri, stdtrit
@@ -63,8 +78,7 @@ def t_quantile(probability: float, df: float) -> float:
     return float(ndtri(probability)) if math.isinf(df) else float(stdtrit(df, probability))
 
 
+@checked
 def check_level(level: float) -> float:
     """The confidence level, if it lies in (0, 1); else ValueError."""
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level must lie between 0 and 1, got {level}")
-    return level
+    return in_unit(level, "level")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from biasvar.analysis.arrays import Array, namespace
+from biasvar.analysis.arrays import Array, as_array, like, namespace
 
 
 def jackknife_stderr(full: Array, deleted: Array, sizes: Array, *, least: int = 2) -> Array:
@@ -25,11 +25,21 @@ def jackknife_stderr(full: Array, deleted: Array, sizes: Array, *, least: int = 
     Returns:
         `(...)`, in the units of the statistic.
 
+    Raises:
+        ValueError: for shapes that do not go together; values are not read, so that nothing waits for a device.
+
     >>> import numpy as np
     >>> x = np.array([1.0, 2.0, 4.0, 5.0])
     >>> round(float(jackknife_stderr(x.mean(), (x.sum() - x) / 3, np.ones(4))), 6)  # sd / sqrt(n) for a mean
     0.912871
     """
+    deleted = as_array(deleted)
+    full, sizes = like(full, deleted), like(sizes, deleted)
+    if not deleted.ndim or tuple(sizes.shape) != tuple(deleted.shape) or tuple(full.shape) != tuple(deleted.shape[1:]):
+        raise ValueError(
+            f"deleted and sizes must have shape (G, ...) and full (...), got {tuple(deleted.shape)},"
+            f" {tuple(sizes.shape)} and {tuple(full.shape)}"
+        )
     xp = namespace(deleted)
     sizes = xp.astype(sizes, xp.float64)
     present = sizes > 0

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from biasvar.analysis.statistics.checks import as_real, as_vector, in_unit, not_negative
 from biasvar.analysis.statistics.intervals import Interval, interval_from, percentile_ends, t_quantile
 from biasvar.arguments import checked
 
@@ -68,12 +69,14 @@ def judge(
         draws: bootstrap draws of the effect; the interval is then between their percentiles.
 
     Raises:
-        ValueError: for an unknown direction, a negative smallest effect, an alpha outside (0, 1).
+        ValueError: for an unknown direction, a negative smallest effect, error or n, an alpha outside (0, 1),
+            and what is no number.
 
     >>> judge(0.5, 0.1, 15, 16, direction="greater", smallest_effect=0.1, alpha=0.05).outcome
     'holds'
     """
     _check_rule(direction, smallest_effect)
+    in_unit(alpha, "alpha")
     interval = interval_from(effect, stderr, df, n, 1.0 - alpha)
     if draws is not None:
         low, high = percentile_ends(draws, 1.0 - alpha)
@@ -101,7 +104,10 @@ def decision_p_value(
 
     It is the two-sided p-value of the effect being exactly at the threshold (the nearer one of -d and d for "differs").
     NaN for a NaN effect or error. Of bootstrap `draws` it is twice the smaller share of them on either side, at least
-    one draw's; they go with "greater" and "less" only.
+    one draw's, and NaN where no draw is finite; they go with "greater" and "less" only.
+
+    Raises:
+        ValueError: as `judge`, and for draws with "differs".
 
     >>> round(decision_p_value(1.96, 1.0, float("inf"), direction="greater", smallest_effect=0.0), 3)
     0.05
@@ -109,12 +115,18 @@ def decision_p_value(
     from scipy.special import ndtr, stdtr
 
     _check_rule(direction, smallest_effect)
+    not_negative(stderr, "stderr")
+    if draws is not None and direction == "differs":
+        raise ValueError("draws go with the directions greater and less only, not with differs")
     gap = _gap(effect, direction, smallest_effect)
     if math.isnan(gap) or math.isnan(stderr) or math.isnan(df) or df < 1.0:
         return math.nan
     if draws is not None:
         threshold = -smallest_effect if direction == "less" else smallest_effect
-        kept = np.asarray(draws)[np.isfinite(draws)]
+        values = as_vector(draws, "draws")
+        kept = values[np.isfinite(values)]
+        if not len(kept):
+            return math.nan
         smaller = min(np.mean(kept <= threshold), np.mean(kept >= threshold))
         return float(min(1.0, 2.0 * max(smaller, 1.0 / len(kept))))
     if stderr == 0.0:
@@ -132,16 +144,15 @@ def holm_levels(p_values: Any, alpha: float = 0.05) -> np.ndarray:
     rejects. NaN p-values (tests planned but not possible) count towards m and come last.
 
     Raises:
-        ValueError: for p-values outside [0, 1] or an alpha outside (0, 1).
+        ValueError: for p-values that are no numbers in [0, 1] or an alpha outside (0, 1).
 
     >>> holm_levels([0.01, 0.04, 0.03, 0.005]).round(4).tolist()
     [0.0167, 0.025, 0.025, 0.0125]
     """
-    p = np.asarray(p_values, dtype=np.float64)
+    p = as_real(p_values, "p_values", bools=False)
+    in_unit(alpha, "alpha")
     if p.ndim != 1 or bool(np.any((p < 0.0) | (p > 1.0))):
         raise ValueError("p_values must be a vector of numbers from 0 to 1 (NaN for a test that was not possible)")
-    if not 0.0 < alpha < 1.0:
-        raise ValueError(f"alpha must lie between 0 and 1, got {alpha}")
     levels = np.empty(len(p))
     level, rejecting = alpha, True
     for rank, test in enumerate(np.argsort(p, kind="stable")):

@@ -151,7 +151,7 @@ def test_bad_rules_are_refused():
     for options, message in (
         ({"direction": "up", "smallest_effect": 0.1}, "greater, less, differs"),
         ({"direction": "less", "smallest_effect": -0.1}, "smallest_effect must be"),
-        ({"direction": "less", "smallest_effect": 0.1, "alpha": 0.0}, "level must lie"),
+        ({"direction": "less", "smallest_effect": 0.1, "alpha": 0.0}, "alpha must lie"),
     ):
         with pytest.raises(ValueError, match=message):
             judge(0.1, 0.1, 15, 16, **options)
