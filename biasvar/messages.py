@@ -40,6 +40,20 @@ def did_you_mean(name: Any, allowed: Iterable[Any], *, after: str = ",") -> str:
     return f"{after} did you mean {near!r}?" if near else ""
 
 
+def in_words(value: Any) -> str:
+    """A value of a study file as an error shows it.
+
+    >>> in_words([1]), in_words(None), in_words("kd")
+    ('a list', 'null', "'kd'")
+    """
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:76]}...{text[-1]}"
+
+
 def no_such(name: str, allowed: Iterable[str], what: str, *, limit: int | None = 12) -> str:
     """The message for an unknown name: the nearest spelling, and the first allowed names (all if limit is None).
 

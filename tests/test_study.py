@@ -77,7 +77,7 @@ def test_overrides(tmp_path, tiny_study):
         ("=3", "write it as dotted.key=value"),
         ("arms.kdd.temperature=3", "no section 'arms.kdd'"),
         ("arms.kd.temprature=3", "arms.kd.temprature: unknown key, did you mean 'temperature'"),
-        ("seed={", "no valid YAML value"),
+        ("seed={", "--set seed: '{' is no valid YAML"),
         ("seed.deep=3", "no section 'seed'"),
     ],
 )
@@ -158,7 +158,11 @@ def test_all_faults_are_listed_at_once(tiny_study):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a: [1", "is no valid YAML"), ("- a\n", "is a mapping of keys to values, this one holds list"), ("", "NoneType")],
+    [
+        ("a: [1", "is no valid YAML"),
+        ("- a\n", "is a mapping of keys to values, this one holds a list"),
+        ("", "this one holds nothing"),
+    ],
 )
 def test_files_that_are_no_studies(tmp_path, text, message):
     path = tmp_path / "study.yaml"

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
-from biasvar.messages import did_you_mean
+from biasvar.messages import did_you_mean, in_words
 from biasvar.study.arms import ARMS, Arm, Part, is_nothing
 from biasvar.study.import_path import import_named
 from biasvar.study.sections import Refers
@@ -81,9 +81,9 @@ def _chosen(
 ) -> tuple[Chosen | None, list[Any]]:
     if not isinstance(entry, dict) or tag not in entry:
         return _validated(base, entry)
-    value = entry[tag] if isinstance(entry[tag], str) else repr(entry[tag])
-    cls = classes.get(value)
-    if cls is None and own is not None and ":" in value:
+    value = entry[tag]
+    cls = classes.get(value) if isinstance(value, str) else None
+    if cls is None and own is not None and isinstance(value, str) and ":" in value:
         try:
             cls = own(value)
         except ValueError as error:
@@ -92,7 +92,7 @@ def _chosen(
         names = [repr(name) for name in classes]
         more = ", or your own as package.module:Method" if own is not None else ""
         allowed = f"{', '.join(names[:-1])} or {names[-1]}{more}"
-        return None, [((tag,), f"must be {allowed}, not {value!r}{did_you_mean(value, classes)}")]
+        return None, [((tag,), f"must be {allowed}, not {in_words(value)}{did_you_mean(value, classes)}")]
     foreign = {key for other in classes.values() for key in other.own_keys()} - set(cls.model_fields)
     takes = ", ".join(sorted(cls.own_keys())) or "nothing more"
     faults: list[Any] = [

@@ -7,20 +7,27 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from biasvar.errors import StudyError
-from biasvar.messages import did_you_mean
+from biasvar.messages import did_you_mean, in_words
 from biasvar.study.arms import CrossEntropy, Record
 from biasvar.study.checks import faults
 from biasvar.study.choosing import arm_of, settings_class, soft_label_of
 from biasvar.study.crossing import crossed
 from biasvar.study.schema import Study
+from biasvar.study.sections import NAME, NAME_IN_WORDS
 from biasvar.study.soft_labels import Random
+from biasvar.study.yaml_text import read_yaml
 
 DEFAULTS = ("teacher", "temperature", "alpha", "smoothing")
 """The keys that `defaults` may give to every arm whose method takes them."""
+MOST_EXTENDED = 1000  # files that extend one another
+_KINDS = {
+    "model_type": "must be a mapping of keys to values", "dict_type": "must be a mapping of keys to values",
+    "list_type": "must be a list", "string_type": "must be text",
+}  # fmt: skip
+"""Faults of pydantic in the words of a study file."""
 
 
 def load_study(path: str | Path, *, overrides: Sequence[str] = ()) -> Study:
@@ -35,32 +42,56 @@ def load_study(path: str | Path, *, overrides: Sequence[str] = ()) -> Study:
         StudyError: Anything wrong in the file, with key, rule and nearest spelling; all faults are listed, one a line.
     """
     path = Path(path)
-    raw = _read(path, ())
+    raw = _read(path)
     for override in overrides:
         _override(raw, override)
     return resolve_study(raw, source=str(path))
 
 
-def _read(path: Path, below: Sequence[Path]) -> dict[str, Any]:
-    """The mapping in a file, laid over that of the file it extends."""
-    if not path.is_file():
-        place = f"{below[-1]}: extends: " if below else ""
-        raise FileNotFoundError(f"{place}no study file at {path}; the repository keeps its studies under experiments/")
-    if path.resolve() in [other.resolve() for other in below]:
-        raise StudyError(f"{below[-1]}: extends: {path.name} extends this file in turn")
+def _read(path: Path) -> dict[str, Any]:
+    """The mapping in a file, laid over that of the file it extends, and so on."""
+    layers: list[dict[str, Any]] = []
+    seen: dict[Path, Path] = {}  # each file, and the one that extends it
+    extended_by: Path | None = None
+    while True:
+        place = "" if extended_by is None else f"{extended_by}: extends: "
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{place}no study file at {path}; the repository keeps its studies under experiments/"
+            )
+        real = path.resolve()
+        if real in seen:
+            raise StudyError(f"{place}{path.name} extends this file in turn")
+        if len(seen) == MOST_EXTENDED:
+            raise StudyError(f"{place}more than {MOST_EXTENDED} files that extend one another")
+        seen[real] = path
+        raw = _mapping_in(path)
+        base = raw.pop("extends", None)
+        layers.append(raw)
+        if base is None:
+            break
+        if not isinstance(base, str):
+            raise StudyError(
+                f"{path}: extends: must be the path of a study file, relative to this one, not {in_words(base)}"
+            )
+        extended_by, path = path, path.parent / base
+    merged = layers.pop()
+    while layers:
+        merged = _over(merged, layers.pop())
+    return merged
+
+
+def _mapping_in(path: Path) -> dict[str, Any]:
+    """The mapping in one file, with the places of other files that it names."""
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
+        raw = read_yaml(path.read_text(encoding="utf-8-sig"), str(path))
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{path} is no valid YAML: {error}") from None
     if not isinstance(raw, dict):
-        raise StudyError(f"{path}: a study file is a mapping of keys to values, this one holds {type(raw).__name__}")
+        held = "nothing" if raw is None else in_words(raw)
+        raise StudyError(f"{path}: a study file is a mapping of keys to values, this one holds {held}")
     _place_files(raw, path.parent)
-    base = raw.pop("extends", None)
-    if base is None:
-        return raw
-    if not isinstance(base, str):
-        raise StudyError(f"{path}: extends: must be the path of a study file, relative to this one, not {base!r}")
-    return _over(_read(path.parent / base, [*below, path]), raw)
+    return raw
 
 
 def _place_files(raw: dict[str, Any], folder: Path) -> None:
@@ -82,9 +113,14 @@ def _over(base: dict[str, Any], raw: dict[str, Any]) -> dict[str, Any]:
 
 def resolve_study(raw: dict[str, Any], *, source: str = "study") -> Study:
     """Validate a study given as a plain mapping, as `load_study` does for a file."""
+    if not isinstance(raw, dict):
+        raise StudyError(f"{source}: a study is a mapping of keys to values, not {in_words(raw)}")
+    _check_keys(raw, source)
     raw = dict(raw)
-    defaults = raw.pop("defaults", None) or {}
-    if isinstance(raw.get("arms"), dict) and isinstance(defaults, dict):
+    defaults = raw.pop("defaults", None)
+    if not isinstance(defaults, dict | None):
+        raise StudyError(f"{source}: defaults: must be a mapping of keys to values, not {in_words(defaults)}")
+    if isinstance(raw.get("arms"), dict) and defaults:
         unknown = set(defaults) - set(DEFAULTS)
         if unknown:
             raise StudyError(f"{source}: defaults.{min(unknown)}: allowed here: {', '.join(DEFAULTS)}")
@@ -114,6 +150,14 @@ def resolve_study(raw: dict[str, Any], *, source: str = "study") -> Study:
         except ValueError as error:
             raise StudyError(f"{source}: soft_labels.{name}.{error}") from None
     return _resolved(study.model_copy(update={"soft_labels": hashed}))
+
+
+def _check_keys(value: Any, source: str, place: tuple[str, ...] = ()) -> None:
+    """Raise StudyError unless every key is text."""
+    for key, entry in value.items() if isinstance(value, dict) else ():
+        if not isinstance(key, str):
+            raise StudyError(f"{source}: {'.'.join([*place, str(key)])}: a key must be text, not {key!r}")
+        _check_keys(entry, source, (*place, key))
 
 
 def _choose(
@@ -172,28 +216,28 @@ def _override(raw: dict[str, Any], text: str) -> None:
         node = node.setdefault(part, {}) if i == 0 else node.get(part)
         if not isinstance(node, dict):
             raise StudyError(f"--set {key}: the study has no section {'.'.join(parents[: i + 1])!r}")
-    try:
-        node[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise StudyError(f"--set {key}: {value!r} is no valid YAML value") from None
+    node[last] = read_yaml(value, f"--set {key}: {value!r}")
 
 
 def _explain(item: Any, section: type[BaseModel], place: tuple[str, ...] = ()) -> str:
     """One fault that pydantic found below a place, as `key: what is wrong; what is allowed`."""
-    key = ".".join([*place, *(str(part) for part in item["loc"])]) or "study"
+    loc = [str(part) for part in item["loc"] if part != "[key]"]
+    key = ".".join([*place, *loc]) or "study"
     kind = item["type"]
     if kind == "extra_forbidden":
         allowed = _keys_at(section, item["loc"][:-1])
         return f"{key}: unknown key{did_you_mean(item['loc'][-1], allowed)}; allowed here: {', '.join(allowed)}"
     if kind == "missing":
         return f"{key}: missing; the study needs it"
-    shown = f", not {item['input']!r}" if not isinstance(item.get("input"), dict | list) else ""
+    shown = f", not {in_words(item.get('input'))}"
     if kind == "literal_error":
         expected = item["ctx"]["expected"]
         options = [option.strip(" '") for option in expected.replace(" or ", ",").split(",")]
         return f"{key}: must be {expected}{shown}{did_you_mean(str(item['input']), options)}"
-    message = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    return f"{key}: {message}{shown if kind != 'value_error' else ''}"
+    if kind == "string_pattern_mismatch" and item["ctx"]["pattern"] == NAME:
+        return f"{key}: a name must be {NAME_IN_WORDS}{shown}"
+    said = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    return f"{key}: {_KINDS.get(kind, said)}{shown if kind != 'value_error' else ''}"
 
 
 def _keys_at(section: type[BaseModel], place: Sequence[str | int]) -> list[str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationInfo, field_validator
 
 MOST = 1_000_000  # epochs, replicas: lists of them are made, which a slip of the finger would fill the memory with
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+NAME = r"^[a-z][a-z0-9_]*$"
+NAME_IN_WORDS = f"a small letter a-z first, then small letters, digits and _ (pattern {NAME})"
+Name = Annotated[str, StringConstraints(pattern=NAME)]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,21 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false where no boolean belongs: pydantic takes them for 1 and 0."""
+        place = _boolean_in(value)
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        if place is None or _takes_booleans(annotation):
+            return value
+        types = set(_types_in(annotation))
+        wanted = [word for word, of in (("a number", {int, float}), ("text in quotes", {str})) if types & of]
+        raise ValueError(
+            f"{place + ' ' if place else ''}must be {' or '.join(wanted) or 'another value'}, not true or false (YAML "
+            "reads yes and on as true, no and off as false)"
+        )
+
     @classmethod
     def own_keys(cls) -> tuple[str, ...]:
         """The keys that one of several classes of a section, such as an arm's, adds to those that all of them have."""
@@ -60,6 +77,33 @@ class Section(BaseModel):
                 continue
             for mark in _marks(field.annotation, field.metadata):
                 yield from ((key, mark, name) for name in ([value] if isinstance(value, str) else value))
+
+
+def _boolean_in(value: Any) -> str | None:
+    """Where the first boolean of a value stands, "" if it is one itself; None if there is none."""
+    if isinstance(value, bool):
+        return ""
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for key, entry in entries:
+        place = _boolean_in(entry)
+        if place is not None:
+            return f"[{key}]{place}"
+    return None
+
+
+def _takes_booleans(annotation: Any) -> bool:
+    """True if a field may hold a boolean, or a section, which looks at its own fields."""
+    if isinstance(annotation, type) and issubclass(annotation, bool | Section):
+        return True
+    return annotation is Any or any(inner is True or _takes_booleans(inner) for inner in get_args(annotation))
+
+
+def _types_in(annotation: Any) -> Iterator[type]:
+    """The types that a field may hold, at any depth; str for words to choose from."""
+    if isinstance(annotation, type | str):
+        yield annotation if isinstance(annotation, type) else str
+    for inner in get_args(annotation):
+        yield from _types_in(inner)
 
 
 def _marks(annotation: Any, metadata: list[Any]) -> Iterator[Refers]:
