@@ -88,8 +88,8 @@ def batches(
                 )
             yield part if len(part) == 3 else (*part, None)
         return
-    values, truth = as_array(soft_labels), as_array(labels)
-    ids = None if sample_ids is None else as_array(sample_ids)
+    values, truth = as_array(soft_labels, "soft_labels"), as_array(labels, "labels")
+    ids = None if sample_ids is None else as_array(sample_ids, "sample_ids")
     if values.ndim != 2 or 0 in values.shape:
         raise ValueError(f"soft_labels must have shape (N, K) with rows and classes, got {tuple(values.shape)}")
     n = values.shape[0]
@@ -132,8 +132,7 @@ def _checked_values(values: np.ndarray, first_row: int, normalize: bool, scores:
 
 
 def _whole(x: Any, n: int, name: str) -> np.ndarray:
-    x = to_numpy(as_array(x))
-    word = name.split()[0]
+    x = to_numpy(as_array(x, word := name.split()[0]))
     if x.shape != (n,):
         raise ValueError(f"{word} must have shape ({n},) to match soft_labels, got {x.shape}")
     if x.dtype.kind not in "iu":

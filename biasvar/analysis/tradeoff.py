@@ -9,7 +9,7 @@ the criteria are readings of a summary.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import array_api_compat
 import numpy as np
@@ -18,13 +18,17 @@ from biasvar.analysis.arrays import (
     Array,
     as_array,
     as_labels,
+    as_rows,
+    as_where,
     check_real,
     exponentials,
     like,
     log1p_others,
     namespace,
     pick,
+    positive,
 )
+from biasvar.analysis.scale import check_scale, check_values, log_probabilities
 from biasvar.arguments import checked
 
 CRITERIA = ("opposing", "literal", "magnitude", "norm")
@@ -53,7 +57,15 @@ class TradeoffTerms:
 
 
 @checked
-def tradeoff_terms(student_logits: Any, teacher_logits: Any, labels: Any, *, temperature: float) -> TradeoffTerms:
+def tradeoff_terms(
+    student_logits: Any,
+    teacher_logits: Any,
+    labels: Any,
+    *,
+    temperature: float,
+    where: Any = None,
+    values: Literal["logits", "probabilities"] | None = None,
+) -> TradeoffTerms:
     """Bias and variance gradients of distillation at the student's logits z.
 
     With p, q the student's and teacher's softmax, tau the temperature and i the true class:
@@ -68,22 +80,25 @@ def tradeoff_terms(student_logits: Any, teacher_logits: Any, labels: Any, *, tem
         student_logits, teacher_logits: `(..., C)`; the teacher's may lack leading axes (one teacher for many students).
         labels: `(...)` class numbers, or lacking the same leading axes.
         temperature: tau, above 0.
+        where: bool, the shape of the labels: which rows count. The others may hold anything, such as the label -100,
+            and get NaN.
+        values: what the student's and the teacher's rows hold: "logits", or "probabilities" (rows sum to 1 within 1e-3,
+            then exactly). None: logits, and refused if they look like anything else (`analysis.scale`).
 
     Returns:
-        `TradeoffTerms`. Logits that are not finite give NaN in their own rows only, so that one diverged replica stops
-        no other.
+        `TradeoffTerms`. A class whose logit is -inf has probability 0. Logits that are NaN or +inf give NaN in their
+        own rows only, so that one diverged replica stops no other.
 
     Raises:
-        ValueError: for shapes that do not fit, labels out of range, a temperature that is not positive.
+        ValueError: for shapes that do not fit, labels out of range, a temperature that is not positive, probabilities
+            or votes in place of logits.
 
-    >>> terms = tradeoff_terms([[2.0, 0.0]], [[1.0, 0.0]], [0], temperature=1.0)
+    >>> terms = tradeoff_terms([[2.0, 0.0]], [[0.0, -1.0]], [0], temperature=1.0)
     >>> terms.bias_gradient.round(4).tolist(), terms.variance_gradient.round(4).tolist()
     ([-0.1192], [0.2689])
     """
-    temperature = float(temperature)
-    if not 0.0 < temperature < float("inf"):
-        raise ValueError(f"temperature must be a finite number above 0, got {temperature}")
-    return unchecked_terms(*_inputs(student_logits, teacher_logits, labels), temperature)
+    temperature = positive(temperature, "temperature")
+    return unchecked_terms(*_inputs(student_logits, teacher_logits, labels, where, values), temperature)
 
 
 def unchecked_terms(student: Array, teacher: Array, labels: Array, temperature: float) -> TradeoffTerms:
@@ -140,7 +155,7 @@ def regularization_samples(terms: TradeoffTerms, *, criterion: str = "opposing")
         TypeError: for anything else than `TradeoffTerms`.
         ValueError: for an unknown criterion.
 
-    >>> terms = tradeoff_terms([[2.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [2.0, 0.0]], [0, 0], temperature=1.0)
+    >>> terms = tradeoff_terms([[2.0, 0.0], [0.0, -1.0]], [[0.0, -1.0], [2.0, 0.0]], [0, 0], temperature=1.0)
     >>> regularization_samples(terms).tolist()
     [True, False]
     """
@@ -156,7 +171,15 @@ def regularization_samples(terms: TradeoffTerms, *, criterion: str = "opposing")
 
 
 @checked
-def wsl_weights(student_logits: Any, teacher_logits: Any, labels: Any, *, epsilon: float = 1e-7) -> Array:
+def wsl_weights(
+    student_logits: Any,
+    teacher_logits: Any,
+    labels: Any,
+    *,
+    epsilon: float = 1e-7,
+    where: Any = None,
+    values: Literal["logits", "probabilities"] | None = None,
+) -> Array:
     """Weights of the soft-label loss in WSL: w = 1 - exp(-L_s / (L_t + epsilon)), in [0, 1].
 
     L_s and L_t are the student's and teacher's cross-entropy at temperature 1; no gradient flows through w. The
@@ -168,17 +191,19 @@ def wsl_weights(student_logits: Any, teacher_logits: Any, labels: Any, *, epsilo
         student_logits, teacher_logits: `(..., C)`; the teacher's may lack leading axes.
         labels: `(...)` class numbers, or lacking the same leading axes.
         epsilon: at least 0.
+        where, values: as for `tradeoff_terms`; the weight of a row that does not count is NaN.
 
     Returns:
-        `(...)` float64; NaN where logits are not finite.
+        `(...)` float64; NaN where logits are NaN or +inf.
 
     Raises:
-        ValueError: for shapes that do not fit, labels out of range, a negative epsilon.
+        ValueError: for shapes that do not fit, labels out of range, a negative epsilon, probabilities or votes in place
+            of logits.
 
-    >>> wsl_weights([[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 0.0]], [0, 0], epsilon=0.0).round(3).tolist()
+    >>> wsl_weights([[1.0, 0.0], [-1.0, 0.0]], [[0.0, -1.0], [0.0, -1.0]], [0, 0], epsilon=0.0).round(3).tolist()
     [0.632, 0.985]
     """
-    student, teacher, labels = _inputs(student_logits, teacher_logits, labels)
+    student, teacher, labels = _inputs(student_logits, teacher_logits, labels, where, values)
     with np.errstate(invalid="ignore"):
         student_loss, teacher_loss = -true_log_prob(student, labels), -true_log_prob(teacher, labels)
     return wsl_weights_of_losses(student_loss, teacher_loss, epsilon=epsilon)
@@ -217,9 +242,7 @@ def wsl_weights_of_losses(student_loss: Array, teacher_loss: Array, *, epsilon: 
     Raises:
         ValueError: for a negative epsilon.
     """
-    epsilon = float(epsilon)
-    if not 0.0 <= epsilon < float("inf"):
-        raise ValueError(f"epsilon must be a finite number from 0 up, got {epsilon}")
+    epsilon = positive(epsilon, "epsilon", zero=True)
     xp = namespace(student_loss)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         ratio = student_loss / (teacher_loss + epsilon)
@@ -227,23 +250,38 @@ def wsl_weights_of_losses(student_loss: Array, teacher_loss: Array, *, epsilon: 
         return -xp.expm1(-ratio)
 
 
-def _inputs(student_logits: Any, teacher_logits: Any, labels: Any) -> tuple[Array, Array, Array]:
-    """Float64 student and teacher logits and int64 labels broadcast to the student's leading axes."""
-    student = as_array(student_logits)
-    check_real(student, "student_logits")
-    teacher = like(teacher_logits, student)
+def _inputs(
+    student_logits: Any, teacher_logits: Any, labels: Any, where: Any, values: str | None
+) -> tuple[Array, Array, Array]:
+    """Float64 logits, NaN outside `where`, and int64 labels broadcast to the student's leading axes."""
+    check_values(values)
+    student = as_rows(student_logits, "student_logits")
+    teacher = as_array(teacher_logits, "teacher_logits")
     check_real(teacher, "teacher_logits")
-    xp = namespace(student)
-    if student.ndim < 1 or student.shape[-1] < 2:
-        raise ValueError(
-            f"student_logits must have shape (..., C) with at least two classes, got {tuple(student.shape)}"
-        )
     lead, own = tuple(student.shape), tuple(teacher.shape)
     if not own or own != lead[len(lead) - len(own) :]:
         raise ValueError(f"teacher_logits must have the shape of student_logits {lead}, or its last axes, got {own}")
-    labels = like(labels, student)
+    teacher = like(teacher, student, "teacher_logits")
     shape = lead[:-1]
-    if tuple(labels.shape) == shape[len(shape) - labels.ndim :]:
-        labels = xp.broadcast_to(labels, shape)
-    labels = as_labels(labels, student, shape, lead[-1])
-    return xp.astype(student, xp.float64, copy=False), xp.astype(teacher, xp.float64, copy=False), labels
+    labels = as_array(labels, "labels")
+    own = tuple(labels.shape)
+    if teacher.ndim - 1 <= len(own) < len(shape) and own == shape[len(shape) - len(own) :]:
+        labels = namespace(labels).broadcast_to(labels, shape)
+    kept = None if where is None else as_where(where, student, shape)
+    labels = as_labels(labels, student, shape, lead[-1], where=kept)
+    named_logits = (("student_logits", student), ("teacher_logits", teacher))
+    # A teacher that lacks axes of the student is asked about as a whole.
+    seen = None if kept is None or teacher.ndim != student.ndim else kept
+    for (name, x), rows in zip(named_logits, (kept, seen), strict=True):
+        check_scale(x, name, values, rows)
+    read = [_float64(x, name, values, kept) for name, x in named_logits]
+    return read[0], read[1], labels
+
+
+def _float64(x: Array, name: str, values: str | None, where: Array | None) -> Array:
+    """Float64 logits of logits or probabilities, NaN in rows that do not count."""
+    xp = namespace(x)
+    if where is not None:
+        x = xp.broadcast_to(x, (*where.shape, x.shape[-1]))
+        x = xp.where(where[..., None], xp.astype(x, xp.float64), float("nan"))
+    return log_probabilities(x, name) if values == "probabilities" else xp.astype(x, xp.float64, copy=False)

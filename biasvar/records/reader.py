@@ -249,7 +249,7 @@ class Run:
                 f"squared_error needs the distribution of every replica; arm {arm!r} is stored as means over groups of "
                 f"up to {kept.counts.max()} (one a group only up to {len(kept.counts)} replicas); use cross_entropy"
             )
-        return decompose(kept.mean_log_probs, aim, loss="squared_error", where=kept.counts > 0)
+        return decompose(kept.mean_log_probs, aim, loss="squared_error", where=kept.counts > 0, values="logits")
 
     @checked
     def teacher(self, name: str) -> TeacherLogits:

@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
+from biasvar.analysis.arrays import as_array
+from biasvar.analysis.scale import ScaleEvidence, check_values
 from biasvar.analysis.soft_labels.transforms import tempered
 from biasvar.arguments import checked
 from biasvar.errors import RecordError
@@ -44,6 +46,7 @@ class SoftLabels:
     _read: Callable[[int], Iterator[Part]]
     _labels: Table | None
     _temperature: float | None
+    _values: Literal["logits", "probabilities"] | None = None
 
     @checked
     def parts(self, rows: int | None = None) -> Iterator[Part]:
@@ -51,8 +54,17 @@ class SoftLabels:
 
         At most ``rows`` each, by default about 4 MB. May be called again, and starts anew then.
         """
+        evidence = ScaleEvidence()
         for values, labels, ids in self._read(rows or max(1, 2**20 // self.num_classes)):
-            yield values if self._temperature is None else tempered(values, self._temperature), labels, ids
+            if self._temperature is not None:
+                if self._values is None:
+                    evidence.add(as_array(values, "soft_labels"))
+                values = tempered(values, self._temperature, values=self._values or "logits")
+            yield values, labels, ids
+        try:
+            evidence.refuse("its values, taken for logits since there is a temperature,")
+        except ValueError as error:
+            raise RecordError(f"{self.name}: {error}") from None
 
     @checked
     def batches(self, rows: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -98,6 +110,7 @@ def open_soft_labels(
     arm: str | None = None,
     split: str | None = None,
     members: bool | None = None,
+    values: Literal["logits", "probabilities"] | None = None,
 ) -> SoftLabels:
     """Soft labels from a file or a run, to be read in batches.
 
@@ -105,7 +118,9 @@ def open_soft_labels(
     .parquet with one list column, or K columns of numbers in the order of the classes, and optionally ``sample_id`` and
     ``label``; or a run directory (or an open run). ``labels`` (N,): an array, .npy, .npz, .csv or .parquet, matched by
     ``sample_id`` where both have one, else by position; a run, or a file with a column ``label``, needs none.
-    ``temperature``: the values are logits, to be divided by it; without, they are taken as they are.
+    ``temperature``: the values are logits, to be divided by it; without, they are taken as they are. ``values`` says
+    what is divided, "logits" or "probabilities" (then their logarithms); else the last batch refuses what looks like
+    probabilities or votes.
 
     Of a run: ``teacher`` (its reference teacher by default; ``temperature`` 1 by default; ``replica`` where each
     replica has its own; ``members=False`` leaves out the rows it was trained on) or ``arm`` (the normalised geometric
@@ -120,6 +135,7 @@ def open_soft_labels(
     ...     [truth.tolist() for _, truth, _ in open_soft_labels(f"{folder}/soft.npy", [0, 1, 2]).batches()]
     [[0, 1, 2]]
     """
+    check_values(values)
     truth = None if labels is None else read_labels(labels)
     if truth is not None and truth.sample_ids is not None:
         order = np.argsort(truth.sample_ids, kind="stable")
@@ -143,14 +159,14 @@ def open_soft_labels(
     classes, rows, read = _parquet(path) if suffix == ".parquet" else _numpy(path)
     if classes < 2:
         raise RecordError(f"{path} must hold at least two classes, one number for each; its rows hold {classes}")
-    return SoftLabels(path.name, classes, rows, read, truth, temperature)
+    return SoftLabels(path.name, classes, rows, read, truth, temperature, values)
 
 
 def _of_arm(run: Run, arm: str, split: str, truth: Table | None, temperature: float | None) -> SoftLabels:
     predictions = run.predictions(arm, split=split)
     weights = predictions.counts / predictions.counts.sum(axis=0)
     mean = (weights[:, :, None] * predictions.mean_log_probs).sum(axis=0)
-    values = tempered(mean, 1.0 if temperature is None else temperature)
+    values = tempered(mean, 1.0 if temperature is None else temperature, values="logits")
 
     def read(step: int) -> Iterator[Part]:
         for start in range(0, len(values), step):

@@ -138,7 +138,7 @@ def _of_students(context: StudyContext, source: kinds.OfStudent, name: str) -> n
     ids = torch.as_tensor(context.blocks["student"], device=context.device)
     students = trained_students(context, source.arm, range(context.study.replicas))
     answers = [predict(context.replicas([student]), context.inputs, ids)[0].cpu().numpy() for student in students]
-    soft = tempered(np.stack(answers), source.temperature or 1.0)
+    soft = tempered(np.stack(answers), source.temperature or 1.0, values="logits")
     return _where_labelled(context, source.labelled, _one_hot(context), _hard(soft) if source.hard else soft)
 
 
@@ -153,7 +153,7 @@ def _one_hot(context: StudyContext) -> np.ndarray:
 def _teacher_says(context: StudyContext, teacher: str, temperature: float | None) -> np.ndarray:
     """The softmax on the pool of a teacher, (P, C), or (R, P, C) of the network that each replica learns from."""
     pool = torch.as_tensor(context.blocks["student"], device=context.device)
-    soft = tempered(teacher_logits(context, teacher)[..., pool, :].cpu().numpy(), temperature or 1.0)
+    soft = tempered(teacher_logits(context, teacher)[..., pool, :].cpu().numpy(), temperature or 1.0, values="logits")
     return soft if soft.ndim == 2 else soft[[r % len(soft) for r in range(context.study.replicas)]]
 
 

@@ -56,8 +56,8 @@ def test_every_format_gives_the_same(tmp_path, data, form):
         np.testing.assert_array_equal(values, soft)
         np.testing.assert_array_equal(truth, labels)
         np.testing.assert_array_equal(ids, np.arange(N))
-    hot = gathered(open_soft_labels(path, labels, temperature=2.0))[0]
-    np.testing.assert_allclose(hot, tempered(soft, 2.0))
+    hot = gathered(open_soft_labels(path, labels, temperature=2.0, values="logits"))[0]
+    np.testing.assert_allclose(hot, tempered(soft, 2.0, values="logits"))
     table = measure_indicators(source.batches(9), ks=[1, 2]).table()
     assert table.equals(measure_indicators(soft, labels, ks=[1, 2]).table())
 
@@ -208,3 +208,12 @@ def test_a_missing_number_is_nan_and_its_row_is_named(tmp_path):
     for name in ("gap.parquet", "list.parquet"):
         with pytest.raises(ValueError, match="must be finite; row 1 holds NaN"):
             measure_indicators(open_soft_labels(tmp_path / name).batches(), ks=[1])
+
+
+def test_probabilities_that_are_taken_for_logits_are_refused(tmp_path):
+    soft, labels = np.random.default_rng(0).dirichlet(np.ones(3), 30), np.arange(30) % 3
+    np.save(tmp_path / "soft.npy", soft)
+    with pytest.raises(RecordError, match=r"soft.npy: its values, taken for logits.*probabilities.*values="):
+        gathered(open_soft_labels(tmp_path / "soft.npy", labels, temperature=2.0))
+    read = gathered(open_soft_labels(tmp_path / "soft.npy", labels, temperature=2.0, values="probabilities"))[0]
+    np.testing.assert_allclose(read, tempered(np.log(soft), 2.0))

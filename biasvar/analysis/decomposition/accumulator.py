@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import array_api_compat
 import numpy as np
 
-from biasvar.analysis.arrays import Array, as_logits, like, log_softmax, named, namespace, to_numpy
+from biasvar.analysis.arrays import Array, as_array, as_logits, like, log_softmax, named, namespace, to_numpy
 from biasvar.analysis.decomposition.groups import decompose_moments
-from biasvar.analysis.decomposition.kernels import check_groups, check_loss, make_target
+from biasvar.analysis.decomposition.kernels import check_groups, check_loss, log_inputs, make_target
 from biasvar.analysis.decomposition.result import Decomposition
+from biasvar.analysis.scale import ScaleEvidence, check_values
 from biasvar.arguments import checked
 from biasvar.messages import first_few
 
@@ -26,6 +27,8 @@ class Accumulator:
         num_samples, num_classes: N and C.
         loss: "cross_entropy" or "squared_error".
         groups: jackknife groups.
+        values: what the updates hold, as for `decompose`; None: logits, and `result` refuses what looks like anything
+            else.
 
     >>> import numpy as np
     >>> accumulator = Accumulator(num_samples=3, num_classes=2)
@@ -36,8 +39,17 @@ class Accumulator:
     """
 
     @checked
-    def __init__(self, num_samples: int, num_classes: int, *, loss: str = "cross_entropy", groups: int = 16) -> None:
+    def __init__(
+        self,
+        num_samples: int,
+        num_classes: int,
+        *,
+        loss: str = "cross_entropy",
+        groups: int = 16,
+        values: Literal["logits", "probabilities"] | None = None,
+    ) -> None:
         check_loss(loss)
+        check_values(values)
         whole = all(isinstance(size, int | np.integer) for size in (num_samples, num_classes))
         if not whole or num_samples < 1 or num_classes < 2:
             raise ValueError(
@@ -48,6 +60,8 @@ class Accumulator:
         self.num_classes = int(num_classes)
         self.loss = loss
         self.groups = check_groups(groups)
+        self.values = values
+        self._evidence, self._settled = ScaleEvidence(), False
         self._seen: dict[int, np.ndarray] = {}  # replica -> bool (N,), so that nothing is counted twice
         self._counts: Array = None  # made beside the first logits: their namespace and device become the accumulator's
         self._means: Array = None
@@ -67,6 +81,7 @@ class Accumulator:
             raise ValueError(
                 "mean_log_probs exist for loss='cross_entropy' only; this accumulator was made for squared_error"
             )
+        self._evidence.refuse("logits")
         return self._means
 
     @property
@@ -85,7 +100,7 @@ class Accumulator:
 
         Raises:
             ValueError: for ids out of range or seen before for this replica, shapes that disagree, logits that are not
-                finite (naming the sample ids). Nothing is added then.
+                finite (naming the sample ids), probabilities that are none. Nothing is added then.
         """
         logits = as_logits(logits, "logits", "(n, C)")
         if logits.shape[1] != self.num_classes:
@@ -109,6 +124,11 @@ class Accumulator:
             raise ValueError(
                 f"logits of replica {replica} must be finite; those of sample {first_few(ids[~finite])} are not"
             )
+        if self.values == "probabilities":
+            logits = log_inputs(logits, "logits", self.loss)
+        elif self.values is None and not self._settled:
+            self._evidence.add(logits)
+            self._settled = self._evidence.says_logits
         self._prepare(logits)
         self._add(log_softmax(logits), like(ids, logits), replica % self.groups)
         self._seen[replica] = seen.copy()
@@ -123,7 +143,7 @@ class Accumulator:
         """
         if not isinstance(other, Accumulator):
             raise TypeError(f"merge takes another Accumulator, got {type(other).__name__}")
-        for field in ("num_samples", "num_classes", "loss", "groups"):
+        for field in ("num_samples", "num_classes", "loss", "groups", "values"):
             if getattr(self, field) != getattr(other, field):
                 raise ValueError(
                     f"accumulators differ in {field}: {getattr(self, field)!r} and {getattr(other, field)!r}"
@@ -134,6 +154,7 @@ class Accumulator:
                 raise ValueError(f"both accumulators have seen replica {replica} of sample {named(both)}")
         if not other._seen:
             return self
+        self._evidence.merge(other._evidence)
         self._prepare(other._means)
         xp = namespace(self._means)
         counts, means = like(other._counts, self._means), like(other._means, self._means)
@@ -152,9 +173,14 @@ class Accumulator:
 
     @checked
     def result(self, target: Any, *, errors: bool = True) -> Decomposition:
-        """The decomposition of everything seen, against `target` `(N,)` or `(N, C)`; rows nobody has seen are NaN."""
+        """The decomposition of everything seen, against `target` `(N,)` or `(N, C)`; rows nobody has seen are NaN.
+
+        Raises:
+            ValueError: also where all that was seen looks like probabilities, votes or percentages, not logits.
+        """
         self._require_data()
-        goal = make_target(target, self._means, (self.num_samples, self.num_classes), self.loss)
+        self._evidence.refuse("logits")
+        goal = make_target(target, self._means, self._counts, self.num_classes, self.loss)
         return decompose_moments(self._counts, self._means, self._squares, goal, errors)
 
     def _add(self, log_probs: Array, ids: Array, group: int) -> None:
@@ -184,7 +210,7 @@ class Accumulator:
             if n != self.num_samples:
                 raise ValueError(f"without sample_ids logits must have all {self.num_samples} rows, got {n}")
             return np.arange(n)
-        ids = to_numpy(sample_ids)
+        ids = to_numpy(as_array(sample_ids, "sample_ids"))
         if ids.shape != (n,) or not np.issubdtype(ids.dtype, np.integer):
             raise ValueError(f"sample_ids must be {n} integers, one a row, got {ids.dtype} of shape {ids.shape}")
         outside = (ids < 0) | (ids >= self.num_samples)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import array_api_compat
-
-from biasvar.analysis.arrays import Array, as_logits, like, named, namespace, on_cpu
+from biasvar.analysis.arrays import Array, as_logits, check_real, like, named, namespace, on_cpu
 from biasvar.analysis.decomposition.kernels import Target, Terms, cross_entropy_terms, make_target, squared_error_terms
 from biasvar.analysis.decomposition.result import Decomposition
 from biasvar.arguments import checked
@@ -41,13 +39,14 @@ def decompose_groups(counts: Any, mean_log_probs: Any, target: Any, *, errors: b
     mean_log_probs = as_logits(mean_log_probs, "mean_log_probs", "(G, N, C)")
     xp = namespace(mean_log_probs)
     groups, rows, classes = mean_log_probs.shape
-    count = like(counts, mean_log_probs)
+    count = like(counts, mean_log_probs, "counts")
+    check_real(count, "counts")
     if tuple(count.shape) != (groups, rows):
         raise ValueError(f"counts must have shape {(groups, rows)} to match mean_log_probs, got {tuple(count.shape)}")
     count = xp.astype(count, xp.float64)
     if not bool(xp.all(count >= 0)):
         raise ValueError("counts must be whole numbers from 0 up")
-    goal = make_target(target, mean_log_probs, (rows, classes), "cross_entropy")
+    goal = make_target(target, mean_log_probs, count, classes, "cross_entropy")
     return decompose_moments(count, mean_log_probs, None, goal, errors)
 
 
@@ -107,19 +106,12 @@ def _check_log_probs(mean: Array, count: Array, start: int) -> None:
     if bool(xp.any(bad)):
         raise ValueError(
             "mean_log_probs must be finite where counts are above 0;"
-            f" (group, row) {_positions(bad, start)} hold NaN or infinity"
+            f" (group, row) {named(bad, start)} hold NaN or infinity"
         )
     bad = (count > 0) & (xp.sum(xp.exp(mean), axis=-1) > 1.0 + _EXCESS)
     if bool(xp.any(bad)):
         raise ValueError(
             "mean_log_probs are no means of log-probabilities: the exponentials of"
-            f" (group, row) {_positions(bad, start)} sum to more than 1 + {_EXCESS:g};"
+            f" (group, row) {named(bad, start)} sum to more than 1 + {_EXCESS:g};"
             " take the log-softmax of the logits in float64"
         )
-
-
-def _positions(bad: Array, start: int) -> str:
-    """The first few (group, row) where `bad` is true in a chunk that begins at row `start`."""
-    xp = namespace(bad)
-    before = xp.zeros((bad.shape[0], start), dtype=xp.bool, device=array_api_compat.device(bad))
-    return named(xp.concat([before, bad], axis=1))

@@ -6,12 +6,27 @@ Everything is float64. `counts` is `(G, n)`; a row without replicas, and a delet
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import array_api_compat
 
-from biasvar.analysis.arrays import Array, as_labels, as_soft_labels, like, log1p_others, namespace, pick
+from biasvar.analysis.arrays import (
+    Array,
+    as_array,
+    as_labels,
+    as_soft_labels,
+    check_real,
+    like,
+    log1p_others,
+    named,
+    namespace,
+    pick,
+)
+from biasvar.analysis.scale import log_probabilities
 
 LOSSES = ("cross_entropy", "squared_error")
+# exp of this is 0, and it can be added and subtracted.
+_LOG_OF_NOTHING = -1000.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,21 +73,50 @@ class Terms:
     deleted_variance: Array | None = None
 
 
-def make_target(target: Array, reference: Array, shape: tuple[int, int], loss: str) -> Target:
-    """Check a target for `shape` = (N, C) and compute its noise: the entropy, or 1 - |q|^2 for squared error."""
-    target = like(target, reference)
-    xp = namespace(target)
+def make_target(target: Any, reference: Array, counts: Array, num_classes: int, loss: str) -> Target:
+    """Check a target for (N, C) and compute its noise: the entropy, or 1 - |q|^2 for squared error.
+
+    Rows that no replica counts for, by `counts` `(G, N)`, may hold anything: their terms are NaN.
+    """
+    target = as_array(target, "target")
+    shape = (int(counts.shape[1]), num_classes)
+    counted = namespace(counts).any(counts > 0, axis=0)
     if target.ndim == 1:
-        labels = as_labels(target, reference, shape[:1], shape[1], "target")
+        labels = as_labels(target, reference, shape[:1], num_classes, "target", where=counted)
+        xp = namespace(labels)
         return Target(labels, None, xp.zeros(shape[0], dtype=xp.float64, device=array_api_compat.device(labels)))
     if target.ndim != 2 or tuple(target.shape) != shape:
         raise ValueError(
             f"target must be class numbers {shape[:1]} or distributions {shape}, got shape {tuple(target.shape)}"
         )
-    soft = as_soft_labels(target, "target")
+    target = like(target, reference, "target")
+    check_real(target, "target")
+    xp = namespace(target)
+    if xp.isdtype(target.dtype, "integral"):
+        target = xp.astype(target, xp.float64)
+    soft = as_soft_labels(xp.where(counted[:, None], target, 1.0 / num_classes), "target")
     if loss == "squared_error":
         return Target(None, soft, 1.0 - xp.sum(soft**2, axis=-1))
     return Target(None, soft, -xp.sum(_times_log(soft), axis=-1))
+
+
+def log_inputs(p: Array, name: str, loss: str, start: int = 0) -> Array:
+    """The logits of probabilities `(..., C)`: their logarithms, and where squares are taken a floor for those of 0.
+
+    Raises:
+        ValueError: for rows that are no distributions, and for cross-entropy for a probability of 0.
+    """
+    x = log_probabilities(p, name, start)
+    xp = namespace(x)
+    if loss == "squared_error":
+        return xp.where(x < _LOG_OF_NOTHING, _LOG_OF_NOTHING, x)
+    zero = xp.any(x == -float("inf"), axis=-1)
+    if bool(xp.any(zero)):
+        raise ValueError(
+            f"probabilities must be above 0 for cross-entropy; row {named(zero, start)} of {name} holds a 0: raise them"
+            ' to a floor of your choice first, or take loss="squared_error"'
+        )
+    return x
 
 
 def check_loss(loss: str) -> None:

@@ -10,12 +10,12 @@ For squared error, with pbar the mean probability: variance = mean |p - pbar|^2,
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import array_api_compat
 import numpy as np
 
-from biasvar.analysis.arrays import Array, as_logits, like, named, namespace
+from biasvar.analysis.arrays import Array, as_logits, as_where, named, namespace
 from biasvar.analysis.decomposition.groups import assemble, rows_per_chunk
 from biasvar.analysis.decomposition.kernels import (
     Target,
@@ -23,10 +23,12 @@ from biasvar.analysis.decomposition.kernels import (
     check_groups,
     check_loss,
     cross_entropy_terms,
+    log_inputs,
     make_target,
     squared_error_terms,
 )
 from biasvar.analysis.decomposition.result import Decomposition
+from biasvar.analysis.scale import check_scale
 from biasvar.arguments import checked
 
 
@@ -39,6 +41,7 @@ def decompose(
     where: Any = None,
     groups: int = 16,
     errors: bool = True,
+    values: Literal["logits", "probabilities"] | None = None,
 ) -> Decomposition:
     """Split the mean loss over replicas into noise, bias and variance for every sample.
 
@@ -48,18 +51,21 @@ def decompose(
 
     Args:
         logits: `(R, N, C)`, real and finite (where they count).
-        target: `(N,)` class numbers, or `(N, C)` distributions (each row sums to 1 within 1e-5, then exactly).
+        target: `(N,)` class numbers, or `(N, C)` distributions (each row sums to 1 within 1e-3, then exactly); not read
+            where no replica counts.
         loss: "cross_entropy" (nats) or "squared_error" (of probabilities, summed over classes).
         where: bool `(R, N)`, which replicas count for which row; logits elsewhere are not read. A row with none is NaN.
         groups: jackknife groups; with R <= groups the jackknife leaves out one replica at a time.
         errors: False skips the deleted values, for about half the time.
+        values: what `logits` holds: "logits", or "probabilities" (rows sum to 1 within 1e-3, then exactly; for
+            cross-entropy none may be 0). None: logits, and refused if they look like anything else (`analysis.scale`).
 
     Returns:
         `Decomposition`, float64, in the namespace and on the device of `logits`.
 
     Raises:
         ValueError: for wrong shapes, targets out of range, distributions that do not sum to one, logits that are not
-            finite (naming the first few as (replica, row)), an unknown loss.
+            finite (naming the first few as (replica, row)), probabilities or votes in place of logits, an unknown loss.
 
     >>> import numpy as np
     >>> logits = np.log([[[0.5, 0.5], [0.9, 0.1]], [[0.5, 0.5], [0.1, 0.9]]])  # 2 replicas, 2 rows, 2 classes
@@ -72,10 +78,11 @@ def decompose(
     logits = as_logits(logits, "logits", "(R, N, C)")
     xp = namespace(logits)
     replicas, rows, classes = logits.shape
-    goal = make_target(target, logits, (rows, classes), loss)
-    mask = None if where is None else _replica_mask(where, logits)
+    mask = None if where is None else as_where(where, logits, (replicas, rows))
+    check_scale(logits, "logits", values, mask)
     groups = min(groups, replicas) if errors else 1
     count = _group_counts(xp, logits, mask, groups)
+    goal = make_target(target, logits, count, classes, loss)
     step = rows_per_chunk(logits, replicas * classes)
     parts = []
     for start in range(0, rows, step):
@@ -84,6 +91,10 @@ def decompose(
         kept = None if mask is None else mask[:, start:stop, None]
         if kept is not None:
             x = xp.where(kept, x, 0.0)
+        if values == "probabilities":
+            part = logits[:, start:stop]
+            p = part if kept is None else xp.where(kept, part, xp.ones_like(part) / classes)
+            x = log_inputs(p, "logits", loss, start)
         chunk = goal.rows(start, stop)
         parts.append(_decompose_chunk(x, kept, count[:, start:stop], chunk, loss, errors, start))
     return assemble(parts, goal, count, loss, errors)
@@ -150,17 +161,6 @@ def _group_counts(xp: Any, logits: Array, mask: Array | None, groups: int) -> Ar
     return _group_sums(xp.astype(mask, xp.float64), groups)
 
 
-def _replica_mask(where: Any, logits: Array) -> Array:
-    where = like(where, logits)
-    xp = namespace(where)
-    if tuple(where.shape) != tuple(logits.shape[:2]) or not xp.isdtype(where.dtype, "bool"):
-        raise ValueError(
-            f"where must be a bool array (R, N) = {tuple(logits.shape[:2])},"
-            f" got {where.dtype} of shape {tuple(where.shape)}"
-        )
-    return where
-
-
 def _require_finite(sums: Array, x: Array, start: int) -> None:
     """Refuse logits `x` whose sums by group are not finite: far fewer numbers to look at than the logits."""
     xp = namespace(x)
@@ -169,8 +169,7 @@ def _require_finite(sums: Array, x: Array, start: int) -> None:
     bad = ~xp.all(xp.isfinite(x), axis=-1)
     if not bool(xp.any(bad)):
         raise ValueError(f"logits between rows {start} and {start + x.shape[1]} spread over more than float64 can hold")
-    rows = xp.zeros((x.shape[0], start), dtype=xp.bool, device=array_api_compat.device(x))
     raise ValueError(
-        f"logits must be finite; (replica, row) {named(xp.concat([rows, bad], axis=1))} hold NaN or infinity"
+        f"logits must be finite; (replica, row) {named(bad, start)} hold NaN or infinity"
         " (leave failed replicas out with `where`)"
     )

@@ -139,7 +139,7 @@ def student_condition(
     0.0
     """
     check_level(level)
-    values = as_array(soft_labels)
+    values = as_array(soft_labels, "soft_labels")
     if values.ndim == 3 and values.shape[0] > 0:
         draws = [checked_batch(one, labels, normalize=normalize, scores=scores) for one in values]
         stacked = np.stack([draw.values.astype(np.float64) for draw in draws])

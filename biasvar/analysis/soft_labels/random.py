@@ -175,7 +175,7 @@ def random_soft_labels(
     _check_classes(num_classes)
     if not 0.0 < concentration < math.inf:
         raise ValueError(f"concentration must be a finite number above 0, got {concentration}")
-    reference = as_array(sample_ids)
+    reference = as_array(sample_ids, "sample_ids")
     ids, moment = to_numpy(reference), 0 if epoch is None else epoch + 1
     shape, power = (
         uniforms(seed, f"random soft labels, {part}", ids, num_classes, epoch=moment) for part in ("shape", "power")
@@ -188,7 +188,7 @@ def random_soft_labels(
 
 def _samples(labels: Any, num_classes: int, sample_ids: Any) -> tuple[Array, np.ndarray, np.ndarray]:
     _check_classes(num_classes)
-    reference = as_array(labels)
+    reference = as_array(labels, "labels")
     if reference.ndim != 1 or not reference.shape[0]:
         raise ValueError(f"labels must have shape (N,) with at least one, got {tuple(reference.shape)}")
     truth = to_numpy(as_labels(reference, reference, tuple(reference.shape), num_classes))
@@ -198,7 +198,7 @@ def _samples(labels: Any, num_classes: int, sample_ids: Any) -> tuple[Array, np.
 def _ids(sample_ids: Any, n: int) -> np.ndarray:
     if sample_ids is None:
         return np.arange(n)
-    ids = to_numpy(as_array(sample_ids))
+    ids = to_numpy(as_array(sample_ids, "sample_ids"))
     if ids.shape != (n,):
         raise ValueError(f"sample_ids must have shape ({n},), one for each sample, got {ids.shape}")
     return ids

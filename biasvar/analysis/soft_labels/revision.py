@@ -30,7 +30,7 @@ def revise_labels(soft_labels: Any, labels: Any, *, margin: float = 0.2) -> Arra
     soft = as_logits(soft_labels, "soft_labels", "(N, K)")
     xp = namespace(soft)
     soft = xp.astype(soft, xp.float64)
-    truth = as_labels(as_array(labels), soft, (soft.shape[0],), soft.shape[1])
+    truth = as_labels(as_array(labels, "labels"), soft, (soft.shape[0],), soft.shape[1])
     one_hot = xp.astype(xp.arange(soft.shape[1])[None] == truth[:, None], xp.float64)
     gap = xp.max(soft, axis=-1) - xp.sum(soft * one_hot, axis=-1)
     beta = ((1.0 - margin) / (gap + 1.0))[:, None]

@@ -5,11 +5,22 @@ Those drawn at random (partial labels, noise, teachers that know nothing) are in
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import array_api_compat
 
-from biasvar.analysis.arrays import Array, as_array, as_labels, as_logits, check_real, log_softmax, named, namespace
+from biasvar.analysis.arrays import (
+    Array,
+    as_array,
+    as_labels,
+    as_logits,
+    as_rows,
+    log_softmax,
+    named,
+    namespace,
+    positive,
+)
+from biasvar.analysis.scale import check_scale, log_probabilities
 from biasvar.arguments import checked
 
 
@@ -32,7 +43,7 @@ def smooth_labels(labels: Any, num_classes: int, smoothing: float) -> Array:
         raise ValueError(f"smoothing must lie between 0 and 1, got {smoothing}")
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2, got {num_classes}")
-    labels = as_array(labels)
+    labels = as_array(labels, "labels")
     if labels.ndim != 1:
         raise ValueError(f"labels must have shape (N,), got {tuple(labels.shape)}")
     labels = as_labels(labels, labels, tuple(labels.shape), num_classes)
@@ -43,23 +54,24 @@ def smooth_labels(labels: Any, num_classes: int, smoothing: float) -> Array:
 
 
 @checked
-def tempered(logits: Any, temperature: float) -> Array:
+def tempered(logits: Any, temperature: float, *, values: Literal["logits", "probabilities"] | None = None) -> Array:
     """softmax(logits / temperature), float64 `(..., K)`: a teacher's soft label (Hinton et al. 2015).
 
+    `values` as for `decompose`; of probabilities the logits are their logarithms, and one of 0 stays 0.
+
     Raises:
-        ValueError: for logits that hold no real numbers or fewer than two classes, a temperature that is not positive.
+        ValueError: for logits that hold no real numbers or fewer than two classes, or that look like probabilities or
+            votes, and for a temperature that is not positive.
 
     >>> tempered([[2.0, 0.0]], 2.0).round(4).tolist()
     [[0.7311, 0.2689]]
     """
-    temperature = float(temperature)
-    if not 0.0 < temperature < float("inf"):
-        raise ValueError(f"temperature must be a finite number above 0, got {temperature}")
-    logits = as_array(logits)
-    check_real(logits, "logits")
-    if logits.ndim < 1 or logits.shape[-1] < 2:
-        raise ValueError(f"logits must have shape (..., K) with at least two classes, got {tuple(logits.shape)}")
+    temperature = positive(temperature, "temperature")
+    logits = as_rows(logits, "logits")
+    check_scale(logits, "logits", values)
     xp = namespace(logits)
+    if values == "probabilities":
+        logits = log_probabilities(logits, "logits")
     return xp.exp(log_softmax(xp.astype(logits, xp.float64) / temperature))
 
 
@@ -111,10 +123,7 @@ def project_to_simplex(scores: Any) -> Array:
     >>> project_to_simplex([[1.0, 0.5, -3.0]]).tolist()
     [[0.75, 0.25, 0.0]]
     """
-    scores = as_array(scores)
-    check_real(scores, "scores")
-    if scores.ndim < 1 or scores.shape[-1] < 2:
-        raise ValueError(f"scores must have shape (..., K) with at least two classes, got {tuple(scores.shape)}")
+    scores = as_rows(scores, "scores")
     xp = namespace(scores)
     scores = xp.astype(scores, xp.float64)
     bad = ~xp.all(xp.isfinite(scores), axis=-1)

@@ -16,7 +16,7 @@ from biasvar.messages import first_few
 
 def as_real(x: Any, name: str, *, bools: bool = True) -> np.ndarray:
     """`x` as a float64 NumPy array of its shape; ValueError where it holds no real numbers."""
-    x = as_array(x)
+    x = as_array(x, name)
     x = x.cpu() if hasattr(x, "cpu") else x
     xp = namespace(x)
     kinds = ("integral", "real floating", "bool") if bools else ("integral", "real floating")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from biasvar.analysis.arrays import as_array, to_numpy
+from biasvar.analysis.arrays import as_array, refuse_masked, to_numpy
 from biasvar.analysis.statistics.checks import as_pair, as_real, as_vector, in_unit, refuse_nan, refuse_rows
 from biasvar.analysis.statistics.intervals import Interval, check_level, interval_from, t_quantile
 from biasvar.analysis.statistics.jackknife import jackknife_stderr
@@ -240,7 +240,8 @@ def _clusters(clusters: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Of each observation the number of its cluster, and the size of each cluster."""
     import pandas as pd
 
-    codes = to_numpy(as_array(clusters))
+    refuse_masked(clusters, "clusters")
+    codes = np.asarray(clusters)  # words too
     if codes.shape != (n,):
         raise ValueError(f"clusters must have one label for each of the {n} observations, got shape {codes.shape}")
     index = pd.factorize(codes, sort=True)[0]
@@ -252,7 +253,7 @@ def _clusters(clusters: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _classes(score: Any, target: Any) -> tuple[np.ndarray, np.ndarray]:
     score = as_vector(score, "score")
-    chosen = to_numpy(as_array(target))
+    chosen = to_numpy(as_array(target, "target"))
     if chosen.shape != score.shape or chosen.dtype != bool:
         raise ValueError(
             f"target must be a bool array of shape {score.shape}, got {chosen.dtype} of shape {chosen.shape}"

@@ -33,7 +33,7 @@ def jackknife_stderr(full: Array, deleted: Array, sizes: Array, *, least: int = 
     >>> round(float(jackknife_stderr(x.mean(), (x.sum() - x) / 3, np.ones(4))), 6)  # sd / sqrt(n) for a mean
     0.912871
     """
-    deleted = as_array(deleted)
+    deleted = as_array(deleted, "deleted")
     full, sizes = like(full, deleted), like(sizes, deleted)
     if not deleted.ndim or tuple(sizes.shape) != tuple(deleted.shape) or tuple(full.shape) != tuple(deleted.shape[1:]):
         raise ValueError(

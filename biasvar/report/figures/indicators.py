@@ -71,7 +71,7 @@ def _of_teacher(run: Run, name: str, held_out: pd.DataFrame, ks: list[int]) -> l
     if members[:, place].any() or not np.isfinite(logits[:, place]).all():
         return []  # in a teacher's own training rows the indicators say nothing of new ones
     # Temperature changes no order, so 1 serves for all.
-    tables = [effectiveness(tempered(of_one[place], 1.0), labels, ks=ks) for of_one in logits]
+    tables = [effectiveness(tempered(of_one[place], 1.0, values="logits"), labels, ks=ks) for of_one in logits]
     whole = pd.concat(tables, ignore_index=True)
     rows = []
     for k, at_k in whole.groupby("k"):

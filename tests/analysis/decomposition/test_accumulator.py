@@ -65,7 +65,7 @@ def test_whole_arrays_are_the_next_replica_in_any_namespace(loss):
 
 def test_rows_nobody_has_seen_are_nan():
     accumulator = Accumulator(3, 2)
-    accumulator.update([[1.0, 0.0]], [2], replica=4)
+    accumulator.update([[0.0, -1.0]], [2], replica=4)
     result = accumulator.result([0, 0, 0])
     assert np.isnan(result.bias[:2]).all()
     assert result.bias[2] == pytest.approx(np.log1p(np.exp(-1.0)))
@@ -112,7 +112,7 @@ def spoiled():
 )
 def test_bad_batches_are_refused_and_leave_no_trace(logits, ids, replica, message):
     accumulator = Accumulator(4, 2)
-    accumulator.update(np.eye(4, 2), replica=7)
+    accumulator.update(2.0 * np.eye(4, 2), replica=7)
     before = accumulator.mean_log_probs.copy()
     with pytest.raises(ValueError, match=message):
         accumulator.update(logits, ids, replica=replica)

@@ -213,7 +213,7 @@ def test_the_table_repeats_the_indicators():
 @pytest.mark.parametrize(
     ("soft", "labels", "options", "message"),
     [
-        (np.full((3, 3), 0.3), [0, 1, 2], {}, "sum to 1 within 1e-05; row 0, 1, 2"),
+        (np.full((3, 3), 0.3), [0, 1, 2], {}, "sum to 1 within 0.001; row 0, 1, 2"),
         (np.array([[1, 0], [2.0, -1.0]]), [0, 1], {}, "negative; row 1"),
         (np.array([[1, 0], [np.nan, 1.0]]), [0, 1], {}, "finite; row 1"),
         (np.eye(2), [0, 2], {}, "labels must lie in 0 .. 1; row 1"),

@@ -21,7 +21,7 @@ def test_rows_are_counted_through_batches():
     accumulator = IndicatorAccumulator(3, ks=[1])
     accumulator.update(EYE, ALL)
     for soft, labels, message in (
-        (EYE * 0.5, ALL, r"sum to 1 within 1e-05; row 3, 4, 5 does not \(the first sums to 0.5\); normalize=True"),
+        (EYE * 0.5, ALL, r"sum to 1 within 0.001; row 3, 4, 5 does not \(the first sums to 0.5\); normalize=True"),
         (np.where(EYE == 1, np.nan, 0), ALL, "finite; row 3, 4, 5"),
         (EYE - 0.1, ALL, "negative; row 3, 4, 5"),
         (EYE, [0, 7, 1], r"labels must lie in 0 .. 2; row 4 does not \(the first is 7\)"),
@@ -123,5 +123,5 @@ def test_a_merge_keeps_means_out_where_they_were_not_asked_for():
 
 
 def test_rows_of_unequal_length_are_named():
-    with pytest.raises(ValueError, match="rows must be of one length; row 1 has 1 entries, row 0 2"):
+    with pytest.raises(ValueError, match="rows of soft_labels must be of one length; row 1 has 1 entries, row 0 2"):
         unreliability([[0.5, 0.5], [1.0]], [0, 1], k=1)
