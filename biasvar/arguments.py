@@ -80,7 +80,7 @@ def _kinds(annotation: Any) -> tuple[str, ...] | None:
     """The names of the types that an annotation allows; None if it allows others than plain ones."""
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
     if text.startswith("Literal["):  # of texts; which of them are allowed the function says
-        return ("str",)
+        return ("str", "NoneType") if text.endswith("| None") else ("str",)
     parts = tuple("NoneType" if part == "None" else part for part in text.split(" | "))
     return parts if set(parts) <= {*KINDS, "NoneType"} else None
 

@@ -277,16 +277,13 @@ def as_where(where: Any, reference: Array, shape: tuple[int, ...], name: str = "
     return where
 
 
-def positive(value: Any, name: str, *, zero: bool = False) -> float:
+def positive(number: float, name: str, *, zero: bool = False) -> float:
     """A finite number above 0 (`zero`: or 0) as a float.
 
     Raises:
-        TypeError: for anything that is no number, True and False included.
-        ValueError: for a number out of range.
+        ValueError: for a number out of range, or NaN.
     """
-    if isinstance(value, bool | np.bool_ | str | bytes) or not hasattr(value, "__float__") or np.ndim(value):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    number = float(value)
+    number = float(number)
     if not (number >= 0.0 if zero else number > 0.0) or number == float("inf"):
         raise ValueError(f"{name} must be a finite number {'from 0 up' if zero else 'above 0'}, got {number}")
     return number
