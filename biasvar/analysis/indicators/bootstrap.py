@@ -42,7 +42,7 @@ def bootstrap_intervals(
 
     Args:
         members: `(N, K)` bool or scipy sparse, the labels in the set of every sample.
-        labels: `(N,)` true classes, every class among them.
+        labels: `(N,)` true classes. Intervals of all but Delta are over the classes that occur.
         level: of the intervals.
         resamples: at least 100; time grows with resamples x labels in all sets.
         seed: of the resampling.
@@ -65,19 +65,21 @@ def bootstrap_intervals(
     groups = [sets[np.flatnonzero(labels == c)] for c in range(classes)]
     sizes = np.array([group.shape[0] for group in groups])
     counts = np.stack([np.asarray(group.sum(axis=0)).reshape(-1) for group in groups])
-    rates, own = counts / sizes[:, None], np.arange(classes)
-    missed = (sizes - counts[own, own]) / sizes
+    some, own, present = np.maximum(sizes, 1), np.arange(classes), np.flatnonzero(sizes).tolist()
+    rates, missed = counts / some[:, None], (sizes - counts[own, own]) / some
     delta = float((sizes - counts[own, own]).sum()) / n
 
     # Delta of every resample is needed before the sums: classes are redrawn a second time from the same seeds.
     misses = np.zeros(resamples)
-    for c, group in enumerate(groups):
+    for c in present:
+        group = groups[c]
         hits = np.concatenate([w @ group[:, [c]].toarray()[:, 0] for w in _weights(group.shape[0], resamples, seed, c)])
         misses += group.shape[0] - hits
     deltas = misses / n
 
     cells = {name: _Cells(resamples) for name in ("gamma", "sum", "worst")}
-    for c, group in enumerate(groups):
+    for c in present:
+        group = groups[c]
         drawn = np.concatenate([(group.T @ w.T).T for w in _weights(group.shape[0], resamples, seed, c)]) / sizes[c]
         wrong = own != c
         floor = np.sqrt(_variance(counts[c], sizes[c]))

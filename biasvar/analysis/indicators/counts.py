@@ -57,8 +57,8 @@ class SetCounts:
 
     @cached_property
     def deltas(self) -> np.ndarray:
-        """`(K,)` unreliability within each class."""
-        return np.asarray(self.missed / self.class_sizes)
+        """`(K,)` unreliability within each class, NaN where a class has no samples."""
+        return self._by_class(self.missed)
 
     @cached_property
     def rivals(self) -> np.ndarray:
@@ -72,12 +72,12 @@ class SetCounts:
 
     @cached_property
     def gammas(self) -> np.ndarray:
-        """`(K,)` ambiguity within each class: the share of its samples with that label in their set."""
-        return np.asarray(self.rival_counts / self.class_sizes)
+        """`(K,)` ambiguity within each class: the share of its samples with that label in their set; NaN without."""
+        return self._by_class(self.rival_counts)
 
     @property
     def gamma(self) -> float:
-        """Ambiguity, class-conditional."""
+        """Ambiguity, class-conditional; NaN where a class has no samples, since the largest may be there."""
         return float(self.gammas.max())
 
     @cached_property
@@ -105,8 +105,8 @@ class SetCounts:
         return (self.set_size - 1.0 + self.delta) / (self.num_classes - 1)
 
     def rates(self) -> np.ndarray:
-        """`(K, K)` Pr(label j in the set | class c); 1 - Delta_c on the diagonal."""
-        return np.asarray(self.members / self.class_sizes[:, None])
+        """`(K, K)` Pr(label j in the set | class c); 1 - Delta_c on the diagonal, NaN in classes without samples."""
+        return self._by_class(self.members)
 
     def tie_range(self) -> dict[str, tuple[float, float]]:
         """Smallest and largest unreliability and ambiguity ("class", "marginal") that a choice among ties can give."""
@@ -124,6 +124,10 @@ class SetCounts:
             "class": (by_class[0], by_class[1]),
             "marginal": (marginal[0], marginal[1]),
         }
+
+    def _by_class(self, counts: np.ndarray) -> np.ndarray:
+        sizes = self.class_sizes.reshape(-1, *[1] * (counts.ndim - 1))
+        return np.where(sizes > 0, counts / np.maximum(sizes, 1), np.nan)
 
 
 class MaskCounter:

@@ -59,7 +59,8 @@ def unreliability(
 
     Args:
         soft_labels: `(N, K)`, rows sum to 1 within 1e-5.
-        labels: `(N,)` true classes; every class must occur.
+        labels: `(N,)` true classes. A class without samples has NaN in `per_class`; value, interval and worst class are
+            those of the samples that there are.
         k: the set is the k largest entries, 1 .. K. Either k or threshold.
         threshold: the set is the labels of mass >= threshold, and at 0 those of mass > 0. Sets vary in size, none is
             tied.
@@ -74,15 +75,13 @@ def unreliability(
         level: of the interval, two-sided.
 
     Raises:
-        ValueError: for rows that are not distributions, labels or k out of range, a class without samples (naming row
-            and rule).
+        ValueError: for rows that are not distributions, labels or k out of range (naming row and rule).
 
     >>> unreliability([[0.6, 0.3, 0.1], [0.5, 0.2, 0.3], [0.1, 0.7, 0.2]], [0, 1, 2], k=2).value
     0.3333333333333333
     """
     found = _one(soft_labels, labels, k, threshold, ties, seed, sample_ids, normalize, scores)
     counts = found.counts()
-    require_all_classes(counts)
     if interval == "bootstrap":
         ends = _bootstrap(found, soft_labels, labels, sample_ids, normalize, scores, resamples, level)
         result = delta_of(counts, ends[0].delta)
@@ -122,10 +121,11 @@ def ambiguity(
 
     Args:
         soft_labels, labels, k, threshold, ties, seed, sample_ids, normalize, scores, interval, resamples, level: as for
-            `unreliability`; "marginal" does not need every class and has no bootstrap interval.
+            `unreliability`; "marginal" has no bootstrap interval.
 
     Raises:
-        ValueError: as `unreliability`, and for an unknown version.
+        ValueError: as `unreliability`, for an unknown version, and where a class has no samples ("class"), or all have
+            one class ("marginal").
 
     >>> ambiguity([[0.6, 0.3, 0.1], [0.5, 0.2, 0.3], [0.1, 0.7, 0.2]], [0, 1, 2], k=1).worst
     (1, 0)
@@ -180,6 +180,9 @@ def effectiveness(
         ks: sizes of sets; by default 1 .. min(10, K - 1) unless thresholds are given. thresholds: least masses.
         soft_labels, labels, and the rest: as for `unreliability`; without bootstrap also batches, as
             `measure_indicators`.
+
+    Raises:
+        ValueError: as `unreliability`, and where a class has no samples: gamma, the sums and kappa are of all classes.
 
     >>> soft_labels = [[0.6, 0.3, 0.1], [0.1, 0.7, 0.2], [0.5, 0.1, 0.4]]
     >>> effectiveness(soft_labels, [0, 1, 2], ks=[1, 2])["sum"].round(3).tolist()

@@ -242,7 +242,8 @@ def _both(delta: Any, gamma: Any) -> tuple[np.ndarray, np.ndarray]:
     for name, value in (("delta", delta), ("gamma", gamma)):
         x = np.atleast_1d(np.asarray(float(value) if hasattr(value, "per_class") else value, dtype=np.float64))
         if x.ndim != 1 or not x.size or not ((x >= 0.0) & (x <= 1.0)).all():
-            raise ValueError(f"{name} must lie between 0 and 1, one number or one for each class, got {value}")
+            gap = "; leave out classes without samples (NaN)" if np.isnan(x).any() else ""
+            raise ValueError(f"{name} must lie between 0 and 1, one number or one for each class, got {value}{gap}")
         values.append(x)
     if values[0].shape != values[1].shape:
         raise ValueError(f"delta and gamma by class must be as many, got {values[0].size} and {values[1].size}")

@@ -41,7 +41,8 @@ class Indicator:
     Attributes:
         value: the indicator, in [0, 1].
         interval: `Interval` of the value.
-        per_class: `(K,)`, the indicator within each class; of the marginal ambiguity, by wrong label.
+        per_class: `(K,)`, the indicator within each class, NaN where a class has no samples; of the marginal ambiguity,
+            by wrong label.
         worst: of unreliability the worst class; of ambiguity (true class, wrong class), or the wrong class if marginal.
         n: samples.
         ties: samples in which a tie at the edge of the set leaves the rule a choice.
@@ -107,7 +108,6 @@ class Indicators:
     ) -> Indicator:
         """Delta; see `biasvar.unreliability`."""
         counts = self.counts(k=k, threshold=threshold)
-        require_all_classes(counts)
         return delta_of(counts, delta_interval(counts, interval, level))
 
     @checked
@@ -161,15 +161,17 @@ class Indicators:
     def pairs(self, *, k: int | None = None, threshold: float | None = None, top: int = 10, level: float = 0.95) -> Any:
         """The (true class, wrong label) pairs most often in one set: true, wrong, share, low, high, count, n.
 
-        A frame of at most `top` rows, the most confusable first; intervals hold for all K (K - 1) pairs together.
+        A frame of at most `top` rows, the most confusable first, of classes that have samples; intervals hold for all
+        K (K - 1) pairs together.
         """
         import pandas as pd
 
         counts = self.counts(k=k, threshold=threshold)
-        require_all_classes(counts)
+        if top < 1:
+            raise ValueError(f"top must be at least 1, got {top}")
         classes = counts.num_classes
-        shares = np.where(np.eye(classes, dtype=bool), -1.0, counts.rates()).reshape(-1)
-        order = np.argsort(-shares, kind="stable")[: min(top, classes * (classes - 1))]
+        shares = np.where(np.eye(classes, dtype=bool), np.nan, counts.rates()).reshape(-1)
+        order = np.argsort(-shares, kind="stable")[: min(top, int(np.isfinite(shares).sum()))]
         true, wrong = order // classes, order % classes
         count, n = counts.members[true, wrong], counts.class_sizes[true]
         low, high = ends_of("exact")(count, n, (1.0 - check_level(level)) / (classes * (classes - 1)))
@@ -182,12 +184,12 @@ class Indicators:
     ) -> pd.DataFrame:
         """One row per class: class, n, delta, gamma, sum with ends, rival (the label of gamma), kappa, set_size.
 
-        Intervals hold in every class by itself, gamma's for the K - 1 wrong labels of it together.
+        A class without samples has n 0 and NaN in all that follows (its rival is missing). Intervals hold in every
+        class by itself, gamma's for the K - 1 wrong labels of it together.
         """
         import pandas as pd
 
         counts = self.counts(k=k, threshold=threshold)
-        require_all_classes(counts)
         ends, alpha, sizes = ends_of(interval), 1.0 - check_level(level), counts.class_sizes
         columns: dict[str, Any] = {"class": np.arange(counts.num_classes), "n": sizes}
         wrong = counts.num_classes - 1
@@ -200,9 +202,16 @@ class Indicators:
         missed, rival = (ends(count, sizes, alpha / (wrong + 1)) for count in (counts.missed, counts.rival_counts))
         columns |= {"sum": counts.deltas + counts.gammas, "sum_low": missed[0] + rival[0]}
         columns |= {"sum_high": missed[1] + rival[1], "rival": counts.rivals}
-        columns["kappa"] = [learnability_exponent(*pair) for pair in zip(counts.deltas, counts.gammas, strict=True)]
-        columns["set_size"] = counts.members.sum(axis=1) / sizes
-        return pd.DataFrame(columns)
+        there = sizes > 0
+        columns["kappa"] = [
+            learnability_exponent(delta, gamma) if known else math.nan
+            for delta, gamma, known in zip(counts.deltas, counts.gammas, there, strict=True)
+        ]
+        columns["set_size"] = counts.members.sum(axis=1) / np.maximum(sizes, 1)
+        table = pd.DataFrame(columns)
+        if there.all():
+            return table
+        return table.astype({"rival": "Int64"}).mask(np.outer(~there, ~table.columns.isin(["class", "n"])))
 
     @checked
     def student_condition(self, *, level: float = 0.95) -> StudentCondition:
@@ -219,7 +228,7 @@ class Indicators:
 def delta_of(counts: SetCounts, interval: Interval) -> Indicator:
     """Unreliability from counts and its interval."""
     deltas, spread = counts.deltas, counts.tie_range()["delta"]
-    return Indicator(counts.delta, interval, deltas, int(np.argmax(deltas)), counts.n, counts.ties, spread, math.nan)
+    return Indicator(counts.delta, interval, deltas, int(np.nanargmax(deltas)), counts.n, counts.ties, spread, math.nan)
 
 
 def gamma_of(counts: SetCounts, interval: Interval) -> Indicator:
@@ -245,13 +254,13 @@ def table_of(sets: Iterable[SetCounts], intervals: Iterable[IndicatorIntervals])
 
 
 def require_all_classes(counts: SetCounts) -> None:
-    """Refuse classes without samples: nothing can be said within them."""
+    """Refuse classes without samples where a maximum over all classes is asked for."""
     empty = np.flatnonzero(counts.class_sizes == 0)
     if len(empty):
         raise ValueError(
             f"labels must contain every class 0 .. {counts.num_classes - 1};"
-            f" class {first_few(empty)} has no samples, so nothing can be said within it"
-            " (the marginal ambiguity needs samples of two classes only)"
+            f" class {first_few(empty.tolist())} has no samples, and a maximum over all classes may be there"
+            " (unreliability, the marginal ambiguity, pairs and per_class do without)"
         )
 
 

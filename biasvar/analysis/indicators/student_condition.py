@@ -62,7 +62,7 @@ class StudentCondition:
     class_sizes: np.ndarray
 
     def __repr__(self) -> str:
-        worst = int(self.margins.argmin())
+        worst = int(np.nanargmin(self.margins))
         least = f"{self.margins[worst]:.4g} (class {worst}, to label {self.rivals[worst]})"
         return f"<StudentCondition {self.per_class} class by class, least margin {least}; per sample {self.per_sample}>"
 
