@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from biasvar.records import schema
+from biasvar.records.checked_tables import sorting
 from biasvar.records.stored_files import StoredFile, file_replicas, listed, read_columns
 
 if TYPE_CHECKING:
@@ -42,6 +44,8 @@ def record_tables(
     }
     for file in files:
         table = read_columns(file.path, read or ["replica"], schema.RECORD_SCHEMA)
+        if "replica" in read and "sample_id" in read:
+            table = in_order(table, ("replica", "sample_id"), file.path)
         for name, values in filters:
             table = table.filter(pa.array(np.isin(table.column(name).to_numpy(), values)))
         keys = {
@@ -51,6 +55,14 @@ def record_tables(
         keys["epoch"] = pa.array(np.full(table.num_rows, file.epoch, dtype=np.int32))
         data = {name: table.column(name) for name in columns}
         yield pa.table({**keys, **data})
+
+
+def in_order(table: pa.Table, keys: tuple[str, ...], path: Path) -> pa.Table:
+    """A table with its rows by these columns of whole numbers, rising; RecordError for two rows of the same keys."""
+    inner = table.column(keys[-1]).to_numpy()
+    outer = table.column(keys[0]).to_numpy() if len(keys) > 1 else np.zeros(len(inner), np.int32)
+    order = sorting(outer, inner, f"{path}: {keys[-1]}", keys[0] if len(keys) > 1 else None)
+    return table if order is None else table.take(order)
 
 
 def empty_table(columns: Sequence[str]) -> pa.Table:

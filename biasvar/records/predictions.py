@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from biasvar.errors import RecordError
 from biasvar.records import schema
+from biasvar.records.checked_tables import sorting
 from biasvar.records.stored_files import read_columns
 
 
@@ -52,6 +53,7 @@ def read_means(paths: Sequence[Path], num_classes: int) -> tuple[np.ndarray, np.
     for path in paths:
         table = read_columns(path, ["sample_id", "group", "count", "mean_log_prob"])
         ids, groups, counts = (table.column(name).to_numpy() for name in ("sample_id", "group", "count"))
+        sorting(groups, ids, f"{path}: sample_id", "group")  # by id however they lie; none twice
         parts.append((ids, groups, counts, _matrix(table.column("mean_log_prob"), num_classes, path)))
     all_ids = np.unique(np.concatenate([part[0] for part in parts]))
     all_groups = np.unique(np.concatenate([part[1] for part in parts]))
@@ -69,12 +71,8 @@ def read_means(paths: Sequence[Path], num_classes: int) -> tuple[np.ndarray, np.
 def read_teacher(path: Path, num_classes: int) -> TeacherLogits:
     """The logits of one teacher file."""
     table = read_columns(path, ["replica", "sample_id", "logits", "member"])
-    replica, sample_id = table.column("replica").to_numpy(), table.column("sample_id").to_numpy()
-    replicas, ids = np.unique(replica), np.unique(sample_id)
+    replicas, ids, order = _every_pair(table, path)
     shape = (len(replicas), len(ids))
-    order = np.lexsort((sample_id, replica))
-    if len(order) != shape[0] * shape[1] or not np.array_equal(sample_id[order], np.tile(ids, shape[0])):
-        raise RecordError(f"{path} must hold every sample once for every replica; it has {len(order)} rows for {shape}")
     logits = _matrix(table.column("logits"), num_classes, path)[order].reshape(*shape, num_classes)
     member = table.column("member").to_numpy()[order].reshape(shape)
     if replicas.tolist() == [schema.FIXED_TEACHER]:
@@ -94,12 +92,26 @@ class SoftLabels:
 def read_soft_labels(path: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Sample ids (N,) and values (N, C) or (R, N, C) of one file of soft labels."""
     table = read_columns(path, ["replica", "sample_id", "value"])
-    replicas, ids = np.unique(table.column("replica").to_numpy()), np.unique(table.column("sample_id").to_numpy())
-    values = _matrix(table.column("value"), num_classes, path)
-    if len(values) != len(replicas) * len(ids):
-        raise RecordError(f"{path} must hold every sample once for every replica; it has {len(values)} rows")
-    values = values.reshape(len(replicas), len(ids), num_classes)
+    replicas, ids, order = _every_pair(table, path)
+    values = _matrix(table.column("value"), num_classes, path)[order].reshape(len(replicas), len(ids), num_classes)
     return ids, values[0] if replicas.tolist() == [schema.FIXED_TEACHER] else values
+
+
+def _every_pair(table: pa.Table, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The replicas and sample ids of a table, rising, and the order that sorts its rows by both; however they lie.
+
+    Raises RecordError unless every sample is there once for every replica.
+    """
+    replica, sample_id = table.column("replica").to_numpy(), table.column("sample_id").to_numpy()
+    replicas, ids = np.unique(replica), np.unique(sample_id)
+    order = np.lexsort((sample_id, replica))
+    whole = len(order) == len(replicas) * len(ids)
+    if not whole or not np.array_equal(sample_id[order], np.tile(ids, len(replicas))):
+        raise RecordError(
+            f"{path} must hold every sample once for every replica; it has {len(order)} rows for "
+            f"{(len(replicas), len(ids))}"
+        )
+    return replicas, ids, order
 
 
 def _matrix(column: pa.ChunkedArray, num_classes: int, path: Path) -> np.ndarray:

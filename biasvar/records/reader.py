@@ -16,7 +16,8 @@ from biasvar.messages import command, first_few
 from biasvar.records import schema
 from biasvar.records.arms import ArmEntry
 from biasvar.records.checked_tables import as_table
-from biasvar.records.frames import arrays_of, empty_table, record_tables, to_frame, wanted_columns
+from biasvar.records.frames import arrays_of, empty_table, in_order, record_tables, to_frame, wanted_columns
+from biasvar.records.manifest import check_agreement, read_manifest
 from biasvar.records.predictions import (
     Predictions,
     SoftLabels,
@@ -28,7 +29,6 @@ from biasvar.records.predictions import (
 from biasvar.records.stored_files import StoredFile, arms_on_disk, read_columns, stored_files
 from biasvar.records.summary import summary_table
 from biasvar.records.weights import aligned_weights, mean_weights, write_weights
-from biasvar.records.writer import read_manifest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +97,7 @@ class Run:
 
     @cached_property
     def study(self) -> dict[str, Any] | None:
-        """The resolved study file; None if the run came without a study."""
+        """The resolved study file, None if the run came without; RecordError where the manifest contradicts it."""
         path = self.directory / "study.yaml"
         if not path.exists():
             return None
@@ -109,14 +109,15 @@ class Run:
             raise RecordError(f"{path} is damaged, not valid YAML ({str(error).splitlines()[0]})") from None
         if not isinstance(content, dict):
             raise RecordError(f"{path} is damaged: it must hold a mapping")
+        check_agreement(self.manifest, content, f"{self.directory / 'manifest.json'} is damaged")
         return content
 
     @cached_property
     def samples(self) -> pd.DataFrame:
-        """sample_id, label, split, pool of every sample; of a recorder's run, of those in the first epochs recorded."""
+        """sample_id, label, split, pool of every sample, by id; of a recorder's run, of those first recorded."""
         path = self.directory / "samples.parquet"
         if path.exists():
-            return to_frame(_read_all(path, schema.SAMPLES_SCHEMA))
+            return to_frame(in_order(_read_all(path, schema.SAMPLES_SCHEMA), ("sample_id",), path))
         return self._recorded_samples()
 
     @cached_property
@@ -125,7 +126,7 @@ class Run:
         path = self.directory / "membership.parquet"
         if not path.exists():
             raise RecordError(f"{self.directory} keeps no membership; see the column 'member' of its record")
-        return to_frame(_read_all(path, schema.MEMBERSHIP_SCHEMA))
+        return to_frame(in_order(_read_all(path, schema.MEMBERSHIP_SCHEMA), ("replica", "sample_id"), path))
 
     @cached_property
     def tuning(self) -> pd.DataFrame | None:
@@ -174,7 +175,8 @@ class Run:
 
         Each argument is one value, several, or None for all; only the files, columns and rows asked for are read.
         Values that need a teacher are missing (NaN, or pandas.NA in whole numbers and flags) where there was none.
-        ``samples`` that were never recorded give no rows.
+        ``samples`` that were never recorded give no rows. Rows go by arm, split, view, epoch and file, in a file by
+        (replica, sample_id), however they lie on disk; without one of these two columns in the order of the disk.
 
         Raises RecordError for a column, arm, split, view, epoch or replica that is not there, naming what is, and for
         a damaged file, naming it.
@@ -339,8 +341,7 @@ class Run:
         missing = ids[~np.isin(ids, known)]
         if missing.size:
             raise RecordError(f"{self.directory}: samples.parquet lacks the predicted sample_id {missing[0]}")
-        order = np.argsort(known, kind="stable")
-        return labels[order[np.searchsorted(known, ids, sorter=order)]]
+        return labels[np.searchsorted(known, ids)]
 
     def _recorded_samples(self) -> pd.DataFrame:
         first: dict[tuple[str, str, str], int] = {}

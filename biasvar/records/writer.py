@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from biasvar.files import locked, plain, remove_leftovers, write_bytes, write_js
 from biasvar.messages import first_few
 from biasvar.records import checked_tables, schema
 from biasvar.records.files import write_table
+from biasvar.records.manifest import check_manifest, read_manifest
 
-__all__ = ["RunWriter", "read_manifest"]
+__all__ = ["RunWriter"]
 
 _IDENTITY = ("kind", "study_hash", "num_classes")
 
@@ -233,6 +233,7 @@ class RunWriter:
             before = copy.deepcopy(manifest)
             change(manifest)
             if manifest != before:
+                check_manifest(manifest, f"the manifest of {self.directory} was not changed")
                 write_json(self._manifest_path, manifest)
         self._manifest = manifest
         return self.manifest
@@ -267,34 +268,6 @@ class RunWriter:
         return there
 
 
-def read_manifest(directory: Path) -> dict[str, Any]:
-    """The manifest of a run directory; FileNotFoundError if there is none, RecordError if it is damaged or newer."""
-    path = Path(directory) / "manifest.json"
-    try:
-        manifest = json.loads(path.read_bytes())
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise RecordError(f"{path} is damaged, not valid JSON ({error}); restore it or run the study again") from None
-    if not isinstance(manifest, dict):
-        raise RecordError(f"{path} is damaged: it must hold a JSON object")
-    version = manifest.get("schema_version")
-    if not isinstance(version, int):
-        raise RecordError(f"{path} is damaged: schema_version is {version!r}, it must be a whole number")
-    if version > schema.SCHEMA_VERSION:
-        raise RecordError(
-            f"{directory} was written with schema version {version}, newer than this biasvar reads "
-            f"(up to {schema.SCHEMA_VERSION}); update biasvar"
-        )
-    classes = manifest.get("num_classes")
-    if manifest.get("kind") not in schema.KINDS or not isinstance(classes, int) or classes < 1:
-        raise RecordError(
-            f"{path} is damaged: kind {manifest.get('kind')!r} must be one of {', '.join(schema.KINDS)} and "
-            f"num_classes {classes!r} a whole number above 0"
-        )
-    if not isinstance(manifest.setdefault("arms", {}), dict):
-        raise RecordError(f"{path} is damaged: 'arms' must be an object")
-    return manifest
-
-
 def _checked(manifest: Mapping[str, Any], directory: Path) -> dict[str, Any]:
     given: dict[str, Any] = plain(manifest)
     schema.one_of(given.get("kind"), schema.KINDS, "kind in the manifest,")
@@ -307,7 +280,9 @@ def _checked(manifest: Mapping[str, Any], directory: Path) -> dict[str, Any]:
         schema.check_name(arm, "arm")
     given["schema_version"] = schema.SCHEMA_VERSION
     defaults = {"name": directory.resolve().name, "arms": {}, "status": "running"}
-    return {**defaults, **given}
+    checked = {**defaults, **given}
+    check_manifest(checked, f"the manifest of {directory} was not written")
+    return checked
 
 
 def _settle(entry: dict[str, Any], settings: dict[str, Any], where: str, prefix: str = "") -> None:

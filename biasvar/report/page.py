@@ -8,7 +8,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from biasvar.errors import RecordError
 from biasvar.records import Run, open_run
 from biasvar.report import style, summary
 from biasvar.report.claims.table import claims_table
@@ -22,14 +21,12 @@ from biasvar.report.text.claims import claim_groups, outcome
 def open_runs(directories: Sequence[Path]) -> list[Run]:
     """Open runs for one report; two of the same name are told apart by their directories.
 
-    Raises as `biasvar.open_run` does, and RecordError for a manifest that a report cannot be made of.
+    Raises as `biasvar.open_run` does, and RecordError where a manifest contradicts its study file.
     """
     unique: dict[Path, Path] = {}
     for directory in directories:
         unique.setdefault(directory.resolve(), directory)
     runs = [open_run(directory) for directory in unique.values()]
-    for run in runs:
-        _check(run)
     names = [run.name for run in runs]
     seen: list[str] = []
     for run in runs:
@@ -37,30 +34,10 @@ def open_runs(directories: Sequence[Path]) -> list[Run]:
         while name in seen:
             name += " again"
         seen.append(name)
-    return [Run(run.directory, {**run.manifest, "name": name}) for run, name in zip(runs, seen, strict=True)]
-
-
-def _check(run: Run) -> None:
-    """Raises RecordError, naming the key, where the manifest holds something else than what the report reads there."""
-
-    def need(held: bool, key: str, value: Any, what: str) -> None:
-        if not held:
-            path = run.directory / "manifest.json"
-            raise RecordError(f"{path} is damaged: {key} is {value!r:.60}, it must be {what}; restore it")
-
-    replicas, claims = run.manifest.get("replicas"), run.manifest.get("claims")
-    whole = isinstance(replicas, int) and not isinstance(replicas, bool)
-    need(replicas is None or whole, "replicas", replicas, "a whole number")
-    for arm, entry in run.manifest["arms"].items():
-        need(isinstance(entry, dict), f"arms.{arm}", entry, "an object")
-    need(claims is None or isinstance(claims, dict), "claims", claims, "an object")
-    for name, entries in (claims or {}).items():
-        listed = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
-        need(listed, f"claims.{name}", entries, "a list of objects")
-        for entry in entries:
-            for role, arms in entry.items():
-                named = all(isinstance(arm, str) for arm in (arms if isinstance(arms, list) else [arms]))
-                need(named, f"claims.{name}, {role}", arms, "the name of an arm or a list of them")
+    named = [Run(run.directory, {**run.manifest, "name": name}) for run, name in zip(runs, seen, strict=True)]
+    for run in named:
+        _ = run.study  # held against the manifest when it is read
+    return named
 
 
 def write_report(runs: list[Run], out: Path, *, figures: Sequence[str], formats: Sequence[str]) -> Path:

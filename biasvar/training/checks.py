@@ -11,6 +11,7 @@ from biasvar.data import load_dataset
 from biasvar.data.human_labels import load_people
 from biasvar.errors import RecordError, StudyError
 from biasvar.messages import first_few
+from biasvar.records.manifest import check_agreement, read_manifest
 from biasvar.study import Study
 from biasvar.training.context import StudyContext
 from biasvar.training.custom_networks import load_network, source_hashes
@@ -101,6 +102,18 @@ def check_method(context: StudyContext, arm: str) -> None:
         raise StudyError(f"{place}: {name} trains one replica at a time; use backend: sequential")
     if {"teacher", "clean teacher"}.intersection(method.needs) and study.scored_against(arm) is None:
         raise StudyError(f"{place}: {name} needs a teacher; name one as teacher or as the study's reference_teacher")
+
+
+def check_begun(study: Study, directory: Path) -> None:
+    """Raise RecordError, naming the key, where the manifest of a run that was begun contradicts its study.
+
+    Args:
+        study: A study; a run of another one is left for the writer to refuse.
+        directory: The run directory, which need not exist.
+    """
+    path = directory / "manifest.json"
+    if path.is_file() and (manifest := read_manifest(directory)).get("study_hash") in study.hashes:
+        check_agreement(manifest, study.model_dump(mode="json"), f"{path} is damaged")
 
 
 def check_sources(recorded: Mapping[str, str], study: Study, directory: Path) -> None:

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from biasvar.records import Run, RunWriter, open_run
 from biasvar.records.schema import teacher_path
 from biasvar.study import Study
-from biasvar.training.checks import check_sources, open_study
+from biasvar.training.checks import check_begun, check_sources, open_study
 from biasvar.training.context import StudyContext
 from biasvar.training.custom_networks import source_hashes
 from biasvar.training.manifest import arm_entry, arm_outcome, study_manifest
@@ -67,6 +67,7 @@ def run_study(study: Study, directory: str | Path, *, device: torch.device | str
     device = torch.device(device) if device is not None else default_device()
     torch.set_num_threads(study.threads)
     context = open_study(study, directory, device)
+    check_begun(study, Path(directory))
     writer = RunWriter(directory, manifest=study_manifest(study, context), resume=True)
     check_sources(writer.manifest.get("sources", {}), study, writer.directory)
     _rename(writer, study)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import biasvar
-from biasvar.records.writer import read_manifest
+from biasvar.records.manifest import read_manifest
 from biasvar.study import Study
 from biasvar.training.checkpoints import file_hashes
 from biasvar.training.context import StudyContext

@@ -45,6 +45,7 @@ NO_NUMBERS = (
     # What is only estimated from finished records.
     *("analysis/decomposition", "analysis/statistics/jackknife.py", "analysis/statistics/verdicts.py"),
     *(f"training/{name}.py" for name in ("checks", "manifest", "memory", "reuse")),
+    "records/manifest.py",  # a shape that a file must have
 )
 
 
@@ -166,9 +167,10 @@ def shared_runs(directory: Path, study: Study) -> list[Run]:
     for name in study.share:
         try:
             run = open_run(directory.resolve().parent / name)
+            is_study = run.study is not None
         except (FileNotFoundError, BiasvarError):
             continue  # nothing to take over: the arm is trained
-        if run.study is not None:
+        if is_study:
             found.append(run)
     return found
 

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import torch
 
 from biasvar.records import RunWriter
-from biasvar.records.writer import read_manifest
+from biasvar.records.manifest import read_manifest
 from biasvar.study import Study
 from biasvar.training.checks import open_study
 from biasvar.training.context import StudyContext

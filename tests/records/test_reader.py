@@ -170,7 +170,10 @@ def test_directories_that_are_no_run(tmp_path, small_run):
         ('{"schema_version": 9}', r"schema version 9, newer than this biasvar reads \(up to 1\); update biasvar"),
         ('{"schema_version": 1, "kind": "zoo"}', "kind 'zoo' must be one of study, recorder, import"),
         ('{"schema_version": 1, "kind": "study", "num_classes": "4"}', "num_classes '4' a whole number"),
-        ('{"schema_version": 1, "kind": "study", "num_classes": 4, "arms": []}', "'arms' must be an object"),
+        (
+            '{"schema_version": 1, "kind": "study", "num_classes": 4, "arms": []}',
+            "arms is \\[\\], it must be an object",
+        ),
     ],
 )
 def test_damaged_manifests(tmp_path, text, message):

@@ -331,7 +331,7 @@ def test_bad_options_are_one_line(
         ({"replicas": "x"}, "replicas is 'x', it must be a whole number"),
         ({"claims": []}, "claims is [], it must be an object"),
         ({"claims": {"W1": 3}}, "claims.W1 is 3, it must be a list of objects"),
-        ({"claims": {"W1": [{"treatment": 3}]}}, "claims.W1, treatment is 3, it must be the name of an arm"),
+        ({"claims": {"W1": [{"treatment": 3}]}}, "claims.W1[0].treatment is 3, it must be the name of an arm"),
         ({"seed": None, "num_classes": 3}, "classes"),  # a ValueError from further below
     ],
 )
