@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +21,34 @@ def first_few(values: Iterable[Any], limit: int = FEW, *, separator: str = ", ")
     values = list(values)
     shown = separator.join(str(value) for value in values[:limit])
     return shown + (f" and {len(values) - limit} more" if len(values) > limit else "")
+
+
+_BREAKS = re.compile(r"[\t\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
+# Control characters, those that turn the direction of writing, and halves of characters that no file can hold.
+_HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """The text with breaks of lines as spaces, and characters that steer a terminal or a page written out.
+
+    >>> print(visible("two" + chr(10) + "lines, " + chr(27) + "[31mred"))
+    two lines, \\x1b[31mred
+    """
+    return _HIDDEN.sub(lambda match: ascii(match[0])[1:-1], _BREAKS.sub(" ", text))
+
+
+def all_visible(value: Any) -> Any:
+    """A value of plain lists and objects with every text in it, and every key, made `visible`."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, dict):
+        return {all_visible(key): all_visible(entry) for key, entry in value.items()}
+    return [all_visible(entry) for entry in value] if isinstance(value, list) else value
+
+
+def one_line(error: object) -> str:
+    """What an error says, in one line of visible characters."""
+    return visible(" ".join(str(error).split()))
 
 
 def closest(name: Any, allowed: Iterable[Any]) -> str | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from biasvar.errors import BiasvarError, DiskFullError
 from biasvar.files import disk_full, is_full
-from biasvar.messages import command
+from biasvar.messages import command, one_line, visible
 
 if TYPE_CHECKING:
     import torch
@@ -77,14 +77,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _print(text: str) -> None:
     """Print, to a reader that may have read enough (`| head`)."""
     try:
-        print(text, flush=True)
+        print("\n".join(map(visible, text.split("\n"))), flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that nothing is flushed at the end
 
 
 def _complain(error: object) -> None:
     """One line, whatever the error spans."""
-    print(f"biasvar: error: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"biasvar: error: {one_line(error)}", file=sys.stderr)
 
 
 def _with_space(error: OSError) -> str:

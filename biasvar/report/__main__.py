@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from biasvar.errors import BiasvarError
-from biasvar.messages import command, no_such
+from biasvar.messages import command, no_such, one_line
 from biasvar.report.card.options import add_options, from_arguments, in_words, wanted
 from biasvar.report.figures import FIGURES
 
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         page = write_report(open_runs(directories), out, figures=figures, formats=formats)
     except (BiasvarError, OSError, ValueError) as error:  # ValueError: a run that is damaged or odd
-        print(f"biasvar: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"biasvar: error: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted; no file was changed", file=sys.stderr)

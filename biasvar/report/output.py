@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import math
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,9 @@ import numpy as np
 import pandas as pd
 
 from biasvar.files import move_files
+from biasvar.messages import all_visible, visible
 from biasvar.report import style
+from biasvar.report.figures import FIGURES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -28,9 +31,42 @@ PAGE, SUMMARY = "index.html", "summary.json"
 FLOATS = "%.10g"  # beyond what any number here is known to, and the same on every machine
 
 
+OTHERS = (
+    *("claims", "verdict", "indicators", "thresholds", "pairs", "classes", "entropy", "calibration", "worst"),
+    r"co_occurrence_k\d+",
+)
+_OWN = re.compile(rf"(?:(?:{'|'.join((*FIGURES, *OTHERS))})\.(?:csv|{'|'.join(style.FORMATS)})|{PAGE}|{SUMMARY})", re.A)
+"""The names of files that a report or a card writes."""
+
+
 def write_table(folder: Path, name: str, frame: pd.DataFrame) -> None:
-    """Write NAME.csv."""
-    frame.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n", float_format=FLOATS)
+    """Write NAME.csv; texts as `as_text` has them, numbers as they are."""
+    shown = frame.rename(columns=as_text)
+    for place, kind in enumerate(frame.dtypes):
+        if kind.kind not in "biufc":
+            shown.isetitem(place, frame.iloc[:, place].map(as_text).to_numpy(dtype=object))
+    shown.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n", float_format=FLOATS)
+
+
+def as_text(value: Any) -> Any:
+    """A text for a cell of a table: visible characters only, and nothing that a spreadsheet would take for a formula.
+
+    A text that begins with =, +, - or @ and is no number gets a ' before it: a program that reads the table and wants
+    the text itself takes off one leading ' that one of these follows. Any other value is given back as it is.
+
+    >>> [as_text(value) for value in ("=1+1", "-1.5", "@me", "KD", -1.5)]
+    ["'=1+1", '-1.5', "'@me", 'KD', -1.5]
+    """
+    if not isinstance(value, str):
+        return value
+    value = visible(value)
+    if not value.lstrip().startswith(("=", "+", "-", "@")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def write_drawing(folder: Path, name: str, drawing: Drawing, formats: Sequence[str]) -> dict[str, Any]:
@@ -61,13 +97,14 @@ def write_page(folder: Path, template: str, **about: Any) -> None:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,
     )
     (folder / PAGE).write_text(environment.get_template(template).render(**about), encoding="utf-8")
 
 
 def write_summary(folder: Path, content: dict[str, Any]) -> None:
     """Write summary.json."""
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(all_visible(content), indent=1, ensure_ascii=False, allow_nan=False)
     (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
 
 
@@ -93,7 +130,8 @@ def into_place(out: Path) -> Iterator[Path]:
     """A temporary folder whose files move to `out` at the end; on an error nothing is left of it.
 
     Its summary.json gets a list of the files. Those that the summary.json in `out` lists, and that are not written
-    again, are removed: figures of an earlier report that would pass for this one's. Any other file is left alone.
+    again, are removed: figures of an earlier report that would pass for this one's. Any other file is left alone, and
+    so is one that is listed there under a name that no report writes.
     """
     there = out.absolute().parent
     while not there.exists():
@@ -120,9 +158,10 @@ def into_place(out: Path) -> Iterator[Path]:
 def _written(out: Path) -> set[str]:
     """The files in a folder that an earlier report or card wrote there, as its summary.json says; none without one."""
     try:
-        content = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads((out / SUMMARY).read_text(encoding="utf-8")) if (out / SUMMARY).is_file() else None
+    except (OSError, ValueError, RecursionError):
         return set()
-    ours = isinstance(content, dict) and "biasvar" in content and isinstance(content.get("files"), list)
-    names = {name for name in content["files"] if isinstance(name, str)} if ours else set()
-    return {name for name in names if Path(name).name == name and not (out / name).is_dir()}
+    if not (isinstance(content, dict) and "biasvar" in content and isinstance(content.get("files"), list)):
+        return set()
+    names = {name for name in content["files"] if isinstance(name, str)}
+    return {name for name in names if _OWN.fullmatch(name) and not (out / name).is_dir()}

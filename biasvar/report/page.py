@@ -8,6 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from biasvar.messages import all_visible
 from biasvar.records import Run, open_run
 from biasvar.report import style, summary
 from biasvar.report.claims.table import claims_table
@@ -34,7 +35,7 @@ def open_runs(directories: Sequence[Path]) -> list[Run]:
         while name in seen:
             name += " again"
         seen.append(name)
-    named = [Run(run.directory, {**run.manifest, "name": name}) for run, name in zip(runs, seen, strict=True)]
+    named = [Run(run.directory, all_visible({**run.manifest, "name": n})) for run, n in zip(runs, seen, strict=True)]
     for run in named:
         _ = run.study  # held against the manifest when it is read
     return named

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import biasvar
 from biasvar.errors import RecordError
+from biasvar.messages import visible
 from biasvar.report import style
 from biasvar.report.card import draw
 from biasvar.report.card.collect import Collected, collect
@@ -85,7 +86,7 @@ def _class_names(source: Source, options: CardOptions, pictures: Pictures | None
         raise RecordError(f"--class-names must name {source.num_classes} classes, got {len(options.class_names)}")
     if given is None or len(given) != source.num_classes:
         return [str(c) for c in range(source.num_classes)]
-    return list(given)
+    return [visible(name) for name in given]
 
 
 def _figures(
