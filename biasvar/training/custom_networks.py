@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from biasvar.analysis.scale import ScaleEvidence
 from biasvar.study import Study
 from biasvar.study.import_path import import_named, source_hash
 
@@ -36,7 +37,8 @@ def load_network(
 
     Raises:
         ValueError: Not a path of that form; no such module or name; not callable; it fails when called; it returns
-            something else than an `nn.Module`; the trial fails or its output has not the shape (B, num_classes).
+            something else than an `nn.Module`; the trial fails its output has not the shape (B, num_classes), or is
+            probabilities.
 
     >>> load_network("biasvar.training.networks:no_such", in_channels=1, num_classes=10, image_size=(28, 28))
     Traceback (most recent call last):
@@ -92,4 +94,11 @@ def _try(network: nn.Module, call: str, shape: tuple[int, ...], num_classes: int
         raise ValueError(
             f"network {call} gave shape {tuple(logits.shape)} for images of shape {shape}; expected {wanted}: "
             "one logit a class for each image"
+        )
+    evidence = ScaleEvidence()
+    evidence.add(logits)
+    if evidence.found() is not None:
+        raise ValueError(
+            f"network {call} gave {evidence.found()} on black images; it must give logits: leave its last softmax out, "
+            "the losses take their own (or end it with a log-softmax, whose values are logits)"
         )

@@ -35,6 +35,9 @@ def user_module(tmp_path, monkeypatch):
         def stubborn(in_channels): return nn.Identity()
         def function(in_channels, num_classes): return lambda x: x
         def spatial(in_channels, num_classes): return nn.Conv2d(in_channels, num_classes, 3)
+        def sure(in_channels, num_classes):
+            return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes), nn.Softmax(-1))
+
         def fixed(in_channels, num_classes): return nn.Sequential(nn.Flatten(), nn.Linear(10, num_classes))
 
         class Pair(nn.Module):
@@ -92,6 +95,7 @@ def test_our_own_networks_have_a_path_too():
         ("users_nets:function", "returned function, not a torch.nn.Module"),
         ("users_nets:spatial", r"gave shape \(2, 5, 6, 6\) for images of shape \(2, 1, 8, 8\); expected \(2, 5\)"),
         ("users_nets:fixed", r"failed on images of shape \(2, 1, 8, 8\) with RuntimeError"),
+        ("users_nets:sure", "gave probabilities.*it must give logits: leave its last softmax out"),
         ("users_nets:Pair", "gave tuple for a batch of images"),
     ],
 )
