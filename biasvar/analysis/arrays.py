@@ -41,7 +41,7 @@ def as_array(x: Any, name: str = "values") -> Array:
             raise ValueError(
                 f"{name} must be a dense tensor that holds values, got one that is sparse, quantized or meta"
             )
-        return x if _holds_float64(x) else x.cpu()
+        return x if holds_float64(x) else x.cpu()
     if x.dtype.kind == "V" and x.dtype.names is None:  # bfloat16 and its like, which NumPy knows from outside
         return _float32_of(x, name)
     return _without_objects(x, name)
@@ -113,7 +113,8 @@ def _float32_of(x: np.ndarray, name: str) -> np.ndarray:
 _FLOAT64: dict[str, bool] = {"cpu": True}
 
 
-def _holds_float64(x: Array) -> bool:
+def holds_float64(x: Array) -> bool:
+    """True if the device of `x` holds float64; Apple's does not."""
     kind = str(array_api_compat.device(x)).partition(":")[0]
     if kind not in _FLOAT64:
         try:

@@ -14,6 +14,8 @@ zero) and rows that hold NaN or +inf say nothing; one negative entry anywhere sa
 
 from __future__ import annotations
 
+from array_api_compat import device
+
 from biasvar.analysis.arrays import SUM_TOLERANCE, Array, divided_by_sum, like, namespace, sum_tolerance
 
 VALUES = ("logits", "probabilities")
@@ -87,7 +89,8 @@ class ScaleEvidence:
             self._bounds = dict(new)
             return
         xp = namespace(old["low"])
-        new = {name: like(value, old[name]) for name, value in new.items()}
+        if device(new["low"]) != device(old["low"]) or namespace(new["low"]) is not xp:  # else nothing is to be moved
+            new = {name: like(value, old[name]) for name, value in new.items()}
         self._bounds = {
             "rows": old["rows"] + new["rows"],
             "whole": old["whole"] & new["whole"],

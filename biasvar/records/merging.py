@@ -17,7 +17,7 @@ from biasvar.records import checked_tables, schema
 from biasvar.records.epoch_parts import EpochPart, epoch_parts, part_path
 from biasvar.records.files import write_table
 from biasvar.records.frames import arrays_of
-from biasvar.records.stored_files import read_columns
+from biasvar.records.stored_files import file_replicas, read_columns
 from biasvar.records.writer import RunWriter
 
 ON_DUPLICATE = ("refuse", "first")
@@ -31,6 +31,23 @@ def first_rows(replicas: np.ndarray, ids: np.ndarray) -> np.ndarray:
     keep = np.empty(len(ids), dtype=bool)
     keep[order] = new
     return keep
+
+
+def other_file(folder: Path, group: int, replicas: Sequence[int]) -> tuple[Path, int] | None:
+    """The newest file of another training group, in the folder of one (arm, split, view), with one of these replicas.
+
+    With the first such replica; None if there is no such file. A replica in two files of an epoch would count twice.
+    """
+    newest: dict[int, Path] = {}
+    for path in sorted(folder.glob("epoch=*/group=*.parquet")):
+        number = path.stem.removeprefix("group=")
+        if number.isdigit() and int(number) != group:
+            newest[int(number)] = path
+    for path in newest.values():
+        held = sorted(set(file_replicas(path) or ()) & set(replicas))
+        if held:
+            return path, held[0]
+    return None
 
 
 class PartWriter:

@@ -13,27 +13,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
 
+from biasvar.analysis.scale import ScaleEvidence, check_values
 from biasvar.arguments import checked
 from biasvar.errors import RecordError
-from biasvar.messages import first_few
 from biasvar.records.epoch_parts import check_part
-from biasvar.records.merging import ON_DUPLICATE, PartWriter, first_rows
+from biasvar.records.merging import ON_DUPLICATE, PartWriter, other_file
 from biasvar.records.schema import one_of, record_folder
 from biasvar.records.summary import summarise
 from biasvar.records.writer import RunWriter
-from biasvar.training.recorder_terms import record_terms
+from biasvar.training.recorder_checks import checked_rows, without_repeats
+from biasvar.training.recorder_inputs import Values, replica_numbers, step_tensors
+from biasvar.training.recorder_terms import LOGITS, log_probabilities, on_device_of_terms, record_terms
 
 # Logit elements that may wait before they are turned into columns: bounds the memory, and makes the work of many
 # steps one piece, since on small batches the number of calls is what costs.
 PENDING_ELEMENTS = 2**20
-LOGITS = ("student", "teacher")
-
-Values = torch.Tensor | np.ndarray | Sequence[Any]
 
 
 class Recorder:
@@ -72,6 +71,10 @@ class Recorder:
             epoch, or keep the "first" in the order of the parts and of the rows in them. A DistributedSampler repeats
             samples so that all parts are of one length. How many were dropped stands in the summary
             (`duplicates_dropped`, of this process), in the file's metadata, and in the manifest.
+        values: What the student's and the teacher's numbers are. None: logits, and an epoch of what looks like
+            probabilities or votes is refused (`biasvar.analysis.scale`); "logits" records it all the same;
+            "probabilities" takes their logarithms, each row divided by its sum.
+        clip: Raises probabilities below it, which is the only way to record zeros.
 
     Raises:
         RecordError: The directory holds another study, this arm and replica are recorded already, or the arm was
@@ -105,6 +108,8 @@ class Recorder:
         drop_not_finite: bool = False,
         part: tuple[int, int] | None = None,
         on_duplicate: Literal["refuse", "first"] = "refuse",
+        values: Literal["logits", "probabilities"] | None = None,
+        clip: float | None = None,
     ) -> None:
         if num_samples < 1 or num_classes < 2:
             raise ValueError(f"num_samples must be at least 1 and num_classes 2, not {num_samples} and {num_classes}")
@@ -112,18 +117,24 @@ class Recorder:
             raise ValueError(f"temperature must be a finite number above 0, not {temperature}")
         self.num_samples, self.num_classes, self.temperature = num_samples, num_classes, float(temperature)
         self.arm, self.split, self.view = arm, split, view
-        self._together, self.replicas = _replica_numbers(replica)
+        self._together, self.replicas = replica_numbers(replica)
         self.group = self.replicas[0] if group is None else group
+        if self.group < 0:
+            raise ValueError(f"group must be a whole number from 0 on, not {group}")
         self._reference, self._replace, self._drop = reference_teacher, replace, drop_not_finite
         self._part, self._on_duplicate = check_part(part), one_of(on_duplicate, ON_DUPLICATE, "on_duplicate")
         if self._part and drop_not_finite:
             raise ValueError("drop_not_finite cannot be combined with part: other parts may hold the same replica")
+        check_values(values)
+        if clip is not None and not (values == "probabilities" and 0 < clip < 1):
+            raise ValueError(f'clip={clip!r} must lie between 0 and 1, and needs values="probabilities"')
+        self._values, self._clip = values, clip
         # A name that cannot be one is refused here, before anything is made or changed on disk.
         folder = record_folder(directory.directory if isinstance(directory, RunWriter) else directory, arm, split, view)
         if isinstance(directory, RunWriter):
             self._writer = directory
         else:
-            manifest = {"kind": "recorder", "name": Path(directory).name, "num_classes": num_classes}
+            manifest = {"kind": "recorder", "name": Path(directory).name, "num_classes": self.num_classes}
             self._writer = RunWriter(directory, manifest=manifest, resume=True)
         parts = PartWriter(
             self._writer, arm, split, view, self.group, self._part or (0, 1), on_duplicate=on_duplicate, replace=replace
@@ -139,9 +150,16 @@ class Recorder:
                 f"is recorded already up to epoch {max(begun)}; pass resume=True to go on, or name another arm "
                 "or replica"
             )
+        other = None if isinstance(directory, RunWriter) else other_file(folder, self.group, self.replicas)
+        if other and not replace:
+            raise RecordError(
+                f"{other[0]} holds replica {other[1]} of arm {arm!r} already; name another replica or arm, or go on in "
+                f"that file with resume=True and group={int(other[0].stem[6:])}"
+            )
         if not isinstance(directory, RunWriter):  # a study's manifest is the trainer's
-            self._writer.settle_arm(arm, temperature=self.temperature, num_samples={split: num_samples})
-            self._writer.update_arm(arm, label=arm)
+            self._writer.settle_arm(arm, temperature=self.temperature, num_samples={split: self.num_samples})
+            said = {} if values != "probabilities" else {"values": values, "clip": clip}
+            self._writer.update_arm(arm, label=arm, **said)
         self._replica_column: torch.Tensor | None = None
         self.epoch = max(recorded, default=0) + 1
         self._clear()
@@ -150,8 +168,10 @@ class Recorder:
         self._pending: list[dict[str, torch.Tensor]] = []
         self._pending_elements = 0
         self._done: list[dict[str, torch.Tensor]] = []
-        self._has_teacher: bool | None = None
+        self._given: frozenset[str] | None = None  # which optional arguments the epoch's batches have
+        self._device: torch.device | None = None
         self._dropped: dict[int, int] = {}  # rows of each replica that came twice in the epoch
+        self._evidence = {name: ScaleEvidence() for name in LOGITS} if self._values is None else {}
 
     def update(
         self,
@@ -162,6 +182,7 @@ class Recorder:
         *,
         loss_weight: Values | None = None,
         member: Values | None = None,
+        where: Values | None = None,
     ) -> None:
         """Note one batch, before the optimiser's step. Tensors, NumPy arrays or lists.
 
@@ -170,47 +191,39 @@ class Recorder:
             student_logits: (B, C), any float dtype; detached and copied here.
             labels: int (B,).
             teacher_logits: (B, C), or None; all batches of an epoch alike.
-            loss_weight: (B,) what the loss multiplied the sample's soft label with; 1 when not given.
-            member: bool (B,) whether the sample is in the replica's training draw; True when not given.
+            loss_weight: (B,) what the loss multiplied the sample's soft label with, finite and not negative; 1 when not
+                given.
+            member: bool (B,), or integers 0 and 1, whether the sample is in the replica's training draw; True when not
+                given.
+            where: bool (B,), True for the rows to record; all when not given. What the others hold is not looked at:
+                their labels may be -100, their logits NaN.
 
         Raises:
-            ValueError: Shapes that disagree, sample_ids or labels that are not integers, or a teacher in some batches
-                only.
+            TypeError: None, words and other things that are no arrays.
+            ValueError: Shapes that disagree, sample_ids or labels that are not integers, masked arrays, or a teacher in
+                some batches only.
         """
-        where = f"Recorder.update, epoch {self.epoch}: "
-        ids, label = _integers(where, "sample_ids", sample_ids), _integers(where, "labels", labels)
-        student = _tensor(student_logits)
-        lead = (len(self.replicas), *ids.shape[-1:]) if self._together else tuple(ids.shape[:1])
-        if ids.ndim != len(lead) or tuple(ids.shape) != lead:
-            raise ValueError(
-                f"{where}sample_ids has shape {tuple(ids.shape)}, expected {'(R, B)' if self._together else '(B,)'}"
-            )
-        _check_shape(where, "student_logits", student, (*lead, self.num_classes))
-        batch = {"sample_id": ids, "student": student, "label": label}
-        if teacher_logits is not None:
-            batch["teacher"] = _tensor(teacher_logits)
-            _check_shape(where, "teacher_logits", batch["teacher"], (*lead, self.num_classes))
-        if self._has_teacher not in (None, teacher_logits is not None):
-            raise ValueError(f"{where}teacher_logits must be given in every batch of an epoch or in none")
-        extra = {"loss_weight": loss_weight, "member": member}
-        batch.update({name: _tensor(value).detach() for name, value in extra.items() if value is not None})
-        for name in ("label", "loss_weight", "member"):
-            if name in batch:
-                _check_shape(where, name, batch[name], lead)
-        if self._pending and set(batch) != set(self._pending[0]) - {"replica"}:
-            raise ValueError(f"{where}loss_weight and member must be given in every batch of an epoch or in none")
-        self._has_teacher = teacher_logits is not None
-        # A copy: logits may live in a buffer that the next step overwrites. Rows of all replicas follow one another,
-        # on the logits' device, where nothing has to wait.
-        device = student.device
+        prefix = f"Recorder.update, epoch {self.epoch}: "
+        batch = step_tensors(
+            prefix, len(self.replicas) if self._together else None, self.num_classes,
+            sample_ids, student_logits, labels, teacher_logits, loss_weight, member, where,
+        )  # fmt: skip
+        given = frozenset(batch) & {"teacher", "loss_weight", "member"}
+        if self._given is not None and given != self._given:
+            name = {"teacher": "teacher_logits"}.get(odd := min(given ^ self._given), odd)
+            raise ValueError(f"{prefix}{name} must be given in every batch of an epoch or in none")
+        # A copy: logits may live in a buffer that the next step overwrites. Rows of all replicas follow one another, on
+        # the device of the epoch's first logits, where nothing has to wait.
+        self._given, lead = given, batch["sample_id"].shape
+        device = self._device = self._device or batch["student"].device
         if self._together:
             if self._replica_column is None or self._replica_column.device != device:
                 self._replica_column = torch.tensor(self.replicas, device=device)[:, None]
             batch["replica"] = self._replica_column.expand(lead)
-        shaped = {n: v.detach().reshape(-1, v.shape[-1]) if n in LOGITS else v.reshape(-1) for n, v in batch.items()}
+        shaped = {n: v.reshape(-1, v.shape[-1]) if n in LOGITS else v.reshape(-1) for n, v in batch.items()}
         copies = {name: value.to(device, non_blocking=True, copy=True) for name, value in shaped.items()}
         self._pending.append(copies)
-        self._pending_elements += student.numel()
+        self._pending_elements += copies["student"].numel()
         if self._pending_elements >= PENDING_ELEMENTS:
             self._reduce_pending()
 
@@ -226,15 +239,16 @@ class Recorder:
             by criterion, mean weights, one entry a replica.
 
         Raises:
-            ValueError: An id out of range or met twice, a label out of range, logits that are not finite in float32
-                (naming the ids); nothing is written then, and the epoch may be recorded anew.
+            ValueError: An id out of range or met twice, a label out of range, logits or weights that are not finite in
+                float32, negative weights (naming the ids), logits that look like probabilities; nothing is written
+                then, and the epoch may be recorded anew.
+            RecordError: The epoch was recorded by another recorder meanwhile.
         """
         if not self._pending and not self._done:
             raise ValueError(f"Recorder.end_epoch: epoch {self.epoch} has no samples; call update first")
         try:
             self._reduce_pending()
-            columns = self._columns()
-            columns = self._check(columns)
+            columns = self._checked(self._columns())
             summary = summarise(columns)
             if self._on_duplicate == "first":
                 summary["duplicates_dropped"] = np.array([self._dropped.get(r, 0) for r in summary["replica"].tolist()])
@@ -261,11 +275,23 @@ class Recorder:
         """Turn the waiting logits into columns, on their device."""
         if not self._pending:
             return
-        batch = {name: torch.cat([piece[name] for piece in self._pending]) for name in self._pending[0]}
-        self._pending, self._pending_elements = [], 0
+        pieces = self._pending
+        if any("where" in piece for piece in pieces):
+            pieces = [{"where": torch.ones_like(piece["label"], dtype=torch.bool), **piece} for piece in pieces]
+        batch = {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
+        # The steps' memory is free for the terms now; what could not be reduced is not forgotten.
+        self._pending = pieces = [batch]
+        batch = on_device_of_terms(batch)
         if not self._together:
-            batch["replica"] = torch.full_like(batch["sample_id"], self.replicas[0])
-        self._done.append(record_terms(batch, self.temperature, self.num_classes))
+            batch = {**batch, "replica": torch.full_like(batch["sample_id"], self.replicas[0])}
+        logits, marks = batch, {}
+        if self._values == "probabilities":
+            batch, marks["distribution"], marks["positive"] = log_probabilities(batch, self._clip)
+        self._done.append({**record_terms(batch, self.temperature, self.num_classes), **marks})
+        for name in self._evidence.keys() & logits.keys():
+            if len(logits[name]):
+                self._evidence[name].add(logits[name], logits.get("where"))
+        self._pending, self._pending_elements = [], 0
 
     def _columns(self) -> dict[str, np.ndarray]:
         """All columns of the epoch on the host, in one copy per type."""
@@ -278,39 +304,28 @@ class Recorder:
                 out.update(zip(chosen, block.cpu().numpy(), strict=True))
         return {name: out[name] for name in names}
 
-    def _check(self, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        ids, replicas = columns["sample_id"], columns["replica"]
-        where = f"epoch {self.epoch} of arm {self.arm!r} is not recorded: "
-        outside = (ids < 0) | (ids >= self.num_samples)
-        if outside.any():
-            raise ValueError(f"{where}sample_ids {first_few(ids[outside])} lie outside 0 .. {self.num_samples - 1}")
-        labels = columns["label"]
-        outside = (labels < 0) | (labels >= self.num_classes)
-        if outside.any():
-            raise ValueError(
-                f"{where}labels {first_few(labels[outside])} of sample_ids {first_few(ids[outside])} lie outside "
-                f"0 .. {self.num_classes - 1}"
-            )
-        bad = ~columns.pop("finite")
-        if bad.any() and self._drop:
-            keep = ~np.isin(replicas, replicas[bad])
-            columns = {name: value[keep] for name, value in columns.items()}
-            ids, replicas = ids[keep], replicas[keep]
-        elif bad.any():
-            raise ValueError(f"{where}logits of sample_ids {first_few(ids[bad])} are not finite in float32")
-        key = np.sort(replicas * self.num_samples + ids)
-        if not (key[1:] == key[:-1]).any():
-            return columns
-        keep = first_rows(replicas, ids)
-        if self._on_duplicate == "refuse":
-            twice = np.unique(ids[~keep])
-            raise ValueError(
-                f"{where}sample_ids {first_few(twice)} were given more than once; where samples are repeated so that "
-                "batches or parts are of one length, pass on_duplicate='first'"
-            )
-        numbers, counts = np.unique(replicas[~keep], return_counts=True)
-        self._dropped = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
-        return {name: values[keep] for name, values in columns.items()}
+    def _checked(self, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        prefix = f"epoch {self.epoch} of arm {self.arm!r} is not recorded: "
+        columns = checked_rows(columns, prefix, self.num_samples, self.num_classes, drop_not_finite=self._drop)
+        if not len(columns["sample_id"]) and not self._drop:
+            raise ValueError(f"{prefix}it has no samples, where= leaves all of them out")
+        self._ask_scale(prefix)
+        columns, self._dropped = without_repeats(columns, prefix, self.num_samples, self._on_duplicate)
+        return columns
+
+    def _ask_scale(self, prefix: str) -> None:
+        """Refuse an epoch of probabilities or votes that were given as logits."""
+        for name, evidence in self._evidence.items():
+            try:
+                evidence.refuse(f"{prefix}{name}_logits")
+            except ValueError as error:
+                alone = sum(other.found() is not None for other in self._evidence.values()) == 1
+                only = (
+                    ", or their logarithms if the others are logits"
+                    if alone and "teacher" in (self._given or ())
+                    else ""
+                )
+                raise ValueError(f"{error}{only} (values is an argument of Recorder)") from None
 
     def __enter__(self) -> Self:
         return self
@@ -321,29 +336,3 @@ class Recorder:
         """An epoch left open is closed when the block ends well, and dropped when it ends in an error."""
         if kind is None and (self._pending or self._done):
             self.end_epoch()
-
-
-def _replica_numbers(replica: Any) -> tuple[bool, list[int]]:
-    """True if several replicas train together, and their numbers."""
-    numbers = np.asarray(replica)
-    whole = numbers.dtype.kind in "iu" and numbers.ndim <= 1 and numbers.size > 0
-    if not whole or (numbers < 0).any() or len(np.unique(numbers)) < numbers.size:
-        raise ValueError(f"replica must be a whole number from 0 on, or several different ones, not {replica!r}")
-    return numbers.ndim == 1, [int(number) for number in numbers.reshape(-1)]
-
-
-def _tensor(values: Values) -> torch.Tensor:
-    # The copy is one that torch takes without a warning, whatever the array's strides and flags.
-    return values if isinstance(values, torch.Tensor) else torch.as_tensor(np.array(values))
-
-
-def _integers(where: str, name: str, values: Values) -> torch.Tensor:
-    tensor = _tensor(values)
-    if tensor.dtype == torch.bool or tensor.is_floating_point() or tensor.is_complex():
-        raise ValueError(f"{where}{name} must be integers, not {str(tensor.dtype).removeprefix('torch.')}")
-    return tensor
-
-
-def _check_shape(where: str, name: str, value: torch.Tensor, shape: tuple[int, ...]) -> None:
-    if tuple(value.shape) != shape:
-        raise ValueError(f"{where}{name} has shape {tuple(value.shape)}, expected {shape}")

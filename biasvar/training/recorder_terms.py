@@ -1,21 +1,34 @@
-"""The columns of a record from a batch of logits, on the logits' device."""
+"""The columns of a record from some steps' logits, on their device."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
+from biasvar.analysis.arrays import holds_float64, sum_tolerance
 from biasvar.analysis.tradeoff import regularization_samples, unchecked_terms, wsl_weights_of_losses
 
 # Columns are kept in float32: a logit, or a loss, beyond it would be infinite on disk.
 LARGEST = torch.finfo(torch.float32).max
+LOGITS = ("student", "teacher")
+
+
+def on_device_of_terms(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors of a batch where its terms can be computed: on the CPU if their device has no float64, as Apple's."""
+    return batch if holds_float64(batch["student"]) else {name: value.cpu() for name, value in batch.items()}
 
 
 @torch.no_grad()
-def record_terms(batch: dict[str, torch.Tensor], temperature: float, num_classes: int) -> dict[str, torch.Tensor]:
-    """Columns of one piece, from (n, C) logits cast to float64 before any log-softmax."""
+def record_terms(batch: Mapping[str, torch.Tensor], temperature: float, num_classes: int) -> dict[str, torch.Tensor]:
+    """Columns of one piece, from (n, C) logits cast to float64 before any log-softmax.
+
+    Nothing waits for the device: what cannot be recorded is marked, and named at the end of the epoch. "kept" are the
+    rows to record, "finite" those whose logits and losses float32 can hold, "flag" those whose member is 0 or 1.
+    """
     student = batch["student"].double()
     label = batch["label"].long()
-    safe = label.clamp(0, num_classes - 1)  # an impossible label is named at the end of the epoch, not by a crash here
+    safe = label.clamp(0, num_classes - 1)
     out = {
         "sample_id": batch["sample_id"].long(),
         "replica": batch["replica"].long(),
@@ -27,7 +40,7 @@ def record_terms(batch: dict[str, torch.Tensor], temperature: float, num_classes
     if has_teacher:
         out["teacher_prediction"] = teacher.argmax(-1)
     terms = unchecked_terms(student, teacher, safe, temperature)
-    out["finite"] = _is_finite(student, terms.student_loss)  # refused at the end of the epoch, with the ids
+    out["finite"] = _is_finite(student, terms.student_loss)
     out["student_loss"] = terms.student_loss
     out["student_prob"] = terms.student_log_prob.exp()
     out["bias_gradient"] = terms.bias_gradient
@@ -40,9 +53,35 @@ def record_terms(batch: dict[str, torch.Tensor], temperature: float, num_classes
         out["variance_gradient_norm"] = terms.variance_norm
         out["opposing"] = regularization_samples(terms)
         out["wsl_weight"] = wsl_weights_of_losses(terms.student_loss, terms.teacher_loss)
+    every = torch.ones_like(label, dtype=torch.bool)
+    member = batch.get("member", every)
     out["loss_weight"] = batch.get("loss_weight", torch.ones_like(out["student_loss"])).double()
-    out["member"] = batch["member"].bool() if "member" in batch else torch.ones_like(label, dtype=torch.bool)
+    out["member"] = member.bool()
+    out["flag"] = every if member.dtype == torch.bool else (member == 0) | (member == 1)
+    out["kept"] = batch.get("where", every)
     return {name: value.float() if value.is_floating_point() else value for name, value in out.items()}
+
+
+@torch.no_grad()
+def log_probabilities(
+    batch: dict[str, torch.Tensor], clip: float | None
+) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
+    """A batch with the logarithms of its probabilities, raised to `clip`, in their place; and two marks of its rows.
+
+    Returns:
+        The batch; True for rows that are distributions (not negative, a sum of 1 within 1e-3); True for rows without
+        zeros. Rows are divided by their sum in the log-softmax.
+    """
+    batch = dict(batch)
+    sound = positive = torch.ones_like(batch["label"], dtype=torch.bool)
+    for name in LOGITS:
+        if name in batch:
+            p = batch[name].double()
+            sound = sound & (p >= 0).all(-1) & ((p.sum(-1) - 1).abs() <= sum_tolerance(batch[name]))
+            p = p if clip is None else p.clamp_min(clip)
+            positive = positive & (p != 0).all(-1)
+            batch[name] = p.log()
+    return batch, sound, positive
 
 
 def _is_finite(logits: torch.Tensor, loss: torch.Tensor) -> torch.Tensor:

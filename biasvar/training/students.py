@@ -222,6 +222,7 @@ class _Group:
             self.writer, num_samples=len(self.context.labels), num_classes=self.context.dataset.num_classes,
             temperature=self.temperature, arm=self.run.name, replica=self.replicas, split=split, view=view,
             group=self.number, reference_teacher=self.teacher_name, replace=True, drop_not_finite=True,
+            values="logits",
         )  # fmt: skip
 
     def _note(self, split: str, view: str, epoch: int, numbers: dict[str, np.ndarray], rate: float) -> None:

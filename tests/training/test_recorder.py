@@ -174,7 +174,7 @@ def test_shapes_that_disagree_are_refused_at_once(tmp_path, epoch):
     cases = {
         "student_logits has shape": (ids, student[:, :4], labels, teacher),
         "teacher_logits has shape": (ids, student, labels, teacher[:5]),
-        "label has shape": (ids, student, labels[:5], teacher),
+        "labels has shape": (ids, student, labels[:5], teacher),
         "sample_ids has shape": (ids[None], student, labels, teacher),
     }
     for message, arguments in cases.items():
@@ -183,7 +183,7 @@ def test_shapes_that_disagree_are_refused_at_once(tmp_path, epoch):
     recorder.update(ids[:5], student[:5], labels[:5], teacher[:5])
     with pytest.raises(ValueError, match="in every batch of an epoch or in none"):
         recorder.update(ids[5:], student[5:], labels[5:])
-    with pytest.raises(ValueError, match="loss_weight and member"):
+    with pytest.raises(ValueError, match="loss_weight must be given in every batch"):
         recorder.update(ids[5:], student[5:], labels[5:], teacher[5:], loss_weight=torch.ones(N - 5))
     with pytest.raises(ValueError, match="loss_weight has shape"):
         recorder.update(ids[5:], student[5:], labels[5:], teacher[5:], loss_weight=torch.ones(3))
