@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from biasvar.errors import DiskFullError
 
@@ -35,12 +35,16 @@ _NO_SPACE = {
 }
 
 
-def write_bytes(path: str | Path, data: bytes | memoryview, *, exclusive: bool = False) -> None:
+Data = bytes | memoryview | Callable[[BinaryIO], object]
+
+
+def write_bytes(path: str | Path, data: Data, *, exclusive: bool = False) -> None:
     """Put ``data`` at ``path`` so that a reader sees the old file or the new one, whole, and never a part.
 
     The bytes go to a temporary file with a leading dot in the same directory, which is synced and renamed; then the
     directory is synced, so that the file also outlives a power cut. Missing directories are made. ``exclusive`` never
-    replaces a file: of any number of writers of one path, in whatever processes, one succeeds.
+    replaces a file: of any number of writers of one path, in whatever processes, one succeeds. ``data`` may be a
+    function that writes to the open file, for what does not fit in memory.
 
     Raises OSError (no permission), FileExistsError with ``exclusive``, DiskFullError if the disk is full; the temporary
     file is then gone and what was at ``path`` is untouched.
@@ -54,13 +58,16 @@ def write_bytes(path: str | Path, data: bytes | memoryview, *, exclusive: bool =
         raise
 
 
-def _write(path: Path, data: bytes | memoryview, put: Callable[[Path, Path], object]) -> None:
+def _write(path: Path, data: Data, put: Callable[[Path, Path], object]) -> None:
     _make_directory(path.parent)
     # The number keeps two writers apart, threads too; by the process a later one tells what a killed one left behind.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.{os.getpid()}@{_HOST}.tmp")
     try:
         with open(temporary, "wb") as file:
-            file.write(data)
+            if callable(data):
+                data(file)
+            else:
+                file.write(data)
             file.flush()
             os.fsync(file.fileno())
         put(temporary, path)

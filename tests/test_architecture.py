@@ -14,9 +14,10 @@ import pytest
 import biasvar
 
 ROOT = Path(biasvar.__file__).parent
-ROOMS = {"arguments", "errors", "messages", "files", "seeding", "votes"}
+ROOMS = {"arguments", "columns", "errors", "messages", "files", "seeding", "votes"}
 ALLOWED = {
     "arguments": set(),
+    "columns": {"errors", "messages"},
     "errors": set(),
     "messages": set(),
     "files": {"errors"},

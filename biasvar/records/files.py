@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,14 +21,7 @@ _DICTIONARY = (
 def table_bytes(table: pa.Table, metadata: Mapping[bytes, bytes] | None = None) -> pa.Buffer:
     """The Parquet file of ``table``: the same content and metadata give the same bytes."""
     sink = pa.BufferOutputStream()
-    pq.write_table(
-        table.replace_schema_metadata(dict(sorted((metadata or {}).items())) or None),
-        sink,
-        compression="zstd",
-        compression_level=1,
-        use_dictionary=[name for name in _DICTIONARY if name in table.column_names],
-        write_statistics=[name for name in ("sample_id", "replica", "group") if name in table.column_names],
-    )
+    _write(sink, table.schema, [table], metadata)
     return sink.getvalue()
 
 
@@ -36,7 +30,28 @@ def write_table(
 ) -> None:
     """Write ``table`` as one Parquet file, zstd, atomically and with reproducible bytes.
 
-    ``metadata`` is the file's key-value metadata, see :func:`biasvar.records.schema.metadata_of`. With ``exclusive`` a
-    file that is there is not replaced: FileExistsError.
+    ``metadata`` is the file's key-value metadata, see :func:`biasvar.records.schema.metadata_of`. ``exclusive`` raises
+    FileExistsError for a file that is there already, instead of replacing it.
     """
     write_bytes(path, memoryview(table_bytes(table, metadata)), exclusive=exclusive)
+
+
+def write_tables(
+    path: str | Path, layout: pa.Schema, tables: Iterable[pa.Table], metadata: Mapping[bytes, bytes] | None = None
+) -> None:
+    """The same of a table that comes in parts, each a row group of its own, of which only one is in memory."""
+    write_bytes(path, lambda file: _write(file, layout, tables, metadata))
+
+
+def _write(sink: Any, layout: pa.Schema, tables: Iterable[pa.Table], metadata: Mapping[bytes, bytes] | None) -> None:
+    layout = layout.with_metadata(dict(sorted((metadata or {}).items())) or None)
+    with pq.ParquetWriter(
+        sink,
+        layout,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=[name for name in _DICTIONARY if name in layout.names],
+        write_statistics=[name for name in ("sample_id", "replica", "group") if name in layout.names],
+    ) as writer:
+        for table in tables:
+            writer.write_table(table.cast(layout))

@@ -1,100 +1,179 @@
-"""Predictions and labels from files of other programs (npy, npz, CSV, Parquet), read and checked."""
+"""Predictions of other programs (arrays, frames, npy, npz, Parquet), opened, and read and checked by parts of rows."""
 
 from __future__ import annotations
 
-import zipfile
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
 
+from biasvar.analysis.arrays import as_array, to_numpy
+from biasvar.columns import ONE_COLUMN, Roles, prediction_columns
 from biasvar.errors import RecordError
 from biasvar.messages import first_few
 from biasvar.records import schema
-from biasvar.records.checked_tables import typed
+from biasvar.records.numpy_files import stored_array
 from biasvar.records.stored_files import read_columns
+from biasvar.records.tables import Ids, as_table, ids_of, is_frame, kinds, matrix, parquet_schema
 
 ARRAY_NAMES = ("logits", "predictions")
-_SUM_TOLERANCE = 1e-3  # float16 distributions over a thousand classes still pass
+SUM_TOLERANCE = 1e-3  # float16 distributions over a thousand classes still pass
+Values = Literal["logits", "probabilities"]
 
 
 @dataclass(frozen=True)
-class Table:
-    """Values (N, ...) and, where the file had them, the sample_ids (N,) of its rows."""
+class Source:
+    """One replica's predictions, not yet read.
 
-    values: np.ndarray
-    sample_ids: np.ndarray | None
+    ``name`` for messages, ``rows``, the sample ids if there are any, the columns of a table in the order of the
+    classes, and ``load``, which gives the (N, C) array: a memory map where the file allows it.
+    """
+
+    name: str
+    rows: int
+    ids: Ids | None
+    columns: tuple[str, ...] | None
+    load: Callable[[], np.ndarray]
+    is_file: bool = False
 
 
-def read_predictions(source: Any, where: str) -> Table:
-    """One replica's (N, C) array from an array, .npy, .npz (one array, or one named logits or predictions) or .parquet.
+def open_predictions(
+    source: Any, name: str, *, class_names: Sequence[str] | None = None, columns: Sequence[str] | None = None
+) -> Source:
+    """One replica's predictions from an array, a frame, .npy, .npz (one array, or logits or predictions) or .parquet.
 
-    A Parquet file holds a list column, or C columns of numbers in the order of the classes; a column ``sample_id`` says
-    which row is which, a column ``label`` is not looked at.
+    A table holds a list column, or one column a class: see :func:`biasvar.columns.prediction_columns`.
     """
     if isinstance(source, str | Path):
         path = existing(source)
         suffix = schema.one_of(path.suffix.lower(), (".npy", ".npz", ".parquet"), f"suffix of {path},")
-        table = _parquet_matrix(path) if suffix == ".parquet" else Table(_numpy_file(path, ARRAY_NAMES), None)
-    else:
-        table = Table(np.asarray(source), None)
-    values = table.values
-    if values.ndim != 2 or 0 in values.shape:
-        raise RecordError(f"{where}: one replica's predictions must have shape (N, C), not {values.shape}")
-    if values.dtype.kind not in "fiu":
-        raise RecordError(f"{where}: predictions must be numbers, not {values.dtype}")
-    return table
+        if suffix == ".parquet":
+            layout, rows = parquet_schema(path)
+            roles, ids = _roles(path, layout, rows, name, class_names, columns)
+            found = _table(
+                name, rows, roles, ids, lambda: matrix(read_columns(path, roles.classes), roles.classes, name)
+            )
+            return replace(found, is_file=True)
+        stored = stored_array(path, ARRAY_NAMES)
+        _check(stored.shape, stored.dtype, name)
+        return Source(name, stored.shape[0], None, None, lambda: plain_floats(stored.mapped(), name), is_file=True)
+    if is_frame(source):
+        table = as_table(source, name)
+        roles, ids = _roles(table, table.schema, table.num_rows, name, class_names, columns)
+        return _table(name, table.num_rows, roles, ids, lambda: matrix(as_table(source, name), roles.classes, name))
+    values = in_memory(source, name)
+    _check(values.shape, values.dtype, name)
+    return Source(name, values.shape[0], None, None, lambda: values)
 
 
-def read_labels(source: Any) -> Table:
-    """Labels (N,) from an array, .npy, .npz, .csv or .parquet; a column ``sample_id`` beside ``label`` is kept."""
-    where, ids = "labels", None
-    if isinstance(source, str | Path):
-        path = existing(source)
-        where = f"labels {path}"
-        suffix = schema.one_of(path.suffix.lower(), (".npy", ".npz", ".csv", ".parquet"), f"suffix of {path},")
-        if suffix in (".npy", ".npz"):
-            values = _numpy_file(path, ("labels", "label"))
-        else:
-            columns = _csv(path) if suffix == ".csv" else _columns(read_columns(path))
-            ids = columns.pop("sample_id", None)
-            if "label" not in columns and len(columns) != 1:
-                raise RecordError(f"{where}: needs a column 'label'; it has {', '.join(columns) or 'none'}")
-            values = columns.get("label", next(iter(columns.values())))
-    else:
-        values = np.asarray(source)
-    if values.ndim != 1:
-        raise RecordError(f"{where}: must hold one class number a sample, shape (N,), not {values.shape}")
-    if values.dtype.kind in "OSU":
-        words = [i for i, value in enumerate(values.tolist()) if not str(value).strip().isdigit()]
-        said = f"row {first_few(words)} holds {values[words[0]]!r}" if words else f"they are text, {values.dtype}"
-        raise RecordError(f"{where}: expected whole numbers, from 0 for the first class; {said}")
-    labels = typed(values, pa.int32(), where, whole_floats=True)
-    return Table(labels, None if ids is None else typed(ids, pa.int64(), f"{where}, sample_id", whole_floats=True))
+def in_memory(source: Any, name: str) -> np.ndarray:
+    """An array, tensor or list as a NumPy array of numbers; RecordError for masked arrays and for what is no array."""
+    if isinstance(source, np.ma.MaskedArray):
+        raise RecordError(
+            f"{name} is a masked array, whose masked entries would count like others: pass its .data, and where= (bool "
+            "(N,), True for the rows that count)"
+        )
+    try:
+        return plain_floats(to_numpy(as_array(source, name)), name)
+    except RecordError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise RecordError((str(error).splitlines() or [f"{name} is no array of numbers"])[0]) from None
 
 
-def log_probabilities(values: np.ndarray, where: str, *, probabilities: bool, clip: float | None) -> np.ndarray:
-    """Logits, or distributions with ``probabilities``, as log-probabilities (N, C) in float64, nats.
+def plain_floats(values: np.ndarray, name: str) -> np.ndarray:
+    """The array, bfloat16 (of ml_dtypes) as float32; RecordError for the bytes that NumPy makes of a stored one."""
+    if values.dtype.name == "bfloat16":
+        return values.astype(np.float32)
+    if values.dtype == np.dtype("V2"):
+        raise RecordError(f"{name}: holds {values.dtype}, as NumPy reads bfloat16 back; save it as float32")
+    return values
 
-    Raises RecordError naming ``where`` and the rows for values that are not finite, rows that do not sum to one, and
-    probabilities of zero or below (a zero has no logarithm: ``clip`` raises those below it and rescales the row).
+
+def _roles(
+    table: Any, layout: Any, rows: int, name: str, class_names: Sequence[str] | None, columns: Sequence[str] | None
+) -> tuple[Roles, Ids | None]:
+    found, index = kinds(layout)
+    roles = prediction_columns(found, name, index=index.names, class_names=class_names, columns=columns)
+    return roles, ids_of(table, roles.ids, index, rows, name)
+
+
+def _table(name: str, rows: int, roles: Roles, ids: Ids | None, load: Callable[[], np.ndarray]) -> Source:
+    def checked() -> np.ndarray:
+        values = load()
+        _check(values.shape, values.dtype, name)
+        return values
+
+    if not rows:
+        raise RecordError(f"{name} holds no rows")
+    return Source(name, rows, ids, roles.classes, checked)
+
+
+def _check(shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> None:
+    if len(shape) == 1 and shape[0] > 0 and dtype.kind in "fiu":
+        raise RecordError(f"{name}: one replica's predictions must have shape (N, C), not {shape}: {ONE_COLUMN}")
+    if len(shape) != 2 or 0 in shape:
+        raise RecordError(f"{name}: one replica's predictions must have shape (N, C), not {shape}")
+    if dtype.kind not in "fiu" and not (dtype.kind == "V" and dtype.fields is None):
+        cure = "; save an array of one type of numbers" if dtype.kind in "OV" else ""
+        raise RecordError(f"{name}: predictions must be real numbers, not {dtype}{cure}")
+    if shape[1] < 2:
+        raise RecordError(f"{name} has one class, shape {shape}; at least 2 are needed: {ONE_COLUMN}")
+
+
+class LogProbabilities:
+    """Log-probabilities of parts of rows of one replica, and the rows that break a rule, told at the end of all parts.
+
+    ``values`` says what they are made of; ``clip`` raises probabilities below it.
     """
-    x = values.astype(np.float64)
-    _refuse(~np.isfinite(x).all(axis=1), where, "values that are not finite")
-    if probabilities:
-        _refuse((x < 0).any(axis=1), where, "negative probabilities; are these logits? then leave probabilities=False")
-        off = np.abs(x.sum(axis=1) - 1) > _SUM_TOLERANCE
-        _refuse(off, where, "probabilities that do not sum to one; are these logits? then leave probabilities=False")
-        if clip is not None:
-            x = np.maximum(x, clip)
-        _refuse((x == 0).any(axis=1), where, "probabilities of exactly 0, whose loss is infinite; pass clip=1e-7")
-        x = np.log(x)
-    # The max first: exp never overflows, and shifting by a constant changes no distribution.
-    x -= x.max(axis=1, keepdims=True)
-    x -= np.log(np.exp(x).sum(axis=1, keepdims=True))
-    return x
+
+    def __init__(self, name: str, values: Values, clip: float | None) -> None:
+        self._name, self._values, self._clip = name, values, clip
+        self._faults: dict[str, list[np.ndarray]] = {}
+
+    def of(self, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """(n, C) in float64, nats, of the values at ``rows`` of the file; call `check` after the last part."""
+        with np.errstate(all="ignore"):
+            x = values.astype(np.float64)
+            self._refuse(~np.isfinite(x).all(axis=1), rows, "values that are not finite")
+            if self._values == "probabilities":
+                x = self._logarithms(x, rows)
+            # The max first: exp never overflows, and shifting by a constant changes no distribution.
+            x -= x.max(axis=1, keepdims=True)
+            x -= np.log(np.exp(x).sum(axis=1, keepdims=True))
+        return x
+
+    def check(self) -> None:
+        """Raise RecordError with the file, the rows and the rule: values that are not finite, rows that do not sum to
+        one, probabilities of zero or below (a zero has no logarithm: ``clip`` raises it and rescales the row)."""
+        for rule in _RULES:
+            if rule in self._faults:
+                rows = np.sort(np.concatenate(self._faults[rule]))
+                raise RecordError(f"{self._name}: rows {first_few(rows)} hold {rule}{_CURES.get(rule, '')}")
+
+    def _logarithms(self, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        self._refuse((x < 0).any(axis=1), rows, "negative probabilities")
+        self._refuse(np.abs(x.sum(axis=1) - 1) > SUM_TOLERANCE, rows, "probabilities that do not sum to one")
+        if self._clip is not None:
+            x = np.maximum(x, self._clip)
+        self._refuse((x == 0).any(axis=1), rows, "probabilities of exactly 0, whose loss is infinite")
+        return np.asarray(np.log(x))
+
+    def _refuse(self, bad: Any, rows: np.ndarray, rule: str) -> None:
+        if bad.any():
+            self._faults.setdefault(rule, []).append(rows[bad])
+
+
+_LOGITS = '; are these logits? then pass values="logits"'
+_RULES = (
+    "values that are not finite",
+    "negative probabilities",
+    "probabilities that do not sum to one",
+    "probabilities of exactly 0, whose loss is infinite",
+)
+_CURES = {_RULES[0]: " (where= leaves rows out)", _RULES[1]: _LOGITS, _RULES[2]: _LOGITS, _RULES[3]: "; pass clip=1e-7"}
 
 
 def existing(path: str | Path) -> Path:
@@ -103,73 +182,3 @@ def existing(path: str | Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist or is no file")
     return path
-
-
-def _refuse(bad: Any, where: str, what: str) -> None:
-    if bad.any():
-        raise RecordError(f"{where}: rows {first_few(np.flatnonzero(bad))} hold {what}")
-
-
-def check_numpy(path: Path) -> None:
-    """Raise RecordError for a file that does not begin as .npy and .npz files do, which NumPy takes for a pickle."""
-    with path.open("rb") as file:
-        if not file.read(6).startswith((b"\x93NUMPY", b"PK")):
-            raise RecordError(f"{path} cannot be read as a NumPy file (it does not begin as one)")
-
-
-def _numpy_file(path: Path, names: tuple[str, ...]) -> np.ndarray:
-    check_numpy(path)
-    try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return content
-        with content:
-            name = content.files[0] if len(content.files) == 1 else next((n for n in names if n in content.files), None)
-            if name is None:
-                raise RecordError(
-                    f"{path} holds {len(content.files)} arrays ({', '.join(content.files)}); it must hold one, or one "
-                    f"named {' or '.join(names)}"
-                )
-            array: np.ndarray = content[name]
-            return array
-    except RecordError:
-        raise
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise RecordError(f"{path} cannot be read as a NumPy file ({error})") from None
-
-
-def _columns(table: pa.Table) -> dict[str, np.ndarray]:
-    return {name: column.to_numpy() for name, column in zip(table.column_names, table.columns, strict=True)}
-
-
-def _parquet_matrix(path: Path) -> Table:
-    table = read_columns(path)
-    names = [name for name in table.column_names if name not in ("sample_id", "label")]
-    lists = [name for name in names if pa.types.is_nested(table.schema.field(name).type)]
-    ids = table.column("sample_id").to_numpy() if "sample_id" in table.column_names else None
-    if len(lists) == 1 and len(names) == 1:
-        rows = table.column(lists[0]).to_pylist()
-        lengths = {len(row) if isinstance(row, list) else 0 for row in rows}
-        if len(lengths) > 1 or 0 in lengths:
-            raise RecordError(f"{path}: every row of {lists[0]!r} must hold the same number of values")
-        values = np.array(rows)
-    elif lists or not names:
-        raise RecordError(
-            f"{path} must hold one list column, or one column of numbers a class, beside sample_id; it has "
-            f"{', '.join(table.column_names)}"
-        )
-    else:
-        values = np.stack([table.column(name).to_numpy() for name in names], axis=1)
-    return Table(values, None if ids is None else typed(ids, pa.int64(), f"{path}, sample_id"))
-
-
-def _csv(path: Path) -> dict[str, np.ndarray]:
-    import pandas as pd
-
-    try:
-        frame = pd.read_csv(path)
-        if len(frame.columns) == 1 and str(frame.columns[0]).strip().isdigit():  # numbers without a heading
-            frame = pd.read_csv(path, header=None)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise RecordError(f"{path} cannot be read as CSV ({str(error).splitlines()[0]})") from None
-    return {str(name).strip(): frame[name].to_numpy() for name in frame.columns}

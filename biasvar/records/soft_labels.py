@@ -6,27 +6,29 @@ What is read goes straight into the indicators:
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 import pyarrow.parquet as pq
 
 from biasvar.analysis.arrays import as_array
 from biasvar.analysis.scale import ScaleEvidence, check_values
 from biasvar.analysis.soft_labels.transforms import tempered
 from biasvar.arguments import checked
+from biasvar.columns import SAMPLE_ID, prediction_columns
 from biasvar.errors import RecordError
 from biasvar.messages import first_few
 from biasvar.records import schema
-from biasvar.records.prediction_files import Table, existing, read_labels
+from biasvar.records.label_files import Labels, read_labels
+from biasvar.records.numpy_files import stored_array
+from biasvar.records.prediction_files import existing
 from biasvar.records.reader import Run, open_run
+from biasvar.records.tables import Ids, ids_of, kinds, lists, numbers, parquet_schema
 
 ARRAY_NAMES = ("soft_labels", "probabilities", "predictions", "logits")
 SUFFIXES = (".npy", ".npz", ".parquet")
@@ -44,7 +46,7 @@ class SoftLabels:
     num_classes: int
     rows: int | None
     _read: Callable[[int], Iterator[Part]]
-    _labels: Table | None
+    _labels: Labels | None
     _temperature: float | None
     _values: Literal["logits", "probabilities"] | None = None
 
@@ -78,7 +80,7 @@ class SoftLabels:
             truth = self._truth(labels, ids, first, len(values))
             first += len(values)
             yield values, truth, found_ids
-        if self._labels is not None and self._labels.sample_ids is None and first != len(self._labels.values):
+        if self._labels is not None and self._labels.ids is None and first != len(self._labels.values):
             raise RecordError(f"{self.name} has {first} rows and there are {len(self._labels.values)} labels")
 
     def _truth(self, labels: np.ndarray | None, ids: np.ndarray | None, first: int, n: int) -> np.ndarray:
@@ -87,13 +89,14 @@ class SoftLabels:
             if labels is None:
                 raise RecordError(f"{self.name} has no column 'label'; give the labels in a file or an array")
             return labels
-        if given.sample_ids is None or ids is None:
+        if given.ids is None or ids is None:
             if len(given.values) < first + n:
                 raise RecordError(f"{self.name} has more rows than there are labels ({len(given.values)})")
             return given.values[first : first + n]
         # Sorted by `open_soft_labels`.
-        place = np.minimum(np.searchsorted(given.sample_ids, ids), len(given.sample_ids) - 1)
-        missing = given.sample_ids[place] != ids
+        there = given.ids.values
+        place = np.minimum(np.searchsorted(there, ids), len(there) - 1)
+        missing = there[place] != ids
         if missing.any():
             raise RecordError(f"labels lack sample_id {first_few(ids[missing])} of {self.name}")
         return given.values[place]
@@ -111,13 +114,17 @@ def open_soft_labels(
     split: str | None = None,
     members: bool | None = None,
     values: Literal["logits", "probabilities"] | None = None,
+    class_names: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
 ) -> SoftLabels:
     """Soft labels from a file or a run, to be read in batches.
 
     ``source``: a .npy or .npz of (N, K) (one array, or one named soft_labels, probabilities, predictions or logits); a
-    .parquet with one list column, or K columns of numbers in the order of the classes, and optionally ``sample_id`` and
-    ``label``; or a run directory (or an open run). ``labels`` (N,): an array, .npy, .npz, .csv or .parquet, matched by
-    ``sample_id`` where both have one, else by position; a run, or a file with a column ``label``, needs none.
+    .parquet with one list column, or one column a class, told by their names: numbered 0 to K - 1 after one prefix, or
+    the ``class_names``, else ``columns`` in the order of the classes; and optionally sample ids and ``label``; or a run
+    directory (or an open run). ``labels`` (N,): an array, frame, .npy, .npz, .csv or .parquet, matched by sample ids
+    (``sample_id``, a column named like an id, a pandas index) where both have them, else by position; a run, or a file
+    with a column ``label``, needs none.
     ``temperature``: the values are logits, to be divided by it; without, they are taken as they are. ``values`` says
     what is divided, "logits" or "probabilities" (then their logarithms); else the last batch refuses what looks like
     probabilities or votes.
@@ -136,14 +143,7 @@ def open_soft_labels(
     [[0, 1, 2]]
     """
     check_values(values)
-    truth = None if labels is None else read_labels(labels)
-    if truth is not None and truth.sample_ids is not None:
-        order = np.argsort(truth.sample_ids, kind="stable")
-        ids = truth.sample_ids[order]
-        again = np.unique(ids[1:][ids[1:] == ids[:-1]])
-        if len(again):
-            raise RecordError(f"labels: sample_id {first_few(again)} comes more than once")
-        truth = Table(truth.values[order], ids)
+    truth = None if labels is None else _sorted(read_labels(labels, class_names=class_names))
     is_run = isinstance(source, Run) or Path(source).is_dir()
     if not is_run and (teacher, replica, arm, split, members) != (None,) * 5:
         raise RecordError(f"teacher, replica, arm, split and members choose within a run; {source} is a file")
@@ -156,13 +156,18 @@ def open_soft_labels(
         return _of_teacher(run, teacher, replica, split, members, truth, 1.0 if temperature is None else temperature)
     path = existing(source)
     suffix = schema.one_of(path.suffix.lower(), SUFFIXES, f"suffix of {path},")
-    classes, rows, read = _parquet(path) if suffix == ".parquet" else _numpy(path)
+    if suffix == ".parquet":
+        classes, rows, read, has_ids = _parquet(path, truth, class_names, columns)
+    else:
+        (classes, rows, read), has_ids = _numpy(path), False
+    if truth is not None and truth.ids is not None and not truth.ids.sure and not has_ids:
+        truth = replace(truth, ids=None)
     if classes < 2:
         raise RecordError(f"{path} must hold at least two classes, one number for each; its rows hold {classes}")
     return SoftLabels(path.name, classes, rows, read, truth, temperature, values)
 
 
-def _of_arm(run: Run, arm: str, split: str, truth: Table | None, temperature: float | None) -> SoftLabels:
+def _of_arm(run: Run, arm: str, split: str, truth: Labels | None, temperature: float | None) -> SoftLabels:
     predictions = run.predictions(arm, split=split)
     weights = predictions.counts / predictions.counts.sum(axis=0)
     mean = (weights[:, :, None] * predictions.mean_log_probs).sum(axis=0)
@@ -183,7 +188,7 @@ def _of_teacher(
     replica: int | None,
     split: str | None,
     members: bool | None,
-    truth: Table | None,
+    truth: Labels | None,
     temperature: float,
 ) -> SoftLabels:
     there = sorted(path.stem for path in (run.directory / "teachers").glob("*.parquet") if path.name[0] != ".")
@@ -212,77 +217,71 @@ def _of_teacher(
                 if members is not None:
                     keep &= batch.column("member").to_numpy(zero_copy_only=False) == members
                 if keep.any():
-                    values = _lists(batch.column("logits"), run.num_classes, path)
+                    values = lists(batch.column("logits"), "logits", str(path), classes=run.num_classes)
                     yield values[keep], labels[place[keep]], own[keep]
 
     which = "" if split is None else f" ({split})"
     return SoftLabels(f"{run.name}: teacher {name}{which}", run.num_classes, None, read, truth, temperature)
 
 
-def _parquet(path: Path) -> tuple[int, int, Callable[[int], Iterator[Part]]]:
-    with _opened(path) as file:
-        fields, rows = file.schema_arrow, file.metadata.num_rows
-        names = [name for name in fields.names if name not in ("sample_id", "label")]
-        lists = [name for name in names if pa.types.is_nested(fields.field(name).type)]
-        if len(names) != 1 and (lists or not names):
-            raise RecordError(
-                f"{path} must hold one list column, or one column of numbers a class, beside sample_id and label; it"
-                f" has {', '.join(fields.names)}"
-            )
-        first = next(file.iter_batches(batch_size=1, columns=names), None)
-    if first is None or not rows:
+def _sorted(labels: Labels) -> Labels:
+    if labels.ids is None:
+        return labels
+    order = np.argsort(labels.ids.values, kind="stable")
+    ids = labels.ids.values[order]
+    again = np.unique(ids[1:][ids[1:] == ids[:-1]])
+    if len(again):
+        raise RecordError(f"labels: {labels.ids.title} {first_few(again)} comes more than once")
+    return replace(labels, values=labels.values[order], ids=replace(labels.ids, values=ids))
+
+
+def _parquet(
+    path: Path, truth: Labels | None, class_names: Sequence[str] | None, columns: Sequence[str] | None
+) -> tuple[int, int, Callable[[int], Iterator[Part]], bool]:
+    layout, rows = parquet_schema(path)
+    found, index = kinds(layout)
+    roles = prediction_columns(found, str(path), index=index.names, class_names=class_names, columns=columns)
+    if not rows:
         raise RecordError(f"{path} holds no rows")
-    classes = len(first.column(0).flatten()) if lists else len(names)
+    is_list = len(roles.classes) == 1
+    ids = roles.ids
+    if ids != SAMPLE_ID:  # only sample_id is sure to be an id: others are looked at as a whole
+        own = ids_of(path, ids, index, rows, str(path))
+        ids = None if own is None else _use(own, path, truth, roles.label)
+    wanted = [name for name in dict.fromkeys((*roles.classes, roles.label, ids)) if name in layout.names]
+    with _opened(path) as file:
+        start = next(file.iter_batches(batch_size=1, columns=list(roles.classes)))
+    classes = len(start.column(0).flatten()) if is_list else len(roles.classes)
 
     def read(step: int) -> Iterator[Part]:
         first = 0
         with _opened(path) as file:
-            for batch in file.iter_batches(batch_size=step, columns=fields.names):
-                columns = {name: batch.column(name) for name in fields.names}
-                if lists:
-                    values = _lists(columns[lists[0]], classes, path, first)
+            for batch in file.iter_batches(batch_size=step, columns=wanted):
+                if is_list:
+                    name = roles.classes[0]
+                    values = lists(batch.column(name), name, str(path), classes=classes, first=first)
                 else:
-                    values = np.stack([_numbers(columns[name], name, path) for name in names], axis=1)
-                for name in ("label", "sample_id"):
-                    if name in columns and columns[name].null_count:
-                        rows = first_few(first + np.flatnonzero(columns[name].is_null()))
-                        raise RecordError(f"{path}: column {name!r} lacks a value in row {rows}")
-                extra = [_numbers(columns[n], n, path) if n in columns else None for n in ("label", "sample_id")]
+                    values = np.stack([numbers(batch.column(name), name, str(path)) for name in roles.classes], axis=1)
+                extra = [_whole(batch, name, path, first) for name in (roles.label, ids)]
                 first += len(values)
                 yield values, extra[0], extra[1]
 
-    return classes, rows, read
+    return classes, rows, read, ids is not None
 
 
 def _numpy(path: Path) -> tuple[int, int, Callable[[int], Iterator[Part]]]:
-    def opened(stack: ExitStack) -> tuple[Any, tuple[int, ...], bool, np.dtype[Any]]:
-        try:
-            if path.suffix.lower() == ".npz":
-                archive = stack.enter_context(zipfile.ZipFile(path))
-                file: Any = stack.enter_context(archive.open(_member(path, archive.namelist())))
-            else:
-                file = stack.enter_context(path.open("rb"))
-            version = np.lib.format.read_magic(file)
-            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = header(file)
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
-            if isinstance(error, RecordError):
-                raise
-            raise RecordError(f"{path} cannot be read as a NumPy file ({error})") from None
-        return file, shape, fortran, dtype
-
-    with ExitStack() as stack:
-        _, shape, fortran, dtype = opened(stack)
-    if len(shape) != 2 or 0 in shape or dtype.kind not in "fiu" or fortran:
+    stored = stored_array(path, ARRAY_NAMES)
+    shape, dtype = stored.shape, stored.dtype
+    if len(shape) != 2 or 0 in shape or dtype.kind not in "fiu" or stored.fortran:
         raise RecordError(
             f"{path} must hold numbers of shape (N, K), row by row; it holds {dtype} of shape {shape}"
-            + (", column by column (save np.ascontiguousarray of it)" if fortran else "")
+            + (", column by column (save np.ascontiguousarray of it)" if stored.fortran else "")
         )
 
     def read(step: int) -> Iterator[Part]:
         # Not by a memory map: the pages of one count as this process's memory.
         with ExitStack() as stack:
-            file = opened(stack)[0]
+            file = stored.open(stack)
             for start in range(0, shape[0], step):
                 rows = min(step, shape[0] - start)
                 data = file.read(rows * shape[1] * dtype.itemsize)
@@ -293,17 +292,6 @@ def _numpy(path: Path) -> tuple[int, int, Callable[[int], Iterator[Part]]]:
     return shape[1], shape[0], read
 
 
-def _member(path: Path, files: list[str]) -> str:
-    names = [name.removesuffix(".npy") for name in files]
-    name = names[0] if len(names) == 1 else next((n for n in ARRAY_NAMES if n in names), None)
-    if name is None:
-        raise RecordError(
-            f"{path} holds {len(names)} arrays ({', '.join(names)}); it must hold one, or one named"
-            f" {', '.join(ARRAY_NAMES[:-1])} or {ARRAY_NAMES[-1]}"
-        )
-    return f"{name}.npy"
-
-
 def _opened(path: Path) -> pq.ParquetFile:
     try:
         # Read as it goes: a file written in one piece would otherwise be in memory as a whole.
@@ -312,25 +300,27 @@ def _opened(path: Path) -> pq.ParquetFile:
         raise RecordError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]})") from None
 
 
-def _lists(column: pa.Array, classes: int, path: Path, first: int = 0) -> np.ndarray:
-    """A list column as (n, K); an error names rows, counted from `first`."""
-    if pa.types.is_fixed_size_list(column.type):
-        bad = np.asarray(column.is_null()) | (column.type.list_size != classes)
-    elif pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        bad = np.asarray(pyarrow.compute.list_value_length(column).fill_null(-1)) != classes
-    else:
-        raise RecordError(f"{path}: the values must be lists of numbers, not {column.type}")
-    if bad.any():
-        raise RecordError(
-            f"{path}: every row must hold the same number of values, {classes}; row "
-            f"{first_few(first + np.flatnonzero(bad))} does not"
-        )
-    return _numbers(column.flatten(), "values", path).reshape(-1, classes)
+def _use(own: Ids, path: Path, truth: Labels | None, label: str | None) -> str | None:
+    """The column of ids that are not sure to be ids, if it is to be used; RecordError if place and id disagree."""
+    if truth is not None and truth.ids is not None and own.column is not None:
+        return own.column
+    if own.rise:  # place and id say the same
+        return None
+    if truth is None and label is not None and own.column is not None:  # each row brings its own label
+        return own.column
+    raise RecordError(
+        f"{path}: {own.title} is not in order, and the labels have no ids to meet it by: give them a column "
+        f"{SAMPLE_ID}; or rename it to {SAMPLE_ID}, or drop it (a frame's index by reset_index(drop=True)) for rows "
+        "in the order of the labels"
+    )
 
 
-def _numbers(column: pa.Array, name: str, path: Path) -> np.ndarray:
-    """Numbers, NaN where one is missing."""
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-        raise RecordError(f"{path}: column {name!r} must hold numbers, not {column.type}")
-    values: np.ndarray = column.to_numpy(zero_copy_only=False)
-    return values
+def _whole(batch: pa.RecordBatch, name: str | None, path: Path, first: int) -> np.ndarray | None:
+    """A column of labels or sample ids, without gaps."""
+    if name is None:
+        return None
+    column = batch.column(name)
+    if column.null_count:
+        rows = first_few(first + np.flatnonzero(column.is_null()))
+        raise RecordError(f"{path}: column {name!r} lacks a value in row {rows}")
+    return numbers(column, name, str(path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ from biasvar.errors import RecordError
 from biasvar.files import locked, plain, remove_leftovers, write_bytes, write_json
 from biasvar.messages import first_few
 from biasvar.records import checked_tables, schema
-from biasvar.records.files import write_table
+from biasvar.records.files import write_table, write_tables
 from biasvar.records.manifest import check_manifest, read_manifest
+from biasvar.records.prediction_parts import Part, in_one_if_small
 
 __all__ = ["RunWriter"]
 
@@ -162,6 +163,23 @@ class RunWriter:
         table = checked_tables.prediction_table(sample_ids, counts, mean_log_probs, groups, where, self.num_classes)
         entries = {"arm": arm, "split": split, "membership": membership, "epoch": int(epoch)}
         write_table(path, table, schema.metadata_of(**entries))
+        return path
+
+    def prediction_parts(
+        self, arm: str, split: str, membership: str, epoch: int, group: int, sample_ids: Any, parts: Iterable[Part]
+    ) -> Path:
+        """The same from parts of rows, one in memory at a time, by group and in the order of rising sample ids (N,)."""
+        path = schema.prediction_path(self.directory, arm, split, membership, epoch, group)
+        where = f"predictions of arm {arm!r}, split {split!r}, membership {membership!r}, epoch {epoch}"
+        entries = {"arm": arm, "split": split, "membership": membership, "epoch": int(epoch)}
+        tables = (
+            checked_tables.prediction_table(
+                sample_ids[part.rows], part.counts[None], part.means[None], [part.group], where, self.num_classes
+            )
+            for part in parts
+        )
+        layout = schema.prediction_schema(self.num_classes)
+        write_tables(path, layout, in_one_if_small(tables, self.num_classes), schema.metadata_of(**entries))
         return path
 
     def metrics(self, arm: str, group: int, frame: Any) -> Path:

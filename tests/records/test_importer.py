@@ -145,18 +145,20 @@ def test_more_than_sixteen_replicas_share_groups(tmp_path, labels):
 
 def test_probabilities(tmp_path, logits, labels):
     probs = np.exp(log_softmax(logits))
-    run = import_predictions(probs, labels, directory=tmp_path / "a", probabilities=True)
+    run = import_predictions(probs, labels, directory=tmp_path / "a", values="probabilities")
     np.testing.assert_allclose(run.predictions("predictions").mean_log_probs, log_softmax(logits), atol=1e-12)
     probs[1, 4] = [0, 0.5, 0.5, 0]
     with pytest.raises(RecordError, match=r"files\[1\]: rows 4 hold probabilities of exactly 0.*clip=1e-7"):
-        import_predictions(probs, labels, directory=tmp_path / "b", probabilities=True)
+        import_predictions(probs, labels, directory=tmp_path / "b", values="probabilities")
     assert not (tmp_path / "b").exists()
-    run = import_predictions(probs, labels, directory=tmp_path / "b", probabilities=True, clip=1e-4)
+    run = import_predictions(probs, labels, directory=tmp_path / "b", values="probabilities", clip=1e-4)
     clipped = np.exp(run.predictions("predictions").mean_log_probs[1, 4])
     np.testing.assert_allclose(clipped, np.array([1e-4, 0.5, 0.5, 1e-4]) / 1.0002)
-    for clip, wanted in ((2.0, True), (1e-4, False)):
-        with pytest.raises(RecordError, match="must lie between 0 and 1, and needs probabilities=True"):
-            import_predictions(probs, labels, directory=tmp_path / "c", probabilities=wanted, clip=clip)
+    for clip, values in ((2.0, "probabilities"), (1e-4, None), (1e-4, "logits")):
+        with pytest.raises(RecordError, match='must lie between 0 and 1, and needs values="probabilities"'):
+            import_predictions(probs, labels, directory=tmp_path / "c", values=values, clip=clip)
+    with pytest.raises(RecordError, match="unknown values, 'probs'"):
+        import_predictions(probs, labels, directory=tmp_path / "c", values="probs")
 
 
 def test_extreme_logits_stay_exact(tmp_path):
@@ -198,7 +200,7 @@ def test_an_import_cut_short_may_be_repeated(tmp_path, logits, labels, monkeypat
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("biasvar.records.writer.RunWriter.predictions", full)
+        patch.setattr("biasvar.records.writer.RunWriter.prediction_parts", full)
         with pytest.raises(OSError, match="No space"):
             import_predictions(logits, labels, directory=tmp_path / "run")
     assert open_run(tmp_path / "run").manifest["arms"]["predictions"]["status"] == "running"
@@ -245,7 +247,7 @@ def bad_files(folder):
     (folder / "values.txt").write_text("1")
     pq.write_table(pa.table({"sample_id": [1, 2]}), folder / "ids.parquet")
     pq.write_table(pa.table({"a": [[1.0], [2.0]], "b": [[1.0], [2.0]]}), folder / "lists.parquet")
-    pq.write_table(pa.table({"a": [[1.0, 2.0], [2.0]]}), folder / "ragged.parquet")
+    pq.write_table(pa.table({"a": [[1.0, 2.0]] * (N - 1) + [[2.0]]}), folder / "ragged.parquet")
     pq.write_table(pa.table({"a": ["x"] * N, "b": ["y"] * N}), folder / "words.parquet")
 
 
@@ -255,7 +257,7 @@ def bad_files(folder):
         ("nan.npy", "nan.npy: rows 3, 7 hold values that are not finite"),
         ("short.npy", "short.npy has 29 rows and there are 30 labels"),
         ("flat.npy", r"flat.npy: one replica's predictions must have shape \(N, C\), not \(30,\)"),
-        ("text.npy", "text.npy: predictions must be numbers"),
+        ("text.npy", "text.npy: predictions must be real numbers, not <U"),
         ("objects.npy", "objects.npy cannot be read as a NumPy file"),
         ("two.npz", r"two.npz holds 2 arrays \(a, b\); it must hold one, or one named logits or predictions"),
         ("broken.npz", "broken.npz cannot be read as a NumPy file"),
@@ -264,7 +266,7 @@ def bad_files(folder):
         ("values.txt", "unknown suffix of .*values.txt, '.txt'; .*'.npy', '.npz', '.parquet'"),
         ("ids.parquet", "ids.parquet must hold one list column"),
         ("lists.parquet", "lists.parquet must hold one list column"),
-        ("ragged.parquet", "ragged.parquet: every row of 'a' must hold the same number"),
+        ("ragged.parquet", "ragged.parquet: every row of 'a' must hold the same number of values, 2; row 29 does"),
         ("words.parquet", "words.parquet: predictions must be numbers"),
     ],
 )
@@ -293,12 +295,12 @@ def test_files_that_do_not_fit_are_named_and_nothing_is_written(tmp_path, logits
         ({"files": [np.zeros((N, 1))]}, r"files\[0\] has one class, shape \(30, 1\); at least 2 are needed"),
         (
             {"files": [np.full((N, C), 0.25)]},
-            r"files\[0\]: .* look like probabilities, not logits; pass probabilities=",
+            r"files\[0\] look like probabilities: .*; pass values=",
         ),
         ({"files": np.zeros((N, C))}, r"files: give a list of one \(N, C\) array or file per replica"),
         ({"files": np.zeros((N, C)).tolist()}, r"files: give a list of one \(N, C\) array or file per replica"),
-        ({"probabilities": True}, "do not sum to one; are these logits"),
-        ({"probabilities": True, "files": [np.tile([1.5, -0.5, 0, 0], (N, 1))]}, "negative probabilities"),
+        ({"values": "probabilities"}, "do not sum to one; are these logits"),
+        ({"values": "probabilities", "files": [np.tile([1.5, -0.5, 0, 0], (N, 1))]}, "negative probabilities"),
         ({"arm": "a b"}, "arm 'a b' cannot name a file"),
         ({"split": "a b"}, "split 'a b' cannot name a file"),
     ],
@@ -313,7 +315,7 @@ def test_arguments_that_do_not_fit(tmp_path, labels, change, message):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", "x,y\n1,2\n", "needs a column 'label'; it has x, y"),
+        ("a.csv", "x,z\n1,2\n", "needs a column 'label'; it has x, z"),
         ("b.csv", "", "cannot be read as CSV"),
         ("c.csv", "a\n1,2,3\n4\n5,6,7,8\n", "cannot be read as CSV"),
         ("d.csv", "label\ncat\n", "expected whole numbers"),

@@ -167,12 +167,12 @@ def test_files_that_will_not_do(tmp_path, data):
     pq.write_table(pa.table({"a": pa.array([[1.0, 0.0], [1.0, 2.0, 3.0]])}), tmp_path / "ragged.parquet")
     pq.write_table(pa.table({"a": pa.array([[1.0, 0.0], [1.0], [1.0, 2.0, 3.0]])}), tmp_path / "uneven.parquet")
     pq.write_table(pa.table({"a": pa.array([[1.0, 0.0], None])}), tmp_path / "null.parquet")
-    pq.write_table(pa.table({"a": [1.0, 0], "b": [0.0, 1], "label": [1, None]}), tmp_path / "gaps.parquet")
+    pq.write_table(pa.table({"p0": [1.0, 0], "p1": [0.0, 1], "label": [1, None]}), tmp_path / "gaps.parquet")
     pq.write_table(pa.table({"a": ["x"], "b": ["y"]}), tmp_path / "names.parquet")
     pq.write_table(pa.table({"a": [[1.0]], "b": [0.5]}), tmp_path / "mixed.parquet")
     pq.write_table(pa.table({"label": [1]}), tmp_path / "bare.parquet")
     pq.write_table(
-        pa.table({"a": pa.array([], pa.float32()), "b": pa.array([], pa.float32())}), tmp_path / "empty.parquet"
+        pa.table({"p0": pa.array([], pa.float32()), "p1": pa.array([], pa.float32())}), tmp_path / "empty.parquet"
     )
     (tmp_path / "soft.csv").write_text("a,b\n")
     for name, message in (
@@ -183,12 +183,12 @@ def test_files_that_will_not_do(tmp_path, data):
         ("text.npy", "cannot be read as a NumPy file"),
         ("text.npz", "cannot be read as a NumPy file"),
         ("text.parquet", "cannot be read as Parquet"),
-        ("cut.npy", "cut short: it ends before row 50 of 50"),
+        ("cut.npy", r"cut short: its header says float32 \(50, 4\), of which 700 bytes"),
         ("ragged.parquet", "same number of values, 2; row 1 does not"),
         ("uneven.parquet", "same number of values, 2"),
         ("null.parquet", "same number of values, 2"),
         ("gaps.parquet", "column 'label' lacks a value in row 1"),
-        ("names.parquet", "column 'a' must hold numbers, not string"),
+        ("names.parquet", "predictions must be numbers; column 'a', 'b' holds none"),
         ("mixed.parquet", "one list column, or one column of numbers a class"),
         ("bare.parquet", "one list column"),
         ("empty.parquet", "holds no rows"),
@@ -203,7 +203,7 @@ def test_files_that_will_not_do(tmp_path, data):
 
 
 def test_a_missing_number_is_nan_and_its_row_is_named(tmp_path):
-    pq.write_table(pa.table({"a": [1.0, None], "b": [0.0, 1.0], "label": [0, 1]}), tmp_path / "gap.parquet")
+    pq.write_table(pa.table({"p0": [1.0, None], "p1": [0.0, 1.0], "label": [0, 1]}), tmp_path / "gap.parquet")
     pq.write_table(pa.table({"p": [[1.0, 0.0], [None, 1.0]], "label": [0, 1]}), tmp_path / "list.parquet")
     for name in ("gap.parquet", "list.parquet"):
         with pytest.raises(ValueError, match="must be finite; row 1 holds NaN"):

@@ -10,7 +10,7 @@ import numpy as np
 
 from biasvar.errors import RecordError
 from biasvar.records import Run, open_run
-from biasvar.records.prediction_files import check_numpy
+from biasvar.records.numpy_files import check_numpy
 from biasvar.records.schema import one_of
 from biasvar.records.soft_labels import open_soft_labels
 from biasvar.report.card.options import CardOptions

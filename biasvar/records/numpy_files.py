@@ -1,0 +1,113 @@
+"""Arrays in .npy and .npz files: what a header says, checked against the file, and the numbers row by row."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from biasvar.errors import RecordError
+
+SUFFIXES = (".npy", ".npz")
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """An array that lies in a file, not yet read; ``member`` is its name in a .npz, ``offset`` its place in a .npy."""
+
+    path: Path
+    member: str | None
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+    offset: int
+
+    def open(self, stack: ExitStack) -> Any:
+        """The file, at the first number."""
+        return _open(self.path, self.member, stack)[0]
+
+    def mapped(self) -> np.ndarray:
+        """The array: a .npy as a memory map, of which only what is used is read, a .npz as a whole."""
+        if self.member is None:
+            order: Any = "F" if self.fortran else "C"
+            return np.memmap(self.path, self.dtype, "r", self.offset, self.shape, order)
+        with ExitStack() as stack:
+            try:
+                data = self.open(stack).read()
+            except (OSError, EOFError, zipfile.BadZipFile, ValueError) as error:
+                raise unreadable(self.path, error) from None
+        return np.frombuffer(data, self.dtype).reshape(self.shape, order="F" if self.fortran else "C")
+
+
+def stored_array(path: Path, names: Sequence[str]) -> StoredArray:
+    """The array of a .npy, or of a .npz that holds one array or one of those ``names``.
+
+    Raises RecordError for a file that is none, that is cut short, or that holds several arrays of other names.
+    """
+    check_numpy(path)
+    with ExitStack() as stack:
+        try:
+            member = None if path.suffix.lower() == ".npy" else _member(path, names)
+            file, shape, fortran, dtype = _open(path, member, stack)
+            there = _size(path, member)
+        except RecordError:
+            raise
+        except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
+            raise unreadable(path, error) from None
+        offset = file.tell()
+    needed = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject:
+        raise RecordError(f"{path} cannot be read as a NumPy file (it holds Python objects; save an array of numbers)")
+    if needed > there - offset:
+        raise RecordError(
+            f"{path} is cut short: its header says {dtype} {shape}, of which {there - offset} bytes are there"
+        )
+    return StoredArray(path, member, shape, fortran, dtype, offset)
+
+
+def check_numpy(path: Path) -> None:
+    """Raise RecordError for a file that does not begin as .npy and .npz files do, which NumPy takes for a pickle."""
+    with path.open("rb") as file:
+        if not file.read(6).startswith((b"\x93NUMPY", b"PK")):
+            raise RecordError(f"{path} cannot be read as a NumPy file (it does not begin as one)")
+
+
+def unreadable(path: Path, error: Exception) -> RecordError:
+    """The error for a file that NumPy could not read."""
+    return RecordError(f"{path} cannot be read as a NumPy file ({error})")
+
+
+def _open(path: Path, member: str | None, stack: ExitStack) -> tuple[Any, tuple[int, ...], bool, np.dtype[Any]]:
+    """The file at its first number, with the shape, whether it lies column by column, and the type."""
+    if member is None:
+        file: Any = stack.enter_context(path.open("rb"))
+    else:
+        file = stack.enter_context(stack.enter_context(zipfile.ZipFile(path)).open(member))
+    version = np.lib.format.read_magic(file)
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return (file, *header(file))
+
+
+def _member(path: Path, names: Sequence[str]) -> str:
+    with zipfile.ZipFile(path) as archive:
+        there = [name.removesuffix(".npy") for name in archive.namelist()]
+    name = there[0] if len(there) == 1 else next((name for name in names if name in there), None)
+    if name is None:
+        listing = " or ".join([*([", ".join(names[:-1])] if len(names) > 1 else []), names[-1]])
+        raise RecordError(
+            f"{path} holds {len(there)} arrays ({', '.join(there)}); it must hold one, or one named {listing}"
+        )
+    return f"{name}.npy"
+
+
+def _size(path: Path, member: str | None) -> int:
+    if member is None:
+        return path.stat().st_size
+    with zipfile.ZipFile(path) as archive:
+        return archive.getinfo(member).file_size
