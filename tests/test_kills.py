@@ -27,12 +27,12 @@ def kills(monkeypatch):
 
 def test_writers_killed_at_random_moments_end_with_the_same_bytes():
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--kills", "8", "--seed", "3", "--writers", "recorder", "jobs 1"],
+        [sys.executable, str(SCRIPT), "--kills", "9", "--seed", "3", "--writers", "recorder", "jobs 1"],
         capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[2])},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     said = done.stdout.splitlines()
-    assert [line.split(" kills")[0] for line in said] == ["recorder: 4", "jobs 1: 4"]
+    assert [line.split(" kills")[0] for line in said] == ["recorder: 5", "jobs 1: 4"]
     assert all("0 lost, 0 partial, 0 different, 0 failed" in line for line in said)
 
 
