@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -34,7 +35,9 @@ def test_importing_biasvar_alone_is_nothing():
     assert out.strip() == "[]"
 
 
-SCRIPTS = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["scripts"]
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SCRIPTS = PROJECT["scripts"]
 HEAVY = {"jinja2", "matplotlib", "numpy", "pandas", "pyarrow", "pydantic", "scipy", "seaborn", "torch", "yaml"}
 
 
@@ -77,3 +80,22 @@ def test_messages_name_commands_as_the_user_types_them(monkeypatch):
 def test_each_command_has_its_console_script():
     assert sorted(SCRIPTS) == ["biasvar-report", "biasvar-run"]
     assert all(callable(EntryPoint(name, value, "console_scripts").load()) for name, value in SCRIPTS.items())
+
+
+def pinned(name: str) -> dict[str, str]:
+    """The versions of a constraints file by package."""
+    lines = (line.split("==") for line in (ROOT / name).read_text().splitlines() if line[:1] not in ("", "#"))
+    return {canonical(package): version for package, version in lines}
+
+
+def canonical(package: str) -> str:
+    return re.sub(r"[-_.]+", "-", package).lower()
+
+
+def test_the_lower_bounds_are_those_that_are_tested():
+    extras = PROJECT["optional-dependencies"]
+    bounds = dict(line.split(">=") for line in [*PROJECT["dependencies"], *extras["hub"], *extras["test"]])
+    lowest, tested = pinned("constraints-lowest.txt"), pinned("constraints.txt")
+    assert bounds.pop("torch") == "2.4"
+    assert lowest["torch"] == tested["torch"]
+    assert {package: lowest[canonical(package)] for package in bounds} == bounds

@@ -55,7 +55,8 @@ STUDY: dict[str, Any] = {
 
 def report(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """`python -m biasvar.report` in a process of its own; warnings are errors there too."""
-    command = [sys.executable, "-W", "error", "-m", "biasvar.report", *map(str, arguments)]
+    strict = ["-W", "error", "-W", "ignore::DeprecationWarning"]  # as in pyproject.toml: old libraries' own
+    command = [sys.executable, *strict, "-m", "biasvar.report", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
 

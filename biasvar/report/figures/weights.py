@@ -88,12 +88,12 @@ def _bands(run: Run, arm: str) -> list[dict[str, Any]]:
         if frame.empty:
             continue
         values = frame["wsl_weight"].to_numpy(dtype=np.float64)
-        by_replica = frame.groupby("replica")["wsl_weight"].mean()
+        by_replica = pd.Series(values).groupby(frame["replica"].to_numpy()).mean()  # pandas 2 would add in float32
         rows.append(
             {
                 "epoch": epoch,
                 **dict(zip(QUANTILES, np.quantile(values, list(QUANTILES.values())), strict=True)),
-                **_mean(by_replica.to_numpy(dtype=np.float64)),
+                **_mean(by_replica.to_numpy()),
                 "below": float((values < THRESHOLD).mean()),
                 "n_rows": len(values),
             }

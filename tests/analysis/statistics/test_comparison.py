@@ -165,7 +165,8 @@ def test_jackknife_intervals():
 
 def exact_power(n, size, level):
     critical = scipy.stats.t.ppf(0.5 + level / 2, n - 1)
-    return scipy.stats.nct.sf(critical, n - 1, size * math.sqrt(n))
+    with np.errstate(divide="ignore"):  # SciPy 1.13 divides by zero on its way
+        return scipy.stats.nct.sf(critical, n - 1, size * math.sqrt(n))
 
 
 @pytest.mark.parametrize(
