@@ -15,7 +15,7 @@ from biasvar.records.checked_tables import sorting
 from biasvar.records.stored_files import read_columns
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Predictions:
     """Mean log-probabilities of an arm's replicas, in G groups for the jackknife, at temperature 1.
 
@@ -30,7 +30,7 @@ class Predictions:
     epoch: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TeacherLogits:
     """A teacher's logits: (N, C) for one teacher of all replicas, (R, N, C) for one a replica.
 
@@ -80,7 +80,7 @@ def read_teacher(path: Path, num_classes: int) -> TeacherLogits:
     return TeacherLogits(ids, logits, member, replicas)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SoftLabels:
     """What students of a study learn from: (N, C), or (R, N, C) where each replica has its own; rows of 0: nothing."""
 

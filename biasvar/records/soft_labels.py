@@ -35,7 +35,7 @@ SUFFIXES = (".npy", ".npz", ".parquet")
 Part = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]  # values, labels, sample ids
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SoftLabels:
     """A source of soft labels; see :func:`open_soft_labels`.
 

@@ -303,7 +303,7 @@ def _learning_rates(writer: RunWriter, context: StudyContext, work: Work, progre
         means = frame.groupby(["family", "learning_rate"])[["accuracy", "nll"]].mean().reset_index()
         order = means.sort_values(["accuracy", "nll"], ascending=[False, True])
         best = order.groupby("family").first()["learning_rate"]
+        writer.update_manifest(tuning=tried)  # before the file: once that is there, nothing of this is done again
         writer.tuning(frame.assign(chosen=frame["learning_rate"] == frame["family"].map(best)))
-        writer.update_manifest(tuning=tried)
     chosen = pd.read_parquet(_tuning_path(writer)).query("chosen")
     return dict(zip(chosen["family"], chosen["learning_rate"].astype(float), strict=True))

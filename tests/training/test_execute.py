@@ -417,3 +417,28 @@ def test_logits_of_teachers_that_were_taken_away_are_written_again(tiny_study, t
     shutil.rmtree(tmp_path / "run/weights" / f"arm={study.order()[-1]}")  # so that something is left to train
     run_study(study, tmp_path / "run", device="cpu")
     assert contents(tmp_path / "run") == whole
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_run_cut_off_while_it_notes_its_rates_says_the_same_in_the_end(tmp_path, tiny_study, monkeypatch, moment):
+    """Killed between the grid's file and the manifest's entry, a run lacked that entry for good."""
+    tiny_study["arms"] = {"ce": tiny_study["arms"]["ce"]}
+    tiny_study["teachers"] = {}
+    tiny_study["schedule"]["epochs"] = 1
+    tiny_study["learning_rate"] = {"grid": [0.01, 0.1], "replicas": 1, "families": {"cross_entropy": "ce"}}
+    study = resolve_study(tiny_study)
+    whole = run_study(study, tmp_path / "whole", device="cpu").manifest["tuning"]
+    tuning = execute.RunWriter.tuning
+
+    def cut_off(writer, frame):
+        if moment == "after":
+            tuning(writer, frame)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(execute.RunWriter, "tuning", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, tmp_path / "run", device="cpu")
+    monkeypatch.undo()
+    run_study(study, tmp_path / "run", device="cpu")
+    assert biasvar.open_run(tmp_path / "run").manifest["tuning"] == whole
+    assert contents(tmp_path / "run") == contents(tmp_path / "whole")

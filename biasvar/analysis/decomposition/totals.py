@@ -6,14 +6,15 @@ import math
 from dataclasses import dataclass, replace
 
 from biasvar.analysis.arrays import Array, like, namespace
+from biasvar.analysis.equality import EqualByNumbers
 from biasvar.analysis.statistics.jackknife import jackknife_stderr
 
 LEAST_BIAS = 2  # groups below which an error is NaN: a bias needs two values to differ,
 LEAST_VARIANCE = 3  # and a variance needs two replicas left after one group has gone
 
 
-@dataclass(frozen=True)
-class Estimate:
+@dataclass(frozen=True, eq=False)
+class Estimate(EqualByNumbers):
     """A mean over samples with two errors: over replicas (same samples) and over samples (same replicas).
 
     `n_replicas` counts the replicas that bear on it, `n_samples` the rows it is a mean of.
@@ -29,8 +30,8 @@ class Estimate:
         return f"{self.value:.4g} ± {self.stderr_replicas:.2g} over replicas, ± {self.stderr_samples:.2g} over samples"
 
 
-@dataclass(frozen=True)
-class Totals:
+@dataclass(frozen=True, eq=False)
+class Totals(EqualByNumbers):
     """Means over samples of noise, bias, variance and their sum, the loss, all over the same rows."""
 
     noise: Estimate

@@ -15,14 +15,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from biasvar.analysis.equality import EqualByNumbers
 from biasvar.analysis.indicators.counts import SetCounts
 from biasvar.analysis.indicators.learnability import learnability_exponent
 from biasvar.analysis.statistics.intervals import Interval, check_level
 from biasvar.analysis.statistics.proportions import ends_of
 
 
-@dataclass(frozen=True)
-class IndicatorIntervals:
+@dataclass(frozen=True, eq=False)
+class IndicatorIntervals(EqualByNumbers):
     """Intervals of Delta, gamma, their sum, the worst class's sum max_c(Delta_c + gamma_c), and the exponent kappa."""
 
     delta: Interval

@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 
+from biasvar.analysis.equality import EqualByNumbers
 from biasvar.arguments import checked
 
 
-@dataclass(frozen=True)
-class Learnability:
+@dataclass(frozen=True, eq=False)
+class Learnability(EqualByNumbers):
     """What Delta and gamma say; made by `learnability`, which states the formulas.
 
     Attributes:

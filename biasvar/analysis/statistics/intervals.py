@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from biasvar.analysis.equality import EqualByNumbers
 from biasvar.analysis.statistics.checks import as_real, in_unit, not_negative
 from biasvar.arguments import checked
 
 
-@dataclass(frozen=True)
-class Interval:
+@dataclass(frozen=True, eq=False)
+class Interval(EqualByNumbers):
     """An estimate with its two-sided interval at `level`, its standard error, and the number n of units it rests on.
 
     >>> print(interval_from(0.5, 0.01, float("inf"), 100))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from biasvar.analysis.equality import EqualByNumbers
 from biasvar.analysis.statistics.checks import as_real, as_vector, in_unit, not_negative
 from biasvar.analysis.statistics.intervals import Interval, interval_from, percentile_ends, t_quantile
 from biasvar.arguments import checked
@@ -18,8 +19,8 @@ _POWER = 0.8
 _MOST_UNITS = 10**9  # an answer beyond this is no answer
 
 
-@dataclass(frozen=True)
-class Verdict:
+@dataclass(frozen=True, eq=False)
+class Verdict(EqualByNumbers):
     """What the data say about a claim.
 
     Attributes:
