@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from biasvar.errors import BiasvarError, DiskFullError
 from biasvar.files import disk_full, is_full
+from biasvar.interrupts import ending_as_interrupts
 from biasvar.messages import command, one_line, visible
 
 if TYPE_CHECKING:
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status: 0 done, 2 bad input, 130 interrupted."""
+    """The command line; returns the exit status: 0 done, 2 bad input, 130 interrupted (Ctrl-C, SIGTERM, SIGHUP)."""
+    with ending_as_interrupts():
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(
         prog=command("run"),
         description="Train the arms of a study and record every sample's bias and variance terms. A run that was "

@@ -14,11 +14,12 @@ import pytest
 import biasvar
 
 ROOT = Path(biasvar.__file__).parent
-ROOMS = {"arguments", "columns", "errors", "messages", "files", "seeding", "votes"}
+ROOMS = {"arguments", "columns", "errors", "interrupts", "messages", "files", "seeding", "votes"}
 ALLOWED = {
     "arguments": set(),
     "columns": {"errors", "messages"},
     "errors": set(),
+    "interrupts": set(),
     "messages": set(),
     "files": {"errors"},
     "seeding": set(),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from biasvar.errors import BiasvarError
+from biasvar.interrupts import ending_as_interrupts
 from biasvar.messages import command, no_such, one_line
 from biasvar.report.card.options import add_options, from_arguments, in_words, wanted
 from biasvar.report.figures import FIGURES
@@ -20,7 +21,12 @@ time for 4 % more memory."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status: 0 done, 2 bad input, 130 interrupted."""
+    """The command line; returns the exit status: 0 done, 2 bad input, 130 interrupted (Ctrl-C, SIGTERM, SIGHUP)."""
+    with ending_as_interrupts():
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(
         prog=command("report"),
         description="Draw the figures of one or more runs, and write the tables behind them, the verdicts on the "

@@ -34,7 +34,7 @@ from biasvar.training.context import StudyContext
 # Parts of the package that decide no number of an arm. A part that is not named counts, a new one above all.
 NO_NUMBERS = (
     "__init__.py",  # the list of public names
-    *("errors.py", "files.py", "messages.py"),  # words, and files written whole
+    *("errors.py", "files.py", "interrupts.py", "messages.py"),  # words, and files written whole
     *("run.py", "report"),  # the command, and what is drawn afterwards
     # How a study file is read: an arm's identity holds its settings as they were resolved. What the settings mean (the
     # channels of a network, which copy of a teacher a replica meets) counts.

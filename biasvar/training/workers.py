@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -19,6 +18,8 @@ from typing import Any, Protocol
 
 import torch
 
+from biasvar.files import remove_leftovers
+from biasvar.interrupts import ending_held, hear_in_worker
 from biasvar.records import RunWriter
 from biasvar.records.manifest import read_manifest
 from biasvar.study import Study
@@ -71,7 +72,7 @@ class _Pool:
 
     def submit(self, function: Callable, /, *args: Any) -> Future:
         try:
-            with _interrupts_held():
+            with ending_held():
                 return self._pool.submit(function, *args)  # which starts the workers
         except BrokenProcessPool as error:  # a worker was lost between two tasks: told like one lost during a task
             future: Future = Future()
@@ -91,6 +92,7 @@ class _Pool:
         for process in list((getattr(self._pool, "_processes", None) or {}).values()):
             process.terminate()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        remove_leftovers(self._directory)  # what they were writing
 
 
 @contextmanager
@@ -107,21 +109,8 @@ def make_executor(study: Study, directory: Path, device: torch.device, jobs: int
         pool.stop()
 
 
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C waits for the end of the block, and does not reach processes that are started in it."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _set_up_worker(study: Study, directory: Path, device: str) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    hear_in_worker()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     global _fault
     try:

@@ -359,30 +359,42 @@ def test_rates_are_chosen_on_the_validation_split_and_the_grid_is_kept(tmp_path,
     assert run.arm("ce")["learning_rate"] == 0.1
 
 
-def test_ctrl_c_leaves_a_run_that_resumes(tmp_path, tiny_study):
-    """The command line, interrupted by a signal, then run again."""
+@pytest.mark.parametrize(
+    ("ending", "jobs", "to_the_group"),
+    [("SIGINT", 1, False), ("SIGTERM", 1, False), ("SIGTERM", 2, False), ("SIGTERM", 2, True), ("SIGHUP", 1, False)],
+)
+def test_signals_that_end_a_run_leave_one_that_resumes(tmp_path, tiny_study, ending, jobs, to_the_group):
+    """The command line, ended by Ctrl-C or by a scheduler, then run again: the same bytes as without."""
+    number = getattr(signal, ending)
     tiny_study["schedule"]["epochs"] = 400  # seconds, so that the signal comes before the end on a busy machine too
     tiny_study["evaluate_every"] = tiny_study["checkpoint_every"] = 100
     tiny_study["arms"] = {name: tiny_study["arms"][name] for name in ("ce", "kd")}
+    tiny_study["teachers"] = {"main": tiny_study["teachers"]["main"]}
     tiny_study["record"] = {"epochs": 200}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(tiny_study))
-    command = [sys.executable, "-m", "biasvar.run", "study.yaml", "--jobs", "1"]
+    command = [sys.executable, "-m", "biasvar.run", "study.yaml", "--jobs", str(jobs)]
     process = subprocess.Popen(
-        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a shell's background jobs ignore it
     )  # fmt: skip
     records = tmp_path / "runs/tiny/records"
     deadline = time.monotonic() + 60
     while not records.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    if to_the_group:
+        os.killpg(process.pid, number)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on from here" in errors
+    assert errors.splitlines()[-1] == "interrupted; runs/tiny is whole so far, the same command goes on from here"
     assert "Traceback" not in errors
+    assert not list(tmp_path.rglob(".*.tmp"))
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
     assert "2 arms of 4 replicas" in again.stdout
     assert biasvar.open_run(tmp_path / "runs/tiny").manifest["status"] == "complete"
+    if jobs == 2:
+        run_study(resolve_study(tiny_study), tmp_path / "whole", device="cpu")
+        assert contents(tmp_path / "whole") == contents(tmp_path / "runs/tiny")
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers through Linux's /proc")

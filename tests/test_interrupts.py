@@ -1,0 +1,82 @@
+"""Signals that end a command: what raises, what does not, and what stays as it was."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from biasvar import study
+from biasvar.interrupts import ending_as_interrupts, ending_held
+from biasvar.report import page
+from biasvar.report.__main__ import main as report
+from biasvar.run import main as run
+
+needs_signals = pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="POSIX signals")
+
+
+@needs_signals
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_a_process_is_an_interrupt_once(number, monkeypatch):
+    monkeypatch.setattr(signal, "getsignal", lambda asked: signal.SIG_DFL)
+    before = signal.signal(number, signal.SIG_DFL)
+    monkeypatch.undo()
+    with ending_as_interrupts():
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)  # the same once more, as a group is sent it
+    assert signal.getsignal(number) is signal.SIG_DFL
+    signal.signal(number, before)
+
+
+@needs_signals
+def test_what_somebody_else_answers_stays():
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
+    with ending_as_interrupts():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert heard == [1]
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with ending_as_interrupts():
+        os.kill(os.getpid(), signal.SIGTERM)
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_other_threads_change_nothing():
+    before = signal.getsignal(signal.SIGTERM)
+    seen = []
+
+    def look():
+        with ending_as_interrupts():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+@needs_signals
+def test_a_signal_waits_for_the_end_of_a_block():
+    reached = []
+    with ending_as_interrupts(), pytest.raises(KeyboardInterrupt), ending_held():  # noqa: PT012 - raised at its end
+        os.kill(os.getpid(), signal.SIGTERM)
+        reached.append(1)
+    assert reached == [1]
+
+
+@needs_signals
+def test_a_report_that_is_ended_says_so(monkeypatch, capsys):
+    """A scheduler ends it while it opens its runs."""
+    monkeypatch.setattr(page, "open_runs", lambda directories: os.kill(os.getpid(), signal.SIGTERM))
+    assert report(["runs/any"]) == 130
+    assert capsys.readouterr().err == "\ninterrupted; no file was changed\n"
+
+
+@needs_signals
+def test_a_run_that_is_ended_while_it_reads_its_study_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(study, "load_study", lambda path, overrides: os.kill(os.getpid(), signal.SIGTERM))
+    assert run(["study.yaml"]) == 130
+    assert capsys.readouterr().err == "\ninterrupted before anything was trained\n"
