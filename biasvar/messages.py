@@ -94,6 +94,11 @@ def no_such(name: str, allowed: Iterable[str], what: str, *, limit: int | None =
     return f"no {what} named {name!r}{did_you_mean(name, allowed) or ';'} there is: {shown or 'none'}"
 
 
+def note(text: str) -> None:
+    """Say one line on standard error: what a user should know and need not act on."""
+    print(f"biasvar: note: {one_line(text)}", file=sys.stderr)
+
+
 def command(name: str) -> str:
     """The command "run" or "report" in the form the user types: a console script in a console script, else python -m.
 

@@ -111,6 +111,16 @@ _ARM_NAMES = Shape(
 )
 _WIDTHS = _list(_whole(1, needed=True), "whole numbers")
 
+_SESSION = _object(
+    {
+        **_each("commit", "device", shape=_TEXT),
+        "threads": _COUNT,
+        "versions": _object(entries=_NEEDED_TEXT),
+        "arms_before": _list(_NEEDED_TEXT, "names"),
+    },
+    needed=True,
+)
+
 _ARM = _object(
     {
         **_each("label", "status", "loss", "family", "role", "regime", "identity", "values", shape=_TEXT),
@@ -171,7 +181,8 @@ MANIFEST = _object(
         ),
         "teachers": _object(entries=_TEACHER),
         "versions": _object(entries=_NEEDED_TEXT),
-        "sources": _object(entries=_TEXT),
+        **_each("sources", "people", shape=_object(entries=_TEXT)),
+        "sessions": _list(_SESSION, "objects"),
         "soft_label_files": _object(entries=_object(_each("path", "sha256", shape=_TEXT), needed=True)),
         "tuning": _object(entries=_list(_NEEDED_TEXT, "texts", needed=True)),
         "warnings": _list(_NEEDED_TEXT, "sentences"),

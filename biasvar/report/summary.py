@@ -14,7 +14,7 @@ from biasvar.report.statistics.estimates import METRICS, TERMS, Estimate, decomp
 DIGITS = 10  # beyond what any number here is known to
 PROVENANCE = (
     *("study_hash", "commit", "seed", "replicas", "draw", "data", "reference_teacher", "device", "threads", "versions"),
-    "schema_version",
+    *("schema_version", "sessions"),
 )
 
 

@@ -22,11 +22,13 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from biasvar.messages import note
 from biasvar.records import Run, RunWriter, open_run
 from biasvar.records.schema import teacher_path
 from biasvar.study import Study
 from biasvar.training.checks import check_begun, check_sources, open_study
 from biasvar.training.context import StudyContext
+from biasvar.training.continuing import SESSION, check_same_data, check_same_study, sessions_with
 from biasvar.training.custom_networks import source_hashes
 from biasvar.training.manifest import arm_entry, arm_outcome, study_manifest
 from biasvar.training.replicas import groups_of
@@ -61,20 +63,26 @@ def run_study(study: Study, directory: str | Path, *, device: torch.device | str
         jobs: Processes that train side by side, each a teacher or a group of replicas at a time; changes no number.
 
     Raises:
-        RecordError: The directory holds another study.
+        RecordError: The directory holds another study, or was begun with other data.
         BiasvarError: A worker process was lost.
     """
     device = torch.device(device) if device is not None else default_device()
     torch.set_num_threads(study.threads)
+    check_same_study(study, Path(directory))
     context = open_study(study, directory, device)
     check_begun(study, Path(directory))
-    writer = RunWriter(directory, manifest=study_manifest(study, context), resume=True)
+    check_same_data(context)
+    entries = study_manifest(study, context)
+    writer = RunWriter(directory, manifest=entries, resume=True)
     check_sources(writer.manifest.get("sources", {}), study, writer.directory)
     _rename(writer, study)
     left = [name for name in study.order() if not _is_complete(writer, name)]
     if writer.manifest["status"] == "complete" and not left:
         return open_run(directory)
-    writer.update_manifest(status="running", sources=source_hashes(study))
+    sessions, changes = sessions_with(writer.manifest, {key: entries[key] for key in SESSION})
+    if changes:
+        note(f"{directory} goes on under {changes}; its provenance lists both")
+    writer.update_manifest(status="running", sources=source_hashes(study), sessions=sessions)
     writer.study(study.to_yaml())
     _write_samples(writer, context)
     written = _written_teachers(writer)

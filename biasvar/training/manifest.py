@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import platform
 import subprocess
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import biasvar
 from biasvar.records.manifest import read_manifest
 from biasvar.study import Study
 from biasvar.training.checkpoints import file_hashes
 from biasvar.training.context import StudyContext
+from biasvar.training.continuing import fingerprints_of_people, session
 from biasvar.training.custom_networks import source_hashes
 
 
 def study_manifest(study: Study, context: StudyContext) -> dict[str, Any]:
     """The manifest of a run: the study, its data, the versions and the device."""
     only = study.data.split
-    packages = ("torch", "numpy", "pyarrow", "scikit-learn")
-    versions = {"biasvar": biasvar.__version__, "python": platform.python_version()}
     return {
         "kind": "study",
         "name": study.name,
@@ -46,11 +42,9 @@ def study_manifest(study: Study, context: StudyContext) -> dict[str, Any]:
         },
         "claims": study.claims,
         "arms": {name: {"label": arm.label, "status": "waiting"} for name, arm in study.arms.items()},
-        "versions": {**versions, **{name: version(name) for name in packages}},
-        "commit": _commit(),
+        "people": fingerprints_of_people(context),
         "sources": source_hashes(study),
-        "device": context.device.type,
-        "threads": study.threads,
+        **session(study, context, _commit()),
     }
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 import biasvar
+from biasvar.data.human_labels import load_people
 from biasvar.errors import BiasvarError
 from biasvar.files import write_bytes
 from biasvar.records import Run, RunWriter, open_run
@@ -39,12 +40,12 @@ NO_NUMBERS = (
     # How a study file is read: an arm's identity holds its settings as they were resolved. What the settings mean (the
     # channels of a network, which copy of a teacher a replica meets) counts.
     *(f"study/{name}.py" for name in ("__init__", "checks", "choosing", "claims", "crossing", "identity")),
-    *(f"study/{name}.py" for name in ("import_path", "reading", "yaml_text")),
+    *(f"study/{name}.py" for name in ("import_path", "places", "reading", "yaml_text")),
     # Where pixels come from and how they are decoded: the identity holds the fingerprint of the pixels.
     *(f"data/{name}.py" for name in ("cache", "decode", "hub", "images", "layout", "parquet")),
     # What is only estimated from finished records.
     *("analysis/decomposition", "analysis/statistics/jackknife.py", "analysis/statistics/verdicts.py"),
-    *(f"training/{name}.py" for name in ("checks", "manifest", "memory", "reuse")),
+    *(f"training/{name}.py" for name in ("checks", "continuing", "manifest", "memory", "reuse")),
     "records/manifest.py",  # a shape that a file must have
 )
 
@@ -115,6 +116,9 @@ def identity_of(context: StudyContext, name: str, rate: float, others: dict[str,
         "rate": rate,
         "uses": {other: (others or {}).get(other) for other in study.uses(name)},
     }
+    people = {name for section in _sections(study, arm) if (name := section.get("people"))}
+    if people:  # what they said is read from files of their own
+        depends["people"] = {name: load_people(name, context.dataset).fingerprint for name in sorted(people)}
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:24]
 
 
@@ -122,21 +126,19 @@ def _own_code(study: Study, name: str) -> list[str]:
     """The method and the networks that decide an arm's numbers; arms that it uses have an identity of their own."""
     arm = study.arms[name]
     scored = study.teachers.get(study.scored_against(name) or "")
-    taught = {
-        teacher.model for section in (arm, *([scored] if scored else [])) for teacher in _teachers(study, section)
-    }
+    sections = [part for section in (arm, *([scored] if scored else [])) for part in _sections(study, section)]
+    taught = {section.model for section in sections if isinstance(section, Teacher)}
     return sorted({arm.loss, (arm.student or study.student).model, *taught})
 
 
-def _teachers(study: Study, section: Section) -> Iterator[Teacher]:
-    """A section, if it is a teacher, and the teachers that it names, through ensembles and soft labels."""
-    if isinstance(section, Teacher):
-        yield section
+def _sections(study: Study, section: Section) -> Iterator[Section]:
+    """A section, and the teachers and soft labels that it names, through ensembles and mixtures."""
+    yield section
     for _, mark, other in section.references():
         if mark.to == "soft label":
-            yield from _teachers(study, study.soft_labels[other])
+            yield from _sections(study, study.soft_labels[other])
         elif other in study.teachers and mark.to != "arm":
-            yield from _teachers(study, study.teachers[other])
+            yield from _sections(study, study.teachers[other])
 
 
 def _described(study: Study, section: Section, shown: set[str]) -> dict[str, Any]:

@@ -361,7 +361,7 @@ def test_rates_are_chosen_on_the_validation_split_and_the_grid_is_kept(tmp_path,
 
 @pytest.mark.parametrize(
     ("ending", "jobs", "to_the_group"),
-    [("SIGINT", 1, False), ("SIGTERM", 1, False), ("SIGTERM", 2, False), ("SIGTERM", 2, True), ("SIGHUP", 1, False)],
+    [("SIGINT", 1, False), ("SIGTERM", 1, True), ("SIGTERM", 2, False), ("SIGTERM", 2, True)],
 )
 def test_signals_that_end_a_run_leave_one_that_resumes(tmp_path, tiny_study, ending, jobs, to_the_group):
     """The command line, ended by Ctrl-C or by a scheduler, then run again: the same bytes as without."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import biasvar
@@ -150,9 +151,26 @@ def provenance(run: Run) -> list[tuple[str, str]]:
         ("Device", manifest.get("device")),
         ("Threads", manifest.get("threads")),
         ("Versions of the run", ", ".join(f"{name} {version}" for name, version in versions.items())),
+        *((f"Session {number}", said) for number, said in enumerate(_sessions(manifest), 1)),
         ("Version of the report", f"biasvar {biasvar.__version__}"),
     ]
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
+
+
+def _sessions(manifest: dict[str, Any]) -> list[str]:
+    """Under what each part of a run was made that was made under several versions, commits or devices."""
+    sessions = manifest.get("sessions") or []
+    if len(sessions) < 2:
+        return []
+    done = [set(entry.get("arms_before") or ()) for entry in sessions] + [set(manifest.get("arms") or ())]
+    said = []
+    for entry, (before, after) in zip(sessions, pairwise(done), strict=True):
+        versions = ", ".join(f"{name} {version}" for name, version in (entry.get("versions") or {}).items())
+        arms = [arm for arm in manifest.get("arms") or () if arm in after - before]
+        facts = {key: entry.get(key) for key in ("device", "threads", "commit")}
+        rest = ", ".join(f"{key} {value}" for key, value in facts.items() if value not in (None, ""))
+        said.append(f"{versions}; {rest}; arms ended in it: {', '.join(arms) or 'none'}")
+    return said
 
 
 def arm_rows(run: Run) -> list[dict[str, str]]:
