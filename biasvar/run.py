@@ -47,11 +47,27 @@ def _main(arguments: Sequence[str] | None) -> int:
         help="processes that train side by side (default: the CPU cores, at most 4; 1 on a GPU); changes no number",
     )  # fmt: skip
     parser.add_argument(
-        "--dry-run", action="store_true", help="validate the study, print what would run, write nothing"
-    )
+        "--dry-run", action="store_true",
+        help="validate the study, print what would run, write nothing; imports what the study names by import path",
+    )  # fmt: skip
+    parser.add_argument(
+        "--no-code", action="store_true",
+        help="for a study file from somebody else: refuse methods and networks given as package.module:name, which are "
+        "imported and run, also by --dry-run",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
+    if options.no_code:
+        from biasvar.study.import_path import no_code
+
+        with no_code():
+            return _obey(options)
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.insert(0, os.getcwd())  # networks and methods of one's own, as `python -m` would find them
+    return _obey(options)
+
+
+def _obey(options: argparse.Namespace) -> int:
+    """Do what the command line asks for; returns the exit status."""
     try:
         from biasvar.study import load_study
 

@@ -4,8 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
+
+_refused: ContextVar[bool] = ContextVar("import paths are refused", default=False)
+
+
+@contextmanager
+def no_code() -> Iterator[None]:
+    """In the block every import path is refused, before anything is imported: a study file may be a stranger's."""
+    before = _refused.set(True)
+    try:
+        yield
+    finally:
+        _refused.reset(before)
+
+
+def check_allowed(path: str) -> None:
+    """Raise ValueError if import paths are refused; asked before every import of a module that a study names."""
+    if _refused.get():
+        raise ValueError(
+            f"{path} is code that would be imported and run, which --no-code refuses; leave --no-code out if you trust "
+            "the study and know the module"
+        )
 
 
 def import_named(path: str, *, what: str, kind: str, example: str) -> Any:
@@ -23,6 +47,7 @@ def import_named(path: str, *, what: str, kind: str, example: str) -> Any:
     module_name, colon, name = path.partition(":")
     if not (colon and module_name and name):
         raise ValueError(f"{what} {path!r}: expected package.module:{kind}, such as {example}")
+    check_allowed(path)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -53,5 +78,6 @@ def source_hash(path: str) -> str | None:
     """
     if ":" not in path:
         return None
+    check_allowed(path)
     source = getattr(importlib.import_module(path.partition(":")[0]), "__file__", None)
     return hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else None

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from biasvar.messages import did_you_mean
+from biasvar.study.import_path import check_allowed
 from biasvar.study.sections import Section
 
 RESNETS: dict[str, tuple[int, tuple[int, int, int, int]]] = {
@@ -26,6 +27,8 @@ def check_model(name: str) -> None:
             f"model: no network named {name!r}{did_you_mean(name, MODELS) or ';'} there is: "
             f"{', '.join(MODELS)}, or your own as package.module:factory"
         )
+    if name not in MODELS:
+        check_allowed(name)
 
 
 class Network(Section):

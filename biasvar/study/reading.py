@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -10,11 +9,12 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from biasvar.errors import StudyError
-from biasvar.messages import did_you_mean, in_words
+from biasvar.messages import did_you_mean, in_words, note
 from biasvar.study.arms import CrossEntropy, Record
 from biasvar.study.checks import faults
 from biasvar.study.choosing import arm_of, settings_class, soft_label_of
 from biasvar.study.crossing import crossed
+from biasvar.study.places import place_data, place_soft_labels
 from biasvar.study.schema import Study
 from biasvar.study.sections import NAME, NAME_IN_WORDS
 from biasvar.study.soft_labels import Random
@@ -42,15 +42,25 @@ def load_study(path: str | Path, *, overrides: Sequence[str] = ()) -> Study:
         StudyError: Anything wrong in the file, with key, rule and nearest spelling; all faults are listed, one a line.
     """
     path = Path(path)
-    raw = _read(path)
+    raw, said = _read(path)
     for override in overrides:
         _override(raw, override)
-    return resolve_study(raw, source=str(path))
+        key = override.partition("=")[0]
+        if key in ("data", "data.name"):
+            if key == "data.name":
+                raw["data"].pop("path", None)  # where the data of the file lie
+            said = place_data(raw, Path())
+    place_soft_labels(raw, Path())
+    study = resolve_study(raw, source=str(path))
+    if said:
+        note(said)
+    return study
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """The mapping in a file, laid over that of the file it extends, and so on."""
+def _read(path: Path) -> tuple[dict[str, Any], str | None]:
+    """The mapping in a file, laid over that of the file it extends, and so on; and a word on where the data lie."""
     layers: list[dict[str, Any]] = []
+    said: str | None = None
     seen: dict[Path, Path] = {}  # each file, and the one that extends it
     extended_by: Path | None = None
     while True:
@@ -66,6 +76,8 @@ def _read(path: Path) -> dict[str, Any]:
             raise StudyError(f"{place}more than {MOST_EXTENDED} files that extend one another")
         seen[real] = path
         raw = _mapping_in(path)
+        placed = place_data(raw, path.parent)
+        said = placed if said is None else said
         base = raw.pop("extends", None)
         layers.append(raw)
         if base is None:
@@ -78,11 +90,11 @@ def _read(path: Path) -> dict[str, Any]:
     merged = layers.pop()
     while layers:
         merged = _over(merged, layers.pop())
-    return merged
+    return merged, said
 
 
 def _mapping_in(path: Path) -> dict[str, Any]:
-    """The mapping in one file, with the places of other files that it names."""
+    """The mapping in one file."""
     try:
         raw = read_yaml(path.read_text(encoding="utf-8-sig"), str(path))
     except UnicodeDecodeError as error:
@@ -90,16 +102,8 @@ def _mapping_in(path: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         held = "nothing" if raw is None else in_words(raw)
         raise StudyError(f"{path}: a study file is a mapping of keys to values, this one holds {held}")
-    _place_files(raw, path.parent)
+    place_soft_labels(raw, path.parent)
     return raw
-
-
-def _place_files(raw: dict[str, Any], folder: Path) -> None:
-    """Make the paths of soft labels' files, relative to the study file, absolute."""
-    sources = raw.get("soft_labels")
-    for source in sources.values() if isinstance(sources, dict) else ():
-        if isinstance(source, dict) and isinstance(source.get("path"), str):
-            source["path"] = os.path.abspath(folder / source["path"])
 
 
 def _over(base: dict[str, Any], raw: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from biasvar.errors import StudyError
 from biasvar.study.arms import Arm, Predictions, Record
 from biasvar.study.identity import first_identity, identity
 from biasvar.study.networks import Network
+from biasvar.study.places import is_path
 from biasvar.study.sections import MOST, Name, Section
 from biasvar.study.soft_labels import SoftLabel
 from biasvar.study.teachers import Teacher
@@ -22,7 +23,11 @@ JACKKNIFE_GROUPS = 16  # at most so many groups of replicas are kept apart in st
 
 
 class Data(Section):
-    name: str = "digits"  # a data set's name, or the path of a Parquet file or folder of images and labels
+    # A data set's name, or the path of a Parquet file or folder of images and labels, relative to the study file. It
+    # is a path if it has a slash or ends in .parquet; one that only the working directory has is taken from there.
+    name: Annotated[str, Field(min_length=1)] = "digits"
+    # Where a path was found, written out when the study is read; no part of the study's identity.
+    path: str | None = Field(None, exclude=True, repr=False)
     split: Literal["train", "test"] | None = None  # the official split that all rows, test rows too, are cut from; none
     # given: test rows from the official test split, all others from the official train split
     test: int | None = Field(None, ge=2)  # rows that no training and no choice ever sees; none given: the official ones
@@ -31,6 +36,12 @@ class Data(Section):
     student: int | None = Field(None, ge=1)  # the students' pool; none given: all training rows that remain
     crop: int = Field(0, ge=0)  # images: pad by so many pixels and crop at random in training
     flip: bool = False  # images: mirror half of them in training
+
+    @model_validator(mode="after")
+    def _placed(self) -> Self:
+        if self.path is not None and not is_path(self.name):
+            raise ValueError(f"path: {self.name} is a data set's name; to give a path, give it as data.name")
+        return self
 
 
 class Draw(Section):
@@ -174,4 +185,7 @@ class Study(Section):
         return done
 
     def to_yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+        content = self.model_dump(mode="json")
+        if self.data.path:
+            content["data"] = {"name": self.data.name, "path": self.data.path, **content["data"]}
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)

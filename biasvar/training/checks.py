@@ -35,7 +35,7 @@ def open_study(study: Study, directory: str | Path, device: torch.device) -> Stu
         ValueError: Rows that the data set does not have.
         BiasvarError: The data, or a file of soft labels, cannot be read.
     """
-    dataset = load_dataset(study.data.name)
+    dataset = load_dataset(study.data.path or study.data.name)
     check_networks(study, dataset.images.shape[1:], dataset.num_classes)
     context = StudyContext.of(study, dataset, directory, device)
     pool = context.blocks["student"]

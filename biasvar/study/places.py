@@ -1,0 +1,64 @@
+"""Where the files lie that a study names: relative to the study file that names them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+
+def is_path(name: str) -> bool:
+    """True if the name of a data set is a path: with a slash in it, or of a Parquet file.
+
+    >>> is_path("digits"), is_path("faces.parquet"), is_path("./faces"), is_path(".")
+    (False, True, True, True)
+    """
+    return name.endswith(".parquet") or Path(name).name != name
+
+
+def place_soft_labels(raw: dict[str, Any], folder: Path) -> None:
+    """Make the paths of soft labels' files absolute.
+
+    Args:
+        raw: What a study file says; changed in place.
+        folder: What the paths in it are relative to.
+    """
+    sources = raw.get("soft_labels")
+    for source in sources.values() if isinstance(sources, dict) else ():
+        if isinstance(source, dict) and isinstance(source.get("path"), str):
+            source["path"] = os.path.abspath(folder / source["path"])
+
+
+def place_data(raw: dict[str, Any], folder: Path) -> str | None:
+    """Write out where the data lie, if their name is a path.
+
+    What lies beside the study file counts; of older studies that were written for one working directory, what lies
+    there. The name stays as it is written, by which a study is known.
+
+    Args:
+        raw: What a study file says; changed in place.
+        folder: What the path in it is relative to.
+
+    Returns:
+        What a reader should know of the place, "" if it is as expected; None if the file names no data.
+    """
+    data = raw.get("data")
+    name = data.get("name") if isinstance(data, dict) else None
+    if not isinstance(data, dict) or not isinstance(name, str):
+        return None
+    given = data.get("path")
+    if not is_path(name):
+        data.setdefault("path", None)  # that of a study which this one is laid over is no longer meant
+        return ""
+    if isinstance(given, str) and os.path.exists(folder / given):
+        data["path"] = os.path.abspath(folder / given)
+        return ""
+    here, beside = (os.path.abspath(os.path.join(place, os.path.expanduser(name))) for place in ("", folder))
+    missing = not os.path.exists(beside)
+    data["path"] = here if missing and os.path.exists(here) else beside
+    if here == beside or not os.path.exists(here):
+        return ""
+    if missing:
+        return f"data.name {name}: not beside the study file, taken from the working directory ({here})"
+    same = os.path.samefile(here, beside)
+    return "" if same else f"data.name {name}: the one beside the study file is taken ({beside}), not {here}"
