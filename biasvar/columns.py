@@ -125,6 +125,36 @@ def label_columns(kinds: Sequence[tuple[str, Kind]], where: str, *, index: Colle
     return Roles((), found, others[0])
 
 
+def class_order(kinds: Sequence[tuple[str, Kind]], where: str) -> list[str]:
+    """The columns of a frame that has to hold classes alone: by number if they are numbered, else as they stand.
+
+    Raises RecordError, naming them, for columns named like an id, an index or a label, for whole numbers among
+    fractions, and for columns that hold no numbers.
+
+    >>> class_order([("p1", "real"), ("p0", "real")], "logits")
+    ['p0', 'p1']
+    >>> class_order([("cat", "real"), ("ant", "real")], "logits")
+    ['cat', 'ant']
+    """
+    table = _table(kinds, where)
+    numbered = by_number(list(table))
+    if numbered is not None:
+        return numbered
+    real = any(kind == "real" for kind in table.values())
+    odd = [
+        name
+        for name, kind in table.items()
+        if kind not in ("whole", "real")
+        or (kind == "whole" and (real or _is(name, _IDS) or _is(name, _LABELS)))
+        or re.fullmatch(r"__index_level_\d+__", name)
+    ]
+    if odd:
+        raise RecordError(
+            f"{where}: {_unclear(odd)}; give a frame of the class columns alone, in the order of the classes"
+        )
+    return list(table)
+
+
 def by_number(names: Sequence[str]) -> list[str] | None:
     """The names in the order of their numbers, if they share a prefix and a suffix and run from 0 to C - 1; else None.
 

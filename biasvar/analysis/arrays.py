@@ -12,6 +12,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
+from biasvar.columns import Kind, class_order
 from biasvar.messages import first_few
 
 # An array of any namespace that follows the array API; no common type exists that mypy could check.
@@ -65,22 +66,37 @@ def _made(x: Any, name: str) -> np.ndarray:
     if x is None or isinstance(x, str | bytes | dict | set | frozenset):
         kind = "missing (None)" if x is None else f"a {type(x).__name__}"
         raise TypeError(f"{name} must be an array, a tensor or a list of numbers; it is {kind}")
+    plain = _plain(x, name)
     try:
-        made = np.asarray(_plain(x, name))
+        made = np.asarray(plain)
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         sizes = [np.size(row) for row in x] if isinstance(x, list | tuple) else []
         odd = next((i for i, size in enumerate(sizes) if size != sizes[0]), None)
         if odd is None:
-            raise _told(ValueError(f"{name} cannot be read as one array of numbers: {error}"), error) from None
+            raise ValueError(f"{name} cannot be read as one array of numbers: {error}") from None
         raise ValueError(
             f"the rows of {name} must be of one length; row {odd} has {sizes[odd]} entries, row 0 {sizes[0]}"
         ) from None
     return _without_objects(made, name)
 
 
-def _told(error: ValueError, cause: BaseException) -> BaseException:
-    """`cause` itself where it comes from this module and names the input already."""
-    return cause if str(cause).startswith("the rows of ") or "masked array" in str(cause) else error
+def _is_frame(x: Any) -> bool:
+    return hasattr(x, "columns") and hasattr(x, "dtypes") and hasattr(x, "to_numpy")
+
+
+def _of_frame(x: Any, name: str) -> np.ndarray:
+    """A frame's class columns, in the order of the classes."""
+    labels = list(x.columns)
+    if len(labels) < 2:
+        return np.asarray(x.to_numpy())
+    kinds = [(str(label), _column_kind(str(dtype))) for label, dtype in zip(labels, x.dtypes, strict=True)]
+    place = {kind[0]: label for kind, label in zip(kinds, labels, strict=True)}
+    return np.asarray(x[[place[column] for column in class_order(kinds, name)]].to_numpy())
+
+
+def _column_kind(dtype: str) -> Kind:
+    word = dtype.lower().lstrip("u")
+    return "whole" if word.startswith("int") else "real" if word.startswith(("float", "double")) else "other"
 
 
 def _plain(x: Any, name: str) -> Any:
@@ -89,6 +105,8 @@ def _plain(x: Any, name: str) -> Any:
     if isinstance(x, list | tuple):
         # Rows of plain numbers are left alone: they are many.
         return x if x and isinstance(x[0], int | float) else [_plain(part, name) for part in x]
+    if _is_frame(x):
+        return _of_frame(x, name)
     return to_numpy(x) if array_api_compat.is_array_api_obj(x) else x
 
 

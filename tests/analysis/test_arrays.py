@@ -1,12 +1,14 @@
 """The one way in for arrays: masked, mixed, on other devices, with rows to leave out."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from biasvar import analysis
 from biasvar.analysis import arrays, decompose, tempered, tradeoff_terms, wsl_weights
 from biasvar.analysis.arrays import as_array
+from biasvar.errors import RecordError
 
 SHARES = np.array([[0.2, 0.8], [0.6, 0.4], [0.5, 0.5]])
 LOGITS = np.array([[1.0, -1.0], [0.0, -2.0], [0.5, 3.0]])
@@ -167,3 +169,32 @@ def test_temperatures_are_finite_numbers_above_zero(bad):
     for call in (lambda: tempered(LOGITS, bad), lambda: tradeoff_terms(LOGITS, LOGITS, TRUTH, temperature=bad)):
         with pytest.raises((ValueError, TypeError), match="temperature must be a"):
             call()
+
+
+def frames():
+    shares = np.random.default_rng(0).normal(size=(30, 12))
+    frame = pd.DataFrame(shares, columns=[f"class_{i}" for i in range(12)])
+    return shares, frame[sorted(frame.columns)]  # 0, 1, 10, 11, 2: the order of text
+
+
+def test_the_columns_of_a_frame_go_by_their_numbers():
+    shares, frame = frames()
+    labels = np.arange(30) % 12
+    expected = decompose(shares[None], labels).bias
+    np.testing.assert_array_equal(as_array(frame), shares)
+    np.testing.assert_array_equal(decompose([frame], labels).bias, expected)
+    np.testing.assert_array_equal(decompose([frame], pd.Series(labels)).bias, expected)
+    np.testing.assert_array_equal(as_array(pd.DataFrame(shares)), shares)
+    named = pd.DataFrame(shares[:, :2], columns=["cat", "ant"])  # the user's own order
+    np.testing.assert_array_equal(as_array(named), shares[:, :2])
+
+
+@pytest.mark.parametrize("column", ["id", "sample_id", "__index_level_0__", "label", "rank"])
+def test_columns_of_a_frame_that_are_no_class_are_refused(column):
+    frame = frames()[1]
+    frame[column] = np.arange(30)
+    for call in (lambda: decompose([frame], np.zeros(30, int)), lambda: tempered(frame, 1.0)):
+        with pytest.raises(RecordError, match=f"logits: column '{column}' is no class by name"):
+            call()
+    with pytest.raises(RecordError, match="'name' is no class"):
+        tempered(frames()[1].assign(name="x"), 1.0)
