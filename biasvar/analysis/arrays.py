@@ -229,16 +229,15 @@ def as_labels(
     num_classes: int,
     name: str = "labels",
     where: Array | None = None,
+    start: int = 0,
 ) -> Array:
     """`labels` as int64 beside `reference`, of exactly `shape`, every one in 0 .. num_classes - 1.
 
-    Where the bool `where` of that shape is False they may be anything, and become 0.
+    Where the bool `where` of that shape is False they may be anything, and become 0. `start` is the place of the first
+    row in the whole, for the message.
     """
     labels = as_array(labels, name)
-    if tuple(labels.shape) != tuple(shape):
-        found = tuple(labels.shape)
-        one_hot = "; for one-hot labels pass labels.argmax(-1)" if found == (*shape, num_classes) else ""
-        raise ValueError(f"{name} must have shape {tuple(shape)} to match the other input, got {found}{one_hot}")
+    check_label_shape(labels, shape, num_classes, name)
     if not namespace(labels).isdtype(labels.dtype, "integral"):
         raise ValueError(f"{name} must be integers (class numbers), got dtype {labels.dtype}{_other_dtype(labels)}")
     labels = like(labels, reference, name)
@@ -251,9 +250,17 @@ def as_labels(
         value = int(labels[bad][0])
         cause = label_cause(to_numpy(labels if where is None else labels[where]), num_classes)
         raise ValueError(
-            f"{name} must lie in 0 .. {num_classes - 1}; row {named(bad)} does not (the first is {value}){cause}"
+            f"{name} must lie in 0 .. {num_classes - 1}; row {named(bad, start)} does not (the first is {value}){cause}"
         )
     return labels if where is None else xp.where(where, labels, 0)
+
+
+def check_label_shape(labels: Array, shape: tuple[int, ...], num_classes: int, name: str = "labels") -> None:
+    """Refuse labels of another shape than `shape`, with the cure for one-hot labels."""
+    found = tuple(labels.shape)
+    if found != tuple(shape):
+        one_hot = "; for one-hot labels pass labels.argmax(-1)" if found == (*shape, num_classes) else ""
+        raise ValueError(f"{name} must have shape {tuple(shape)} to match the other input, got {found}{one_hot}")
 
 
 def label_cause(labels: np.ndarray, num_classes: int) -> str:

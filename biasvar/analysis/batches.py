@@ -8,19 +8,35 @@ from typing import Any
 
 import numpy as np
 
-from biasvar.analysis.arrays import SUM_TOLERANCE, as_array, as_logits, namespace, to_numpy
+from biasvar.analysis.arrays import (
+    as_array,
+    as_labels,
+    as_logits,
+    as_where,
+    check_label_shape,
+    namespace,
+    sum_tolerance,
+    to_numpy,
+)
 from biasvar.messages import first_few
 
 # A batch of this many entries (2 MB of float32) stays in the processor's cache through all passes over it.
 ENTRIES = 2**19
-_NAMED = 5
+# Rows of float32 over a thousand classes sum to 1 within about 1e-6; beyond this their mass is divided by the sum.
+ROUNDING = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Checked rows as NumPy arrays: values `(n, K)` float32 or float64, labels and sample ids `(n,)` int64."""
+    """Checked rows as NumPy arrays: values and mass `(n, K)` float32 or float64, labels and sample ids `(n,)` int64.
+
+    `values` are as given, for what goes by rank: division could make ties of entries that differ. `mass` is for what
+    goes by size: a row whose sum is further from 1 than rounding of float32 leaves it is divided by that sum. Where no
+    row is, or the rows are scores, the two are one array.
+    """
 
     values: np.ndarray
+    mass: np.ndarray
     labels: np.ndarray
     sample_ids: np.ndarray
 
@@ -30,6 +46,7 @@ def checked_batch(
     labels: Any,
     *,
     sample_ids: Any = None,
+    where: Any = None,
     first_row: int = 0,
     num_classes: int | None = None,
     normalize: bool = False,
@@ -37,39 +54,37 @@ def checked_batch(
 ) -> Batch:
     """One batch, or a ValueError that names rows (counted from `first_row`) and the rule they break.
 
-    Rows must be finite, not negative, and sum to 1 within 1e-5; `normalize` divides rows by their sum instead of asking
-    for that, `scores` asks for finite numbers only. Values keep their precision and are not divided otherwise: division
-    could make ties of entries that differ. Sample ids default to the row numbers.
+    Rows must be finite, not negative, and sum to 1 within 1e-3; `normalize` divides rows by their sum instead of asking
+    for that, `scores` asks for finite numbers only. Sample ids default to the row numbers. Rows that are False in the
+    bool `where` `(n,)` are left out, and may hold anything.
     """
     if normalize and scores:
         raise ValueError(
             "normalize=True makes distributions of non-negative rows, scores=True says they are none: give one"
         )
     values = as_logits(soft_labels, "soft_labels", "(N, K)")
-    xp = namespace(values)
+    tolerance, xp = sum_tolerance(values), namespace(values)
     if values.dtype not in (xp.float32, xp.float64):
         small = xp.isdtype(values.dtype, "real floating") and xp.finfo(values.dtype).bits < 32
         values = xp.astype(values, xp.float32 if small else xp.float64)  # NumPy knows no bfloat16
     values = to_numpy(values)
-    if num_classes is not None and values.shape[1] != num_classes:
-        raise ValueError(f"soft_labels must have {num_classes} classes, got shape {values.shape}")
-    values = _checked_values(values, first_row, normalize, scores)
     n, classes = values.shape
-    truth = _whole(labels, n, "labels (class numbers)")
-    wrong = (truth < 0) | (truth >= classes)
-    if wrong.any():
-        raise ValueError(
-            f"labels must lie in 0 .. {classes - 1}; row {_rows(wrong, first_row)} does not"
-            f" (the first is {truth[wrong][0]})"
-        )
-    ids = np.arange(first_row, first_row + n) if sample_ids is None else _whole(sample_ids, n, "sample_ids")
-    return Batch(values, truth, ids)
+    if num_classes is not None and classes != num_classes:
+        raise ValueError(f"soft_labels must have {num_classes} classes, got shape {values.shape}")
+    keep = slice(None) if where is None else as_where(where, values, (n,))
+    rows = first_row + np.arange(n)[keep]
+    values, mass = _checked_values(values[keep], rows, tolerance, normalize, scores)
+    truth = as_labels(labels, values, (n,), classes, where=None if where is None else keep, start=first_row)[keep]
+    return Batch(values, mass, truth, rows if sample_ids is None else _ids(sample_ids, n)[keep])
+
+
+Part = tuple[Any, Any, Any, Any]
 
 
 def batches(
-    soft_labels: Any, labels: Any = None, sample_ids: Any = None, *, rows: int | None = None
-) -> Iterator[tuple[Any, Any, Any]]:
-    """Parts (soft_labels, labels, sample_ids or None), from arrays, or from an iterable of such tuples.
+    soft_labels: Any, labels: Any = None, sample_ids: Any = None, where: Any = None, *, rows: int | None = None
+) -> Iterator[Part]:
+    """Parts (soft_labels, labels, sample_ids or None, where or None), from arrays, or from an iterable of tuples.
 
     `soft_labels` is an array `(N, K)` (NumPy, torch, a memory map) beside `labels` `(N,)`; or, with `labels=None`, an
     iterable of tuples (soft_labels, labels) or (soft_labels, labels, sample_ids). `rows` per part of an array; by
@@ -81,64 +96,77 @@ def batches(
                 "labels are missing: give them beside an array of soft labels, or give an iterable of tuples"
                 " (soft_labels, labels)"
             )
+        if where is not None or sample_ids is not None:
+            raise ValueError(
+                "where and sample_ids go with arrays: batches have sample_ids and leave rows out themselves"
+            )
         for part in soft_labels:
             if not isinstance(part, tuple) or len(part) not in (2, 3):
                 raise ValueError(
                     "every part must be a tuple (soft_labels, labels) or (soft_labels, labels, sample_ids)"
                 )
-            yield part if len(part) == 3 else (*part, None)
+            yield (*part, *[None] * (4 - len(part)))
         return
     values, truth = as_array(soft_labels, "soft_labels"), as_array(labels, "labels")
-    ids = None if sample_ids is None else as_array(sample_ids, "sample_ids")
     if values.ndim != 2 or 0 in values.shape:
         raise ValueError(f"soft_labels must have shape (N, K) with rows and classes, got {tuple(values.shape)}")
     n = values.shape[0]
-    for name, other in (("labels", truth), ("sample_ids", ids)):
+    check_label_shape(truth, (n,), values.shape[1])
+    ids, keep = (None if x is None else as_array(x, name) for x, name in ((sample_ids, "sample_ids"), (where, "where")))
+    for name, other in (("sample_ids", ids), ("where", keep)):
         if other is not None and tuple(other.shape) != (n,):
             raise ValueError(f"{name} must have shape ({n},) to match soft_labels, got {tuple(other.shape)}")
     step = rows or max(1, ENTRIES // values.shape[1])
     for start in range(0, n, step):
         part = slice(start, min(start + step, n))
-        yield values[part], truth[part], None if ids is None else ids[part]
+        yield values[part], truth[part], None if ids is None else ids[part], None if keep is None else keep[part]
 
 
-def _checked_values(values: np.ndarray, first_row: int, normalize: bool, scores: bool) -> np.ndarray:
+def _checked_values(
+    values: np.ndarray, rows: np.ndarray, tolerance: float, normalize: bool, scores: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values and mass."""
     # Two passes settle the usual case: a NaN makes the minimum NaN and an infinity the sum.
     total = values.sum(axis=1, dtype=np.float64)
     if not np.isfinite(total).all():
         bad = ~np.isfinite(values).all(axis=1)
-        raise ValueError(f"soft_labels must be finite; row {_rows(bad, first_row)} holds NaN or infinity")
+        if bad.any():
+            raise ValueError(f"soft_labels must be finite; row {_first(rows, bad)} holds NaN or infinity")
     if scores:
-        return values
+        return values, values
     negative = values.min(axis=1) < 0
     if negative.any():
         raise ValueError(
-            f"soft_labels are probabilities and cannot be negative; row {_rows(negative, first_row)} holds a negative"
+            f"soft_labels are probabilities and cannot be negative; row {_first(rows, negative)} holds a negative"
             " entry; pass scores=True if these are raw scores"
         )
     if normalize:
         if (total == 0).any():
             raise ValueError(
-                f"soft_labels need a positive sum to be normalized; row {_rows(total == 0, first_row)} is all zero"
+                f"soft_labels need a positive sum to be normalized; row {_first(rows, total == 0)} is all zero"
             )
-        return np.asarray(values / total[:, None])
-    off = np.abs(total - 1.0) > SUM_TOLERANCE
+        values = np.asarray(values / total[:, None])
+        return values, values
+    off = ~(np.abs(total - 1.0) <= tolerance)
     if off.any():
         raise ValueError(
-            f"every row of soft_labels must sum to 1 within {SUM_TOLERANCE:g}; row {_rows(off, first_row)} does not"
+            f"every row of soft_labels must sum to 1 within {tolerance:g}; row {_first(rows, off)} does not"
             f" (the first sums to {total[off][0]:.6g}); normalize=True divides rows by their sum"
         )
-    return values
+    far = np.abs(total - 1.0) > ROUNDING
+    if not far.any():
+        return values, values
+    return values, (values / np.where(far, total, 1.0)[:, None]).astype(values.dtype)
 
 
-def _whole(x: Any, n: int, name: str) -> np.ndarray:
-    x = to_numpy(as_array(x, word := name.split()[0]))
-    if x.shape != (n,):
-        raise ValueError(f"{word} must have shape ({n},) to match soft_labels, got {x.shape}")
-    if x.dtype.kind not in "iu":
-        raise ValueError(f"{name} must be integers, got dtype {x.dtype}")
-    return x.astype(np.int64)
+def _ids(sample_ids: Any, n: int) -> np.ndarray:
+    ids = to_numpy(as_array(sample_ids, "sample_ids"))
+    if ids.shape != (n,):
+        raise ValueError(f"sample_ids must have shape ({n},) to match soft_labels, got {ids.shape}")
+    if ids.dtype.kind not in "iu":
+        raise ValueError(f"sample_ids must be integers, got dtype {ids.dtype}")
+    return ids.astype(np.int64)
 
 
-def _rows(bad: np.ndarray, first_row: int) -> str:
-    return first_few((first_row + np.flatnonzero(bad)).tolist())
+def _first(rows: np.ndarray, bad: np.ndarray) -> str:
+    return first_few(rows[bad].tolist())

@@ -89,7 +89,7 @@ def _read(source: File, path: str, dataset: Dataset, pool: np.ndarray) -> np.nda
         checked = checked_batch(
             values, truth, first_row=first, num_classes=classes, normalize=source.normalize, scores=source.scores
         )
-        table[where], seen[where] = checked.values, True
+        table[where], seen[where] = checked.mass, True
         first += len(values)
     missing = pool[~seen[pool]]
     if len(missing):

@@ -77,33 +77,38 @@ class IndicatorAccumulator:
         self._masks = {t: MaskCounter(self.num_classes) for t in self.thresholds}
         self._means = MeanLabels(self.num_classes) if mean_labels else None
 
-    def update(self, soft_labels: Any, labels: Any, sample_ids: Any = None) -> None:
+    def update(self, soft_labels: Any, labels: Any, sample_ids: Any = None, *, where: Any = None) -> None:
         """Add samples.
 
         Args:
             soft_labels: `(n, K)`.
             labels: `(n,)` true classes.
             sample_ids: `(n,)` whole numbers, by default the numbers of the rows so far and on.
+            where: bool `(n,)`, the rows that count (True); others are not looked at, but are numbered.
 
         Raises:
             ValueError: naming the row, counted over all updates, and the rule it breaks; nothing is added then.
         """
         parts = []
         first = self._rows
-        for part in batches(soft_labels, labels, sample_ids):
+        for values, truth, ids, kept in batches(soft_labels, labels, sample_ids, where):
             parts.append(
                 checked_batch(
-                    *part[:2],
-                    sample_ids=part[2],
+                    values,
+                    truth,
+                    sample_ids=ids,
+                    where=kept,
                     first_row=first,
                     num_classes=self.num_classes,
                     normalize=self.normalize,
                     scores=self.scores,
                 )
             )
-            first += len(parts[-1].labels)
+            first += len(values)
         for batch in parts:
-            self._add(batch)
+            if len(batch.labels):
+                self._add(batch)
+        self._rows = first
 
     def merge(self, other: IndicatorAccumulator) -> None:
         """Add the counts of another accumulator, of other samples and with the same options."""
@@ -128,8 +133,8 @@ class IndicatorAccumulator:
         Raises:
             ValueError: if there were none.
         """
-        if not self._rows:
-            raise ValueError("no samples yet: update the accumulator before asking for its result")
+        if not self.class_sizes.any():
+            raise ValueError("no samples yet: no row was given, or where leaves none")
         sizes = self.class_sizes.copy()
         found: dict[Any, SetCounts] = {}
         running = np.zeros((self.num_classes, self.num_classes), dtype=np.int64)
@@ -158,11 +163,10 @@ class IndicatorAccumulator:
     def _add(self, batch: Batch) -> None:
         labels, classes = batch.labels, self.num_classes
         self.class_sizes += np.bincount(labels, minlength=classes)
-        self._rows += len(labels)
         if self.ks:
             self._add_top(batch)
         for threshold, counter in self._masks.items():
-            counter.add(above(batch.values, threshold), labels)
+            counter.add(above(batch.mass, threshold), labels)
         if self._means is not None:
             self._means.update(batch)
 
@@ -203,6 +207,7 @@ def measure_indicators(
     ties: str = "random",
     seed: int = 0,
     sample_ids: Any = None,
+    where: Any = None,
     normalize: bool = False,
     scores: bool = False,
     mean_labels: bool = True,
@@ -214,16 +219,17 @@ def measure_indicators(
             tuples (soft_labels, labels) or (soft_labels, labels, sample_ids), each a batch.
         ks, thresholds, ties, seed, normalize, scores, mean_labels: as for `IndicatorAccumulator`.
         sample_ids: `(N,)`, beside arrays.
+        where: bool `(N,)`, beside arrays: the rows that count (True). Others may hold anything, such as the label -100.
 
     Raises:
-        ValueError: naming the row and the rule it breaks; for no batches.
+        ValueError: naming the row and the rule it breaks; for no batches, and no rows that count.
 
     >>> found = measure_indicators([[0.6, 0.3, 0.1], [0.5, 0.2, 0.3], [0.1, 0.7, 0.2]], [0, 1, 2], ks=[1, 2])
     >>> int(found.best()["k"]), found.pairs(k=1)["wrong"].tolist()[:2]
     (2, [0, 1])
     """
     accumulator = None
-    for values, truth, ids in batches(soft_labels, labels, sample_ids):
+    for values, truth, ids, kept in batches(soft_labels, labels, sample_ids, where):
         if accumulator is None:
             accumulator = IndicatorAccumulator(
                 as_logits(values, "soft_labels", "(N, K)").shape[1],
@@ -235,7 +241,7 @@ def measure_indicators(
                 scores=scores,
                 mean_labels=mean_labels,
             )
-        accumulator.update(values, truth, ids)
+        accumulator.update(values, truth, ids, where=kept)
     if accumulator is None:
         raise ValueError("there are no batches of soft labels")
     return accumulator.result()

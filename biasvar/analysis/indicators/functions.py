@@ -49,6 +49,7 @@ def unreliability(
     ties: str = "random",
     seed: int = 0,
     sample_ids: Any = None,
+    where: Any = None,
     normalize: bool = False,
     scores: bool = False,
     interval: str = "exact",
@@ -58,7 +59,7 @@ def unreliability(
     """Delta: the share of samples whose true class is not in the set that the soft label singles out.
 
     Args:
-        soft_labels: `(N, K)`, rows sum to 1 within 1e-5.
+        soft_labels: `(N, K)`, rows sum to 1 within 1e-3; for `threshold` they are divided by their sum.
         labels: `(N,)` true classes. A class without samples has NaN in `per_class`; value, interval and worst class are
             those of the samples that there are.
         k: the set is the k largest entries, 1 .. K. Either k or threshold.
@@ -69,6 +70,7 @@ def unreliability(
             k), other ties are drawn. A UserWarning gives the least and greatest value where a draw can change the
             value.
         seed, sample_ids: of the draw. It belongs to seed and sample id (by default the row), not to the order of rows.
+        where: bool `(N,)`, the rows that count (True). Others may hold anything, such as the label -100 or NaN.
         normalize: divide rows of non-negative numbers by their sum instead of refusing those that do not sum to 1.
         scores: rows are raw scores, any finite numbers, such as labels with noise added.
         interval: "exact" (Clopper-Pearson), "hoeffding", or "bootstrap" with `resamples` (seeded by `seed` too).
@@ -80,10 +82,10 @@ def unreliability(
     >>> unreliability([[0.6, 0.3, 0.1], [0.5, 0.2, 0.3], [0.1, 0.7, 0.2]], [0, 1, 2], k=2).value
     0.3333333333333333
     """
-    found = _one(soft_labels, labels, k, threshold, ties, seed, sample_ids, normalize, scores)
+    found = _one(soft_labels, labels, k, threshold, ties, seed, sample_ids, where, normalize, scores)
     counts = found.counts()
     if interval == "bootstrap":
-        ends = _bootstrap(found, soft_labels, labels, sample_ids, normalize, scores, resamples, level)
+        ends = _bootstrap(found, soft_labels, labels, sample_ids, where, normalize, scores, resamples, level)
         result = delta_of(counts, ends[0].delta)
     else:
         result = found.unreliability(interval=interval, level=level)
@@ -102,6 +104,7 @@ def ambiguity(
     ties: str = "random",
     seed: int = 0,
     sample_ids: Any = None,
+    where: Any = None,
     normalize: bool = False,
     scores: bool = False,
     interval: str = "exact",
@@ -120,8 +123,8 @@ def ambiguity(
     upper ends bound the maximum. The estimate itself leans upwards, as any maximum of estimates does.
 
     Args:
-        soft_labels, labels, k, threshold, ties, seed, sample_ids, normalize, scores, interval, resamples, level: as for
-            `unreliability`; "marginal" has no bootstrap interval.
+        soft_labels, labels, k, threshold, ties, seed, sample_ids, where, normalize, scores, interval, resamples, level:
+            as for `unreliability`; "marginal" has no bootstrap interval.
 
     Raises:
         ValueError: as `unreliability`, for an unknown version, and where a class has no samples ("class"), or all have
@@ -130,7 +133,7 @@ def ambiguity(
     >>> ambiguity([[0.6, 0.3, 0.1], [0.5, 0.2, 0.3], [0.1, 0.7, 0.2]], [0, 1, 2], k=1).worst
     (1, 0)
     """
-    found = _one(soft_labels, labels, k, threshold, ties, seed, sample_ids, normalize, scores)
+    found = _one(soft_labels, labels, k, threshold, ties, seed, sample_ids, where, normalize, scores)
     counts = found.counts()
     require_version(counts, version)
     if version == "marginal":
@@ -138,7 +141,7 @@ def ambiguity(
     else:
         require_all_classes(counts)
         if interval == "bootstrap":
-            ends = _bootstrap(found, soft_labels, labels, sample_ids, normalize, scores, resamples, level)
+            ends = _bootstrap(found, soft_labels, labels, sample_ids, where, normalize, scores, resamples, level)
             result = gamma_of(counts, ends[0].gamma)
         else:
             result = found.ambiguity(interval=interval, level=level)
@@ -156,6 +159,7 @@ def effectiveness(
     ties: str = "random",
     seed: int = 0,
     sample_ids: Any = None,
+    where: Any = None,
     normalize: bool = False,
     scores: bool = False,
     interval: str = "exact",
@@ -190,12 +194,12 @@ def effectiveness(
     """
     found = measure_indicators(
         soft_labels, labels, ks=ks, thresholds=thresholds, ties=ties, seed=seed, sample_ids=sample_ids,
-        normalize=normalize, scores=scores,
+        where=where, normalize=normalize, scores=scores,
     )  # fmt: skip
     for counts in found.sets:
         require_all_classes(counts)
     if interval == "bootstrap":
-        ends = _bootstrap(found, soft_labels, labels, sample_ids, normalize, scores, resamples, level)
+        ends = _bootstrap(found, soft_labels, labels, sample_ids, where, normalize, scores, resamples, level)
         table = found.with_margin(table_of(found.sets, ends), level)
     else:
         table = found.table(interval=interval, level=level)
@@ -211,6 +215,7 @@ def _one(
     ties: str,
     seed: int,
     sample_ids: Any,
+    where: Any,
     normalize: bool,
     scores: bool,
 ) -> Indicators:
@@ -224,6 +229,7 @@ def _one(
         ties=ties,
         seed=seed,
         sample_ids=sample_ids,
+        where=where,
         normalize=normalize,
         scores=scores,
         mean_labels=False,
@@ -235,6 +241,7 @@ def _bootstrap(
     soft_labels: Any,
     labels: Any,
     sample_ids: Any,
+    where: Any,
     normalize: bool,
     scores: bool,
     resamples: int,
@@ -248,9 +255,13 @@ def _bootstrap(
         raise ValueError("bootstrap intervals need arrays of soft labels and labels; use interval='exact' for batches")
     parts: list[list[Any]] = [[] for _ in found.sets]
     truth, row = [], 0
-    for values, classes, ids in batches(soft_labels, labels, sample_ids):
-        batch = checked_batch(values, classes, sample_ids=ids, first_row=row, normalize=normalize, scores=scores)
-        row += len(batch.labels)
+    for values, classes, ids, kept in batches(soft_labels, labels, sample_ids, where):
+        batch = checked_batch(
+            values, classes, sample_ids=ids, where=kept, first_row=row, normalize=normalize, scores=scores
+        )
+        row += len(values)
+        if not len(batch.labels):
+            continue
         truth.append(batch.labels)
         for counts, part in zip(found.sets, parts, strict=True):
             part.append(csr_array(_mask(counts, batch, found)))
@@ -264,7 +275,7 @@ def _bootstrap(
 def _mask(counts: SetCounts, batch: Any, found: Indicators) -> np.ndarray:
     """`(n, K)` bool: the sets of a batch under one rule."""
     if counts.threshold is not None:
-        return above(batch.values, counts.threshold)
+        return above(batch.mass, counts.threshold)
     k = int(counts.k or 0)
     ranking = rank_labels(batch, k, found.seed)
     if found.ties == "include":

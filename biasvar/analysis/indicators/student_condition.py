@@ -96,13 +96,14 @@ class MeanLabels:
 
         n, classes = batch.values.shape
         rows = np.arange(n)
-        lead = batch.values[rows, batch.labels][:, None].astype(np.float64) - batch.values
+        lead = batch.mass[rows, batch.labels][:, None].astype(np.float64) - batch.mass
         # A sparse product sums rows by class four times quicker than NumPy's reduceat.
         present, place = np.unique(batch.labels, return_inverse=True)
         by_class = csr_array((np.ones(n), (place, rows)), shape=(len(present), n))
         self.sums[present] += by_class @ lead
         self.class_sizes += np.bincount(batch.labels, minlength=classes)
-        self.right += int(((lead <= 0).sum(axis=1) == 1).sum())
+        not_behind = batch.values >= batch.values[rows, batch.labels][:, None]
+        self.right += int((not_behind.sum(axis=1) == 1).sum())
         self.squares[present] += by_class @ np.multiply(lead, lead, out=lead)
 
     def merge(self, other: MeanLabels) -> None:
@@ -119,13 +120,20 @@ class MeanLabels:
 
 @checked
 def student_condition(
-    soft_labels: Any, labels: Any, *, normalize: bool = False, scores: bool = False, level: float = 0.95
+    soft_labels: Any,
+    labels: Any,
+    *,
+    where: Any = None,
+    normalize: bool = False,
+    scores: bool = False,
+    level: float = 0.95,
 ) -> StudentCondition:
     """The condition under which a student trained by cross-entropy or squared error learns the truth; see the module.
 
     Args:
         soft_labels: `(N, K)`, or `(R, N, K)` for R draws of each sample's soft label, which are averaged.
         labels: `(N,)` true classes.
+        where: bool `(N,)`, the samples that count (True).
         normalize, scores: as for `unreliability`. A student trained by squared error on raw scores comes to their mean,
             so that the condition may be asked of them too.
         level: of the intervals. Margins: normal theory (Student's t with N_c - 1), Bonferroni over K (K - 1) pairs;
@@ -141,17 +149,25 @@ def student_condition(
     check_level(level)
     values = as_array(soft_labels, "soft_labels")
     if values.ndim == 3 and values.shape[0] > 0:
-        draws = [checked_batch(one, labels, normalize=normalize, scores=scores) for one in values]
-        stacked = np.stack([draw.values.astype(np.float64) for draw in draws])
-        batch = Batch(stacked.mean(axis=0), draws[0].labels, draws[0].sample_ids)
+        draws = [checked_batch(one, labels, where=where, normalize=normalize, scores=scores) for one in values]
+        stacked = np.stack([draw.mass.astype(np.float64) for draw in draws])
+        mean = stacked.mean(axis=0)
+        batch = Batch(mean, mean, draws[0].labels, draws[0].sample_ids)
+        _require_rows(batch)
         holds, fails = _clear(stacked, batch.labels, level)
         count = len(draws)
     else:
-        batch = checked_batch(values, labels, normalize=normalize, scores=scores)
+        batch = checked_batch(values, labels, where=where, normalize=normalize, scores=scores)
+        _require_rows(batch)
         holds, fails, count = math.nan, math.nan, 1
     means = MeanLabels(batch.values.shape[1])
     means.update(batch)
     return _condition(means, level, holds, fails, count)
+
+
+def _require_rows(batch: Batch) -> None:
+    if not len(batch.labels):
+        raise ValueError("where leaves no samples")
 
 
 def _clear(draws: np.ndarray, labels: np.ndarray, level: float) -> tuple[float, float]:

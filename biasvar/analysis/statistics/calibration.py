@@ -127,13 +127,16 @@ class LabelQuality:
 
 
 @checked
-def label_quality(soft_labels: Any, labels: Any, *, normalize: bool = False, first_row: int = 0) -> LabelQuality:
+def label_quality(
+    soft_labels: Any, labels: Any, *, where: Any = None, normalize: bool = False, first_row: int = 0
+) -> LabelQuality:
     """Prediction, confidence, entropy and mass on the truth of every soft label; what calibration is computed from.
 
     Args:
         soft_labels: `(n, K)` distributions, or rows to `normalize`; in batches, with `first_row` counted on for
             messages.
         labels: `(n,)` true classes.
+        where: bool `(n,)`, the rows that count (True); the result has those only.
 
     Raises:
         ValueError: as `biasvar.unreliability`.
@@ -141,16 +144,16 @@ def label_quality(soft_labels: Any, labels: Any, *, normalize: bool = False, fir
     >>> label_quality([[0.5, 0.5], [0.0, 1.0]], [0, 1]).entropy.round(4).tolist()
     [0.6931, 0.0]
     """
-    batch = checked_batch(soft_labels, labels, normalize=normalize, first_row=first_row)
+    batch = checked_batch(soft_labels, labels, where=where, normalize=normalize, first_row=first_row)
     rows = np.arange(len(batch.labels))
     prediction = batch.values.argmax(axis=1)
-    mass = batch.values[rows, batch.labels].astype(np.float64)
+    mass = batch.mass[rows, batch.labels].astype(np.float64)
     return LabelQuality(
         prediction=prediction,
-        confidence=batch.values[rows, prediction].astype(np.float64),
+        confidence=batch.mass[rows, prediction].astype(np.float64),
         correct=prediction == batch.labels,
         true_mass=mass,
-        entropy=entropy(batch.values),
+        entropy=entropy(batch.mass),
         distance=1.0 - mass,
     )
 

@@ -83,7 +83,7 @@ def test_raw_scores():
         (lambda: unreliability(EYE[:, :1], ALL, k=1), "at least two classes"),
         (lambda: unreliability(EYE[:0], [], k=1), r"with rows and classes"),
         (lambda: unreliability(EYE, [0, 1], k=1), r"labels must have shape \(3,\)"),
-        (lambda: unreliability(EYE, [0.0, 1.0, 2.0], k=1), r"labels \(class numbers\) must be integers"),
+        (lambda: unreliability(EYE, [0.0, 1.0, 2.0], k=1), r"labels must be integers \(class numbers\)"),
         (lambda: unreliability(EYE, ALL, k=1, sample_ids=[1, 2]), r"sample_ids must have shape \(3,\)"),
         (lambda: unreliability(EYE, ALL, k=1, sample_ids=[1, 2, 0.5]), "sample_ids must be integers"),
         (lambda: unreliability(np.array([["a", "b"]]), [0], k=1), "real numbers"),
