@@ -17,6 +17,7 @@ from biasvar.analysis.indicators.learnability import (
 from biasvar.analysis.indicators.result import Indicator, Indicators
 from biasvar.analysis.indicators.student_condition import StudentCondition, student_condition
 from biasvar.analysis.soft_labels.random import PartialLabels, add_noise, partial_labels, random_soft_labels
+from biasvar.analysis.soft_labels.top_k import from_top_k
 from biasvar.analysis.soft_labels.transforms import from_votes, project_to_simplex, smooth_labels, tempered
 from biasvar.analysis.statistics.calibration import LabelQuality, calibration_error, label_quality, reliability_table
 from biasvar.analysis.statistics.comparison import (
@@ -57,6 +58,7 @@ __all__ = [
     "decompose",
     "decompose_groups",
     "effectiveness",
+    "from_top_k",
     "from_votes",
     "holm_levels",
     "interval_from",

@@ -52,7 +52,7 @@ def read_soft_label_file(source: File, name: str, dataset: Dataset, pool: np.nda
 
 
 def _read(source: File, path: str, dataset: Dataset, pool: np.ndarray) -> np.ndarray:
-    found = open_soft_labels(path, temperature=source.temperature)
+    found = open_soft_labels(path, temperature=source.temperature, class_names=dataset.class_names)
     total, classes = len(dataset.labels), dataset.num_classes
     known = total if dataset.split is None else int((dataset.split == "train").sum())  # training rows come first
     if found.num_classes != classes:

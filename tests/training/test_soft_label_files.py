@@ -150,7 +150,7 @@ BAD = {
         r"row .* has another label than its sample in digits \(the first is sample_id 0, label 8 here and 0 there\)",
     ),
     "no ids": (
-        lambda s, y: pd.DataFrame(s[:9], columns=list("abcdefghij")).to_parquet("soft.parquet"),
+        lambda s, y: pd.DataFrame(s[:9], columns=[f"p{c}" for c in range(10)]).to_parquet("soft.parquet"),
         "has 9 rows without a column 'sample_id', and digits has 1,797 samples",
     ),
     "text": (lambda s, y: Path("soft.parquet").write_text("0.1,0.9"), "cannot be read as Parquet"),
