@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,21 @@ class StoredArray:
     def open(self, stack: ExitStack) -> Any:
         """The file, at the first number."""
         return _open(self.path, self.member, stack)[0]
+
+    def parts(self, rows: int) -> Iterator[np.ndarray]:
+        """The array (N, ...), stored row by row, in parts of at most so many rows.
+
+        Not by a memory map: the pages of one count as this process's memory.
+        """
+        size = math.prod(self.shape[1:]) * self.dtype.itemsize
+        with ExitStack() as stack:
+            file = self.open(stack)
+            for start in range(0, self.shape[0], rows):
+                n = min(rows, self.shape[0] - start)
+                data = file.read(n * size)
+                if len(data) != n * size:
+                    raise RecordError(f"{self.path} is cut short: it ends before row {start + n} of {self.shape[0]}")
+                yield np.frombuffer(data, self.dtype).reshape(n, *self.shape[1:])
 
     def mapped(self) -> np.ndarray:
         """The array: a .npy as a memory map, of which only what is used is read, a .npz as a whole."""

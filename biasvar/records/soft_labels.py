@@ -7,7 +7,6 @@ What is read goes straight into the indicators:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 
 from biasvar.analysis.arrays import as_array
 from biasvar.analysis.scale import ScaleEvidence, check_values
+from biasvar.analysis.soft_labels.top_k import Rest
 from biasvar.analysis.soft_labels.transforms import tempered
 from biasvar.arguments import checked
 from biasvar.columns import SAMPLE_ID, prediction_columns
@@ -29,6 +29,7 @@ from biasvar.records.numpy_files import stored_array
 from biasvar.records.prediction_files import existing
 from biasvar.records.reader import Run, open_run
 from biasvar.records.tables import Ids, ids_of, kinds, lists, numbers, parquet_schema
+from biasvar.records.top_k_files import holds_top_k, open_top_k
 
 ARRAY_NAMES = ("soft_labels", "probabilities", "predictions", "logits")
 SUFFIXES = (".npy", ".npz", ".parquet")
@@ -116,6 +117,8 @@ def open_soft_labels(
     values: Literal["logits", "probabilities"] | None = None,
     class_names: Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
+    num_classes: int | None = None,
+    rest: Rest | None = None,
 ) -> SoftLabels:
     """Soft labels from a file or a run, to be read in batches.
 
@@ -128,6 +131,10 @@ def open_soft_labels(
     ``temperature``: the values are logits, to be divided by it; without, they are taken as they are. ``values`` says
     what is divided, "logits" or "probabilities" (then their logarithms); else the last batch refuses what looks like
     probabilities or votes.
+
+    Of the largest entries only: a .npz with arrays ``indices`` and ``values`` (N, k), or a .parquet with list columns
+    of these names (and ``sample_id``, ``label``). ``num_classes`` then says how many classes there are, and ``rest``,
+    "uniform" or "zero", what those that are not listed get, as in :func:`biasvar.analysis.from_top_k`.
 
     Of a run: ``teacher`` (its reference teacher by default; ``temperature`` 1 by default; ``replica`` where each
     replica has its own; ``members=False`` leaves out the rows it was trained on) or ``arm`` (the normalised geometric
@@ -156,12 +163,22 @@ def open_soft_labels(
         return _of_teacher(run, teacher, replica, split, members, truth, 1.0 if temperature is None else temperature)
     path = existing(source)
     suffix = schema.one_of(path.suffix.lower(), SUFFIXES, f"suffix of {path},")
-    if suffix == ".parquet":
+    if holds_top_k(path):
+        if (temperature, values, columns) != (None,) * 3:
+            raise RecordError(
+                f"{path} holds probabilities (indices, values): no temperature, values or columns go with it"
+            )
+        classes, rows, read, has_ids = open_top_k(path, num_classes, rest)
+    elif rest is not None:
+        raise RecordError(f"rest is for files of some classes of every row, with indices and values; {path} is none")
+    elif suffix == ".parquet":
         classes, rows, read, has_ids = _parquet(path, truth, class_names, columns)
     else:
         (classes, rows, read), has_ids = _numpy(path), False
     if truth is not None and truth.ids is not None and not truth.ids.sure and not has_ids:
         truth = replace(truth, ids=None)
+    if num_classes not in (None, classes):
+        raise RecordError(f"{path} has {classes} classes, not num_classes={num_classes}")
     if classes < 2:
         raise RecordError(f"{path} must hold at least two classes, one number for each; its rows hold {classes}")
     return SoftLabels(path.name, classes, rows, read, truth, temperature, values)
@@ -279,15 +296,8 @@ def _numpy(path: Path) -> tuple[int, int, Callable[[int], Iterator[Part]]]:
         )
 
     def read(step: int) -> Iterator[Part]:
-        # Not by a memory map: the pages of one count as this process's memory.
-        with ExitStack() as stack:
-            file = stored.open(stack)
-            for start in range(0, shape[0], step):
-                rows = min(step, shape[0] - start)
-                data = file.read(rows * shape[1] * dtype.itemsize)
-                if len(data) != rows * shape[1] * dtype.itemsize:
-                    raise RecordError(f"{path} is cut short: it ends before row {start + rows} of {shape[0]}")
-                yield np.frombuffer(data, dtype).reshape(rows, shape[1]), None, None
+        for values in stored.parts(step):
+            yield values, None, None
 
     return shape[1], shape[0], read
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
+from biasvar.analysis.soft_labels.top_k import Rest
 from biasvar.study.sections import ArmName, Section, SoftLabelName, TeacherName
 from biasvar.votes import PEOPLE
 
@@ -162,6 +163,7 @@ class File(SoftLabel):
     normalize: bool = False  # divide rows by their sum
     scores: bool = False  # raw scores, no distributions; with `temperature` the numbers are logits
     project: bool = False  # onto the nearest distribution
+    rest: Rest | None = None  # of a file of the largest entries only: what the other classes get
 
     @model_validator(mode="after")
     def _readable(self) -> Self:
@@ -171,6 +173,8 @@ class File(SoftLabel):
             raise ValueError("normalize: rows are divided by their sum, or are scores, or logits at a temperature")
         if self.project and not self.scores:
             raise ValueError("project: for scores: true; distributions are their own projection")
+        if self.rest and (self.normalize or self.scores or self.temperature is not None):
+            raise ValueError("rest: makes distributions: no normalize, scores or temperature beside it")
         return self
 
     @property

@@ -48,12 +48,17 @@ def read_soft_label_file(source: File, name: str, dataset: Dataset, pool: np.nda
         place = f"{source.path}: " if str(source.path) not in text else ""
         for argument in ("normalize", "scores"):
             text = text.replace(f"{argument}=True", f"{argument}: true")
+        text = text.replace("rest='uniform' or 'zero', and how many classes there are with num_classes=",
+                            "rest: uniform, or rest: zero")  # fmt: skip
         raise StudyError(f"soft_labels.{name}: {place}{text}") from None
 
 
 def _read(source: File, path: str, dataset: Dataset, pool: np.ndarray) -> np.ndarray:
-    found = open_soft_labels(path, temperature=source.temperature, class_names=dataset.class_names)
     total, classes = len(dataset.labels), dataset.num_classes
+    found = open_soft_labels(
+        path, temperature=source.temperature, class_names=dataset.class_names, rest=source.rest,
+        num_classes=classes if source.rest else None,
+    )  # fmt: skip
     known = total if dataset.split is None else int((dataset.split == "train").sum())  # training rows come first
     if found.num_classes != classes:
         raise ValueError(f"{path} has {found.num_classes} classes, {dataset.name} has {classes}")

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from biasvar import open_run
-from biasvar.analysis import measure_indicators
+from biasvar.analysis import from_top_k, measure_indicators
 from biasvar.data import load_dataset
 from biasvar.errors import StudyError
 from biasvar.run import main
@@ -124,6 +124,23 @@ def test_numbers_that_are_no_distributions_are_read_as_the_study_says(plain, sof
     np.testing.assert_allclose(made.sum(1), 1)
     plain(project=False)
     with pytest.raises(StudyError, match=r"arms\.ours\.measure: ours are raw scores, whose cross-entropy has no lower"):
+        load_study(folder / "study.yaml")
+
+
+@pytest.mark.parametrize("rest", ["uniform", "zero"])
+def test_the_largest_entries_of_a_row_are_completed_as_the_study_says(plain, soft, rest):
+    indices = np.argsort(-soft, axis=1)[:, :4]
+    values = np.take_along_axis(soft, indices, axis=1)
+    folder = plain(path="top.npz", rest=rest)
+    np.savez(folder / "top.npz", indices=indices, values=values)
+    context = context_of(load_study(folder / "study.yaml"))
+    expected = from_top_k(indices, values, 10, rest=rest)[context.blocks["student"]]
+    np.testing.assert_array_equal(soft_label_table(context, "ours"), expected)
+    plain(rest=None)
+    with pytest.raises(StudyError, match=r"soft_labels\.ours: .*the others get with rest: uniform, or rest: zero"):
+        context_of(load_study(folder / "study.yaml"))
+    plain(rest=rest, normalize=True)
+    with pytest.raises(StudyError, match="rest: makes distributions"):
         load_study(folder / "study.yaml")
 
 
