@@ -1,6 +1,6 @@
 """Plain arguments of public functions: a number where a number belongs, or an error that names the argument.
 
-`@checked` reads the annotations of a function: `float`, `int`, `bool`, `str` and `Literal`, each also with `None`.
+`@checked` reads the annotations of a function: `float`, `int`, `bool`, `str`, `Path` and `Literal`, also with `None`.
 Parameters of any other type, such as arrays, are the function's own to check.
 """
 
@@ -10,13 +10,15 @@ import functools
 import inspect
 import math
 import numbers
+import os
 import reprlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-KINDS = {"float": "a number", "int": "a whole number", "bool": "True or False", "str": "text"}
-TYPES = {"float": float, "int": int, "bool": bool, "str": str, "NoneType": type(None)}
+KINDS = {"float": "a number", "int": "a whole number", "bool": "True or False", "str": "text", "Path": "a path"}
+TYPES = {"float": float, "int": int, "bool": bool, "str": str, "Path": Path, "NoneType": type(None)}
 
 
 def checked(function: Function) -> Function:
@@ -59,12 +61,14 @@ def checked(function: Function) -> Function:
 
 
 def plain_value(value: Any, name: str, kinds: tuple[str, ...]) -> Any:
-    """`value` as a Python number, bool or text of one of these kinds ("float", "int", "bool", "str", "NoneType")."""
+    """`value` as a Python number, bool, text or path of one of these kinds (`KINDS`, and "NoneType")."""
     found = _held(value)
     if found is None and "NoneType" in kinds:
         return None
     if isinstance(found, str) and "str" in kinds:
         return str(found)
+    if isinstance(found, os.PathLike) and "Path" in kinds:
+        return Path(found)
     if "bool" in kinds and (isinstance(found, bool) or (isinstance(found, int) and found in (0, 1))):
         return bool(found)
     if isinstance(found, numbers.Number) and not isinstance(found, bool | complex):

@@ -48,6 +48,18 @@ def as_array(x: Any, name: str = "values") -> Array:
     return _without_objects(x, name)
 
 
+def as_names(x: Any, name: str) -> np.ndarray:
+    """`x` as `(n,)` names of rows on this machine's memory: numbers, or texts."""
+    if isinstance(x, list | tuple) and all(isinstance(entry, str) for entry in x):
+        return np.array(x, dtype=object)
+    found = (
+        np.asarray(x) if getattr(x, "dtype", None) is not None and x.dtype == object else to_numpy(as_array(x, name))
+    )
+    if found.ndim != 1:
+        raise ValueError(f"{name} must have shape (n,), got {tuple(found.shape)}")
+    return found
+
+
 def refuse_masked(x: Any, name: str) -> None:
     """Refuse masked arrays: every computation here would read what the mask hides.
 

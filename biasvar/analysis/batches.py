@@ -127,7 +127,8 @@ def _checked_values(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Values and mass."""
     # Two passes settle the usual case: a NaN makes the minimum NaN and an infinity the sum.
-    total = values.sum(axis=1, dtype=np.float64)
+    with np.errstate(over="ignore"):
+        total = values.sum(axis=1, dtype=np.float64)
     if not np.isfinite(total).all():
         bad = ~np.isfinite(values).all(axis=1)
         if bad.any():

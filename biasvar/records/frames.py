@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from biasvar.errors import RecordError
+from biasvar.messages import first_few
 from biasvar.records import schema
 from biasvar.records.checked_tables import sorting
 from biasvar.records.stored_files import StoredFile, file_replicas, listed, read_columns
@@ -34,8 +37,8 @@ def record_tables(
     """One table a file, keys first. Files without the replicas asked for are not read beyond their footer."""
     if replicas is not None:
         files = _with_replicas(files, listed(replicas))
-    ids = None if samples is None else np.asarray(listed(samples), dtype=np.int64)
-    numbers = None if replicas is None else np.asarray(listed(replicas), dtype=np.int64)
+    ids = None if samples is None else _numbers(samples, "samples")
+    numbers = None if replicas is None else _numbers(replicas, "replicas")
     filters = [(name, values) for name, values in (("sample_id", ids), ("replica", numbers)) if values is not None]
     read = [*columns, *(name for name, _ in filters if name not in columns)]
     dictionaries = {
@@ -91,6 +94,15 @@ def arrays_of(table: pa.Table) -> dict[str, np.ndarray | None]:
         name: None if column.null_count == len(column) else column.to_numpy()
         for name, column in zip(table.column_names, table.columns, strict=True)
     }
+
+
+def _numbers(asked: Any, name: str) -> np.ndarray:
+    """Whole numbers that were asked for, one or several."""
+    entries = listed(asked)
+    try:
+        return np.array([operator.index(entry) for entry in entries], dtype=np.int64)
+    except (TypeError, OverflowError):
+        raise RecordError(f"{name} must be one whole number or several, got {first_few(map(repr, entries))}") from None
 
 
 def _repeated(value: str, dictionary: list[str], rows: int) -> pa.DictionaryArray:

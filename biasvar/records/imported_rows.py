@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from biasvar.analysis.arrays import as_array, to_numpy
 from biasvar.analysis.scale import check_scale
 from biasvar.errors import RecordError
 from biasvar.messages import first_few
@@ -74,7 +75,7 @@ def _label_ids(labels: Labels, sources: Sequence[Source], given: Any) -> tuple[n
 
 
 def _checked_ids(given: Any, rows: int, name: str) -> np.ndarray:
-    ids = np.asarray(given)
+    ids = to_numpy(as_array(given, name))
     if ids.ndim != 1 or ids.dtype.kind not in "iu":
         raise RecordError(f"{name} must be whole numbers of shape (N,), not {ids.dtype} {ids.shape}")
     if len(ids) != rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -112,14 +112,24 @@ def import_predictions(
 def _replicas(files: Any) -> list[Any]:
     if is_frame(files):
         raise RecordError("files: give a list of one frame or file per replica; this is a single one: pass [frame]")
+    if not isinstance(files, Iterable):
+        raise RecordError(f"files: give a list of one file or array per replica, not {type(files).__name__}")
     sources = [files] if isinstance(files, str | Path) else list(files)
     if not sources:
         raise RecordError("files: name at least one file of predictions, one a replica")
-    if not (isinstance(sources[0], str | Path) or is_frame(sources[0])) and np.ndim(sources[0]) == 1:
+    if not (isinstance(sources[0], str | Path) or is_frame(sources[0])) and _axes(sources[0]) == 1:
         raise RecordError(
             "files: give a list of one (N, C) array or file per replica; these are rows of a single one: pass [array]"
         )
     return sources
+
+
+def _axes(source: Any) -> int:
+    """The axes of an array; of ragged rows, which are refused with the rest of their faults, two."""
+    try:
+        return np.ndim(source)
+    except ValueError:
+        return 2
 
 
 def _named(source: Any, replica: int) -> str:
@@ -146,6 +156,8 @@ def _values(values: Values | None, probabilities: bool | None, clip: float | Non
 
 
 def _check_names(class_names: Sequence[str] | None, classes: int) -> None:
+    if class_names is not None and not hasattr(class_names, "__len__"):
+        raise RecordError(f"class_names must be a list of one name for each class, not {type(class_names).__name__}")
     if class_names is not None and len(class_names) != classes:
         raise RecordError(f"class_names has {len(class_names)} names, the predictions have {classes} classes")
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Predictions", "Run", "TeacherLogits", "open_run"]
 
 
+@checked
 def open_run(directory: str | Path) -> Run:
     """Open a run directory for reading.
 
@@ -54,7 +55,7 @@ def open_run(directory: str | Path) -> Run:
     if not (path / "manifest.json").is_file():
         inside = sorted(entry.parent.name for entry in path.glob("*/manifest.json")) if path.is_dir() else []
         hint = f"it holds runs: {first_few(inside)}" if inside else "name a directory that a run was written to"
-        raise RecordError(f"{directory} is no run: it has no manifest.json; {hint}")
+        raise RecordError(f"{path} is no run: it has no manifest.json; {hint}")
     return Run(path, read_manifest(path))
 
 
@@ -236,14 +237,16 @@ class Run:
         ``target`` (N,) or (N, C) defaults to the true labels. ``loss="squared_error"`` needs every replica by itself,
         so it is possible only while no group holds more than one replica.
         """
+        from biasvar.analysis.arrays import as_array, to_numpy
         from biasvar.analysis.decomposition.groups import decompose_groups
         from biasvar.analysis.decomposition.whole_array import decompose
 
         schema.one_of(loss, ("cross_entropy", "squared_error"), "loss")
         kept = self.predictions(arm, split=split, membership=membership, epoch=epoch)
-        aim = kept.labels if target is None else np.asarray(target)
-        if len(aim) != len(kept.sample_ids):
-            raise RecordError(f"target has {len(aim)} rows; it needs one for each of {len(kept.sample_ids)} samples")
+        aim = kept.labels if target is None else to_numpy(as_array(target, "target"))
+        if not aim.ndim or len(aim) != len(kept.sample_ids):
+            rows = len(aim) if aim.ndim else "no"
+            raise RecordError(f"target has {rows} rows; it needs one for each of {len(kept.sample_ids)} samples")
         if loss == "cross_entropy":
             return decompose_groups(kept.counts, kept.mean_log_probs, aim)
         if kept.counts.max(initial=0) > 1:

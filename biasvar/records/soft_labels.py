@@ -19,7 +19,7 @@ from biasvar.analysis.arrays import as_array
 from biasvar.analysis.scale import ScaleEvidence, check_values
 from biasvar.analysis.soft_labels.top_k import Rest
 from biasvar.analysis.soft_labels.transforms import tempered
-from biasvar.arguments import checked
+from biasvar.arguments import checked, plain_value
 from biasvar.columns import SAMPLE_ID, prediction_columns
 from biasvar.errors import RecordError
 from biasvar.messages import first_few
@@ -151,6 +151,7 @@ def open_soft_labels(
     """
     check_values(values)
     truth = None if labels is None else _sorted(read_labels(labels, class_names=class_names))
+    source = source if isinstance(source, Run) else plain_value(source, "source", ("str", "Path"))
     is_run = isinstance(source, Run) or Path(source).is_dir()
     if not is_run and (teacher, replica, arm, split, members) != (None,) * 5:
         raise RecordError(f"teacher, replica, arm, split and members choose within a run; {source} is a file")

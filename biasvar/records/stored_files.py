@@ -114,7 +114,7 @@ def file_replicas(path: Path) -> list[int] | None:
 
 def listed(value: Any) -> list[Any]:
     """One value, or several, as a list of plain Python values."""
-    if isinstance(value, np.ndarray | np.generic):
+    if hasattr(value, "tolist") and not getattr(value, "is_meta", False):  # NumPy's, pandas's and torch's alike
         value = value.tolist()
     if isinstance(value, str) or not isinstance(value, Iterable):
         return [value]

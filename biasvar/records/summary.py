@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from biasvar.analysis.arrays import as_array, to_numpy
 from biasvar.analysis.statistics.calibration import calibration_error
 from biasvar.analysis.tradeoff import outweighs
 from biasvar.records import schema
@@ -53,24 +54,46 @@ def summarise(columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
     >>> {name: values.tolist() for name, values in summarise(columns).items() if name in ("n", "accuracy", "nll")}
     {'n': [2, 1], 'accuracy': [0.5, 1.0], 'nll': [1.5, 3.0]}
     """
-    replicas, index = _index(np.asarray(columns["replica"]))
+    columns = _columns(columns)
+    replicas, index = _index(columns["replica"])
     counts = np.bincount(index, minlength=len(replicas))
 
     def mean(values: Any) -> np.ndarray:
         if values is None:
             return np.full(len(replicas), np.nan)
-        sums = np.bincount(index, weights=np.asarray(values, dtype=np.float64), minlength=len(replicas))
+        sums = np.bincount(index, weights=values.astype(np.float64), minlength=len(replicas))
         return sums / counts
 
     return {
         "replica": replicas,
         "n": counts,
-        "accuracy": mean(np.asarray(columns["student_prediction"]) == np.asarray(columns["label"])),
-        "nll": mean(columns["student_loss"]),
+        "accuracy": mean(columns["student_prediction"] == columns["label"]),
+        "nll": mean(columns.get("student_loss")),
         **{f"share_{name}": mean(criterion_flags(columns, name)) for name in CRITERIA},
         "wsl_weight": mean(columns.get("wsl_weight")),
         "loss_weight": mean(columns.get("loss_weight")),
     }
+
+
+def _columns(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that are summarised, as arrays of one length."""
+    out = {name: given[name] for name in SUMMARY_COLUMNS if given.get(name) is not None}
+    rows = None
+    for name, values in out.items():
+        # A column with some nulls comes as an array of objects from its file.
+        from_file = isinstance(values, np.ndarray) and values.dtype == object
+        found = np.asarray(values) if from_file else to_numpy(as_array(values, name))
+        rows = np.size(found) if rows is None else rows
+        if found.ndim != 1 or len(found) != rows or found.dtype.kind not in "biufO":
+            raise ValueError(
+                f"{name} must hold a number for each of the {rows} rows of the record, got {found.dtype} "
+                f"of shape {tuple(found.shape)}"
+            )
+        out[name] = found
+    missing = [name for name in ("replica", "label", "student_prediction") if name not in out]
+    if missing:
+        raise ValueError(f"the record has no column {', '.join(missing)}, which its summary needs")
+    return out
 
 
 def summary_table(file: StoredFile) -> pa.Table:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from biasvar.analysis.arrays import as_array, to_numpy
 from biasvar.errors import RecordError
 from biasvar.files import write_bytes
 from biasvar.records import schema
@@ -57,6 +58,8 @@ def mean_weights(files: Sequence[StoredFile], column: str, by: str) -> pd.DataFr
             others.append(part)
     keys = ["sample_id"] if by == "sample" else ["replica", "sample_id"]
     frames = [pd.DataFrame(part)[[*keys, "sum", "n"]] for part in (*sums.values(), *others)]
+    if not frames:
+        raise RecordError("epochs names no epoch to take the mean over; leave it out for all of them")
     frame = pd.concat(frames, ignore_index=True).groupby(keys, as_index=False, sort=True).sum()
     frame["weight"] = frame["sum"] / frame["n"]
     return frame[[*keys, "weight", "n"]]
@@ -66,7 +69,7 @@ def aligned_weights(
     frame: pd.DataFrame, recorded: pd.DataFrame, labels: Any, missing: float | None, where: str
 ) -> np.ndarray:
     """Weights by sample id for data with these ``labels``: see :meth:`biasvar.records.Run.retraining_weights`."""
-    truth = np.asarray(labels)
+    truth = to_numpy(as_array(labels, "labels"))
     if truth.ndim != 1 or truth.dtype.kind not in "iu":
         raise RecordError(f"labels must be whole numbers of shape (N,), not {truth.dtype} of shape {truth.shape}")
     ids, known = recorded["sample_id"].to_numpy(), recorded["label"].to_numpy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from biasvar.analysis.arrays import Array, namespace, to_numpy
+from biasvar.analysis.arrays import Array, as_names, namespace, to_numpy
 from biasvar.analysis.decomposition.totals import LEAST_BIAS, LEAST_VARIANCE, Totals, make_totals
 from biasvar.analysis.statistics.jackknife import jackknife_stderr
 
@@ -103,9 +103,10 @@ class Decomposition:
         """One row per sample: sample_id, noise, bias, variance, bias_stderr, variance_stderr, replicas."""
         import pandas as pd
 
-        ids = range(self.noise.shape[0]) if sample_ids is None else to_numpy(sample_ids)
-        if len(ids) != self.noise.shape[0]:
-            raise ValueError(f"sample_ids must hold one id for each of the {self.noise.shape[0]} rows, got {len(ids)}")
+        n = self.noise.shape[0]
+        ids = range(n) if sample_ids is None else as_names(sample_ids, "sample_ids")
+        if len(ids) != n:
+            raise ValueError(f"sample_ids must hold one id for each of the {n} rows, got {len(ids)}")
         columns = ("noise", "bias", "variance", "bias_stderr", "variance_stderr")
         frame = pd.DataFrame({"sample_id": ids} | {name: to_numpy(getattr(self, name)) for name in columns})
         return frame.assign(replicas=to_numpy(self.counts).astype("int64"))
@@ -169,6 +170,9 @@ def paired_change(treatment: Decomposition, control: Decomposition) -> Change:
     >>> bool((change.variance > 0).all())
     True
     """
+    for name, arm in (("treatment", treatment), ("control", control)):
+        if not isinstance(arm, Decomposition):
+            raise TypeError(f"{name} must be a Decomposition, as `decompose` gives it, not {type(arm).__name__}")
     for field in ("loss", "is_corrected"):
         if getattr(treatment, field) != getattr(control, field):
             raise ValueError(

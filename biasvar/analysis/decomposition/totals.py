@@ -94,7 +94,7 @@ def make_totals(
 
 
 def _row_mask(rows: Array, reference: Array) -> Array:
-    rows = like(rows, reference)
+    rows = like(rows, reference, "rows")
     xp = namespace(reference)
     n = reference.shape[0]
     if xp.isdtype(rows.dtype, "bool"):

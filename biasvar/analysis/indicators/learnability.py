@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from biasvar.analysis.equality import EqualByNumbers
+from biasvar.analysis.statistics.checks import as_real
 from biasvar.arguments import checked
 
 
@@ -224,10 +225,10 @@ def additive_noise_indicators(num_classes: int, k: int, scale: float) -> tuple[f
     """
     from scipy.special import bdtrc, ndtr
 
-    if num_classes < 2 or not 1 <= k <= num_classes or not 0.0 <= scale < math.inf:
+    if not 2 <= num_classes <= 10**9 or not 1 <= k <= num_classes or not 0.0 <= scale < math.inf:
         raise ValueError(
-            "additive_noise_indicators needs num_classes >= 2, k in 1 .. num_classes and a finite scale from 0 up, got"
-            f" {num_classes}, {k}, {scale}"
+            "additive_noise_indicators needs num_classes >= 2 (and at most 10^9), k in 1 .. num_classes and a finite"
+            f" scale from 0 up, got {num_classes}, {k}, {scale}"
         )
     delta = 0.0
     if scale > 0.0 and k < num_classes:
@@ -241,7 +242,7 @@ def additive_noise_indicators(num_classes: int, k: int, scale: float) -> tuple[f
 def _both(delta: Any, gamma: Any) -> tuple[np.ndarray, np.ndarray]:
     values = []
     for name, value in (("delta", delta), ("gamma", gamma)):
-        x = np.atleast_1d(np.asarray(float(value) if hasattr(value, "per_class") else value, dtype=np.float64))
+        x = np.atleast_1d(as_real(float(value) if hasattr(value, "per_class") else value, name, bools=False))
         if x.ndim != 1 or not x.size or not ((x >= 0.0) & (x <= 1.0)).all():
             gap = "; leave out classes without samples (NaN)" if np.isnan(x).any() else ""
             raise ValueError(f"{name} must lie between 0 and 1, one number or one for each class, got {value}{gap}")

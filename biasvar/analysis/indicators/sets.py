@@ -5,6 +5,7 @@ Sets are taken in main memory: breaking ties by a seed must not depend on a devi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -93,7 +94,7 @@ def check_k(k: Any, num_classes: int) -> int:
 def check_threshold(threshold: Any, scores: bool) -> float:
     """A threshold as a float: of mass in 0 .. 1, of raw scores any finite number."""
     number = isinstance(threshold, int | float | np.number) and not isinstance(threshold, bool | np.bool_)
-    if not number or not (np.isfinite(threshold) if scores else 0.0 <= threshold <= 1.0):
+    if not number or not (abs(threshold) < math.inf if scores else 0.0 <= threshold <= 1.0):
         allowed = "a finite number" if scores else "a mass in 0 .. 1 (0 means: mass above 0)"
         raise ValueError(f"threshold must be {allowed}, got {threshold!r}")
     return float(threshold)
@@ -103,8 +104,16 @@ def listed(values: Any) -> list[Any]:
     """One value or several as a list without repeats, None as an empty one."""
     if values is None:
         return []
-    return list(dict.fromkeys(values)) if isinstance(values, Iterable) else [values]
+    if getattr(values, "shape", None) is not None:  # an array, or a tensor
+        values = values.tolist()
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        return [values]
+    entries = list(values)
+    try:
+        return list(dict.fromkeys(entries))
+    except TypeError:  # lists among them, which are refused as what they are
+        return entries
 
 
 def _is_whole(k: Any, num_classes: int) -> bool:
-    return bool(np.isfinite(k)) and int(k) == k and 1 <= k <= num_classes
+    return 1 <= k <= num_classes and int(k) == k

@@ -41,8 +41,8 @@ def smooth_labels(labels: Any, num_classes: int, smoothing: float) -> Array:
     """
     if not 0.0 <= smoothing <= 1.0:
         raise ValueError(f"smoothing must lie between 0 and 1, got {smoothing}")
-    if num_classes < 2:
-        raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+    if not 2 <= num_classes <= 10**9:
+        raise ValueError(f"num_classes must be at least 2 and at most 10^9, got {num_classes}")
     labels = as_array(labels, "labels")
     if labels.ndim != 1:
         raise ValueError(f"labels must have shape (N,), got {tuple(labels.shape)}")

@@ -173,8 +173,8 @@ def _confidences(confidence: Any, correct: Any) -> tuple[np.ndarray, np.ndarray]
 def _bins(confidence: np.ndarray, bins: int, binning: str) -> np.ndarray:
     if binning not in BINNINGS:
         raise ValueError(f"binning must be one of {', '.join(BINNINGS)}, got {binning!r}")
-    if isinstance(bins, bool) or not isinstance(bins, int | np.integer) or bins < 1:
-        raise ValueError(f"bins must be a whole number of at least 1, got {bins!r}")
+    if isinstance(bins, bool) or not isinstance(bins, int | np.integer) or not 1 <= bins <= 10**9:
+        raise ValueError(f"bins must be a whole number from 1 to 10^9, got {bins!r}")
     if binning == "width":
         return np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     below = np.searchsorted(np.sort(confidence), confidence, side="left")

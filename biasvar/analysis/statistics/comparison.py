@@ -28,8 +28,9 @@ def mean_interval(x: Any, *, level: float = 0.95) -> Interval:
     """
     x = as_vector(x, "x")
     n = len(x)
-    stderr = float(np.std(x, ddof=1) / math.sqrt(n)) if n > 1 else math.nan
-    return interval_from(float(np.mean(x)), stderr, n - 1, n, level)
+    with np.errstate(over="ignore", invalid="ignore"):  # of infinite values, or near the largest, the error is none
+        stderr = float(np.std(x, ddof=1) / math.sqrt(n)) if n > 1 else math.nan
+        return interval_from(float(np.mean(x)), stderr, n - 1, n, level)
 
 
 @checked
@@ -99,7 +100,7 @@ def rank_correlation(x: Any, y: Any, *, clusters: Any = None, level: float = 0.9
         index, size = _clusters(clusters, len(x))
         x, y = np.bincount(index, x) / size, np.bincount(index, y) / size
     n = len(x)
-    if n < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
+    if n < 4 or x.max() == x.min() or y.max() == y.min():
         return Interval(math.nan, math.nan, math.nan, math.nan, n, level)
     rho = float(spearman(np.stack([x, y]))[0])
     bound = 1.0 - 12.0 / (n * (n * n - 1.0))  # two neighbours swapped: the largest value below 1
@@ -207,6 +208,7 @@ def replicas_needed(pilot: Any, effect: float, *, level: float = 0.95, power: fl
 
     pilot = as_vector(pilot, "pilot")
     refuse_nan(pilot, "pilot")
+    refuse_rows(np.abs(pilot) > 1e150, "pilot", "must lie within -1e150 .. 1e150, else its spread is infinite", pilot)
     check_level(level)
     if len(pilot) < 2:
         raise ValueError(f"pilot must hold at least 2 paired differences, got {len(pilot)}")

@@ -82,4 +82,7 @@ def t_quantile(probability: float, df: float) -> float:
 @checked
 def check_level(level: float) -> float:
     """The confidence level, if it lies in (0, 1); else ValueError."""
-    return in_unit(level, "level")
+    in_unit(level, "level")
+    if 1.0 - level == 1.0:
+        raise ValueError(f"level must lie between 0 and 1, got {level}, which is 0 to rounding")
+    return level
