@@ -21,3 +21,7 @@ class OutOfMemoryError(BiasvarError, MemoryError):
 
 class DiskFullError(BiasvarError, OSError):
     """A file that a full disk, or a used-up quota, did not take; what was at its place before is untouched."""
+
+
+class ShortageError(BiasvarError, OSError):
+    """A machine that had too little of something, or gave no access, while files were read: no file is damaged."""

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from biasvar.errors import DiskFullError
+from biasvar.errors import BiasvarError, DiskFullError, RecordError, ShortageError
 
 try:
     import fcntl
@@ -219,6 +219,79 @@ def disk_full(error: OSError, path: str | Path) -> DiskFullError:
     """
     place = Path(os.path.abspath(path))
     return DiskFullError(f"{_NO_SPACE[error.errno or 0]} on {_file_system(place)}: {place} was not written")
+
+
+_SHORT = {
+    errno.EMFILE: "too many files are open in this process: raise its limit (`ulimit -n`)",
+    errno.ENFILE: "too many files are open on this machine: close some programs",
+    errno.EAGAIN: "no more threads or processes can be started: end some, or raise the limit (`ulimit -u`)",
+    errno.ENOMEM: "memory is short: free some",
+    errno.EACCES: "permission to read it is denied: ask its owner for it",
+    errno.EPERM: "permission to read it is denied: ask its owner for it",
+    errno.EIO: "the disk or the network that holds it does not answer: check the device",
+    errno.ETIMEDOUT: "the network that holds it does not answer: check the connection",
+    errno.ESTALE: "the network that holds it does not answer: mount it again",
+}
+_SHORT_WORDS = {  # of libraries that raise errors without a number
+    errno.EAGAIN: ("can't start new thread", "Resource temporarily unavailable"),
+    errno.ENOMEM: ("Cannot allocate memory", "out of memory", "malloc of size", "realloc of size", "bad_alloc"),
+    errno.EMFILE: ("Too many open files",),
+    errno.EACCES: ("Permission denied",),
+    errno.EIO: ("Input/output error",),
+}
+
+
+def short_of(error: BaseException) -> str | None:
+    """What the machine was short of, and the cure, if an error is of a shortage or of access; None for any other.
+
+    No file is damaged then, whatever was read.
+
+    >>> short_of(OSError(errno.EMFILE, "Too many open files"))
+    'too many files are open in this process: raise its limit (`ulimit -n`)'
+    >>> short_of(ValueError("no number")) is None
+    True
+    """
+    if isinstance(error, MemoryError):
+        return _SHORT[errno.ENOMEM]
+    if isinstance(error, OSError) and error.errno in _SHORT:
+        return _SHORT[error.errno]
+    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        return f"{_NO_SPACE[error.errno or 0].lower()}: free some space"
+    told = isinstance(error, OSError | RuntimeError) or type(error).__module__.split(".")[0] in ("pyarrow", "builtins")
+    if isinstance(error, ValueError | KeyError) or not (told or "safetensors" in type(error).__module__.lower()):
+        return None
+    return next((_SHORT[n] for n, words in _SHORT_WORDS.items() if any(word in str(error) for word in words)), None)
+
+
+def unreadable(path: str | Path, error: BaseException, kind: str, cure: str = "restore it") -> BiasvarError:
+    """The error for a file that could not be read: a shortage if it was one, else a file that is damaged.
+
+    Args:
+        path: The file.
+        error: What was raised.
+        kind: What it was read as, such as "Parquet".
+        cure: What to do about a damaged file.
+    """
+    short = short_of(error)
+    asked = re.search(r"alloc of size (\d+)", str(error))
+    # A file that claims more than the machine has, and than could have been packed into it, is short of nothing.
+    if short is not None and not (asked and _is_absurd(int(asked[1]), Path(path))):
+        return ShortageError(f"{path} could not be read, {short}; the file is as it was")
+    reason = (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__
+    return RecordError(f"{path} cannot be read as {kind} ({reason}); it is damaged or cut short: {cure}")
+
+
+def _is_absurd(size: int, path: Path) -> bool:
+    """True for a size in memory that no content of a file can have on this machine."""
+    return size > 1000 * path.stat().st_size and size > memory_of_machine()
+
+
+def memory_of_machine() -> int:
+    """Bytes of memory that the machine has; where the system does not say, more than any has."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # pragma: no cover - Windows
+        return 2**62
 
 
 def in_bytes(number: float) -> str:

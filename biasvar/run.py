@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from biasvar.errors import BiasvarError, DiskFullError
-from biasvar.files import disk_full, is_full
+from biasvar.files import disk_full, is_full, short_of
 from biasvar.interrupts import ending_as_interrupts
 from biasvar.messages import command, one_line, visible
 
@@ -93,6 +93,12 @@ def _obey(options: argparse.Namespace) -> int:
         return 2
     except (BiasvarError, ValueError) as error:
         _complain(error)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        short = short_of(error)
+        if short is None:
+            raise
+        _complain(f"{short}, then the same command goes on from what was recorded")
         return 2
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from biasvar.errors import RecordError
+from biasvar.files import unreadable
 from biasvar.messages import first_few
 from biasvar.records import schema
 from biasvar.records.arms import PARTS
@@ -291,9 +292,13 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     path = Path(directory) / "manifest.json"
     try:
         manifest = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise
     except (ValueError, RecursionError) as error:  # no text, no JSON, a number of thousands of digits
         reason = " ".join(str(error).split())[:100]
         raise RecordError(f"{path} is damaged, not valid JSON ({reason}); restore it or run the study again") from None
+    except (OSError, MemoryError, RuntimeError) as error:
+        raise unreadable(path, error, "a manifest") from None
     if not isinstance(manifest, dict):
         raise RecordError(f"{path} is damaged: it must hold a JSON object")
     version = manifest.get("schema_version")

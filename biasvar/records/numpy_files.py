@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
 import math
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,8 +15,14 @@ from typing import Any
 import numpy as np
 
 from biasvar.errors import RecordError
+from biasvar.files import in_bytes, memory_of_machine, unreadable
 
 SUFFIXES = (".npy", ".npz")
+BROKEN = (
+    *(ValueError, EOFError, KeyError, OSError, MemoryError, RuntimeError, SyntaxError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
+"""What NumPy and zipfile raise for a file that is none of theirs, or that cannot be read for now."""
 
 
 @dataclass(frozen=True)
@@ -42,21 +50,30 @@ class StoredArray:
             file = self.open(stack)
             for start in range(0, self.shape[0], rows):
                 n = min(rows, self.shape[0] - start)
-                data = file.read(n * size)
+                try:
+                    data = file.read(n * size)
+                except BROKEN as error:
+                    raise unreadable(self.path, error, "a NumPy file") from None
                 if len(data) != n * size:
                     raise RecordError(f"{self.path} is cut short: it ends before row {start + n} of {self.shape[0]}")
                 yield np.frombuffer(data, self.dtype).reshape(n, *self.shape[1:])
 
     def mapped(self) -> np.ndarray:
         """The array: a .npy as a memory map, of which only what is used is read, a .npz as a whole."""
+        size = math.prod(self.shape) * self.dtype.itemsize
         if self.member is None:
             order: Any = "F" if self.fortran else "C"
             return np.memmap(self.path, self.dtype, "r", self.offset, self.shape, order)
+        if size > memory_of_machine():
+            raise RecordError(
+                f"{self.path} holds {self.dtype} of shape {self.shape}, {in_bytes(size)} unpacked, which is more than "
+                f"this machine's memory of {in_bytes(memory_of_machine())}; save it as .npy, which is read by parts"
+            )
         with ExitStack() as stack:
             try:
                 data = self.open(stack).read()
-            except (OSError, EOFError, zipfile.BadZipFile, ValueError) as error:
-                raise unreadable(self.path, error) from None
+            except BROKEN as error:
+                raise unreadable(self.path, error, "a NumPy file") from None
         return np.frombuffer(data, self.dtype).reshape(self.shape, order="F" if self.fortran else "C")
 
 
@@ -73,13 +90,13 @@ def stored_array(path: Path, names: Sequence[str]) -> StoredArray:
             there = _size(path, member)
         except RecordError:
             raise
-        except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
-            raise unreadable(path, error) from None
+        except BROKEN as error:
+            raise unreadable(path, error, "a NumPy file") from None
         offset = file.tell()
     needed = math.prod(shape) * dtype.itemsize
     if dtype.hasobject:
         raise RecordError(f"{path} cannot be read as a NumPy file (it holds Python objects; save an array of numbers)")
-    if needed > there - offset:
+    if needed > there - offset or min(shape, default=0) < 0:
         raise RecordError(
             f"{path} is cut short: its header says {dtype} {shape}, of which {there - offset} bytes are there"
         )
@@ -91,11 +108,6 @@ def check_numpy(path: Path) -> None:
     with path.open("rb") as file:
         if not file.read(6).startswith((b"\x93NUMPY", b"PK")):
             raise RecordError(f"{path} cannot be read as a NumPy file (it does not begin as one)")
-
-
-def unreadable(path: Path, error: Exception) -> RecordError:
-    """The error for a file that NumPy could not read."""
-    return RecordError(f"{path} cannot be read as a NumPy file ({error})")
 
 
 def _open(path: Path, member: str | None, stack: ExitStack) -> tuple[Any, tuple[int, ...], bool, np.dtype[Any]]:

@@ -22,12 +22,14 @@ from biasvar.analysis.soft_labels.transforms import tempered
 from biasvar.arguments import checked, plain_value
 from biasvar.columns import SAMPLE_ID, prediction_columns
 from biasvar.errors import RecordError
+from biasvar.files import unreadable
 from biasvar.messages import first_few
 from biasvar.records import schema
 from biasvar.records.label_files import Labels, read_labels
 from biasvar.records.numpy_files import stored_array
 from biasvar.records.prediction_files import existing
 from biasvar.records.reader import Run, open_run
+from biasvar.records.stored_files import UNREADABLE, read_columns
 from biasvar.records.tables import Ids, ids_of, kinds, lists, numbers, parquet_schema
 from biasvar.records.top_k_files import holds_top_k, open_top_k
 
@@ -219,24 +221,21 @@ def _of_teacher(
     order = np.argsort(ids)
     ids, labels = ids[order], samples["label"].to_numpy(np.int64)[order]
     path = schema.teacher_path(run.directory, name)
-    with _opened(path) as file:
-        replicas = sorted(set(file.read(columns=["replica"]).column(0).unique().to_pylist()))
+    replicas = sorted(set(read_columns(path, ["replica"]).column(0).unique().to_pylist()))
     if replica is None and len(replicas) > 1:
         raise RecordError(f"teacher {name!r} of {run.directory} differs by replica: name one of {replicas}")
     wanted = replicas[0] if replica is None else schema.one_of(replica, replicas, f"replica of teacher {name!r},")
 
     def read(step: int) -> Iterator[Part]:
-        with _opened(path) as file:
-            columns = ["replica", "sample_id", "member", "logits"]
-            for batch in file.iter_batches(batch_size=step, columns=columns):
-                own = batch.column("sample_id").to_numpy()
-                place = np.minimum(np.searchsorted(ids, own), max(len(ids) - 1, 0))
-                keep = (batch.column("replica").to_numpy() == wanted) & (ids[place] == own)
-                if members is not None:
-                    keep &= batch.column("member").to_numpy(zero_copy_only=False) == members
-                if keep.any():
-                    values = lists(batch.column("logits"), "logits", str(path), classes=run.num_classes)
-                    yield values[keep], labels[place[keep]], own[keep]
+        for batch in _batches(path, ("replica", "sample_id", "member", "logits"), step):
+            own = batch.column("sample_id").to_numpy()
+            place = np.minimum(np.searchsorted(ids, own), max(len(ids) - 1, 0))
+            keep = (batch.column("replica").to_numpy() == wanted) & (ids[place] == own)
+            if members is not None:
+                keep &= batch.column("member").to_numpy(zero_copy_only=False) == members
+            if keep.any():
+                values = lists(batch.column("logits"), "logits", str(path), classes=run.num_classes)
+                yield values[keep], labels[place[keep]], own[keep]
 
     which = "" if split is None else f" ({split})"
     return SoftLabels(f"{run.name}: teacher {name}{which}", run.num_classes, None, read, truth, temperature)
@@ -267,22 +266,22 @@ def _parquet(
         own = ids_of(path, ids, index, rows, str(path))
         ids = None if own is None else _use(own, path, truth, roles.label)
     wanted = [name for name in dict.fromkeys((*roles.classes, roles.label, ids)) if name in layout.names]
-    with _opened(path) as file:
-        start = next(file.iter_batches(batch_size=1, columns=list(roles.classes)))
+    start = next(_batches(path, roles.classes, 1), None)
+    if start is None:
+        raise RecordError(f"{path} holds no rows")
     classes = len(start.column(0).flatten()) if is_list else len(roles.classes)
 
     def read(step: int) -> Iterator[Part]:
         first = 0
-        with _opened(path) as file:
-            for batch in file.iter_batches(batch_size=step, columns=wanted):
-                if is_list:
-                    name = roles.classes[0]
-                    values = lists(batch.column(name), name, str(path), classes=classes, first=first)
-                else:
-                    values = np.stack([numbers(batch.column(name), name, str(path)) for name in roles.classes], axis=1)
-                extra = [_whole(batch, name, path, first) for name in (roles.label, ids)]
-                first += len(values)
-                yield values, extra[0], extra[1]
+        for batch in _batches(path, wanted, step):
+            if is_list:
+                name = roles.classes[0]
+                values = lists(batch.column(name), name, str(path), classes=classes, first=first)
+            else:
+                values = np.stack([numbers(batch.column(name), name, str(path)) for name in roles.classes], axis=1)
+            extra = [_whole(batch, name, path, first) for name in (roles.label, ids)]
+            first += len(values)
+            yield values, extra[0], extra[1]
 
     return classes, rows, read, ids is not None
 
@@ -307,8 +306,22 @@ def _opened(path: Path) -> pq.ParquetFile:
     try:
         # Read as it goes: a file written in one piece would otherwise be in memory as a whole.
         return pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20)
-    except (pa.ArrowException, OSError) as error:
-        raise RecordError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]})") from None
+    except UNREADABLE as error:
+        raise unreadable(path, error, "Parquet") from None
+
+
+def _batches(path: Path, columns: Sequence[str | None], step: int) -> Iterator[pa.RecordBatch]:
+    """The rows of a file, some at a time."""
+    with _opened(path) as file:
+        batches = file.iter_batches(batch_size=step, columns=list(columns))
+        while True:
+            try:
+                batch = next(batches, None)
+            except UNREADABLE as error:
+                raise unreadable(path, error, "Parquet") from None
+            if batch is None:
+                return
+            yield batch
 
 
 def _use(own: Ids, path: Path, truth: Labels | None, label: str | None) -> str | None:

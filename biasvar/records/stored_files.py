@@ -13,11 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from biasvar.errors import RecordError
+from biasvar.errors import BiasvarError, RecordError
+from biasvar.files import unreadable
 from biasvar.records import schema
 from biasvar.records.epoch_parts import incomplete_epochs
 
 ARM_FOLDERS = ("records", "predictions", "metrics")
+UNREADABLE = (pa.ArrowException, OSError, MemoryError, RuntimeError)
+"""What Arrow raises for a file that is no Parquet file, or that cannot be read for now."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +94,8 @@ def read_columns(path: Path, columns: Sequence[str] | None = None, layout: pa.Sc
             table = file.read(columns=None if columns is None else [name for name in columns if name in there])
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from None
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from None
     if layout is None or not absent:
         return table
     for name in absent:
@@ -100,16 +103,38 @@ def read_columns(path: Path, columns: Sequence[str] | None = None, layout: pa.Sc
     return table.select(list(columns or ()))
 
 
-def file_replicas(path: Path) -> list[int] | None:
-    """The replicas in a record file, from its footer; None if another tool wrote the file."""
+def footer(path: Path) -> dict[str, Any]:
+    """What a file of ours says of itself, and "rows", how many it has; of a file of another tool the latter alone.
+
+    Raises RecordError for a file that is damaged, or that a newer biasvar wrote.
+    """
     try:
-        metadata = pq.read_metadata(path).metadata or {}
+        found = pq.read_metadata(path)
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from None
-    replicas: list[int] | None = json.loads(metadata.get(b"biasvar", b"{}")).get("replicas")
-    return replicas
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from None
+    try:
+        said = json.loads((found.metadata or {}).get(b"biasvar", b"{}"))
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(path, error) from None
+    if not isinstance(said, dict):
+        raise _unreadable(path, ValueError("what it says of itself is no object"))
+    version = said.get("schema_version", 0)
+    if type(version) is not int or version > schema.SCHEMA_VERSION:
+        raise RecordError(
+            f"{path} was written with schema version {version!r:.60}, this biasvar reads up to "
+            f"{schema.SCHEMA_VERSION}; update biasvar"
+        )
+    return {**said, "rows": found.num_rows}
+
+
+def file_replicas(path: Path) -> list[int] | None:
+    """The replicas in a record file, from its footer; None if another tool wrote the file."""
+    replicas = footer(path).get("replicas")
+    if replicas is None or (isinstance(replicas, list) and all(type(number) is int for number in replicas)):
+        return replicas
+    raise _unreadable(path, ValueError(f"it says that its replicas are {replicas!r:.60}"))
 
 
 def listed(value: Any) -> list[Any]:
@@ -125,11 +150,10 @@ def _may_be_null(layout: pa.Schema | None, name: str) -> bool:
     return layout is not None and name in layout.names and layout.field(name).nullable
 
 
-def _damaged(path: Path, error: Exception) -> RecordError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
+def _unreadable(path: Path, error: BaseException) -> BiasvarError:
     arm = next((part for part in path.parts if part.startswith("arm=")), None)
     anew = "" if arm is None else f", or delete the folders {arm} under {_listed(ARM_FOLDERS)} and run the study again"
-    return RecordError(f"{path} cannot be read as Parquet ({reason}); it is damaged or cut short: restore it{anew}")
+    return unreadable(path, error, "Parquet", f"restore it{anew}")
 
 
 def _listed(words: Sequence[str]) -> str:

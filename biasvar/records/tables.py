@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 
 from biasvar.columns import SAMPLE_ID, Index, Kind, pandas_index
 from biasvar.errors import RecordError
+from biasvar.files import unreadable
 from biasvar.messages import first_few
 from biasvar.records.checked_tables import typed
-from biasvar.records.stored_files import read_columns
+from biasvar.records.stored_files import UNREADABLE, read_columns
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ def parquet_schema(path: Path) -> tuple[pa.Schema, int]:
             return file.schema_arrow, file.metadata.num_rows
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError) as error:
-        raise RecordError(f"{path} cannot be read as Parquet ({(str(error).splitlines() or ['damaged'])[0]})") from None
+    except UNREADABLE as error:
+        raise unreadable(path, error, "Parquet") from None
 
 
 def kinds(schema: pa.Schema) -> tuple[list[tuple[str, Kind]], Index]:

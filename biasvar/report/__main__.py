@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from biasvar.errors import BiasvarError
+from biasvar.files import short_of
 from biasvar.interrupts import ending_as_interrupts
 from biasvar.messages import command, no_such, one_line
 from biasvar.report.card.options import add_options, from_arguments, in_words, wanted
@@ -61,6 +62,12 @@ def _main(arguments: Sequence[str] | None) -> int:
         page = write_report(open_runs(directories), out, figures=figures, formats=formats)
     except (BiasvarError, OSError, ValueError) as error:  # ValueError: a run that is damaged or odd
         print(f"biasvar: error: {one_line(error)}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        short = short_of(error)
+        if short is None:
+            raise
+        print(f"biasvar: error: {short}; no file was changed", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted; no file was changed", file=sys.stderr)

@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 
 from biasvar.errors import RecordError
+from biasvar.files import short_of, unreadable
 from biasvar.messages import first_few
 from biasvar.training.replicas import Replicas
 
@@ -35,9 +36,15 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         RecordError: The file is damaged.
     """
     try:
+        with path.open("rb"):  # safetensors says of a file that cannot be opened for now that there is none
+            pass
         with safetensors.safe_open(os.fspath(path), framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except safetensors.SafetensorError as error:
+    except FileNotFoundError:
+        raise
+    except (safetensors.SafetensorError, OSError, MemoryError, RuntimeError) as error:
+        if short_of(error) is not None:
+            raise unreadable(path, error, "weights") from None
         raise RecordError(f"{path} is damaged ({error}); delete it and run the study again") from None
 
 
