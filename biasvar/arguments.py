@@ -91,11 +91,11 @@ def _kinds(annotation: Any) -> tuple[str, ...] | None:
 
 def _held(value: Any) -> Any:
     """What an array or a tensor without axes holds, such as NumPy's numbers; anything else as it is."""
-    if getattr(value, "shape", None) != () or hasattr(value, "mask"):
-        return value
     try:
+        if getattr(value, "shape", None) != () or hasattr(value, "mask"):
+            return value
         return value.item()
-    except (RuntimeError, AttributeError, TypeError):  # a tensor without data
+    except (RuntimeError, AttributeError, TypeError):  # a tensor without data, or without a shape
         return value
 
 

@@ -8,6 +8,7 @@ epoch is not complete and not read. The underscore hides the parts from other to
 from __future__ import annotations
 
 import re
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,9 @@ def check_part(part: Any) -> tuple[int, int] | None:
     pair = list(part) if isinstance(part, tuple | list) else []
     whole = all(isinstance(number, int | np.integer) and not isinstance(number, bool) for number in pair)
     if len(pair) != 2 or not whole or not 0 <= pair[0] < pair[1]:
+        shown = " ".join(reprlib.repr(part).split())
         raise ValueError(
-            f"part must be (rank, world size), two whole numbers with 0 <= rank < world size, not {part!r}; with "
+            f"part must be (rank, world size), two whole numbers with 0 <= rank < world size, not {shown}; with "
             "torch.distributed: (dist.get_rank(), dist.get_world_size())"
         )
     return (int(pair[0]), int(pair[1])) if pair[1] > 1 else None

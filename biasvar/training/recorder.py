@@ -83,7 +83,7 @@ class Recorder:
 
     >>> import tempfile, torch
     >>> with Recorder(tempfile.mkdtemp() + "/run", num_samples=2, num_classes=3, temperature=2.0) as recorder:
-    ...     recorder.update(torch.tensor([0, 1]), torch.eye(3)[:2], torch.tensor([0, 1]), torch.zeros(2, 3))
+    ...     recorder.update(torch.tensor([0, 1]), 2 * torch.eye(3)[:2], torch.tensor([0, 1]), torch.zeros(2, 3))
     ...     summary = recorder.end_epoch()
     >>> summary["n"].tolist(), summary["share_opposing"].tolist()
     ([2], [1.0])
@@ -247,6 +247,8 @@ class Recorder:
         if not self._pending and not self._done:
             raise ValueError(f"Recorder.end_epoch: epoch {self.epoch} has no samples; call update first")
         try:
+            if self._device is not None and self._device.type == "meta":
+                raise ValueError(f"Recorder.end_epoch: student_logits of epoch {self.epoch} are on the device meta")
             self._reduce_pending()
             columns = self._checked(self._columns())
             summary = summarise(columns)

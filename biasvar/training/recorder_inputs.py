@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,8 +26,8 @@ def as_tensor(values: Values, name: str) -> torch.Tensor:
     """
     if not isinstance(values, torch.Tensor):
         return _from_numpy(to_numpy(as_array(values, name)), name)
-    if values.layout != torch.strided or values.is_quantized:
-        raise ValueError(f"{name} must be a dense tensor, got one that is sparse or quantized")
+    if values.is_nested or values.layout != torch.strided or values.is_quantized:
+        raise ValueError(f"{name} must be a dense tensor, got one that is nested, sparse or quantized")
     values = values.detach()
     if values.dtype in _WIDE:
         return values.long()  # beyond int64 it turns negative, and is refused as out of range
@@ -116,18 +117,23 @@ def step_tensors(
         step["where"] = check_shape(real_numbers(where, name, flags=True), lead, name)
         if step["where"].dtype != torch.bool:
             raise ValueError(f"{name} must be bool, True for the rows that count, not {_dtype(step['where'])}")
+    empty = [column for column, tensor in step.items() if tensor.is_meta and not step["student"].is_meta]
+    if empty:
+        raise ValueError(f"{prefix}tensors must hold values; {empty[0]} is on the device meta, which has none")
     return step
 
 
 def replica_numbers(replica: Any) -> tuple[bool, list[int]]:
     """True if several replicas train together, and their numbers."""
+    shown = " ".join(reprlib.repr(replica).split())
+    message = f"replica must be a whole number from 0 on, or several different ones, not {shown}"
     try:
-        numbers = to_numpy(np.asarray(replica) if not isinstance(replica, torch.Tensor) else replica)
-        whole = numbers.dtype.kind in "iu" and numbers.ndim <= 1 and numbers.size > 0
-    except ValueError:  # lists of several lengths
-        whole = False
+        numbers = to_numpy(as_array(replica, "replica"))
+    except (TypeError, ValueError, RuntimeError):  # nothing that has numbers
+        raise ValueError(message) from None
+    whole = numbers.dtype.kind in "iu" and numbers.ndim <= 1 and numbers.size > 0
     if not whole or (numbers < 0).any() or (numbers >= 2**31).any() or len(np.unique(numbers)) < numbers.size:
-        raise ValueError(f"replica must be a whole number from 0 on, or several different ones, not {replica!r}")
+        raise ValueError(message)
     return numbers.ndim == 1, [int(number) for number in numbers.reshape(-1)]
 
 

@@ -44,6 +44,7 @@ REFUSED = {
     "a set": lambda x: {1, 2},
     "complex numbers": lambda x: x.to(torch.complex64),
     "a sparse tensor": lambda x: x.to_sparse(),
+    "a nested tensor": lambda x: torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)], layout=torch.jagged),
     "gaps": lambda x: pd.Series([None, *["a"] * (N - 1)]),
     "an object": lambda x: object(),
 }
@@ -107,6 +108,12 @@ def test_other_containers_and_dtypes_are_recorded_alike(tmp_path, step, kind):
 def test_dtypes_and_shapes_that_do_not_fit(tmp_path, step, name, value, message):
     with pytest.raises(ValueError, match=f"Recorder.update, epoch 1: {message}"):
         recorder(tmp_path / "run").update(**step | {name: value})
+
+
+@pytest.mark.parametrize("name", ["student_logits", "teacher_logits", "labels"])
+def test_tensors_without_values_are_refused(tmp_path, step, name):
+    with pytest.raises(ValueError, match="device meta"):
+        recorded(tmp_path / "run", step | {name: step[name].to("meta")})
 
 
 @pytest.mark.parametrize("mark", [-100, 255, -1])
@@ -224,6 +231,8 @@ def test_a_step_that_could_not_be_reduced_is_not_forgotten(tmp_path, step, monke
         ({"group": 0.5}, "group must be a whole number"),
         ({"group": -1}, "group must be a whole number from 0 on"),
         ({"replica": 2**31}, "replica must be a whole number"),
+        ({"replica": torch.zeros(2, device="meta")}, "replica must be a whole number"),
+        ({"replica": np.zeros((9, 9))}, "replica must be a whole number"),
         ({"replica": [[0], [1, 2]]}, "replica must be a whole number"),
         ({"values": "probs"}, "values must be"),
         ({"clip": 0.1}, "clip=0.1 must lie between 0 and 1, and needs values"),
