@@ -42,6 +42,13 @@ def record_table(columns: Mapping[str, Any], where: str, num_classes: int) -> tu
     for name in ("replica", "label", "student_prediction", "teacher_prediction"):
         if name in arrays:
             _in_range(arrays[name], None if name == "replica" else num_classes, f"{where}, column {name!r}")
+    weight = arrays["loss_weight"]
+    bad = ~((weight >= 0) & (weight < np.inf))  # NaN compares as no; a mean over it would take it for 0
+    if bad.any():
+        raise RecordError(
+            f"{where}: loss_weight of sample_id {first_few(arrays['sample_id'][bad])} must be finite and not negative "
+            f"(the first is {weight[bad][0]:g})"
+        )
     order = sorting(arrays["replica"], arrays["sample_id"], f"{where}: sample_id", "replica")
     if order is not None:
         arrays = {name: values[order] for name, values in arrays.items()}

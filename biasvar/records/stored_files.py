@@ -70,6 +70,17 @@ def stored_files(
     return sorted(files, key=lambda file: (file.arm, file.split, file.part, file.epoch, file.group))
 
 
+def incomplete_records(directory: Path) -> list[str]:
+    """The epochs of a run of which only parts are there, in words, by arm, split and view."""
+    root = directory / "records"
+    return [
+        f"arm {arm}, {split} {view}, epoch {epoch}: {lack}"
+        for arm in _children(root, "arm=")
+        for split, view, path in _branches(root / f"arm={arm}", "view")
+        for epoch, lack in incomplete_epochs(path).items()
+    ]
+
+
 def arms_on_disk(directory: Path) -> list[str]:
     """Every arm that left a file of any kind."""
     folders = [directory / name for name in ARM_FOLDERS]

@@ -12,6 +12,7 @@ import pyarrow as pa
 from biasvar.analysis.arrays import as_array, to_numpy
 from biasvar.errors import RecordError
 from biasvar.files import write_bytes
+from biasvar.messages import first_few
 from biasvar.records import schema
 from biasvar.records.files import write_table
 from biasvar.records.stored_files import StoredFile, read_columns
@@ -41,6 +42,12 @@ def mean_weights(files: Sequence[StoredFile], column: str, by: str) -> pd.DataFr
             raise RecordError(
                 f"{file.path}: column {column!r} has no values, since the run has no reference teacher or is older "
                 "than the column; 'loss_weight' and 'bias_gradient' are always there"
+            )
+        bad = ~np.isfinite(values.to_numpy())
+        if bad.any():  # written before weights were checked; a sum over groups would take them for 0
+            raise RecordError(
+                f"{file.path}: {column} of sample_id {first_few(table.column('sample_id').to_numpy()[bad])} is not "
+                "finite; leave its epoch out with epochs=, or record the arm anew"
             )
         part = {
             "replica": table.column("replica").to_numpy(),

@@ -29,6 +29,7 @@ def record_columns(seed: int = 0, *, replicas=range(3), ids=range(0, 40, 2), tea
         columns["opposing"] = rng.random(rows) < 0.4
     for name in floats:
         columns[name] = rng.normal(size=rows).astype(np.float32)
+    columns["loss_weight"] = np.abs(columns["loss_weight"])
     return columns
 
 

@@ -3,7 +3,9 @@
 import errno
 import multiprocessing
 import os
+import signal
 import threading
+import time
 from contextlib import suppress
 
 import numpy as np
@@ -119,3 +121,22 @@ def test_a_link_whose_answer_was_lost_counts_as_made(tmp_path, monkeypatch):
     with pytest.raises(FileExistsError):
         write_bytes(tmp_path / "a", b"2", exclusive=True)
     assert (tmp_path / "a").read_bytes() == b"1"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_lock_ends_with_the_process_that_held_it(writer):
+    """A process killed while it changes the manifest blocks nobody, and leaves the manifest whole."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        with files.locked(writer.directory):
+            os.write(writing, b"held")
+            time.sleep(600)
+        os._exit(1)
+    assert os.read(reading, 4) == b"held"
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.close(reading)
+    os.close(writing)
+    assert writer.update_arm("kd", temperature=4.0) == {"temperature": 4.0}
+    assert open_run(writer.directory).manifest["arms"] == {"kd": {"temperature": 4.0}}

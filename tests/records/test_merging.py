@@ -13,6 +13,8 @@ from biasvar.records import RunWriter, open_run
 from biasvar.records.epoch_parts import check_part, incomplete_epochs, part_path
 from biasvar.records.merging import PartWriter, first_rows
 from biasvar.records.schema import record_folder, record_path
+from biasvar.records.stored_files import incomplete_records
+from biasvar.report.text import description
 
 from .conftest import MANIFEST, record_columns
 
@@ -212,6 +214,13 @@ def test_processes_that_end_an_epoch_together(tmp_path):
     for frame in run.iter_records():
         assert frame.drop(columns="epoch").equals(expected)
     assert one.read_bytes() == record_path(tmp_path / "run", *KEY, 1).read_bytes()
+
+
+def test_what_is_not_complete_stands_on_the_page(writer):
+    part_writer(writer, 1).record(7, record_columns(1), METADATA)
+    said = ["arm kd, train augmented, epoch 7: group 0 lacks part 0, 2 of 3"]
+    assert incomplete_records(writer.directory) == said
+    assert description.warnings(open_run(writer.directory)) == [f"Not complete, and left out: {said[0]}."]
 
 
 @pytest.mark.parametrize("part", [(2, 2), (-1, 2), (0.0, 2), (True, 2), (0,), "01", 1, (0, 0), [0, None], {0, 1}])

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from biasvar.errors import RecordError
-from biasvar.records import RunWriter, open_run
+from biasvar.records import RunWriter, open_run, write_table
 
 from .conftest import MANIFEST, record_columns
 
@@ -91,3 +93,18 @@ def test_weights_of_other_data_are_refused(small_run):
     ):
         with pytest.raises(RecordError, match=message):
             run.retraining_weights("kd", given)
+
+
+def test_weights_of_older_runs_that_are_not_finite_are_refused(tmp_path):
+    """They were written once; the mean took them for 0."""
+    writer = RunWriter(tmp_path / "run", manifest=MANIFEST)
+    path = writer.record("kd", "train", "augmented", 1, 0, record_columns(1))
+    table = pq.ParquetFile(path).read()
+    place = table.schema.get_field_index("loss_weight")
+    weight = table.column("loss_weight").to_numpy().copy()
+    weight[[2, 5]] = np.nan
+    write_table(path, table.set_column(place, table.schema.field(place), pa.array(weight)))
+    writer.record("kd", "train", "augmented", 2, 0, record_columns(2))
+    with pytest.raises(RecordError, match=r"group=000.parquet: loss_weight of sample_id 4, 10 is not finite"):
+        open_run(tmp_path / "run").weights("kd", column="loss_weight")
+    assert open_run(tmp_path / "run").weights("kd", column="loss_weight", epochs=2)["n"].tolist() == [3] * 20

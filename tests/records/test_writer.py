@@ -84,6 +84,12 @@ def test_round_trip_of_any_rows(writer, data):
         ({"sample_id": np.float64(3)}, "column 'sample_id': expected an array"),
         ({"sample_id": np.tile([1, 1, *range(2, 20)], 3)}, "sample_id 1, 1, 1 comes more than once in replica 0"),
         ({"sample_id": np.zeros((60, 1), int)}, "must have one axis, not 2"),
+        (
+            {"loss_weight": np.r_[np.ones(58), np.nan, 1]},
+            r"loss_weight of sample_id 36 must be finite",
+        ),
+        ({"loss_weight": np.r_[np.ones(58), 1, -0.5]}, r"loss_weight of sample_id 38 .* \(the first is -0.5\)"),
+        ({"loss_weight": np.r_[1e39, np.ones(59)]}, r"loss_weight of sample_id 0 .* \(the first is inf\)"),
     ],
 )
 def test_columns_that_do_not_fit_are_refused_and_nothing_is_written(writer, change, message):

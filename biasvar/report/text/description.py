@@ -10,6 +10,7 @@ from typing import Any
 import biasvar
 from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.records import Run
+from biasvar.records.stored_files import incomplete_records
 from biasvar.report.arms.description import arm_label, loss_in_words
 from biasvar.report.text.captions import draw_note, replica_count
 from biasvar.report.text.numbers import counted, plain_number
@@ -96,6 +97,7 @@ def warnings(run: Run) -> list[str]:
         total = len((run.study or {}).get("arms", {})) or len(run.arms)
         lines.append(f"The run is not finished: {done} of {total} arms are complete.")
     lines += _lost(run)
+    lines += [f"Not complete, and left out: {said}." for said in incomplete_records(run.directory)]
     for arm in run.arms:
         entry = run.entry(arm)
         reasons: dict[str, list[str]] = {}
