@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import time
 from contextlib import suppress
 
@@ -242,3 +243,31 @@ def test_overrides_are_read_by_the_same_rules(tmp_path, capsys, arguments):
     said = capsys.readouterr().err
     assert said.startswith("biasvar: error: ")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            "record.epochs=~",
+            "record.epochs: must be 'all' or 'last', or must be a valid integer, or must be a list, not null",
+        ),
+        ("arms={}", "arms: must not be empty"),
+        ("seed=99999999999999999999", "seed: must be less than 9223372036854775808"),
+        ("schedule.weight_decay=1e300", "schedule.weight_decay: must be a number of at most 1e+30, not 1e+300"),
+        ("learning_rate={grid: [0.1, 1e39]}", "learning_rate.grid: must be a number of at most 1e+30, not 1e+39"),
+        ("data.name=''", "data.name: must not be empty"),
+        ("extends=other.yaml", "extends: only a study file can say it"),
+        ("schedule.batch-size=3", "schedule.batch-size: unknown key, did you mean 'batch_size'?"),
+        ("claims={W5: [{arms: 1}]}", "claims.W5.0.arms: must be text, or must be a list, not 1"),
+        (
+            "teachers.main.rows=al",
+            "rows: must be 'all', 'reserved' or 'own', or must be a valid integer, not 'al'",
+        ),
+        ("arms.a-b={loss: cross_entropy}", "arms.a-b: a name must be a small letter a-z first"),
+    ],
+)
+def test_a_key_is_named_once_as_it_is_written(tmp_path, override, said):
+    with pytest.raises(StudyError, match=re.escape(said)) as caught:
+        loaded(tmp_path, HEAD + KD, [override])
+    assert str(caught.value).count(said.partition(":")[0]) == 1

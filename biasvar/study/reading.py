@@ -120,6 +120,8 @@ def resolve_study(raw: dict[str, Any], *, source: str = "study") -> Study:
     if not isinstance(raw, dict):
         raise StudyError(f"{source}: a study is a mapping of keys to values, not {in_words(raw)}")
     _check_keys(raw, source)
+    if "extends" in raw:
+        raise StudyError(f"{source}: extends: only a study file can say it")
     raw = dict(raw)
     defaults = raw.pop("defaults", None)
     if not isinstance(defaults, dict | None):
@@ -136,7 +138,7 @@ def resolve_study(raw: dict[str, Any], *, source: str = "study") -> Study:
     try:
         study = Study.model_validate(raw)
     except ValidationError as error:
-        lines = [*(_explain(item, Study) for item in error.errors()), *lines]
+        lines = [*_explained(error.errors(), Study), *lines]
     if lines:
         raise StudyError(f"{source}: {'; '.join(lines)}")
     found = list(faults(study))
@@ -182,8 +184,9 @@ def _choose(
             if isinstance(fault, tuple):
                 place, text = fault
                 yield f"{'.'.join(map(str, (section, name, *place)))}: {text}"
-            else:
-                yield _explain(fault, fault["section"], (section, str(name)))
+        found = [fault for fault in wrong if not isinstance(fault, tuple)]
+        if found:
+            yield from _explained(found, found[0]["section"], (section, str(name)))
 
 
 def _with_defaults(arm: Any, defaults: dict[str, Any]) -> Any:
@@ -223,25 +226,49 @@ def _override(raw: dict[str, Any], text: str) -> None:
     node[last] = read_yaml(value, f"--set {key}: {value!r}")
 
 
-def _explain(item: Any, section: type[BaseModel], place: tuple[str, ...] = ()) -> str:
-    """One fault that pydantic found below a place, as `key: what is wrong; what is allowed`."""
-    loc = [str(part) for part in item["loc"] if part != "[key]"]
-    key = ".".join([*place, *loc]) or "study"
-    kind = item["type"]
+def _explained(items: Sequence[Any], section: type[BaseModel], place: tuple[str, ...] = ()) -> Iterator[str]:
+    """The faults that pydantic found below a place, each as `key: what is wrong; what is allowed`.
+
+    Of a key that takes values of several kinds pydantic says what each kind lacks: here that is one fault.
+    """
+    by_key: dict[str, list[Any]] = {}
+    for item in items:
+        loc = [str(part) for i, part in enumerate(item["loc"]) if not (part == "[key]" or _is_kind(part, i))]
+        by_key.setdefault(".".join([*place, *loc]) or "study", []).append(item)
+    for key, found in by_key.items():
+        said = [_explain(item, section) for item in found]
+        wanted = dict.fromkeys(text for text, _ in said)
+        if len(wanted) > 1 and all(text.startswith("must be ") for text in wanted):
+            yield f"{key}: {', or '.join(wanted)}{said[0][1]}"
+        else:
+            yield from (f"{key}: {text}{shown}" for text, shown in dict.fromkeys(said))
+
+
+def _is_kind(part: Any, depth: int) -> bool:
+    """True for the part of a place by which pydantic tells the kinds of value apart that a key takes."""
+    names = ("str", "int", "float", "bool") if depth > 1 else ()  # above that, an arm may have such a name
+    return isinstance(part, str) and (part in names or part.startswith(("literal[", "list[", "dict[", "constrained-")))
+
+
+def _explain(item: Any, section: type[BaseModel]) -> tuple[str, str]:
+    """What is wrong at a place and what is allowed there, and the value that is shown after it."""
+    kind, value = item["type"], item.get("input")
     if kind == "extra_forbidden":
         allowed = _keys_at(section, item["loc"][:-1])
-        return f"{key}: unknown key{did_you_mean(item['loc'][-1], allowed)}; allowed here: {', '.join(allowed)}"
+        return f"unknown key{did_you_mean(item['loc'][-1], allowed)}; allowed here: {', '.join(allowed)}", ""
     if kind == "missing":
-        return f"{key}: missing; the study needs it"
-    shown = f", not {in_words(item.get('input'))}"
+        return "missing; the study needs it", ""
+    shown = f", not {in_words(value)}"
     if kind == "literal_error":
         expected = item["ctx"]["expected"]
         options = [option.strip(" '") for option in expected.replace(" or ", ",").split(",")]
-        return f"{key}: must be {expected}{shown}{did_you_mean(str(item['input']), options)}"
+        return f"must be {expected}", f"{shown}{did_you_mean(str(value), options)}"
     if kind == "string_pattern_mismatch" and item["ctx"]["pattern"] == NAME:
-        return f"{key}: a name must be {NAME_IN_WORDS}{shown}"
+        return f"a name must be {NAME_IN_WORDS}", shown
+    if kind in ("too_short", "string_too_short") and not value:
+        return "must not be empty", ""
     said = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    return f"{key}: {_KINDS.get(kind, said)}{shown if kind != 'value_error' else ''}"
+    return _KINDS.get(kind, said), shown if kind != "value_error" else ""
 
 
 def _keys_at(section: type[BaseModel], place: Sequence[str | int]) -> list[str]:

@@ -88,7 +88,7 @@ class LearningRate(Section):
 class Study(Section):
     name: Name
     title: str = ""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     replicas: int = Field(16, ge=2, le=MOST)
     backend: Literal["batched", "sequential"] = "batched"
     keep_teachers: bool = False  # keep trained teachers in the cache folder, for every study that names the same

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationInfo, field_validator
 
+LARGEST = 1e30  # of numbers with a point: what is computed in float32 ends at 3.4e38
 MOST = 1_000_000  # epochs, replicas: lists of them are made, which a slip of the finger would fill the memory with
 NAME = r"^[a-z][a-z0-9_]*$"
 NAME_IN_WORDS = f"a small letter a-z first, then small letters, digits and _ (pattern {NAME})"
@@ -53,6 +54,15 @@ class Section(BaseModel):
             f"{place + ' ' if place else ''}must be {' or '.join(wanted) or 'another value'}, not true or false (YAML "
             "reads yes and on as true, no and off as false)"
         )
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _in_range(cls, value: Any) -> Any:
+        """Refuse numbers that training could not hold."""
+        for number in value if isinstance(value, list) else (value,):
+            if isinstance(number, float) and abs(number) > LARGEST:
+                raise ValueError(f"must be a number of at most {LARGEST:g}, not {number:g}")
+        return value
 
     @classmethod
     def own_keys(cls) -> tuple[str, ...]:
