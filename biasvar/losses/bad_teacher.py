@@ -47,7 +47,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from biasvar.arguments import checked
-from biasvar.losses.reduction import Reduction, check_reduction, reduced, true_class
+from biasvar.losses.inputs import INTEGERS, Inputs, check_dtype, check_range, check_tensor
+from biasvar.losses.settings import Reduction, check_reduction, from_zero_up, whole
+from biasvar.losses.terms import log_sum_exp, scaled, true_class, weighted
 from biasvar.seeding import generator
 
 __all__ = [
@@ -79,23 +81,24 @@ def draw_rivals(
         replica: Which teacher, where there are several.
 
     Raises:
-        ValueError: `k` or a label out of range.
+        TypeError: `labels` is no tensor of integers, or a setting no number.
+        ValueError: `k`, a label, the seed, the epoch or the replica out of range.
 
     >>> draw_rivals(torch.tensor([0, 1, 1]), 3, 3, seed=1).sort(-1).values.tolist()
     [[1, 2], [0, 2], [0, 2]]
     """
-    if not 2 <= k <= num_classes:
-        raise ValueError(f"k must lie in 2 .. {num_classes} (the number of classes), got {k}")
-    truth = labels.detach().cpu().numpy()
-    if truth.ndim != 1:
-        raise ValueError(f"labels must have shape (N,), got {tuple(truth.shape)}")
-    wrong = (truth < 0) | (truth >= num_classes)
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise ValueError(f"labels: row {row} has {truth[row]}, out of range; allowed: 0 .. {num_classes - 1}")
-    when = () if epoch is None else (epoch,)
+    num_classes = whole(num_classes, "num_classes", 2)
+    k = whole(k, "k", 2, num_classes, rule=f"lie in 2 .. {num_classes} (the number of classes)")
+    seed, replica = whole(seed, "seed", 0), whole(replica, "replica", 0)
+    check_tensor(labels, "labels")
+    if labels.ndim != 1:
+        raise ValueError(f"labels must have shape (N,), got {tuple(labels.shape)}")
+    check_dtype(labels, "labels", INTEGERS)
+    truth = labels.detach().cpu().to(torch.int64)
+    check_range(truth, num_classes, "labels", cure=": every row needs its true class")
+    when = () if epoch is None else (whole(epoch, "epoch", 0),)
     keys = generator(seed, "rivals", replica, *when).random((len(truth), num_classes))
-    keys[np.arange(len(truth)), truth] = 2.0  # behind all others
+    keys[np.arange(len(truth)), truth.numpy()] = 2.0  # behind all others
     chosen = np.argsort(keys, axis=1)[:, : k - 1]
     return torch.from_numpy(np.ascontiguousarray(chosen)).to(labels.device)
 
@@ -109,7 +112,12 @@ def log_rest(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     >>> log_rest(torch.tensor([[50.0, 0.0, 0.0]]), torch.tensor([0]))
     tensor([-49.3069])
     """
-    others = logits.scatter(-1, labels.unsqueeze(-1), float("-inf")).logsumexp(-1)
+    given = Inputs(logits, name="logits")
+    return _log_rest(given.logits, given.labels(labels))
+
+
+def _log_rest(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    others = log_sum_exp(logits.scatter(-1, labels.unsqueeze(-1), -torch.inf))
     return F.logsigmoid(others - true_class(logits, labels))
 
 
@@ -119,6 +127,11 @@ def classes_above(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     >>> classes_above(torch.tensor([[3.0, 1.0, 2.0, 1.0]]), torch.tensor([1]))
     tensor([2])
     """
+    given = Inputs(logits, name="logits")
+    return _classes_above(given.logits, given.labels(labels))
+
+
+def _classes_above(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return (logits > logits.gather(-1, labels.unsqueeze(-1))).sum(-1)
 
 
@@ -133,9 +146,10 @@ class PunishmentLoss(nn.Module):
         super().__init__()
         self.reduction = check_reduction(reduction)
 
-    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        first = classes_above(logits, labels) == 0
-        return reduced(-log_rest(logits, labels) * first, self.reduction)
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor, *, where: torch.Tensor | None = None) -> torch.Tensor:
+        given = Inputs(logits, where, name="logits")
+        logits, labels = given.logits, given.labels(labels)
+        return given.reduced(_punishment(logits, labels, _classes_above(logits, labels)), self.reduction)
 
 
 class CompensationLoss(nn.Module):
@@ -151,9 +165,11 @@ class CompensationLoss(nn.Module):
         self.k = _check_k(k)
         self.reduction = check_reduction(reduction)
 
-    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        lost = classes_above(logits, labels) >= self.k
-        return reduced(-true_class(F.log_softmax(logits, -1), labels) * lost, self.reduction)
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor, *, where: torch.Tensor | None = None) -> torch.Tensor:
+        given = Inputs(logits, where, name="logits")
+        logits, labels = given.logits, given.labels(labels)
+        lost = _classes_above(logits, labels) >= self.k
+        return given.reduced(weighted(lost, -true_class(F.log_softmax(logits, -1), labels)), self.reduction)
 
 
 class RivalsLoss(nn.Module):
@@ -167,8 +183,10 @@ class RivalsLoss(nn.Module):
         super().__init__()
         self.reduction = check_reduction(reduction)
 
-    def forward(self, logits: torch.Tensor, rivals: torch.Tensor) -> torch.Tensor:
-        return reduced(-F.log_softmax(logits, -1).gather(-1, rivals).mean(-1), self.reduction)
+    def forward(self, logits: torch.Tensor, rivals: torch.Tensor, *, where: torch.Tensor | None = None) -> torch.Tensor:
+        given = Inputs(logits, where, name="logits")
+        rivals = given.classes(rivals, "rivals")
+        return given.reduced(-F.log_softmax(given.logits, -1).gather(-1, rivals).mean(-1), self.reduction)
 
 
 class BadTeacherTerms(NamedTuple):
@@ -205,43 +223,64 @@ class BadTeacherLoss(nn.Module):
         self, *, k: int, punishment: float, compensation: float, rivals: float, reduction: Reduction = "mean"
     ) -> None:
         super().__init__()
-        for name, weight in (("punishment", punishment), ("compensation", compensation), ("rivals", rivals)):
-            if not 0 <= weight < float("inf"):
-                raise ValueError(f"{name} must be a finite number from 0 up, not {weight}")
         self.k = _check_k(k)
-        self.punishment, self.compensation, self.rivals = float(punishment), float(compensation), float(rivals)
+        rule = "be a finite number from 0 up"
+        self.punishment = from_zero_up(punishment, "punishment", rule)
+        self.compensation = from_zero_up(compensation, "compensation", rule)
+        self.rivals = from_zero_up(rivals, "rivals", rule)
         self.reduction = check_reduction(reduction)
 
-    def terms(self, logits: torch.Tensor, labels: torch.Tensor, rivals: torch.Tensor | None = None) -> BadTeacherTerms:
-        """Every term of every sample, so that a training can log what holds which."""
+    def terms(
+        self,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        rivals: torch.Tensor | None = None,
+        *,
+        where: torch.Tensor | None = None,
+    ) -> BadTeacherTerms:
+        """Every term of every sample, so that a training can log what holds which; 0 in rows left out."""
+        given = Inputs(logits, where, name="logits")
+        return BadTeacherTerms(*(given.reduced(values, "none") for values in self._terms(given, labels, rivals)))
+
+    def _terms(self, given: Inputs, labels: torch.Tensor, rivals: torch.Tensor | None) -> BadTeacherTerms:
+        logits, labels = given.logits, given.labels(labels)
         if self.k > logits.shape[-1]:
             raise ValueError(f"k must be at most the number of classes, {logits.shape[-1]}, not {self.k}")
-        if rivals is not None and rivals.shape != (*labels.shape, self.k - 1):
-            raise ValueError(f"rivals must have shape {(*labels.shape, self.k - 1)}, got {tuple(rivals.shape)}")
         if rivals is None and self.rivals > 0:
             raise ValueError("a loss with rivals needs them for every sample: see draw_rivals")
         log_probs = F.log_softmax(logits, -1)
         truth = true_class(log_probs, labels)
-        above = classes_above(logits, labels)
+        above = _classes_above(logits, labels)
+        wrong = None if rivals is None else given.classes(rivals, "rivals", self.k - 1)
         return BadTeacherTerms(
             cross_entropy=-truth,
-            punishment=-log_rest(logits, labels) * (above == 0),
-            compensation=-truth * (above >= self.k),
-            rivals=torch.zeros_like(truth) if rivals is None else -log_probs.gather(-1, rivals).mean(-1),
+            punishment=_punishment(logits, labels, above),
+            compensation=weighted(above >= self.k, -truth),
+            rivals=torch.zeros_like(truth) if wrong is None else -log_probs.gather(-1, wrong).mean(-1),
         )
 
-    def forward(self, logits: torch.Tensor, labels: torch.Tensor, rivals: torch.Tensor | None = None) -> torch.Tensor:
-        terms = self.terms(logits, labels, rivals)
+    def forward(
+        self,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        rivals: torch.Tensor | None = None,
+        *,
+        where: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        given = Inputs(logits, where, name="logits")
+        terms = self._terms(given, labels, rivals)
         values = (
             terms.cross_entropy
-            + self.punishment * terms.punishment
-            + self.compensation * terms.compensation
-            + self.rivals * terms.rivals
+            + scaled(self.punishment, terms.punishment)
+            + scaled(self.compensation, terms.compensation)
+            + scaled(self.rivals, terms.rivals)
         )
-        return reduced(values, self.reduction)
+        return given.reduced(values, self.reduction)
+
+
+def _punishment(logits: torch.Tensor, labels: torch.Tensor, above: torch.Tensor) -> torch.Tensor:
+    return weighted(above == 0, -_log_rest(logits, labels))
 
 
 def _check_k(k: int) -> int:
-    if isinstance(k, bool) or int(k) != k or k < 2:
-        raise ValueError(f"k must be a whole number from 2 up, not {k!r}")
-    return int(k)
+    return whole(k, "k", 2)

@@ -19,7 +19,9 @@ from torch.nn import functional as F
 
 from biasvar.analysis.tradeoff import opposes, true_log_prob, wsl_weights_of_losses
 from biasvar.arguments import checked
-from biasvar.losses.reduction import Reduction, check_reduction, reduced, true_class
+from biasvar.losses.inputs import BOOL, REALS, Inputs, check_dtype, check_like, check_tensor
+from biasvar.losses.settings import Reduction, check_reduction, check_temperature, from_zero_up, one_of
+from biasvar.losses.terms import expected, scaled, true_class, weighted
 
 KEEP = ("other", "regularization", "random")
 
@@ -41,8 +43,9 @@ class DistillationLoss(nn.Module):
         temperature: tau > 0, for teacher and student alike; L_kd carries the factor tau^2.
         alpha: Weight of the soft label against the label's 1.
 
-    `forward(student_logits, teacher_logits, labels, weights=None)`: `weights` broadcasts against (...) and multiplies
-    alpha sample by sample, for instance with the weights of a recorded run.
+    `forward(student_logits, teacher_logits, labels, weights=None, *, where=None)`: `weights` (...) multiplies alpha
+    sample by sample, for instance with the weights of a recorded run. Where alpha or a weight is 0 there is no L_kd,
+    even an infinite one (of a class that is masked with -inf in the student alone).
 
     >>> loss = DistillationLoss(temperature=4.0, alpha=2.25)
     >>> loss(torch.zeros(2, 4), torch.zeros(2, 4), torch.tensor([0, 3])) / torch.log(torch.tensor(4.0))
@@ -52,18 +55,22 @@ class DistillationLoss(nn.Module):
     @checked
     def __init__(self, *, temperature: float, alpha: float, reduction: Reduction = "mean") -> None:
         super().__init__()
-        if not temperature > 0:
-            raise ValueError(f"temperature must be above 0, not {temperature}")
-        if not alpha >= 0:
-            raise ValueError(f"alpha must be at least 0, not {alpha}")
-        self.temperature = temperature
-        self.alpha = alpha
+        self.temperature = check_temperature(temperature)
+        self.alpha = from_zero_up(alpha, "alpha")
         self.reduction = check_reduction(reduction)
 
     def weights(
-        self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, labels: torch.Tensor
+        self,
+        student_logits: torch.Tensor,
+        teacher_logits: torch.Tensor,
+        labels: torch.Tensor,
+        *,
+        where: torch.Tensor | None = None,
     ) -> torch.Tensor | None:
-        """The weight (...) that the loss gives to each sample's soft label, without gradient; None is 1 for all."""
+        """The weight (...) that the loss gives to each sample's soft label, without gradient; None is 1 for all.
+
+        Rows that `where` leaves out have weight 0.
+        """
         return None
 
     def forward(
@@ -72,17 +79,22 @@ class DistillationLoss(nn.Module):
         teacher_logits: torch.Tensor,
         labels: torch.Tensor,
         weights: torch.Tensor | None = None,
+        *,
+        where: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        if weights is None:
-            weights = self.weights(student_logits, teacher_logits, labels)
-        tau = self.temperature
-        log_probs = F.log_softmax(student_logits, -1)
-        tempered = log_probs if tau == 1 else F.log_softmax(student_logits / tau, -1)
-        soft_label = F.softmax(teacher_logits.detach() / tau, -1)
-        soft = -(tau**2) * (soft_label * tempered).sum(-1)
+        given = Inputs(student_logits, where)
+        student, teacher, truth = given.logits, given.teacher(teacher_logits), given.labels(labels)
+        if weights is None:  # a subclass's own weights need to know of `where` only if it is used
+            weights = self.weights(student, teacher, truth, **({} if where is None else {"where": where}))
         if weights is not None:
-            soft = soft * weights.detach()
-        return reduced(-true_class(log_probs, labels) + self.alpha * soft, self.reduction)
+            weights = given.by_row(weights, "weights")
+        tau = self.temperature
+        log_probs = F.log_softmax(student, -1)
+        tempered = log_probs if tau == 1 else F.log_softmax(student / tau, -1)
+        soft = -(tau**2) * expected(F.softmax(teacher / tau, -1), tempered)
+        if weights is not None:
+            soft = weighted(weights, soft)
+        return given.reduced(-true_class(log_probs, truth) + scaled(self.alpha, soft), self.reduction)
 
 
 class WeightedSoftLabelLoss(DistillationLoss):
@@ -102,16 +114,23 @@ class WeightedSoftLabelLoss(DistillationLoss):
         self, *, temperature: float, alpha: float, epsilon: float = 1e-7, reduction: Reduction = "mean"
     ) -> None:
         super().__init__(temperature=temperature, alpha=alpha, reduction=reduction)
-        if not epsilon >= 0:
-            raise ValueError(f"epsilon must be at least 0, not {epsilon}")
-        self.epsilon = epsilon
+        self.epsilon = from_zero_up(epsilon, "epsilon")
 
     @torch.no_grad()
-    def weights(self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def weights(
+        self,
+        student_logits: torch.Tensor,
+        teacher_logits: torch.Tensor,
+        labels: torch.Tensor,
+        *,
+        where: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        given = Inputs(student_logits, where)
+        teacher, truth = given.teacher(teacher_logits), given.labels(labels)
         log_prob = true_log_prob if self.epsilon < _LEAST_EPSILON else _plain_log_prob
-        student_loss, teacher_loss = (-log_prob(logits, labels) for logits in (student_logits, teacher_logits))
+        student_loss, teacher_loss = (-log_prob(logits, truth) for logits in (given.logits, teacher))
         weights: torch.Tensor = wsl_weights_of_losses(student_loss, teacher_loss, epsilon=self.epsilon)
-        return weights.to(student_logits.dtype)
+        return given.by_row(weights.to(student_logits.dtype), "weights")
 
 
 def _plain_log_prob(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -146,9 +165,7 @@ class MaskedDistillationLoss(DistillationLoss):
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__(temperature=temperature, alpha=alpha, reduction=reduction)
-        if keep not in KEEP:
-            raise ValueError(f"keep must be one of {', '.join(KEEP)}, not {keep!r}")
-        self.keep = keep
+        self.keep = one_of(keep, "keep", KEEP)
 
     @torch.no_grad()
     def weights(
@@ -157,20 +174,39 @@ class MaskedDistillationLoss(DistillationLoss):
         teacher_logits: torch.Tensor,
         labels: torch.Tensor,
         keys: torch.Tensor | None = None,
+        *,
+        where: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        student, teacher = (
-            true_log_prob(logits, labels, self.temperature) for logits in (student_logits, teacher_logits)
-        )
-        flagged = opposes(student, teacher)
-        if self.keep == "regularization":
-            return flagged.to(student_logits.dtype)
-        kept = (~flagged).to(student_logits.dtype)
-        if self.keep == "other":
-            return kept
-        return shuffle_within_batch(kept, keys)
+        given = Inputs(student_logits, where)
+        teacher, truth = given.teacher(teacher_logits), given.labels(labels)
+        if keys is not None:
+            keys = given.by_row(keys, "keys")
+        flagged = opposes(*(true_log_prob(logits, truth, self.temperature) for logits in (given.logits, teacher)))
+        chosen = flagged if self.keep == "regularization" else ~flagged
+        weights = given.by_row(chosen.to(student_logits.dtype), "weights")
+        return shuffle_within_batch(weights, keys, where=where) if self.keep == "random" else weights
 
 
-def shuffle_within_batch(values: torch.Tensor, keys: torch.Tensor | None = None) -> torch.Tensor:
-    """The values (..., B) in random order along the last dimension: the order that sorts `keys` (..., B)."""
+def shuffle_within_batch(
+    values: torch.Tensor, keys: torch.Tensor | None = None, *, where: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The values (..., B) in random order along the last dimension: the order that sorts `keys` (..., B).
+
+    Values that `where` (bool, of the same shape, True = counts) leaves out stay where they are.
+
+    >>> shuffle_within_batch(torch.tensor([1, 2, 3]), torch.tensor([0.2, 0.9, 0.1])).tolist()
+    [3, 1, 2]
+    """
+    check_tensor(values, "values")
+    check_dtype(values, "values", REALS | BOOL)
     keys = torch.rand(values.shape, device=values.device) if keys is None else keys
-    return values.gather(-1, keys.argsort(-1))
+    check_like(keys, "keys", REALS, values, "the values")
+    if where is None:
+        return values.gather(-1, keys.argsort(-1))
+    check_like(where, "where", BOOL, values, "the values")
+    # Rows that count, by key, go to the places of rows that count, in order; the others lie behind in both lists.
+    left_out = (~where).to(torch.uint8)
+    by_key = keys.argsort(-1)
+    source = by_key.gather(-1, left_out.gather(-1, by_key).argsort(dim=-1, stable=True))
+    place = left_out.argsort(dim=-1, stable=True)
+    return torch.where(where, values.scatter(-1, place, values.gather(-1, source)), values)

@@ -7,7 +7,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from biasvar.arguments import checked
-from biasvar.losses.reduction import Reduction, check_reduction, reduced, true_class
+from biasvar.losses.inputs import Inputs
+from biasvar.losses.settings import Reduction, check_reduction, number
+from biasvar.losses.terms import true_class
 
 __all__ = ["CrossEntropyLoss", "LabelSmoothingLoss"]
 
@@ -23,12 +25,19 @@ class CrossEntropyLoss(nn.Module):
         super().__init__()
         self.reduction = check_reduction(reduction)
 
-    def forward(self, student_logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return reduced(-true_class(F.log_softmax(student_logits, -1), labels), self.reduction)
+    def forward(
+        self, student_logits: torch.Tensor, labels: torch.Tensor, *, where: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        given = Inputs(student_logits, where)
+        truth = true_class(F.log_softmax(given.logits, -1), given.labels(labels))
+        return given.reduced(-truth, self.reduction)
 
 
 class LabelSmoothingLoss(nn.Module):
     """Cross-entropy with (1 - smoothing) onehot + smoothing / C (Szegedy 2016, section 7), in nats.
+
+    A smoothed label gives every class something: a class that is masked with a logit of -inf makes the loss infinite
+    (with a finite gradient), unless smoothing is 0.
 
     >>> LabelSmoothingLoss(smoothing=0.1)(torch.zeros(2, 4), torch.tensor([0, 3]))
     tensor(1.3863)
@@ -37,12 +46,15 @@ class LabelSmoothingLoss(nn.Module):
     @checked
     def __init__(self, *, smoothing: float, reduction: Reduction = "mean") -> None:
         super().__init__()
-        if not 0 <= smoothing < 1:
-            raise ValueError(f"smoothing must lie in [0, 1), not {smoothing}")
-        self.smoothing = smoothing
+        self.smoothing = number(smoothing, "smoothing", "lie in [0, 1)", lambda found: 0 <= found < 1)
         self.reduction = check_reduction(reduction)
 
-    def forward(self, student_logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        log_probs = F.log_softmax(student_logits, -1)
-        values = -(1 - self.smoothing) * true_class(log_probs, labels) - self.smoothing * log_probs.mean(-1)
-        return reduced(values, self.reduction)
+    def forward(
+        self, student_logits: torch.Tensor, labels: torch.Tensor, *, where: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        given = Inputs(student_logits, where)
+        log_probs = F.log_softmax(given.logits, -1)
+        values = -(1 - self.smoothing) * true_class(log_probs, given.labels(labels))
+        if self.smoothing:
+            values = values - self.smoothing * log_probs.mean(-1)
+        return given.reduced(values, self.reduction)

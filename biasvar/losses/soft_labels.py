@@ -23,7 +23,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from biasvar.arguments import checked
-from biasvar.losses.reduction import Reduction, check_reduction, reduced
+from biasvar.losses.inputs import BOOL, REALS, Inputs, check_dtype, check_tensor
+from biasvar.losses.settings import Reduction, check_reduction, one_of, whole
+from biasvar.losses.terms import expected, if_finite, log_sum_exp
 
 OUTPUTS = ("probabilities", "logits")
 
@@ -35,22 +37,20 @@ def top_candidates(soft_labels: torch.Tensor, k: int) -> torch.Tensor:
     """The k largest entries as a set of candidates, bool (..., C); the lower class first where entries are equal.
 
     Raises:
+        TypeError: `soft_labels` is no tensor of real numbers, or `k` no number.
         ValueError: `k` is not in 1 .. C.
 
     >>> top_candidates(torch.tensor([[0.5, 0.1, 0.4], [0.2, 0.4, 0.4]]), 2).int().tolist()
     [[1, 0, 1], [0, 1, 1]]
     """
-    if not 1 <= k <= soft_labels.shape[-1]:
-        raise ValueError(f"k must lie in 1 .. {soft_labels.shape[-1]} (the number of classes), got {k}")
+    check_tensor(soft_labels, "soft_labels")
+    check_dtype(soft_labels, "soft_labels", REALS)
+    if soft_labels.ndim < 1:
+        raise ValueError("soft_labels must have shape (..., C), got ()")
+    classes = soft_labels.shape[-1]
+    k = whole(k, "k", 1, classes, rule=f"lie in 1 .. {classes} (the number of classes)")
     first = soft_labels.argsort(stable=True, dim=-1, descending=True)[..., :k]
     return torch.zeros_like(soft_labels, dtype=torch.bool).scatter(-1, first, True)
-
-
-def _check_shape(student_logits: torch.Tensor, target: torch.Tensor, name: str) -> None:
-    if target.shape != student_logits.shape:
-        raise ValueError(
-            f"{name} must have the shape of the logits, {tuple(student_logits.shape)}, got {tuple(target.shape)}"
-        )
 
 
 class SoftLabelLoss(nn.Module):
@@ -68,10 +68,12 @@ class SoftLabelLoss(nn.Module):
         super().__init__()
         self.reduction = check_reduction(reduction)
 
-    def forward(self, student_logits: torch.Tensor, soft_labels: torch.Tensor) -> torch.Tensor:
-        _check_shape(student_logits, soft_labels, "soft_labels")
-        values = -(soft_labels.detach() * F.log_softmax(student_logits, -1)).sum(-1)
-        return reduced(values, self.reduction)
+    def forward(
+        self, student_logits: torch.Tensor, soft_labels: torch.Tensor, *, where: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        given = Inputs(student_logits, where)
+        soft_labels = given.like_logits(soft_labels, "soft_labels", REALS)
+        return given.reduced(-expected(soft_labels, F.log_softmax(given.logits, -1)), self.reduction)
 
 
 class ScoreLoss(nn.Module):
@@ -90,15 +92,27 @@ class ScoreLoss(nn.Module):
         self, *, output: Literal["probabilities", "logits"] = "probabilities", reduction: Reduction = "mean"
     ) -> None:
         super().__init__()
-        if output not in OUTPUTS:
-            raise ValueError(f"output must be one of {', '.join(OUTPUTS)}, not {output!r}")
-        self.output = output
+        self.output = one_of(output, "output", OUTPUTS)
         self.reduction = check_reduction(reduction)
 
-    def forward(self, student_logits: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        _check_shape(student_logits, scores, "scores")
-        output = F.softmax(student_logits, -1) if self.output == "probabilities" else student_logits
-        return reduced((output - scores.detach()).square().sum(-1), self.reduction)
+    def forward(
+        self, student_logits: torch.Tensor, scores: torch.Tensor, *, where: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        given = Inputs(student_logits, where)
+        scores = given.like_logits(scores, "scores", REALS).detach()
+        if self.output == "probabilities":
+            return given.reduced((F.softmax(given.logits, -1) - scores).square().sum(-1), self.reduction)
+        return given.reduced(_distance(given.logits, scores), self.reduction)
+
+
+def _distance(logits: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """sum_k (z_k - s_k)^2 (...), in which a class that is masked in both, -inf less -inf, is no difference."""
+
+    def masked() -> torch.Tensor:
+        both = (logits == -torch.inf) & (scores == -torch.inf)
+        return (logits.masked_fill(both, 0.0) - scores.masked_fill(both, 0)).square().sum(-1)
+
+    return if_finite((logits - scores).square().sum(-1), masked)
 
 
 class CandidateAverageLoss(nn.Module):
@@ -115,11 +129,13 @@ class CandidateAverageLoss(nn.Module):
         super().__init__()
         self.reduction = check_reduction(reduction)
 
-    def forward(self, student_logits: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
-        _check_candidates(student_logits, candidates)
-        share = candidates.to(student_logits.dtype)
+    def forward(
+        self, student_logits: torch.Tensor, candidates: torch.Tensor, *, where: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        given = Inputs(student_logits, where)
+        share = given.like_logits(candidates, "candidates", BOOL).to(student_logits.dtype)
         share = share / share.sum(-1, keepdim=True).clamp(min=1)
-        return reduced(-(share * F.log_softmax(student_logits, -1)).sum(-1), self.reduction)
+        return given.reduced(-expected(share, F.log_softmax(given.logits, -1)), self.reduction)
 
 
 class CandidateSetLoss(nn.Module):
@@ -136,17 +152,11 @@ class CandidateSetLoss(nn.Module):
         super().__init__()
         self.reduction = check_reduction(reduction)
 
-    def forward(self, student_logits: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
-        _check_candidates(student_logits, candidates)
-        # A finite floor: with -inf the gradient of a set of all classes would be NaN.
-        floor = torch.finfo(student_logits.dtype).min / 4
-        inside = student_logits.masked_fill(~candidates, floor).logsumexp(-1)
-        outside = student_logits.masked_fill(candidates, floor).logsumexp(-1)
+    def forward(
+        self, student_logits: torch.Tensor, candidates: torch.Tensor, *, where: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        given = Inputs(student_logits, where)
+        candidates = given.like_logits(candidates, "candidates", BOOL)
+        inside, outside = (log_sum_exp(given.logits.masked_fill(out, -torch.inf)) for out in (~candidates, candidates))
         values = torch.where(candidates.any(-1), -F.logsigmoid(inside - outside), torch.zeros_like(inside))
-        return reduced(values, self.reduction)
-
-
-def _check_candidates(student_logits: torch.Tensor, candidates: torch.Tensor) -> None:
-    _check_shape(student_logits, candidates, "candidates")
-    if candidates.dtype != torch.bool:
-        raise TypeError(f"candidates must be bool, not {str(candidates.dtype).removeprefix('torch.')}")
+        return given.reduced(values, self.reduction)

@@ -220,7 +220,7 @@ def test_rivals_differ_by_seed_epoch_and_replica_alone():
         (lambda: draw_rivals(torch.tensor([0, 1]), 3, 4, seed=1), r"k must lie in 2 .. 3 \(the number of classes\)"),
         (
             lambda: draw_rivals(torch.tensor([0, 3]), 3, 2, seed=1),
-            r"labels: row 1 has 3, out of range; allowed: 0 .. 2",
+            r"labels must lie in 0 .. 2; row 1 has 3: every row needs its true class",
         ),
         (lambda: draw_rivals(torch.zeros(2, 2), 3, 2, seed=1), r"labels must have shape \(N,\), got \(2, 2\)"),
     ],
