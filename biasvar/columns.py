@@ -155,6 +155,38 @@ def class_order(kinds: Sequence[tuple[str, Kind]], where: str) -> list[str]:
     return list(table)
 
 
+def annotator_columns(
+    kinds: Sequence[tuple[str, Kind]],
+    where: str,
+    *,
+    index: Collection[str] = (),
+    columns: Sequence[str] | None = None,
+) -> Roles:
+    """Which columns are annotators (``classes``), which one holds sample ids, and which one the true label.
+
+    Annotators are the given ``columns``, else all that are named neither like an id nor like a label, in their order.
+
+    Raises RecordError, naming the columns, where none are left or several could be the ids.
+
+    >>> annotator_columns([("id", "whole"), ("ann", "real"), ("bob", "real"), ("label", "whole")], "a.csv")
+    Roles(classes=('ann', 'bob'), ids='id', label='label')
+    """
+    table = _table(kinds, where)
+    chosen = None if columns is None else _given(table, where, columns)
+    levels = [name for name in table if name in index or re.fullmatch(r"__index_level_\d+__", name)]
+    rest = [name for name in table if name not in levels and name not in (chosen or ())]
+    labels = [name for name in rest if _is(name, _LABELS)]
+    ids = [name for name in rest if _is(name, _IDS) and name not in labels]
+    if chosen is None:
+        chosen = [name for name in rest if name not in ids and name not in labels]
+    if not chosen:
+        raise RecordError(
+            f"{where}: needs one column for each annotator; it has {first_few(table, _SHOWN) or 'none'}; "
+            "columns=['NAME', ...] names them"
+        )
+    return Roles(tuple(chosen), _one_id(table, ids, levels, where, lenient=columns is not None), _label(labels))
+
+
 def by_number(names: Sequence[str]) -> list[str] | None:
     """The names in the order of their numbers, if they share a prefix and a suffix and run from 0 to C - 1; else None.
 

@@ -16,6 +16,7 @@ from biasvar.analysis.indicators.learnability import (
 )
 from biasvar.analysis.indicators.result import Indicator, Indicators
 from biasvar.analysis.indicators.student_condition import StudentCondition, student_condition
+from biasvar.analysis.soft_labels.annotators import count_votes
 from biasvar.analysis.soft_labels.random import PartialLabels, add_noise, partial_labels, random_soft_labels
 from biasvar.analysis.soft_labels.top_k import from_top_k
 from biasvar.analysis.soft_labels.transforms import from_votes, project_to_simplex, smooth_labels, tempered
@@ -54,6 +55,7 @@ __all__ = [
     "ambiguity",
     "auc_interval",
     "calibration_error",
+    "count_votes",
     "decision_p_value",
     "decompose",
     "decompose_groups",

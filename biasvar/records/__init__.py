@@ -4,6 +4,7 @@
 The columns of every table are in :mod:`biasvar.records.schema`.
 """
 
+from biasvar.records.annotation_files import Annotations, read_annotations
 from biasvar.records.arms import ArmEntry
 from biasvar.records.files import write_table
 from biasvar.records.importer import import_predictions
@@ -14,6 +15,7 @@ from biasvar.records.writer import RunWriter
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Annotations",
     "ArmEntry",
     "Predictions",
     "Run",
@@ -21,6 +23,7 @@ __all__ = [
     "TeacherLogits",
     "import_predictions",
     "open_run",
+    "read_annotations",
     "summarise",
     "write_table",
 ]

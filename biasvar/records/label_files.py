@@ -54,7 +54,7 @@ def read_labels(source: Any, *, class_names: Sequence[str] | None = None, where:
         if suffix in (".npy", ".npz"):
             values = np.asarray(stored_array(path, ARRAY_NAMES).mapped())
         else:
-            values, ids = _of_table(_csv(path, class_names) if suffix == ".csv" else read_columns(path), name)
+            values, ids = _of_table(read_csv(path, class_names) if suffix == ".csv" else read_columns(path), name)
     elif is_frame(source):
         values, ids = _of_table(as_table(source, name), name)
     else:
@@ -186,7 +186,8 @@ def _numbers_of_words(values: np.ndarray, name: str, class_names: Sequence[str] 
     return np.array([numbers[text] for text in texts])
 
 
-def _csv(path: Path, class_names: Sequence[str] | None) -> pa.Table:
+def read_csv(path: Path, class_names: Sequence[str] | None = None) -> pa.Table:
+    """A CSV file as a table; of a single column the first line may be a number or a class, no heading."""
     import pandas as pd
 
     try:

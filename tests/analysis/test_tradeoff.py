@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biasvar.analysis import regularization_samples, tradeoff_terms, wsl_weights
+from biasvar.analysis import TradeoffTerms, regularization_samples, tradeoff_terms, wsl_weights
 from biasvar.analysis.tradeoff import CRITERIA, wsl_weights_of_losses
 
 from .reference import quick
@@ -51,6 +51,21 @@ def test_gradients_are_those_of_automatic_differentiation(seed, temperature):
         flags = regularization_samples(terms, criterion=criterion)
         np.testing.assert_array_equal(flags[clear], expected[criterion][clear])
     np.testing.assert_array_equal(regularization_samples(terms), regularization_samples(terms, criterion="opposing"))
+
+
+def test_equal_gradients_make_no_regularization_sample():
+    """Every criterion asks for more, never for as much: b > |a| is not b >= |a|."""
+    student = np.random.default_rng(0).normal(size=(30, 4))
+    terms = tradeoff_terms(student, student, np.zeros(30, int), temperature=2.0)
+    assert (terms.student_log_prob == terms.teacher_log_prob).all()
+    assert not regularization_samples(terms).any()
+    ones = np.ones(3)
+    equal = TradeoffTerms(ones, ones, ones, ones, ones, ones, ones, ones)
+    opposite = TradeoffTerms(-ones, ones, ones, ones, ones, ones, ones, ones)
+    for criterion in CRITERIA:
+        assert not regularization_samples(equal, criterion=criterion).any()
+    assert not regularization_samples(opposite, criterion="magnitude").any()
+    assert regularization_samples(opposite, criterion="literal").all()
 
 
 def test_at_temperature_one_opposing_is_a_weight_below_one_minus_one_over_e():

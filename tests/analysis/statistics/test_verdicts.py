@@ -147,6 +147,13 @@ def test_holm_rejects_what_the_adjusted_p_values_reject(p):
     np.testing.assert_array_equal(np.array(p) <= holm_levels(p), rejected)
 
 
+def test_a_p_value_at_its_level_rejects():
+    """Holm rejects at p <= alpha / (m - i): an interval at 1 - level then just touches the null."""
+    assert holm_levels([0.025, 0.04], alpha=0.05).tolist() == [0.025, 0.05]
+    assert holm_levels([0.04, 0.025], alpha=0.05).tolist() == [0.05, 0.025]
+    assert holm_levels([0.025 + 1e-12, 0.04], alpha=0.05).tolist() == [0.025, 0.025]
+
+
 def test_bad_rules_are_refused():
     for options, message in (
         ({"direction": "up", "smallest_effect": 0.1}, "greater, less, differs"),
