@@ -1,4 +1,15 @@
-"""Every loss of the package, as torch modules: with soft labels, of bad teachers, from soft labels alone."""
+"""Every loss of the package, as torch modules: with soft labels, of bad teachers, from soft labels alone.
+
+All of them check what they are given in one way (`biasvar.losses.inputs`): logits are floating-point (..., C), what
+comes with them has that shape, or that of the rows (...), and lies on the same device; labels are of any integers, and
+on the CPU their range is looked at. Everything else is a TypeError or a ValueError that names the argument.
+
+`where=` of every `forward`, bool (...), True = counts, leaves rows out: their loss and gradient are 0, nothing of them
+is read (labels of -100, NaN), and a mean is over the others; over no rows it is 0, with a gradient of 0.
+
+A class may be masked with a logit of -inf: terms q ln p with q = 0 are 0. An infinite loss remains where a masked class
+has q > 0, as in `LabelSmoothingLoss`, which gives every class something.
+"""
 
 from biasvar.losses.bad_teacher import (
     BadTeacherLoss,

@@ -94,6 +94,8 @@ def draw_rivals(
     if labels.ndim != 1:
         raise ValueError(f"labels must have shape (N,), got {tuple(labels.shape)}")
     check_dtype(labels, "labels", INTEGERS)
+    if labels.is_meta:
+        raise ValueError("labels must have values to draw wrong ones from, not lie on the meta device")
     truth = labels.detach().cpu().to(torch.int64)
     check_range(truth, num_classes, "labels", cure=": every row needs its true class")
     when = () if epoch is None else (whole(epoch, "epoch", 0),)
