@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import pyarrow as pa
 
 from biasvar.errors import RecordError
 from biasvar.records import schema
-from biasvar.records.checked_tables import sorting
 from biasvar.records.stored_files import read_columns
 
 
@@ -44,36 +42,12 @@ class TeacherLogits:
     replicas: np.ndarray
 
 
-def read_means(paths: Sequence[Path], num_classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sample ids (N,), counts (G, N) and mean log-probabilities (G, N, C) of all files together.
-
-    What several files (training groups) hold of one jackknife group is merged by count.
-    """
-    parts = []
-    for path in paths:
-        table = read_columns(path, ["sample_id", "group", "count", "mean_log_prob"])
-        ids, groups, counts = (table.column(name).to_numpy() for name in ("sample_id", "group", "count"))
-        sorting(groups, ids, f"{path}: sample_id", "group")  # by id however they lie; none twice
-        parts.append((ids, groups, counts, _matrix(table.column("mean_log_prob"), num_classes, path)))
-    all_ids = np.unique(np.concatenate([part[0] for part in parts]))
-    all_groups = np.unique(np.concatenate([part[1] for part in parts]))
-    counts = np.zeros((len(all_groups), len(all_ids)), dtype=np.int64)
-    means = np.zeros((*counts.shape, num_classes))
-    for ids, groups, count, mean in parts:
-        at = np.searchsorted(all_groups, groups), np.searchsorted(all_ids, ids)
-        counts[at] += count
-        # The running mean: exact when a group lies in one file, which is the rule.
-        share = np.divide(count, counts[at], out=np.zeros(len(ids)), where=counts[at] > 0)
-        means[at] += (mean - means[at]) * share[:, None]
-    return all_ids, counts, means
-
-
 def read_teacher(path: Path, num_classes: int) -> TeacherLogits:
     """The logits of one teacher file."""
     table = read_columns(path, ["replica", "sample_id", "logits", "member"])
     replicas, ids, order = _every_pair(table, path)
     shape = (len(replicas), len(ids))
-    logits = _matrix(table.column("logits"), num_classes, path)[order].reshape(*shape, num_classes)
+    logits = list_matrix(table.column("logits"), num_classes, path)[order].reshape(*shape, num_classes)
     member = table.column("member").to_numpy()[order].reshape(shape)
     if replicas.tolist() == [schema.FIXED_TEACHER]:
         logits, member = logits[0], member[0]
@@ -93,7 +67,7 @@ def read_soft_labels(path: Path, num_classes: int) -> tuple[np.ndarray, np.ndarr
     """Sample ids (N,) and values (N, C) or (R, N, C) of one file of soft labels."""
     table = read_columns(path, ["replica", "sample_id", "value"])
     replicas, ids, order = _every_pair(table, path)
-    values = _matrix(table.column("value"), num_classes, path)[order].reshape(len(replicas), len(ids), num_classes)
+    values = list_matrix(table.column("value"), num_classes, path)[order].reshape(len(replicas), len(ids), num_classes)
     return ids, values[0] if replicas.tolist() == [schema.FIXED_TEACHER] else values
 
 
@@ -114,11 +88,17 @@ def _every_pair(table: pa.Table, path: Path) -> tuple[np.ndarray, np.ndarray, np
     return replicas, ids, order
 
 
-def _matrix(column: pa.ChunkedArray, num_classes: int, path: Path) -> np.ndarray:
-    values = column.combine_chunks()
+def list_matrix(column: pa.ChunkedArray | pa.Array, num_classes: int, path: Path) -> np.ndarray:
+    """A list column as (n, C); RecordError if its lists are of another length."""
+    values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     flat = values.flatten() if isinstance(values, pa.Array) else pa.concat_arrays([c.flatten() for c in values.chunks])
     if len(flat) != len(column) * num_classes:
-        raise RecordError(
-            f"{path} must hold {num_classes} values a row (the manifest's num_classes); it has {len(flat)} in all"
-        )
+        raise wrong_width(path, num_classes, len(flat))
     return flat.to_numpy().reshape(-1, num_classes)
+
+
+def wrong_width(path: Path, num_classes: int, values: int) -> RecordError:
+    """The error for a file whose lists are not of one value a class."""
+    return RecordError(
+        f"{path} must hold {num_classes} values a row (the manifest's num_classes); it has {values} in all"
+    )

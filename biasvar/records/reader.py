@@ -22,11 +22,11 @@ from biasvar.records.predictions import (
     Predictions,
     SoftLabels,
     TeacherLogits,
-    read_means,
     read_soft_labels,
     read_teacher,
 )
 from biasvar.records.stored_files import StoredFile, arms_on_disk, read_columns, stored_files
+from biasvar.records.stored_means import StoredMeans
 from biasvar.records.summary import summary_table
 from biasvar.records.weights import aligned_weights, mean_weights, write_weights
 
@@ -211,6 +211,24 @@ class Run:
         ``membership``: "all" replicas; on the train split also only those that trained on the row ("member") or did not
         ("nonmember"). Raises RecordError for what is not there, naming what is.
         """
+        stored, labels, chosen = self.stored_means(arm, split, membership, epoch)
+        return Predictions(stored.sample_ids, labels, stored.counts, stored.read(), chosen)
+
+    @checked
+    def iter_predictions(
+        self, arm: str, *, split: str = "test", membership: str = "all", epoch: int | None = None
+    ) -> Iterator[Predictions]:
+        """As :meth:`predictions`, by parts of rows, so that predictions larger than memory can be walked through."""
+        stored, labels, chosen = self.stored_means(arm, split, membership, epoch)
+        return (
+            Predictions(stored.sample_ids[at], labels[at], stored.counts[:, at], stored.read(at.start, at.stop), chosen)
+            for at in stored.parts()
+        )
+
+    def stored_means(
+        self, arm: str, split: str, membership: str, epoch: int | None
+    ) -> tuple[StoredMeans, np.ndarray, int]:
+        """An arm's stored means at one epoch, the labels of its samples, and the epoch."""
         schema.one_of(membership, schema.MEMBERSHIPS, "membership")
         files = stored_files(
             self.directory, "predictions", arm=self._known(arm), split=split, part=membership, epochs=epoch
@@ -218,8 +236,8 @@ class Run:
         if not files:
             raise RecordError(f"{self.directory} has no predictions of arm {arm!r}, split {split!r}")
         chosen = max(file.epoch for file in files)
-        ids, counts, means = read_means([file.path for file in files if file.epoch == chosen], self.num_classes)
-        return Predictions(ids, self._labels(ids), counts, means, chosen)
+        stored = StoredMeans([file.path for file in files if file.epoch == chosen], self.num_classes)
+        return stored, self._labels(stored.sample_ids), chosen
 
     @checked
     def decomposition(
@@ -238,23 +256,19 @@ class Run:
         so it is possible only while no group holds more than one replica.
         """
         from biasvar.analysis.arrays import as_array, to_numpy
-        from biasvar.analysis.decomposition.groups import decompose_groups
-        from biasvar.analysis.decomposition.whole_array import decompose
 
         schema.one_of(loss, ("cross_entropy", "squared_error"), "loss")
-        kept = self.predictions(arm, split=split, membership=membership, epoch=epoch)
-        aim = kept.labels if target is None else to_numpy(as_array(target, "target"))
+        kept, labels, _ = self.stored_means(arm, split, membership, epoch)
+        aim = labels if target is None else to_numpy(as_array(target, "target"))
         if not aim.ndim or len(aim) != len(kept.sample_ids):
             rows = len(aim) if aim.ndim else "no"
             raise RecordError(f"target has {rows} rows; it needs one for each of {len(kept.sample_ids)} samples")
-        if loss == "cross_entropy":
-            return decompose_groups(kept.counts, kept.mean_log_probs, aim)
-        if kept.counts.max(initial=0) > 1:
+        if loss == "squared_error" and kept.counts.max(initial=0) > 1:
             raise RecordError(
                 f"squared_error needs the distribution of every replica; arm {arm!r} is stored as means over groups of "
                 f"up to {kept.counts.max()} (one a group only up to {len(kept.counts)} replicas); use cross_entropy"
             )
-        return decompose(kept.mean_log_probs, aim, loss="squared_error", where=kept.counts > 0, values="logits")
+        return kept.decomposition(aim, loss)
 
     @checked
     def teacher(self, name: str) -> TeacherLogits:

@@ -188,15 +188,17 @@ def open_soft_labels(
 
 
 def _of_arm(run: Run, arm: str, split: str, truth: Labels | None, temperature: float | None) -> SoftLabels:
-    predictions = run.predictions(arm, split=split)
-    weights = predictions.counts / predictions.counts.sum(axis=0)
-    mean = (weights[:, :, None] * predictions.mean_log_probs).sum(axis=0)
-    values = tempered(mean, 1.0 if temperature is None else temperature, values="logits")
+    stored, labels, _ = run.stored_means(arm, split, "all", None)
+    values = np.empty((len(labels), run.num_classes))
+    for part in stored.parts():
+        weights = stored.counts[:, part] / stored.counts[:, part].sum(axis=0)
+        mean = (weights[:, :, None] * stored.read(part.start, part.stop)).sum(axis=0)
+        values[part] = tempered(mean, 1.0 if temperature is None else temperature, values="logits")
 
     def read(step: int) -> Iterator[Part]:
         for start in range(0, len(values), step):
             part = slice(start, start + step)
-            yield values[part], predictions.labels[part], predictions.sample_ids[part]
+            yield values[part], labels[part], stored.sample_ids[part]
 
     name = f"{run.name}: mean prediction of {arm} ({split})"
     return SoftLabels(name, run.num_classes, len(values), read, truth, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from biasvar.analysis.arrays import Array, as_logits, check_real, like, named, namespace, on_cpu
@@ -17,7 +19,9 @@ _EXCESS = 1e-9
 
 
 @checked
-def decompose_groups(counts: Any, mean_log_probs: Any, target: Any, *, errors: bool = True) -> Decomposition:
+def decompose_groups(
+    counts: Any, mean_log_probs: Any, target: Any, *, errors: bool = True, keep_groups: bool = False
+) -> Decomposition:
     """The cross-entropy decomposition from what a store keeps: counts and mean log-probabilities by jackknife group.
 
     The same result as `decompose` of the replicas behind them, to rounding. Groups empty in every row are dropped.
@@ -27,6 +31,7 @@ def decompose_groups(counts: Any, mean_log_probs: Any, target: Any, *, errors: b
         mean_log_probs: `(G, N, C)` float64, the mean over those replicas of the log-softmax of their float64 logits;
             not read where the count is 0.
         target, errors: as for `decompose`.
+        keep_groups: keeps groups that are empty in every row, for `joined`.
 
     Raises:
         ValueError: also when the means are no means of log-probabilities (their exponentials sum to more than one),
@@ -47,10 +52,24 @@ def decompose_groups(counts: Any, mean_log_probs: Any, target: Any, *, errors: b
     if not bool(xp.all(count >= 0)):
         raise ValueError("counts must be whole numbers from 0 up")
     goal = make_target(target, mean_log_probs, count, classes, "cross_entropy")
-    return decompose_moments(count, mean_log_probs, None, goal, errors)
+    return decompose_moments(count, mean_log_probs, None, goal, errors, keep_groups=keep_groups)
 
 
-def decompose_moments(count: Array, means: Array, squares: Array | None, target: Target, errors: bool) -> Decomposition:
+def joined(parts: Sequence[Decomposition]) -> Decomposition:
+    """One `Decomposition` of the rows of all parts, in their order; all must have the same groups."""
+    if len(parts) == 1:
+        return parts[0]
+    xp = namespace(parts[0].bias)
+    arrays: dict[str, Any] = {}
+    for field in ("noise", "bias", "variance", "counts", "group_counts", "deleted_bias", "deleted_variance"):
+        values = [getattr(part, field) for part in parts]
+        arrays[field] = None if values[0] is None else xp.concat(values, axis=-1)
+    return replace(parts[0], **arrays)
+
+
+def decompose_moments(
+    count: Array, means: Array, squares: Array | None, target: Target, errors: bool, *, keep_groups: bool = False
+) -> Decomposition:
     """The decomposition from checked group statistics: of log-probabilities, or of probabilities with their `squares`.
 
     `squares` `(G, N)` are sums of squared deviations (None for cross-entropy). `count` `(G, N)` is float64, `means`
@@ -59,7 +78,7 @@ def decompose_moments(count: Array, means: Array, squares: Array | None, target:
     xp = namespace(means)
     loss = "cross_entropy" if squares is None else "squared_error"
     filled = xp.sum(count, axis=1) > 0
-    if not bool(xp.all(filled)) and bool(xp.any(filled)):
+    if not keep_groups and not bool(xp.all(filled)) and bool(xp.any(filled)):
         count, means = count[filled], means[filled]
         squares = None if squares is None else squares[filled]
     step = rows_per_chunk(means, count.shape[0] * means.shape[2])

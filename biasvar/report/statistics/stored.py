@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from biasvar.analysis.decomposition.groups import decompose_groups
 from biasvar.analysis.decomposition.result import Decomposition
 from biasvar.analysis.decomposition.totals import Totals
 from biasvar.records import Run
@@ -39,9 +38,8 @@ def terms(run: Run, arm: str, split: str = "test", membership: str = "all") -> T
 def _terms(run: Run, arm: str, split: str, membership: str, epoch: int | None) -> Terms | None:
     if not (run.directory / "predictions" / f"arm={arm}" / f"split={split}" / f"membership={membership}").is_dir():
         return None
-    predictions = run.predictions(arm, split=split, membership=membership, epoch=epoch)
-    result = decompose_groups(predictions.counts, predictions.mean_log_probs, predictions.labels)
-    return Terms(predictions.sample_ids, predictions.labels, predictions.epoch, result.corrected())
+    means, labels, chosen = run.stored_means(arm, split, membership, epoch)
+    return Terms(means.sample_ids, labels, chosen, means.decomposition(labels, "cross_entropy").corrected())
 
 
 @lru_cache(maxsize=4096)

@@ -1,0 +1,129 @@
+"""Mean log-probabilities of a run's prediction files, read as a whole or by parts of rows, and decomposed by parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from biasvar.errors import RecordError
+from biasvar.files import unreadable
+from biasvar.records.checked_tables import sorting
+from biasvar.records.prediction_parts import row_parts, rows_of_a_part
+from biasvar.records.predictions import list_matrix, wrong_width
+from biasvar.records.stored_files import UNREADABLE, read_columns
+
+if TYPE_CHECKING:
+    from biasvar.analysis.decomposition.result import Decomposition
+
+_ENTRIES = 2**22  # numbers of a file decoded at a time: 32 MB
+
+
+@dataclass(frozen=True)
+class _File:
+    """The keys of one file's rows, and where its row groups end."""
+
+    path: Path
+    sample_ids: np.ndarray
+    groups: np.ndarray
+    counts: np.ndarray
+    edges: np.ndarray
+
+
+class StoredMeans:
+    """Sample ids (N,), counts (G, N) and mean log-probabilities (G, N, C) of some files together.
+
+    What several files (training groups) hold of one jackknife group is merged by count. Only the keys are read at once.
+    """
+
+    def __init__(self, paths: Sequence[Path], num_classes: int) -> None:
+        self._files = [_keys(path, num_classes) for path in paths]
+        self._classes = num_classes
+        self._groups = np.unique(np.concatenate([file.groups for file in self._files]))
+        self.sample_ids = np.unique(np.concatenate([file.sample_ids for file in self._files]))
+        self.counts = np.zeros((len(self._groups), len(self.sample_ids)), dtype=np.int64)
+        for file in self._files:
+            self.counts[self._places(file)] += file.counts
+
+    def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """The means (G, n, C) of the rows ``start`` .. ``stop`` - 1, in nats; 0 where the count is 0."""
+        stop = len(self.sample_ids) if stop is None else stop
+        counts = np.zeros((len(self._groups), stop - start), dtype=np.int64)
+        means = np.zeros((*counts.shape, self._classes))
+        for file in self._files:
+            group, row = self._places(file)
+            inside = (row >= start) & (row < stop)
+            for first, values in self._batches(file, inside):
+                mine = inside[first : first + len(values)]
+                at = tuple(place[first : first + len(values)][mine] for place in (group, row - start))
+                count = file.counts[first : first + len(values)][mine]
+                counts[at] += count
+                # The running mean: exact when a group lies in one file, which is the rule.
+                share = np.divide(count, counts[at], out=np.zeros(len(count)), where=counts[at] > 0)
+                means[at] += (values[mine] - means[at]) * share[:, None]
+        return means
+
+    def parts(self) -> Iterator[slice]:
+        """Rows of which the means of all groups fit in memory with ease."""
+        return row_parts(len(self.sample_ids), rows_of_a_part(len(self._groups), self._classes))
+
+    def decomposition(self, target: Any, loss: str) -> Decomposition:
+        """Noise, bias and variance (plug-in) against ``target`` (N,) or (N, C), by parts of rows.
+
+        For squared error every group must hold one replica.
+        """
+        from biasvar.analysis.decomposition.groups import decompose_groups, joined
+        from biasvar.analysis.decomposition.kernels import make_target
+        from biasvar.analysis.decomposition.whole_array import decompose
+
+        # A group without any replica costs nothing; which they are, all parts must agree on.
+        filled = self.counts.any(axis=1) if self.counts.any() else np.ones(len(self.counts), dtype=bool)
+        weights = self.counts.astype(np.float64)
+        make_target(target, weights, weights, self._classes, loss)  # an error names rows in the whole
+        found = []
+        for part in self.parts():
+            counts, means = self.counts[:, part], self.read(part.start, part.stop)
+            if loss == "cross_entropy":
+                if not filled.all():
+                    counts, means = counts[filled], means[filled]
+                found.append(decompose_groups(counts, means, target[part], keep_groups=True))
+            else:
+                found.append(decompose(means, target[part], loss=loss, where=counts > 0, values="logits"))
+        return joined(found)
+
+    def _places(self, file: _File) -> tuple[np.ndarray, np.ndarray]:
+        return np.searchsorted(self._groups, file.groups), np.searchsorted(self.sample_ids, file.sample_ids)
+
+    def _batches(self, file: _File, inside: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """The first row and the means (n, C) of consecutive rows of a file, of the row groups with rows inside."""
+        try:
+            # Read as it goes: a file written in one piece would otherwise be in memory as a whole.
+            with pq.ParquetFile(file.path, pre_buffer=False, buffer_size=2**20) as opened:
+                for number, (first, last) in enumerate(zip(file.edges[:-1], file.edges[1:], strict=True)):
+                    if not inside[first:last].any():
+                        continue
+                    step = max(1, _ENTRIES // self._classes)
+                    for batch in opened.iter_batches(step, row_groups=[number], columns=["mean_log_prob"]):
+                        yield first, list_matrix(batch.column(0), self._classes, file.path)
+                        first += batch.num_rows
+        except UNREADABLE as error:
+            raise unreadable(file.path, error, "Parquet", "restore it, or import or run it again") from None
+
+
+def _keys(path: Path, num_classes: int) -> _File:
+    table = read_columns(path, ["sample_id", "group", "count"])
+    ids, groups, counts = (table.column(name).to_numpy() for name in ("sample_id", "group", "count"))
+    sorting(groups, ids, f"{path}: sample_id", "group")  # by id however they lie; none twice
+    with pq.ParquetFile(path) as file:
+        if "mean_log_prob" not in file.schema_arrow.names:
+            raise RecordError(f"{path} has no column 'mean_log_prob'; it has {', '.join(file.schema_arrow.names)}")
+        kind, rows = file.schema_arrow.field("mean_log_prob").type, file.metadata.num_rows
+        if pa.types.is_fixed_size_list(kind) and kind.list_size != num_classes:
+            raise wrong_width(path, num_classes, rows * kind.list_size)
+        sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+    return _File(path, ids, groups, counts, np.cumsum([0, *sizes]))
