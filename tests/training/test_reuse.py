@@ -201,7 +201,7 @@ def edited(root, name, old, new):
         ("files.py", "\nimport ", "\nimport another_module\nimport "),
         ("errors.py", "\nclass ", "\nclass Another(Exception): ...\n\n\nclass "),
         ("report/style.py", "\nimport ", "\nimport another_module\nimport "),
-        ("study/reading.py", "\nimport ", "\nimport another_module\nimport "),
+        ("study/reading.py", "\nfrom pathlib import ", "\nimport another_module\nfrom pathlib import "),
     ],
 )
 def test_what_decides_no_number_leaves_the_hash_of_the_code(package, name, old, new):
