@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from biasvar.errors import RecordError
 from biasvar.messages import first_few, no_such
@@ -233,6 +233,19 @@ def _given(table: Mapping[str, Kind], where: str, columns: Sequence[str]) -> lis
     if len(set(names)) < len(names) or not names:
         raise RecordError(f"{where}: columns must name every class column once, in the order of the classes")
     return names
+
+
+def listed_names(names: Any, argument: str) -> list[str] | None:
+    """The argument ``class_names`` or ``columns`` as text, None if it is None; RecordError for what lists no names.
+
+    >>> listed_names(("cat", 3), "class_names")
+    ['cat', '3']
+    """
+    if names is None:
+        return None
+    if isinstance(names, bytes | Mapping) or not isinstance(names, Iterable):
+        raise RecordError(f"{argument} must list names in the order of the classes, not {type(names).__name__}")
+    return [str(name) for name in names]
 
 
 def _named(table: Mapping[str, Kind], class_names: Sequence[str] | None) -> list[str] | None:

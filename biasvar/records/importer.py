@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from biasvar.arguments import checked
+from biasvar.columns import listed_names
 from biasvar.errors import RecordError
 from biasvar.messages import first_few
 from biasvar.records import schema
@@ -81,6 +82,8 @@ def import_predictions(
     schema.check_name(arm, "arm")
     schema.check_name(split, "split")
     given = _values(values, probabilities, clip)
+    class_names = listed_names(class_names, "class_names")
+    columns = [columns] if isinstance(columns, str) else listed_names(columns, "columns")
     sources = [
         open_predictions(source, _named(source, replica), class_names=class_names, columns=columns)
         for replica, source in enumerate(_replicas(files))

@@ -61,7 +61,7 @@ def read_labels(source: Any, *, class_names: Sequence[str] | None = None, where:
         values, series = _values(source, name), hasattr(source, "index") and hasattr(source, "to_frame")
         if series:
             ids = _of_table(as_table(source.to_frame("label"), name), name)[1]
-    keep = None if where is None else rows_that_count(where, len(values))
+    keep = None if where is None or not values.ndim else rows_that_count(where, len(values))
     values, classes = _one_hot(values, name, keep)
     return Labels(_class_numbers(values, name, class_names, keep), ids, name, classes, series)
 

@@ -20,7 +20,7 @@ from biasvar.analysis.scale import ScaleEvidence, check_values
 from biasvar.analysis.soft_labels.top_k import Rest
 from biasvar.analysis.soft_labels.transforms import tempered
 from biasvar.arguments import checked, plain_value
-from biasvar.columns import SAMPLE_ID, prediction_columns
+from biasvar.columns import SAMPLE_ID, listed_names, prediction_columns
 from biasvar.errors import RecordError
 from biasvar.files import unreadable
 from biasvar.messages import first_few
@@ -152,6 +152,8 @@ def open_soft_labels(
     [[0, 1, 2]]
     """
     check_values(values)
+    class_names = listed_names(class_names, "class_names")
+    columns = [columns] if isinstance(columns, str) else listed_names(columns, "columns")
     truth = None if labels is None else _sorted(read_labels(labels, class_names=class_names))
     source = source if isinstance(source, Run) else plain_value(source, "source", ("str", "Path"))
     is_run = isinstance(source, Run) or Path(source).is_dir()

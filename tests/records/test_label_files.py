@@ -233,3 +233,19 @@ def test_the_published_votes_of_cifar10h_are_refused(tmp_path):
     for values in (votes, votes.astype(np.float32)):
         with pytest.raises(RecordError, match=r"look like votes or counts: .* rows sum to 47 .. 63; .*from_votes"):
             import_predictions([values], truth, directory=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"class_names": 3}, "class_names must list names in the order of the classes, not int"),
+        ({"columns": 3}, "columns must list names in the order of the classes, not int"),
+        ({"columns": {"a": 1}}, "columns must list names in the order of the classes, not dict"),
+        (
+            {"given": 3, "where": np.ones(N, bool)},
+            r"labels: must hold one class number a sample, shape \(N,\), not \(\)",
+        ),
+    ],
+)
+def test_arguments_of_another_kind(refused, options, message):
+    refused(message, **options)
