@@ -12,6 +12,7 @@ import math
 import numbers
 import os
 import reprlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -72,7 +73,7 @@ def plain_value(value: Any, name: str, kinds: tuple[str, ...]) -> Any:
     if "bool" in kinds and (isinstance(found, bool) or (isinstance(found, int) and found in (0, 1))):
         return bool(found)
     if isinstance(found, numbers.Number) and not isinstance(found, bool | complex):
-        if "float" in kinds:
+        if "float" in kinds and not (isinstance(found, int) and abs(found) > sys.float_info.max):
             return found if isinstance(found, int | float) else float(found)  # type: ignore[arg-type]
         if "int" in kinds and (isinstance(found, int) or _is_whole(found)):
             return int(found)  # type: ignore[call-overload]

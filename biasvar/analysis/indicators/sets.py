@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from biasvar.analysis.arrays import as_array, to_numpy
 from biasvar.analysis.batches import Batch
 from biasvar.seeding import words
 
@@ -104,8 +105,8 @@ def listed(values: Any) -> list[Any]:
     """One value or several as a list without repeats, None as an empty one."""
     if values is None:
         return []
-    if getattr(values, "shape", None) is not None:  # an array, or a tensor
-        values = values.tolist()
+    if getattr(values, "shape", None) is not None:  # an array, a tensor, a frame
+        values = to_numpy(as_array(values, "ks and thresholds")).tolist()
     if isinstance(values, str) or not isinstance(values, Iterable):
         return [values]
     entries = list(values)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from biasvar.analysis.arrays import array_api_compat, like, refuse_masked, to_numpy
+from biasvar.analysis.arrays import as_array, like, refuse_masked, to_numpy
 from biasvar.arguments import checked
 from biasvar.messages import did_you_mean, first_few
 
@@ -84,15 +84,18 @@ def _num_classes(num_classes: int | None, class_names: Sequence[str] | None) -> 
 
 def _table(annotations: Any) -> np.ndarray:
     refuse_masked(annotations, "annotations")
-    if array_api_compat.is_array_api_obj(annotations):
-        return to_numpy(annotations)
+    if hasattr(annotations, "detach"):
+        return to_numpy(as_array(annotations, "annotations"))
+    if isinstance(annotations, np.ndarray):
+        return annotations
     if hasattr(annotations, "to_pandas"):  # Arrow and Polars
         annotations = annotations.to_pandas()
     if annotations is None or isinstance(annotations, str | bytes | dict | set):
         raise TypeError(f"annotations must be a table (N, A), got {type(annotations).__name__}")
     if not hasattr(annotations, "dtypes"):
         rows = list(annotations) if hasattr(annotations, "__iter__") else []
-        if not all(hasattr(row, "__len__") and not isinstance(row, str | bytes) for row in rows):
+        rows = [to_numpy(as_array(row, "annotations")) if hasattr(row, "detach") else row for row in rows]
+        if not all(hasattr(row, "__len__") and not isinstance(row, str | bytes) and np.ndim(row) for row in rows):
             return np.empty(len(rows), dtype=object)
         rows = [list(row) for row in rows]
         sizes = [len(row) for row in rows]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from biasvar.analysis.arrays import Array, as_array, as_labels, as_logits, namespace
+from biasvar.analysis.arrays import Array, as_array, as_labels, as_logits, as_soft_labels, namespace
+from biasvar.analysis.batches import ROUNDING
+from biasvar.arguments import checked
 
 
+@checked
 def revise_labels(soft_labels: Any, labels: Any, *, margin: float = 0.2) -> Array:
     """beta p + (1 - beta) one-hot, beta = (1 - margin) / (p_max - p_true + 1), float64 `(N, K)` (Lan et al. 2024).
 
@@ -15,12 +18,12 @@ def revise_labels(soft_labels: Any, labels: Any, *, margin: float = 0.2) -> Arra
     (formula and value from summaries of the paper; whether it revises right soft labels too is not known: here all).
 
     Args:
-        soft_labels: `(N, K)` distributions.
+        soft_labels: `(N, K)` distributions; a sum that is off by more than rounding is divided out.
         labels: `(N,)` true classes.
         margin: between 0 and 1, both excluded.
 
     Raises:
-        ValueError: for a margin out of range, or arrays that do not fit.
+        ValueError: for a margin out of range, arrays that do not fit, rows that are no distributions (naming them).
 
     >>> revise_labels([[0.1, 0.9]], [0], margin=0.2).round(3).tolist()
     [[0.6, 0.4]]
@@ -29,7 +32,8 @@ def revise_labels(soft_labels: Any, labels: Any, *, margin: float = 0.2) -> Arra
         raise ValueError(f"margin must lie between 0 and 1, got {margin}")
     soft = as_logits(soft_labels, "soft_labels", "(N, K)")
     xp = namespace(soft)
-    soft = xp.astype(soft, xp.float64)
+    divided, soft = as_soft_labels(soft), xp.astype(soft, xp.float64)
+    soft = xp.where(xp.abs(xp.sum(soft, axis=-1) - 1.0)[:, None] > ROUNDING, divided, soft)
     truth = as_labels(as_array(labels, "labels"), soft, (soft.shape[0],), soft.shape[1])
     one_hot = xp.astype(xp.arange(soft.shape[1])[None] == truth[:, None], xp.float64)
     gap = xp.max(soft, axis=-1) - xp.sum(soft * one_hot, axis=-1)

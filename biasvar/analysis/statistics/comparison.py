@@ -243,7 +243,9 @@ def _clusters(clusters: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
     import pandas as pd
 
     refuse_masked(clusters, "clusters")
-    codes = np.asarray(clusters)  # words too
+    codes = (
+        to_numpy(as_array(clusters, "clusters")) if hasattr(clusters, "detach") else np.asarray(clusters)
+    )  # words too
     if codes.shape != (n,):
         raise ValueError(f"clusters must have one label for each of the {n} observations, got shape {codes.shape}")
     index = pd.factorize(codes, sort=True)[0]

@@ -96,3 +96,11 @@ def test_samples_that_nobody_labelled():
 def test_entries_that_are_no_class_are_refused(table, options, message):
     with pytest.raises(ValueError, match=message):
         count_votes(table, **({"num_classes": 3} | options))
+
+
+def test_tensors_in_lists_and_tensors_without_values():
+    assert count_votes([torch.tensor([0, 1]), torch.tensor([1, 1])], 2).tolist() == [[1, 1], [0, 2]]
+    with pytest.raises(ValueError, match=r"must have shape \(N, A\)"):
+        count_votes([torch.tensor(1.0), torch.tensor(0.0)], 2)
+    with pytest.raises(ValueError, match="sparse, quantized or meta"):
+        count_votes(torch.zeros((2, 2), device="meta"), 2)

@@ -68,6 +68,11 @@ def test_every_container_gives_the_same_error():
     assert calibration_error(torch.tensor([0.5, 0.75], dtype=torch.bfloat16), [1, 1]) == 0.375
 
 
+def test_a_single_bin_compares_the_means():
+    assert calibration_error([1.0, 0.5], [True, False], bins=1) == pytest.approx(0.25)
+    assert reliability_table([1.0, 0.5], [True, False], bins=1)["n"].tolist() == [2]
+
+
 def test_bins_are_closed_on_the_right_and_equal_confidences_stay_together():
     table = reliability_table([0.2, 0.20001, 0.0, 1.0], [0, 1, 1, 1], bins=5)
     assert table[["bin", "n"]].to_numpy().tolist() == [[0, 2], [1, 1], [4, 1]]

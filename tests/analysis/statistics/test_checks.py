@@ -39,6 +39,7 @@ GREATER = {"direction": "greater", "smallest_effect": 0.1}
         (lambda: mean_interval([1.0, 2.0], level=True), "level must be a number, not"),
         (lambda: mean_interval([1.0, 2.0], level="0.95"), "level must be a number, not"),
         (lambda: mean_interval([1.0, 2.0], level=None), "level must be a number, not"),
+        (lambda: jackknife_interval(10**400, [1.0, 2.0]), "full must be a number, not 1000"),
         (lambda: mean_interval([1.0, 2.0], level=NAN), "level must lie between 0 and 1, got nan"),
         (lambda: mean_interval([1.0, 2.0], level=np.array([0.9, 0.8])), "level must be a number"),
         (lambda: mean_interval([1.0, 2.0], level=torch.tensor(True)), "level must be a number"),
@@ -128,6 +129,8 @@ def test_every_container_gives_the_same_numbers():
         assert mean_interval(made(x)) == mean_interval(x)
         assert rank_correlation(made(x), made(y), clusters=pd.Series(list("abcde"))) == expected
         np.testing.assert_array_equal(holm_levels(made([0.01, 0.5])), [0.025, 0.05])
+    clusters = torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0], requires_grad=True)
+    assert rank_correlation(x, y, clusters=clusters) == expected
     grad = torch.tensor(x, dtype=torch.bfloat16, requires_grad=True)
     assert mean_interval(grad) == mean_interval(x)
     assert rank_correlation(x, y, clusters=[2, "b", 1.0, "a", "c"]).n == 5
