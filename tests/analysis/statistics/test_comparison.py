@@ -201,3 +201,14 @@ def test_replicas_needed_at_the_edge():
     ):
         with pytest.raises(ValueError, match=message):
             replicas_needed(pilot, effect, **options)
+
+
+def test_four_observations_are_enough_for_a_rank_correlation():
+    four = rank_correlation([1, 2, 3, 4], [1, 3, 2, 4])
+    assert four.estimate == pytest.approx(0.8)
+    assert four.low < 0.8 < four.high
+    assert math.isnan(rank_correlation([1, 2, 3], [1, 3, 2]).estimate)
+
+
+def test_a_group_without_replicas_takes_no_degree_of_freedom():
+    assert jackknife_interval(1.5, [1.0, 2.0, 7.0], [1, 1, 0]) == jackknife_interval(1.5, [1.0, 2.0])
