@@ -44,7 +44,10 @@ def ending_as_interrupts() -> Iterator[None]:
 
 @contextmanager
 def ending_held() -> Iterator[None]:
-    """Signals that end a process wait for the end of the block, and do not reach processes that are started in it."""
+    """Signals that end a process wait for the end of the block, and do not reach processes that are started in it.
+
+    They wait in this thread: another one may be given them.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
