@@ -13,9 +13,9 @@ import numbers
 import os
 import reprlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_origin
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 KINDS = {"float": "a number", "int": "a whole number", "bool": "True or False", "str": "text", "Path": "a path"}
@@ -44,7 +44,7 @@ def checked(function: Function) -> Function:
     plain = {
         parameter.name: (place, kinds, {TYPES[kind] for kind in kinds})
         for place, parameter in enumerate(parameters)
-        if (kinds := _kinds(parameter.annotation)) is not None
+        if (kinds := _kinds(parameter.annotation, function.__globals__)) is not None
     }
     assert plain, f"{function.__qualname__} has no plain argument to check"
 
@@ -81,13 +81,16 @@ def plain_value(value: Any, name: str, kinds: tuple[str, ...]) -> Any:
     raise ValueError(f"{name} must be {' or '.join(wanted)}, not {_shown(value)} ({type(value).__name__})")
 
 
-def _kinds(annotation: Any) -> tuple[str, ...] | None:
+def _kinds(annotation: Any, names: Mapping[str, Any]) -> tuple[str, ...] | None:
     """The names of the types that an annotation allows; None if it allows others than plain ones."""
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
-    if text.startswith("Literal["):  # of texts; which of them are allowed the function says
-        return ("str", "NoneType") if text.endswith("| None") else ("str",)
-    parts = tuple("NoneType" if part == "None" else part for part in text.split(" | "))
+    parts = tuple("NoneType" if part == "None" else _kind(part, names) for part in text.split(" | "))
     return parts if set(parts) <= {*KINDS, "NoneType"} else None
+
+
+def _kind(part: str, names: Mapping[str, Any]) -> str:
+    """`part`, or "str" for a Literal, spelled out or by its name: which texts are allowed the function says."""
+    return "str" if part.startswith("Literal[") or get_origin(names.get(part)) is Literal else part
 
 
 def _held(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import decimal
 import fractions
+import inspect
 from typing import Literal
 
 import numpy as np
@@ -80,6 +81,16 @@ def test_broken_numbers_are_no_whole_ones(broken):
 def test_flags_and_texts_are_checked_too(name, odd):
     with pytest.raises(ValueError, match=f"^{name} must be (True or False|text)"):
         plain(1.0, **{name: odd})
+
+
+FUNCTIONS = [getattr(analysis, name) for name in analysis.__all__ if inspect.isfunction(getattr(analysis, name))]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
+def test_every_function_of_analysis_has_its_plain_arguments_checked(function):
+    annotations = [parameter.annotation for parameter in inspect.signature(function).parameters.values()]
+    plain = {"float", "int", "bool", "str"} & {part for text in annotations for part in str(text).split(" | ")}
+    assert hasattr(function, "__wrapped__") or not plain
 
 
 @pytest.mark.parametrize(

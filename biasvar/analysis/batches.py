@@ -72,6 +72,8 @@ def checked_batch(
     if num_classes is not None and classes != num_classes:
         raise ValueError(f"soft_labels must have {num_classes} classes, got shape {values.shape}")
     keep = slice(None) if where is None else as_where(where, values, (n,))
+    if not 0 <= first_row < 2**62:
+        raise ValueError(f"first_row must be the number of a row, from 0 on, got {first_row}")
     rows = first_row + np.arange(n)[keep]
     values, mass = _checked_values(values[keep], rows, tolerance, normalize, scores)
     truth = as_labels(labels, values, (n,), classes, where=None if where is None else keep, start=first_row)[keep]

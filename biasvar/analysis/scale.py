@@ -14,6 +14,7 @@ zero) and rows that hold NaN or +inf say nothing; one negative entry anywhere sa
 
 from __future__ import annotations
 
+import numpy as np
 from array_api_compat import device
 
 from biasvar.analysis.arrays import SUM_TOLERANCE, Array, divided_by_sum, like, namespace, sum_tolerance
@@ -60,7 +61,8 @@ class ScaleEvidence:
         floating = xp.isdtype(values.dtype, "real floating")
         if not floating or xp.finfo(values.dtype).bits < 32:
             values = xp.astype(values, xp.float32 if floating else xp.float64)
-        total, low, high = (f(values, axis=-1) for f in (xp.sum, xp.min, xp.max))
+        with np.errstate(over="ignore"):  # a sum beyond the largest number is none of probabilities
+            total, low, high = (f(values, axis=-1) for f in (xp.sum, xp.min, xp.max))
         # NaN, and +inf: comparisons with NaN are False.
         says = (total < float("inf")) & ((low != 0) | (high != 0))
         if where is not None:

@@ -87,7 +87,7 @@ def draw_rivals(
     >>> draw_rivals(torch.tensor([0, 1, 1]), 3, 3, seed=1).sort(-1).values.tolist()
     [[1, 2], [0, 2], [0, 2]]
     """
-    num_classes = whole(num_classes, "num_classes", 2)
+    num_classes = whole(num_classes, "num_classes", 2, 10**9)
     k = whole(k, "k", 2, num_classes, rule=f"lie in 2 .. {num_classes} (the number of classes)")
     seed, replica = whole(seed, "seed", 0), whole(replica, "replica", 0)
     check_tensor(labels, "labels")

@@ -235,9 +235,9 @@ def typed(values: Any, kind: pa.DataType, where: str, *, whole_floats: bool = Fa
         return array
     accepted = {"b": "b", "i": "iu", "f": "fiu"}[target.kind]
     if target.kind == "i" and whole_floats and array.dtype.kind == "f":
-        limits = _LIMITS[target]
+        limits, wide = _LIMITS[target], array.astype(np.float64)  # float16 does not hold the limits
         # NaN compares as no; the upper limit, rounded up to the next float, would not fit any more.
-        bad = ~((array == np.round(array)) & (array >= limits.min) & (array < float(limits.max) + 1.0))
+        bad = ~((wide == np.round(wide)) & (wide >= limits.min) & (wide < float(limits.max) + 1.0))
         if not bad.any():
             return array.astype(target)
         rows, first = np.flatnonzero(bad), array[bad].flat[0]

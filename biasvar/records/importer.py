@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -115,9 +115,10 @@ def import_predictions(
 def _replicas(files: Any) -> list[Any]:
     if is_frame(files):
         raise RecordError("files: give a list of one frame or file per replica; this is a single one: pass [frame]")
-    if not isinstance(files, Iterable):
-        raise RecordError(f"files: give a list of one file or array per replica, not {type(files).__name__}")
-    sources = [files] if isinstance(files, str | Path) else list(files)
+    try:
+        sources = [files] if isinstance(files, str | Path) else list(files)
+    except TypeError:
+        raise RecordError(f"files: give a list of one file or array per replica, not {type(files).__name__}") from None
     if not sources:
         raise RecordError("files: name at least one file of predictions, one a replica")
     if not (isinstance(sources[0], str | Path) or is_frame(sources[0])) and _axes(sources[0]) == 1:
@@ -131,7 +132,7 @@ def _axes(source: Any) -> int:
     """The axes of an array; of ragged rows, which are refused with the rest of their faults, two."""
     try:
         return np.ndim(source)
-    except ValueError:
+    except (ValueError, TypeError, RuntimeError):
         return 2
 
 
@@ -159,7 +160,11 @@ def _values(values: Values | None, probabilities: bool | None, clip: float | Non
 
 
 def _check_names(class_names: Sequence[str] | None, classes: int) -> None:
-    if class_names is not None and not hasattr(class_names, "__len__"):
+    if (
+        isinstance(class_names, np.ma.MaskedArray)
+        or getattr(class_names, "shape", (1,)) == ()
+        or not (class_names is None or hasattr(class_names, "__len__"))
+    ):
         raise RecordError(f"class_names must be a list of one name for each class, not {type(class_names).__name__}")
     if class_names is not None and len(class_names) != classes:
         raise RecordError(f"class_names has {len(class_names)} names, the predictions have {classes} classes")

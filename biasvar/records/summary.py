@@ -84,7 +84,8 @@ def _columns(given: Mapping[str, Any]) -> dict[str, Any]:
         from_file = isinstance(values, np.ndarray) and values.dtype == object
         found = np.asarray(values) if from_file else to_numpy(as_array(values, name))
         rows = np.size(found) if rows is None else rows
-        if found.ndim != 1 or len(found) != rows or found.dtype.kind not in "biufO":
+        kinds = "iu" if name == "replica" else "biufO"
+        if found.ndim != 1 or len(found) != rows or found.dtype.kind not in kinds:
             raise ValueError(
                 f"{name} must hold a number for each of the {rows} rows of the record, got {found.dtype} "
                 f"of shape {tuple(found.shape)}"

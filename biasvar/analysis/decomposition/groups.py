@@ -127,7 +127,7 @@ def _check_log_probs(mean: Array, count: Array, start: int) -> None:
             "mean_log_probs must be finite where counts are above 0;"
             f" (group, row) {named(bad, start)} hold NaN or infinity"
         )
-    bad = (count > 0) & (xp.sum(xp.exp(mean), axis=-1) > 1.0 + _EXCESS)
+    bad = (count > 0) & (xp.sum(xp.exp(xp.where(mean > 1.0, 1.0, mean)), axis=-1) > 1.0 + _EXCESS)
     if bool(xp.any(bad)):
         raise ValueError(
             "mean_log_probs are no means of log-probabilities: the exponentials of"

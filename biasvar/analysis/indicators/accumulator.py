@@ -60,6 +60,8 @@ class IndicatorAccumulator:
             raise ValueError(f"num_classes must be a whole number of at least 2, got {num_classes!r}")
         if ks is None and thresholds is None:
             ks = range(1, min(DEFAULT_KS, num_classes - 1) + 1)
+        if num_classes > 10**9:
+            raise ValueError(f"num_classes must be at most 10^9, got {num_classes}")
         self.num_classes = int(num_classes)
         self.ks = [check_k(k, self.num_classes) for k in listed(ks)]
         self.thresholds = [check_threshold(t, scores) for t in listed(thresholds)]

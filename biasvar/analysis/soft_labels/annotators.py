@@ -55,7 +55,10 @@ def count_votes(
             "annotations must have shape (N, A), one row for each sample and one column for each annotator, got"
             f" {table.shape}"
         )
-    place, found = pd.factorize(table.reshape(-1))
+    try:
+        place, found = pd.factorize(table.reshape(-1))
+    except TypeError:
+        raise ValueError("annotations must hold one class, or a gap, in each place; some hold a list") from None
     known = np.array([_class(value, classes, class_names) for value in found] + [_GAP])  # -1: pandas' own gaps
     codes = known[place].reshape(table.shape)
     if (codes == _WRONG).any():
@@ -72,12 +75,17 @@ def count_votes(
 
 
 def _num_classes(num_classes: int | None, class_names: Sequence[str] | None) -> int:
-    if class_names is not None and (isinstance(class_names, str) or len(set(class_names)) < len(class_names)):
+    if class_names is not None and (
+        isinstance(class_names, str | bytes)
+        or not hasattr(class_names, "__len__")
+        or getattr(class_names, "ndim", 1) != 1
+        or len({str(name) for name in class_names}) < len(class_names)
+    ):
         raise ValueError("class_names must be a list of different names, in the order of the classes")
     classes = num_classes if class_names is None else len(class_names)
     if classes is None:
         raise ValueError("say how many classes there are with num_classes=, or which with class_names=")
-    if classes < 2 or num_classes not in (None, classes):
+    if not 2 <= classes <= 10**9 or num_classes not in (None, classes):
         raise ValueError(f"num_classes must be at least 2, and as many as class_names, got {num_classes} and {classes}")
     return classes
 
@@ -87,7 +95,7 @@ def _table(annotations: Any) -> np.ndarray:
     if hasattr(annotations, "detach"):
         return to_numpy(as_array(annotations, "annotations"))
     if isinstance(annotations, np.ndarray):
-        return annotations
+        return annotations.astype(annotations.dtype.newbyteorder("="))  # pandas reads no foreign byte order
     if hasattr(annotations, "to_pandas"):  # Arrow and Polars
         annotations = annotations.to_pandas()
     if annotations is None or isinstance(annotations, str | bytes | dict | set):

@@ -46,8 +46,8 @@ def from_top_k(indices: Any, values: Any, num_classes: int, *, rest: Rest, first
     """
     if rest not in RESTS:
         raise ValueError(f"rest must be one of {', '.join(RESTS)}, got {rest!r}")
-    if num_classes < 2:
-        raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+    if not 2 <= num_classes <= 10**9:
+        raise ValueError(f"num_classes must be at least 2 and at most 10^9, got {num_classes}")
     reference = as_array(values, "values")
     places, mass = _entries(as_array(indices, "indices"), reference)
     given = places >= 0

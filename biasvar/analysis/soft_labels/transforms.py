@@ -72,7 +72,11 @@ def tempered(logits: Any, temperature: float, *, values: Literal["logits", "prob
     xp = namespace(logits)
     if values == "probabilities":
         logits = log_probabilities(logits, "logits")
-    return xp.exp(log_softmax(xp.astype(logits, xp.float64) / temperature))
+    logits = xp.astype(logits, xp.float64) / temperature
+    bad = ~xp.isfinite(xp.max(logits, axis=-1))
+    if bool(xp.any(bad)):
+        raise ValueError(f"the largest of a row's logits must be finite; row {named(bad)} has NaN, +inf or only -inf")
+    return xp.exp(log_softmax(logits))
 
 
 @checked

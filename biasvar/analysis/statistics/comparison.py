@@ -184,7 +184,8 @@ def jackknife_interval(full: float, deleted: Any, group_sizes: Any = None, *, le
     if len(sizes) != len(deleted):
         raise ValueError(f"group_sizes must have one size for each of the {len(deleted)} groups, got {len(sizes)}")
     refuse_rows(~((sizes >= 0) & (sizes == np.floor(sizes))), "group_sizes", "must be whole numbers from 0 up", sizes)
-    stderr = float(jackknife_stderr(np.float64(full), deleted, sizes))
+    with np.errstate(over="ignore", invalid="ignore"):  # of infinite values the error is none
+        stderr = float(jackknife_stderr(np.float64(full), deleted, sizes))
     return interval_from(full, stderr, float(np.sum(sizes > 0) - 1), int(np.sum(sizes)), level)
 
 
@@ -224,6 +225,8 @@ def replicas_needed(pilot: Any, effect: float, *, level: float = 0.95, power: fl
     high = 2
     while not reaches(high):
         high *= 2
+        if high > 2**60:
+            raise ValueError(f"effect {effect:g} is too small beside the spread of pilot to be shown")
     low = high // 2
     while high - low > 1:
         middle = (low + high) // 2

@@ -65,7 +65,8 @@ def percentile_ends(draws: Any, level: float = 0.95) -> tuple[float, float]:
         raise ValueError("draws must hold at least one draw")
     if np.isnan(values).all():
         return math.nan, math.nan
-    low, high = np.nanpercentile(values, [tail, 100.0 - tail])
+    with np.errstate(invalid="ignore"):  # between infinite draws
+        low, high = np.nanpercentile(values, [tail, 100.0 - tail])
     return float(low), float(high)
 
 

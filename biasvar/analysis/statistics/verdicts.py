@@ -77,7 +77,8 @@ def judge(
     'holds'
     """
     _check_rule(direction, smallest_effect)
-    in_unit(alpha, "alpha")
+    if 1.0 - in_unit(alpha, "alpha") == 1.0:
+        raise ValueError(f"alpha must lie between 0 and 1, got {alpha}, which is 0 to rounding")
     interval = interval_from(effect, stderr, df, n, 1.0 - alpha)
     if draws is not None:
         low, high = percentile_ends(draws, 1.0 - alpha)

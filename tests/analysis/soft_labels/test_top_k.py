@@ -81,7 +81,7 @@ def test_containers():
         ([0, 1], [0.5, 0.5], {}, r"must both have shape \(N, k\)"),
         (np.zeros((0, 2), int), np.zeros((0, 2)), {}, "at least one row"),
         ([[0, 1]], [[0.5, 0.5]], {"rest": "tail"}, "rest must be one of uniform, zero, got 'tail'"),
-        ([[0, 1]], [[0.5, 0.5]], {"rest": None}, "rest must be one of uniform, zero, got None"),
+        ([[0, 1]], [[0.5, 0.5]], {"rest": None}, "rest must be text, not None"),
         ([[0, 1]], [[0.5, 0.5]], {"num_classes": 1}, "num_classes must be at least 2"),
         ([[0, 1]], [[0.5, 0.2]], {"num_classes": 2, "rest": "uniform"}, "needs a class that is not listed; row 0"),
         ([[0, 13]], [[0.5, 0.5]], {"first_row": 70}, "row 70 does not"),
