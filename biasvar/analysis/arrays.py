@@ -143,9 +143,15 @@ def _float32_of(x: np.ndarray, name: str) -> np.ndarray:
 _FLOAT64: dict[str, bool] = {"cpu": True}
 
 
+def as_float64(x: Array) -> Array:
+    """`x` in float64 where it is, or on the processor if its device has none; nothing is checked."""
+    xp = namespace(x)
+    return xp.astype(x if holds_float64(x) else x.cpu(), xp.float64, copy=False)
+
+
 def holds_float64(x: Array) -> bool:
     """True if the device of `x` holds float64; Apple's does not."""
-    kind = str(array_api_compat.device(x)).partition(":")[0]
+    kind = str(x.device).partition(":")[0]
     if kind not in _FLOAT64:
         try:
             namespace(x).zeros(1, dtype=namespace(x).float64, device=array_api_compat.device(x))

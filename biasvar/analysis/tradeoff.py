@@ -17,6 +17,7 @@ import numpy as np
 from biasvar.analysis.arrays import (
     Array,
     as_array,
+    as_float64,
     as_labels,
     as_rows,
     as_where,
@@ -214,10 +215,13 @@ def true_log_prob(logits: Array, labels: Array, temperature: float = 1.0) -> Arr
 
     With z the logits over the temperature and m their maximum, log p_i = (z_i - m) - log1p(s), where s sums exp(z_k -
     m) over all classes but one of the largest. Where the true class is the largest this is -log1p(s), in which a sum
-    over all classes would have rounded s away. Nothing here is checked, and on a GPU nothing waits for the device.
+    over all classes would have rounded s away. Nothing here is checked, and on a GPU nothing waits for the device; the
+    result is on the processor if the device has no float64.
     """
     xp = namespace(logits)
-    logits = xp.astype(logits, xp.float64, copy=False)
+    logits = as_float64(logits)
+    if labels.device != logits.device:
+        labels = like(labels, logits, "labels")
     shifted, rest = log1p_others(logits if temperature == 1.0 else logits / temperature)
     return pick(xp.broadcast_to(shifted, (*labels.shape, shifted.shape[-1])), labels) - rest
 

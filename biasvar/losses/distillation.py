@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from biasvar.analysis.arrays import as_float64
 from biasvar.analysis.tradeoff import opposes, true_log_prob, wsl_weights_of_losses
 from biasvar.arguments import checked
 from biasvar.losses.inputs import BOOL, REALS, Inputs, check_dtype, check_like, check_tensor
@@ -130,12 +131,13 @@ class WeightedSoftLabelLoss(DistillationLoss):
         log_prob = true_log_prob if self.epsilon < _LEAST_EPSILON else _plain_log_prob
         student_loss, teacher_loss = (-log_prob(logits, truth) for logits in (given.logits, teacher))
         weights: torch.Tensor = wsl_weights_of_losses(student_loss, teacher_loss, epsilon=self.epsilon)
-        return given.by_row(weights.to(student_logits.dtype), "weights")
+        return given.by_row(weights.to(student_logits), "weights")
 
 
 def _plain_log_prob(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The true class's log-probability (...), float64, exact to 2^-52 but not relative to itself: half the cost."""
-    return true_class(F.log_softmax(logits.double(), -1), labels)
+    logits = as_float64(logits)
+    return true_class(F.log_softmax(logits, -1), labels.to(logits.device))
 
 
 class MaskedDistillationLoss(DistillationLoss):
@@ -183,7 +185,7 @@ class MaskedDistillationLoss(DistillationLoss):
             keys = given.by_row(keys, "keys")
         flagged = opposes(*(true_log_prob(logits, truth, self.temperature) for logits in (given.logits, teacher)))
         chosen = flagged if self.keep == "regularization" else ~flagged
-        weights = given.by_row(chosen.to(student_logits.dtype), "weights")
+        weights = given.by_row(chosen.to(student_logits), "weights")
         return shuffle_within_batch(weights, keys, where=where) if self.keep == "random" else weights
 
 

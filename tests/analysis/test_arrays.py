@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from biasvar import analysis
+from biasvar import analysis, losses
 from biasvar.analysis import arrays, decompose, tempered, tradeoff_terms, wsl_weights
 from biasvar.analysis.arrays import as_array
 from biasvar.errors import RecordError
@@ -94,8 +94,15 @@ def test_devices_without_float64_hand_over_to_the_processor(monkeypatch):
 
     x = torch.tensor(LOGITS).as_subclass(Elsewhere)
     monkeypatch.setitem(arrays._FLOAT64, "cpu", False)
-    assert type(as_array(x)) is torch.Tensor
-    assert Elsewhere.moved
+    for function in (as_array, arrays.as_float64):
+        Elsewhere.moved = False
+        assert type(function(x)) is torch.Tensor
+        assert Elsewhere.moved
+    flags, weights = (
+        loss(temperature=2.0, alpha=1.0).weights(x, x + 1.0, torch.tensor([0, 1, 0]))
+        for loss in (losses.MaskedDistillationLoss, losses.WeightedSoftLabelLoss)
+    )
+    assert flags.dtype == weights.dtype == torch.float64
 
 
 def test_a_device_is_tried_once_for_float64(monkeypatch):
