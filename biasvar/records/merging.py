@@ -94,6 +94,7 @@ class PartWriter:
                 raise RecordError(f"{where}: parts of an epoch need a system with file locks")
             if merged.exists() and not self._replace:
                 raise RecordError(f"{merged} exists: {where} is already recorded; go on from a later epoch")
+            self.refuse_others(epoch)
             try:
                 write_table(own, table, schema.metadata_of(**entries), exclusive=not self._replace)
             except FileExistsError:
@@ -102,6 +103,19 @@ class PartWriter:
                     "each process needs a rank of its own in part=(rank, world size)"
                 ) from None
             return self._merge(epoch, merged)
+
+    def refuse_others(self, epoch: int) -> None:
+        """Raise RecordError where a process that counts another world size has written a part of the epoch.
+
+        The whole of one of the two would make the part of the other, which was acknowledged, worth nothing.
+        """
+        for part in self._parts():
+            if part.epoch == epoch and part.world != self._world:
+                raise RecordError(
+                    f"{part.path} exists: part {part.rank} of {part.world} of the {self._named(epoch)} was written by "
+                    f"another process, and this one counts {self._world}; all processes of an epoch need the same "
+                    "world size in part=(rank, world size). If none is writing it any more, go on with resume=True"
+                )
 
     def begun(self) -> list[int]:
         """The epochs of which this part is there and others are not."""

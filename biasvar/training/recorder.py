@@ -141,7 +141,7 @@ class Recorder:
         )
         if resume or replace:
             parts.settle()
-        self._parts = parts if self._part else None
+        self._parts = parts
         recorded = [int(p.parent.name[6:]) for p in folder.glob(f"epoch=*/group={self.group:03d}.parquet")]
         begun = [*recorded, *parts.begun()]
         if begun and not resume and not replace:
@@ -266,9 +266,10 @@ class Recorder:
         dropped = sum(self._dropped.values())
         if self._on_duplicate == "first":
             metadata["duplicates_dropped"] = dropped
-        if self._parts:
+        if self._part:
             self._parts.record(self.epoch, columns, metadata)
             return
+        self._parts.refuse_others(self.epoch)
         key = (self.arm, self.split, self.view)
         self._writer.record(*key, self.epoch, self.group, columns, metadata=metadata, replace=self._replace)
         self._writer.count_duplicates(*key, dropped)

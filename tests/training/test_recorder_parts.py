@@ -128,6 +128,34 @@ def test_an_interrupted_epoch_is_recorded_anew(tmp_path, data):
     assert first.drop(columns="epoch").equals(second.drop(columns="epoch"))
 
 
+@pytest.mark.parametrize("other", [None, (0, 3), (2, 3)])
+def test_processes_that_count_another_world_are_refused(tmp_path, data, other):
+    first, second = recorder(tmp_path / "run", part=(0, 2)), recorder(tmp_path / "run", part=(1, 2))
+    odd = recorder(tmp_path / "run", part=other)
+    feed(first, data, range(0, N, 2))
+    first.end_epoch()
+    feed(odd, data, range(1, N, 2))
+    with pytest.raises(RecordError, match=r"part 0 of 2 .* this one counts \d; .* same world size .* resume=True"):
+        odd.end_epoch()
+    feed(second, data, range(1, N, 2))
+    second.end_epoch()
+    assert len(biasvar.open_run(tmp_path / "run").records()) == N
+    odd.epoch = 2
+    feed(odd, data, range(N))
+    odd.end_epoch()
+    feed(first, data, range(0, N, 2))
+    if other is None:
+        with pytest.raises(RecordError, match="epoch 2 is already recorded"):
+            first.end_epoch()
+        return
+    with pytest.raises(RecordError, match=r"part \d of 3 .* this one counts 2"):
+        first.end_epoch()
+    again = recorder(tmp_path / "run", resume=True)  # what the message says
+    feed(again, data, range(N))
+    again.end_epoch()
+    assert biasvar.open_run(tmp_path / "run").record_epochs("default", "train", "augmented") == [1, 2]
+
+
 def test_settings_of_parts(tmp_path):
     for change, message in (
         ({"part": (2, 2)}, r"part must be \(rank, world size\)"),
