@@ -68,6 +68,12 @@ def in_order(table: pa.Table, keys: tuple[str, ...], path: Path) -> pa.Table:
     return table if order is None else table.take(order)
 
 
+def sample_keys(path: Path) -> np.ndarray:
+    """(replica, sample_id) of every row of a record file, (n, 2)."""
+    table = read_columns(path, ["replica", "sample_id"], schema.RECORD_SCHEMA)
+    return np.stack([table.column(name).to_numpy() for name in ("replica", "sample_id")], axis=1)
+
+
 def empty_table(columns: Sequence[str]) -> pa.Table:
     """No rows, the right columns."""
     names = pa.dictionary(pa.int32(), pa.string())

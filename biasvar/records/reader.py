@@ -18,6 +18,7 @@ from biasvar.records.arms import ArmEntry
 from biasvar.records.checked_tables import as_table
 from biasvar.records.frames import arrays_of, empty_table, in_order, record_tables, to_frame, wanted_columns
 from biasvar.records.manifest import check_agreement, read_manifest
+from biasvar.records.placement import check_counts, check_losses, check_place, check_records, labels_of, read_metrics
 from biasvar.records.predictions import (
     Predictions,
     SoftLabels,
@@ -143,9 +144,9 @@ class Run:
         """
         tables = []
         for arm in self.arms:
-            paths = sorted((self.directory / "metrics" / f"arm={arm}").glob("group=*.parquet"))
-            if paths:
-                tables += [_read_all(path, schema.METRIC_SCHEMA) for path in paths]
+            kept = read_metrics(self.directory, arm, self.manifest)
+            if kept is not None:
+                tables.append(kept)
             elif arm in self._recorded_arms:
                 tables += [summary_table(file) for file in stored_files(self.directory, "records", arm=arm)]
         table = pa.concat_tables(tables) if tables else schema.METRIC_SCHEMA.empty_table()
@@ -155,6 +156,13 @@ class Run:
         """Every (arm, split, view) that has a record."""
         files = stored_files(self.directory, "records")
         return list(dict.fromkeys((file.arm, file.split, file.part) for file in files))
+
+    def prediction_epochs(self, arm: str) -> list[int]:
+        """The epochs after which predictions on test rows were kept, rising; empty without any."""
+        if not (self.directory / "predictions" / f"arm={arm}" / "split=test").is_dir():
+            return []
+        files = stored_files(self.directory, "predictions", arm=arm, split="test", part="all")
+        return sorted({file.epoch for file in files})
 
     @checked
     def record_epochs(self, arm: str, split: str, view: str) -> list[int]:
@@ -212,7 +220,12 @@ class Run:
         ("nonmember"). Raises RecordError for what is not there, naming what is.
         """
         stored, labels, chosen = self.stored_means(arm, split, membership, epoch)
-        return Predictions(stored.sample_ids, labels, stored.counts, stored.read(), chosen)
+        kept = Predictions(stored.sample_ids, labels, stored.counts, stored.read(), chosen)
+        metrics = self._metrics_of(arm)
+        here = (metrics["split"] == split) & (metrics["epoch"] == chosen) & (metrics["view"] == "clean")
+        if membership == "all":
+            check_losses(f"predictions of arm {arm!r}, split {split!r}", kept, metrics[here], self.manifest["kind"])
+        return kept
 
     @checked
     def iter_predictions(
@@ -236,8 +249,12 @@ class Run:
         if not files:
             raise RecordError(f"{self.directory} has no predictions of arm {arm!r}, split {split!r}")
         chosen = max(file.epoch for file in files)
-        stored = StoredMeans([file.path for file in files if file.epoch == chosen], self.num_classes)
-        return stored, self._labels(stored.sample_ids), chosen
+        files = [file for file in files if file.epoch == chosen]
+        for file in files:
+            check_place(file, self.manifest["kind"])
+        stored = StoredMeans([file.path for file in files], self.num_classes)
+        check_counts(files[0], stored.counts, self.manifest)
+        return stored, self._labels(stored.sample_ids, split), chosen
 
     @checked
     def decomposition(
@@ -349,16 +366,22 @@ class Run:
         name: str = schema.one_of(arm, self.arms, f"arm of {self.directory},")
         return name
 
-    def _record_files(self, epochs: Any, arm: Any, split: Any, view: Any) -> list[StoredFile]:
-        return stored_files(self.directory, "records", arm=arm, split=split, part=view, epochs=epochs)
+    def _metrics_of(self, arm: str) -> pd.DataFrame:
+        kept = read_metrics(self.directory, arm, self.manifest)
+        return to_frame(schema.METRIC_SCHEMA.empty_table() if kept is None else kept)
 
-    def _labels(self, ids: np.ndarray) -> np.ndarray:
-        samples = self.samples
-        known, labels = samples["sample_id"].to_numpy(), samples["label"].to_numpy()
-        missing = ids[~np.isin(ids, known)]
-        if missing.size:
-            raise RecordError(f"{self.directory}: samples.parquet lacks the predicted sample_id {missing[0]}")
-        return labels[np.searchsorted(known, ids)]
+    def _record_files(self, epochs: Any, arm: Any, split: Any, view: Any) -> list[StoredFile]:
+        files = stored_files(self.directory, "records", arm=arm, split=split, part=view, epochs=epochs)
+        check_records(files, self.manifest, self.split_sizes())
+        return files
+
+    def split_sizes(self) -> dict[str, int]:
+        """The rows of each split that a study's clean passes go over; of other runs nothing is known."""
+        whole = self.manifest["kind"] == "study" and (self.directory / "samples.parquet").exists()
+        return {str(name): int(n) for name, n in self.samples["split"].value_counts().items()} if whole else {}
+
+    def _labels(self, ids: np.ndarray, split: str | None = None) -> np.ndarray:
+        return labels_of(self.samples, ids, split, self.directory, self.manifest["kind"])
 
     def _recorded_samples(self) -> pd.DataFrame:
         first: dict[tuple[str, str, str], int] = {}

@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,13 @@ def footer(path: Path) -> dict[str, Any]:
 
     Raises RecordError for a file that is damaged, or that a newer biasvar wrote.
     """
+    there = path.stat()
+    return _footer(path, there.st_size, there.st_mtime_ns)
+
+
+@lru_cache(maxsize=2**16)
+def _footer(path: Path, size: int, changed: int) -> dict[str, Any]:
+    """The same, read once for a file of that size and time of its last change."""
     try:
         found = pq.read_metadata(path)
     except FileNotFoundError:

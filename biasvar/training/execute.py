@@ -22,11 +22,12 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from biasvar.errors import RecordError
 from biasvar.messages import note
 from biasvar.records import Run, RunWriter, open_run
-from biasvar.records.schema import teacher_path
 from biasvar.study import Study
 from biasvar.training.checks import check_begun, check_sources, open_study
+from biasvar.training.completeness import arm_fault, is_whole, whole_table, written_teachers
 from biasvar.training.context import StudyContext
 from biasvar.training.continuing import SESSION, check_same_data, check_same_study, sessions_with
 from biasvar.training.custom_networks import source_hashes
@@ -76,18 +77,18 @@ def run_study(study: Study, directory: str | Path, *, device: torch.device | str
     writer = RunWriter(directory, manifest=entries, resume=True)
     check_sources(writer.manifest.get("sources", {}), study, writer.directory)
     _rename(writer, study)
-    left = [name for name in study.order() if not _is_complete(writer, name)]
-    if writer.manifest["status"] == "complete" and not left:
+    _write_samples(writer, context)
+    left = [name for name in study.order() if not _is_complete(writer, study, name)]
+    if writer.manifest["status"] == "complete" and not left and is_whole(writer, study):
         return open_run(directory)
     sessions, changes = sessions_with(writer.manifest, {key: entries[key] for key in SESSION})
     if changes:
         note(f"{directory} goes on under {changes}; its provenance lists both")
     writer.update_manifest(status="running", sources=source_hashes(study), sessions=sessions)
     writer.study(study.to_yaml())
-    _write_samples(writer, context)
-    written = _written_teachers(writer)
+    written = written_teachers(writer)
     teachers = [name for name in study.teachers if name not in written]
-    families = {} if _tuning_path(writer).exists() else study.learning_rate.families
+    families = {} if whole_table(_tuning_path(writer)) else study.learning_rate.families
     teaching = _teacher_tasks(context, teachers)
     total = len(teaching) + len(families) * len(study.learning_rate.grid)
     total += len(left) * len(groups_of(study.backend, range(study.replicas)))
@@ -104,6 +105,9 @@ def run_study(study: Study, directory: str | Path, *, device: torch.device | str
         _train_arms(writer, context, left, rates, work, progress)
     for name in study.soft_labels:
         writer.soft_labels(name, context.blocks["student"], soft_label_table(context, name))
+    faults = [fault for name in study.arms if (fault := arm_fault(writer, study, name))]
+    if faults:  # of files that no training writes anew
+        raise RecordError(f"{writer.directory} is not complete: {faults[0]}")
     writer.update_manifest(status="complete")
     return open_run(directory)
 
@@ -118,17 +122,14 @@ def _rename(writer: RunWriter, study: Study) -> None:
             writer.update_arm(name, label=arm.label)
 
 
-def _is_complete(writer: RunWriter, arm: str) -> bool:
-    """True if an arm was trained to its end and its files are still there; a folder taken away is made again."""
-    entry = writer.manifest["arms"].get(arm, {})
-    parts = ("records", "predictions", "metrics", "weights")
-    there = all((writer.directory / part / f"arm={arm}").is_dir() for part in parts)
-    return entry.get("status") == "complete" and there
-
-
-def _written_teachers(writer: RunWriter) -> set[str]:
-    """The teachers whose logits are there; files taken away are made again."""
-    return {name for name in writer.manifest.get("teachers", {}) if teacher_path(writer.directory, name).exists()}
+def _is_complete(writer: RunWriter, study: Study, arm: str) -> bool:
+    """True if an arm was trained to its end and its files are there and in their place; else it is made again."""
+    if writer.manifest["arms"].get(arm, {}).get("status") != "complete":
+        return False
+    fault = arm_fault(writer, study, arm)
+    if fault is not None:
+        note(f"arm {arm} is trained again: {fault}")
+    return fault is None
 
 
 @dataclass(frozen=True)
@@ -256,7 +257,7 @@ def _asked(study: Study, arm: str, replica: int) -> tuple[str | None, int, int]:
 def _student_teacher_tasks(context: StudyContext, writer: RunWriter, left: list[str]) -> dict[Any, Task]:
     """Tasks that write the logits of arms whose students teach another that is left, once they are trained."""
     study = context.study
-    known = {None, *study.teachers, *_written_teachers(writer)}
+    known = {None, *study.teachers, *written_teachers(writer)}
     teaching = {study.scored_against(name) for name in left} - known
     numbers = range(len(groups_of(study.backend, range(study.replicas))))
     return {
@@ -270,7 +271,7 @@ def _note_teacher(writer: RunWriter, name: str, entry: dict[str, Any]) -> None:
 
 
 def _write_samples(writer: RunWriter, context: StudyContext) -> None:
-    if (writer.directory / "membership.parquet").exists():
+    if all(whole_table(writer.directory / name) for name in ("samples.parquet", "membership.parquet")):
         return
     ids = context.used_ids
     split = np.full(len(ids), "train", dtype=object)
@@ -291,7 +292,7 @@ def _learning_rates(writer: RunWriter, context: StudyContext, work: Work, progre
     study, settings = context.study, context.study.learning_rate
     if settings.value is not None:
         return {arm.family: settings.value for arm in study.arms.values()}
-    if not _tuning_path(writer).exists():
+    if not whole_table(_tuning_path(writer)):
         tried = {
             family: [*(identity_of(context, arm, rate) for rate in settings.grid), str(settings.replicas)]
             for family, arm in settings.families.items()

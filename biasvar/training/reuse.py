@@ -45,7 +45,7 @@ NO_NUMBERS = (
     *(f"data/{name}.py" for name in ("cache", "decode", "hub", "images", "layout", "parquet")),
     # What is only estimated from finished records.
     *("analysis/decomposition", "analysis/statistics/jackknife.py", "analysis/statistics/verdicts.py"),
-    *(f"training/{name}.py" for name in ("checks", "continuing", "manifest", "memory", "reuse")),
+    *(f"training/{name}.py" for name in ("checks", "completeness", "continuing", "manifest", "memory", "reuse")),
     "records/manifest.py",  # a shape that a file must have
 )
 
@@ -202,7 +202,7 @@ def take_over(writer: RunWriter, study: Study, name: str, number: int, identity:
         for folder in ("records", "predictions"):
             found: list[StoredFile] = stored_files(run.directory, folder, arm=name)
             files += [file.path for file in found if file.group == number]
-        if not all(path.is_file() for path in _needed(run.directory, mine, name, number, epochs)):
+        if not all(path.is_file() for path in needed_files(run.directory, mine, name, number, epochs)):
             continue  # it has fewer replicas, or files were taken away
         for path in files:
             write_bytes(writer.directory / path.relative_to(run.directory), path.read_bytes())
@@ -212,7 +212,7 @@ def take_over(writer: RunWriter, study: Study, name: str, number: int, identity:
     return None
 
 
-def _needed(directory: Path, arm: Arm, name: str, number: int, epochs: int) -> list[Path]:
+def needed_files(directory: Path, arm: Arm, name: str, number: int, epochs: int) -> list[Path]:
     """The files that a group of an arm leaves in a run directory, whichever replicas it has."""
     assert arm.record is not None  # written out when the study was resolved
     assert arm.predictions is not None
