@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import log_softmax
 
+from biasvar.analysis.statistics.chance import chance_limit
 from biasvar.records.summary import calibration_error
 
 
@@ -79,9 +80,7 @@ def group_means(said: CleanPass, use: np.ndarray, group: np.ndarray, groups: int
 def failures(accuracy: np.ndarray, finite: np.ndarray, n: int, num_classes: int) -> list[str]:
     """Why each replica failed: "not finite", "at chance", or "" if it did not.
 
-    At chance: the accuracy on n samples lies less than 3 binomial standard errors above 1/C.
+    At chance: the accuracy on n samples is not above `chance_limit`.
     """
-    chance = 1 / num_classes
-    limit = chance + 3 * np.sqrt(chance * (1 - chance) / n)
-    reasons = np.where(accuracy <= limit, "at chance", "")
+    reasons = np.where(accuracy <= chance_limit(n, num_classes), "at chance", "")
     return [str(reason) for reason in np.where(finite, reasons, "not finite")]

@@ -10,6 +10,7 @@ with biasvar.Recorder("runs/mine", num_samples=50_000, num_classes=10, temperatu
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +27,7 @@ from biasvar.records.merging import ON_DUPLICATE, PartWriter, other_file
 from biasvar.records.schema import one_of, record_folder
 from biasvar.records.summary import summarise
 from biasvar.records.writer import RunWriter
-from biasvar.training.recorder_checks import checked_rows, without_repeats
+from biasvar.training.recorder_checks import checked_rows, odd_teachers, without_repeats
 from biasvar.training.recorder_inputs import Values, replica_numbers, step_tensors
 from biasvar.training.recorder_terms import LOGITS, log_probabilities, on_device_of_terms, record_terms
 
@@ -162,6 +163,7 @@ class Recorder:
             self._writer.update_arm(arm, label=arm, **said)
         self._replica_column: torch.Tensor | None = None
         self.epoch = max(recorded, default=0) + 1
+        self._own, self._warned = not isinstance(directory, RunWriter), False
         self._clear()
 
     def _clear(self) -> None:
@@ -236,7 +238,8 @@ class Recorder:
 
         Returns:
             `biasvar.records.summary.summarise` of the epoch: replica, n, accuracy, nll, share of regularization samples
-            by criterion, mean weights, one entry a replica.
+            by criterion, mean weights, one entry a replica. "warning" too, a text, where a teacher is at chance on
+            rows that its student has learned; it is a Python warning and stands in the manifest as well.
 
         Raises:
             ValueError: An id out of range or met twice, a label out of range, logits or weights that are not finite in
@@ -254,6 +257,8 @@ class Recorder:
             summary = summarise(columns)
             if self._on_duplicate == "first":
                 summary["duplicates_dropped"] = np.array([self._dropped.get(r, 0) for r in summary["replica"].tolist()])
+            if self._own:
+                self._warn(columns, summary)
             if write and len(columns["sample_id"]):
                 self._write(columns)
         finally:
@@ -273,6 +278,20 @@ class Recorder:
         key = (self.arm, self.split, self.view)
         self._writer.record(*key, self.epoch, self.group, columns, metadata=metadata, replace=self._replace)
         self._writer.count_duplicates(*key, dropped)
+
+    def _warn(self, columns: dict[str, np.ndarray], summary: dict[str, np.ndarray]) -> None:
+        """Note a teacher whose rows do not belong to the student's: in the summary, the manifest, and once aloud."""
+        said = odd_teachers(columns, summary, self.num_classes)
+        if said is None:
+            return
+        summary["warning"] = said
+        text = next(word for word in said if word)
+        if not self._warned:
+            self._warned = True
+            where = f"arm {self.arm!r}, epoch {self.epoch}: "
+            warnings.warn(where + text, stacklevel=3)
+            known = self._writer.manifest["arms"].get(self.arm, {}).get("warnings") or []
+            self._writer.update_arm(self.arm, warnings=[*known, f"epoch {self.epoch}: {text}"])
 
     def _reduce_pending(self) -> None:
         """Turn the waiting logits into columns, on their device."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from biasvar.analysis.arrays import label_cause
+from biasvar.analysis.statistics.chance import out_of_order
 from biasvar.messages import first_few
 from biasvar.records.merging import first_rows
 
@@ -80,3 +81,15 @@ def without_repeats(
 
 def _chosen(columns: Columns, keep: np.ndarray) -> Columns:
     return columns if keep.all() else {name: values[keep] for name, values in columns.items()}
+
+
+def odd_teachers(columns: dict[str, np.ndarray], summary: dict[str, np.ndarray], num_classes: int) -> np.ndarray | None:
+    """A warning for each replica whose teacher is at chance on rows that the student has learned; None without any."""
+    if "teacher_prediction" not in columns:
+        return None
+    said = np.full(len(summary["replica"]), "", dtype=object)
+    for i, replica in enumerate(summary["replica"]):
+        rows = columns["replica"] == replica
+        right = float(np.mean(columns["teacher_prediction"][rows] == columns["label"][rows]))
+        said[i] = out_of_order(right, float(summary["accuracy"][i]), int(summary["n"][i]), num_classes) or ""
+    return said if said.any() else None

@@ -100,6 +100,7 @@ def warnings(run: Run) -> list[str]:
     lines += [f"Not complete, and left out: {said}." for said in incomplete_records(run.directory)]
     for arm in run.arms:
         entry = run.entry(arm)
+        lines += [f"Arm {arm} ({arm_label(run, arm)}), {said}." for said in run.arm(arm).get("warnings") or []]
         reasons: dict[str, list[str]] = {}
         for failed in entry.failed:
             reasons.setdefault(failed.reason, []).append(str(failed.replica))
