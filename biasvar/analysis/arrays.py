@@ -66,7 +66,7 @@ def refuse_masked(x: Any, name: str) -> None:
     Raises:
         ValueError: naming the cure.
     """
-    if isinstance(x, np.ma.MaskedArray):
+    if isinstance(x, np.ma.MaskedArray) or type(x).__name__ == "MaskedTensor":  # torch's, which is not imported here
         raise ValueError(
             f"{name} is a masked array, and masks are not read: give its data with where=~mask (True where it counts), "
             "or only the rows that count"
@@ -129,7 +129,8 @@ def _without_objects(x: np.ndarray, name: str) -> np.ndarray:
     odd = next((value for value in x.flat if not isinstance(value, int | float | np.number)), None)
     gap = odd is None or type(odd).__name__ in ("NAType", "NaTType")
     what = "gaps (None, NA) or numbers beyond 64 bits" if gap else f"entries of type {type(odd).__name__}"
-    raise ValueError(f"{name} must hold real numbers of one dtype, got dtype object with {what}")
+    cure = OF_WORDS if isinstance(odd, str) else ""
+    raise ValueError(f"{name} must hold real numbers of one dtype, got dtype object with {what}{cure}")
 
 
 def _float32_of(x: np.ndarray, name: str) -> np.ndarray:
@@ -223,6 +224,8 @@ def as_rows(x: Any, name: str) -> Array:
     return x
 
 
+_ROWS_ALONE = " (or, without where=, give the other rows alone)"
+OF_WORDS = "; words are mapped by their place in a list of class names: [names.index(word) for word in labels]"
 ONE_COLUMN = "for one column of a sigmoid give two: 1 - p and p of probabilities, 0 and z of logits"
 
 
@@ -285,14 +288,14 @@ def label_cause(labels: np.ndarray, num_classes: int) -> str:
     """The likely cause of labels out of 0 .. num_classes - 1, and its cure, as the end of a message; "" if none is.
 
     >>> label_cause(np.array([0, 1, -100]), 2)
-    '; -100 marks rows to leave out: say so with where=labels != -100'
+    '; -100 marks rows to leave out: say so with where=labels != -100 (or, without where=, give the other rows alone)'
     >>> label_cause(np.array([1, 2, 3]), 3)
     '; they seem to start at 1: subtract 1'
     """
     out = np.unique(labels[(labels < 0) | (labels >= num_classes)])
     for mark in (-100, -1, 255):
         if out.tolist() == [mark]:
-            return f"; {mark} marks rows to leave out: say so with where=labels != {mark}"
+            return f"; {mark} marks rows to leave out: say so with where=labels != {mark}{_ROWS_ALONE}"
     if out.tolist() == [num_classes] and labels.min() == 1:
         return "; they seem to start at 1: subtract 1"
     return ""
@@ -301,7 +304,7 @@ def label_cause(labels: np.ndarray, num_classes: int) -> str:
 def _other_dtype(labels: Array) -> str:
     """The likely cause of labels that are no integers."""
     if isinstance(labels, np.ndarray) and labels.dtype.kind in "USOT":
-        return "; words are mapped by their place in a list of class names: [names.index(word) for word in labels]"
+        return OF_WORDS
     if namespace(labels).isdtype(labels.dtype, "real floating"):
         return "; whole numbers that a gap (NaN) made floats are left out with where= and cast to int64"
     return ""
@@ -366,7 +369,7 @@ def divided_by_sum(p: Array, name: str, start: int = 0) -> Array:
     if bool(xp.any(negative)):
         raise ValueError(
             f"{name} are probabilities and cannot be negative; row {_rows(negative, start)} holds a negative entry"
-            " (logarithms of probabilities are logits)"
+            " (logarithms of probabilities are logits; what a difference left a rounding below 0 is raised to 0 first)"
         )
     total = xp.sum(p, axis=-1)
     off = xp.abs(total - 1.0) > tolerance

@@ -4,12 +4,13 @@ The softmax of a probability is a flat distribution, and every term computed fro
 whoever takes logits asks once, of all rows: are they without negative entries, and
 
 - do all rows sum to 1 within 1e-3 (probabilities); or, from 20 rows on,
-- are all entries at most 1 and all sums within 0.1 of 1 (probabilities that were rounded);
+- are all entries at most 1 and all sums within 0.3 of 1 (probabilities that were rounded, to tenths too);
 - are all entries whole numbers, with sums above 1.5 (votes, or probabilities times 255);
-- are all sums one number above 1.5 (percentages)?
+- are all sums one number above 1.5, within 2 in 100 (percentages, rounded ones too)?
 
-Then the input is refused, unless `values="logits"` says that logits they are. Rows of zeros (a head that starts at
-zero) and rows that hold NaN or +inf say nothing; one negative entry anywhere says logits.
+Then the input is refused, unless `values="logits"` says that logits they are. Rows of one value of 0 (a head that
+starts at zero) or below (-1, where a row is missing) say nothing, nor do rows that hold NaN or +inf; one negative entry
+in any other row says logits.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from biasvar.analysis.arrays import SUM_TOLERANCE, Array, divided_by_sum, like, 
 VALUES = ("logits", "probabilities")
 # Below this many rows small whole numbers, or equal sums, are an example that somebody typed.
 MANY_ROWS = 20
-_ROUNDED = 0.1
+_ROUNDED = 0.3
+_ONE_SUM = 0.02
 _HIGH_SUM = 1.5
 # A probability computed by a difference may end this far below 0.
 _BELOW_ZERO = -1e-6
@@ -64,7 +66,7 @@ class ScaleEvidence:
         with np.errstate(over="ignore"):  # a sum beyond the largest number is none of probabilities
             total, low, high = (f(values, axis=-1) for f in (xp.sum, xp.min, xp.max))
         # NaN, and +inf: comparisons with NaN are False.
-        says = (total < float("inf")) & ((low != 0) | (high != 0))
+        says = (total < float("inf")) & ((low != high) | (low > 0))
         if where is not None:
             says = says & where
         one, inf = xp.ones_like(total), float("inf")
@@ -123,8 +125,9 @@ class ScaleEvidence:
             return None
         if seen["whole"]:
             return f"votes or counts: whole numbers, none negative, rows sum to {low:.0f} .. {high:.0f}"
-        if high - low <= 2.0 * self._tolerance * high:
-            return f"scaled probabilities: no entry is negative and every row sums to {high:.4g}"
+        if high - low <= max(_ONE_SUM, 2.0 * self._tolerance) * high:
+            sums = f"{high:.4g}" if f"{low:.4g}" == f"{high:.4g}" else f"{low:.4g} .. {high:.4g}"
+            return f"scaled probabilities: no entry is negative and every row sums to {sums}"
         return None
 
     def refuse(self, name: str) -> None:

@@ -121,7 +121,8 @@ def _replicas(files: Any) -> list[Any]:
         raise RecordError(f"files: give a list of one file or array per replica, not {type(files).__name__}") from None
     if not sources:
         raise RecordError("files: name at least one file of predictions, one a replica")
-    if not (isinstance(sources[0], str | Path) or is_frame(sources[0])) and _axes(sources[0]) == 1:
+    one_row = not (isinstance(sources[0], str | Path) or is_frame(sources[0])) and _axes(sources[0]) == 1
+    if one_row and len(sources) > 1:
         raise RecordError(
             "files: give a list of one (N, C) array or file per replica; these are rows of a single one: pass [array]"
         )
@@ -129,7 +130,7 @@ def _replicas(files: Any) -> list[Any]:
 
 
 def _axes(source: Any) -> int:
-    """The axes of an array; of ragged rows, which are refused with the rest of their faults, two."""
+    """The axes of an array; of rows that NumPy cannot read (ragged ones are refused later, tensors are not), two."""
     try:
         return np.ndim(source)
     except (ValueError, TypeError, RuntimeError):

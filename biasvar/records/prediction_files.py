@@ -70,7 +70,7 @@ def open_predictions(
 
 def in_memory(source: Any, name: str) -> np.ndarray:
     """An array, tensor or list as a NumPy array of numbers; RecordError for masked arrays and for what is no array."""
-    if isinstance(source, np.ma.MaskedArray):
+    if isinstance(source, np.ma.MaskedArray) or type(source).__name__ == "MaskedTensor":
         raise RecordError(
             f"{name} is a masked array, whose masked entries would count like others: pass its .data, and where= (bool "
             "(N,), True for the rows that count)"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from biasvar.analysis.arrays import as_array, to_numpy
+from biasvar.analysis.arrays import as_array, refuse_masked, to_numpy
 
 Values = torch.Tensor | np.ndarray | Sequence[Any]
 # Kinds of integers that torch stores but does not compute with.
@@ -26,6 +26,7 @@ def as_tensor(values: Values, name: str) -> torch.Tensor:
     """
     if not isinstance(values, torch.Tensor):
         return _from_numpy(to_numpy(as_array(values, name)), name)
+    refuse_masked(values, name)
     if values.is_nested or values.layout != torch.strided or values.is_quantized:
         raise ValueError(f"{name} must be a dense tensor, got one that is nested, sparse or quantized")
     values = values.detach()

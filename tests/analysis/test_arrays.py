@@ -47,6 +47,14 @@ def test_masked_arrays_are_refused(name):
         TAKERS[name](HIDDEN)
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of MaskedTensors")
+def test_masked_tensors_are_refused_as_masked_arrays_are():
+    hidden = torch.masked.masked_tensor(torch.tensor(LOGITS), torch.tensor([[True, False]] * 3))
+    for call in (lambda: decompose(hidden[None], TRUTH), lambda: tempered(hidden, 1.0), lambda: as_array([hidden])):
+        with pytest.raises(ValueError, match=r"is a masked array, and masks are not read.*where"):
+            call()
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
 def test_lists_of_tensors_are_read(dtype):
     rows = [torch.tensor(row, dtype=dtype, requires_grad=True) for row in LOGITS]

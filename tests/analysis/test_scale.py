@@ -37,6 +37,9 @@ NOT_LOGITS = {
     "bytes": (np.round(SHARES * 255).astype(np.uint8), "votes or counts.*from_votes"),
     "votes": (RNG.multinomial(50, np.ones(5) / 5, 40), "votes or counts.*from_votes"),
     "percentages": (np.round(SHARES * 100, 1), "scaled probabilities"),
+    "rounded percentages": (np.round(SHARES * 100 + 0.03, 1), "scaled probabilities"),
+    "one digit": (np.round(SHARES, 1), "rounded probabilities"),
+    "with rows marked by -1": (np.where(RNG.random((40, 1)) < 0.2, -1.0, SHARES), "probabilities"),
     "two digits": (np.round(SHARES, 2), "rounded probabilities"),
     "with failed rows": (np.where(RNG.random((40, 1)) < 0.2, np.nan, SHARES), "probabilities"),
     "with rows of zeros": (np.where(RNG.random((40, 1)) < 0.2, 0.0, SHARES), "probabilities"),
@@ -118,7 +121,7 @@ def test_evidence_of_parts_is_that_of_the_whole():
 
 
 def test_rows_that_do_not_count_are_not_asked():
-    x = np.vstack([SHARES, -np.ones((1, 5))])[None]
+    x = np.vstack([SHARES, [[-1.0, -2.0, 0.0, 0.0, 0.0]]])[None]
     labels = np.append(LABELS, -100)
     decompose(x, np.append(LABELS, 0))
     with pytest.raises(ValueError, match="probabilities"):

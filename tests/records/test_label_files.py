@@ -126,6 +126,7 @@ def test_one_hot_rows(tmp_path, logits, labels, refused):
     refused("from 0 for the first class, not bool", given=labels > 1)
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of MaskedTensors")
 def test_every_type_of_predictions_is_right_or_refused(tmp_path, logits, labels, refused):
     halves = np.round(logits * 4) / 4  # exact in every type of float
     right = import_predictions([halves], labels, directory=tmp_path / "right").predictions("predictions").mean_log_probs
@@ -135,6 +136,8 @@ def test_every_type_of_predictions_is_right_or_refused(tmp_path, logits, labels,
         *(tensor.to(kind) for kind in (torch.bfloat16, torch.float16, torch.float32)),
         tensor.clone().requires_grad_(),
         tensor.bfloat16().requires_grad_(),
+        [row.bfloat16() for row in tensor],
+        [row.clone().requires_grad_() for row in tensor],
         halves.tolist(),
         np.asfortranarray(halves),
         pd.DataFrame(halves).astype("float32"),
@@ -160,6 +163,9 @@ def test_every_type_of_predictions_is_right_or_refused(tmp_path, logits, labels,
         refused("rows 0, 1, 2, 3, 4 and 25 more hold values that are not finite", files=[huge])
     masked = np.ma.masked_array(halves, mask=np.zeros((N, C)))
     refused(r"files\[0\] is a masked array, .*where= \(bool", files=[masked])
+    refused(
+        r"files\[0\] is a masked array", files=[torch.masked.masked_tensor(torch.tensor(halves), torch.ones(N, C) > 0)]
+    )
     refused(r"files\[0\] is a masked array", files=np.ma.masked_array(halves[None], mask=True))
     refused("labels is a masked array, .*where=", given=np.ma.masked_array(labels, mask=labels == 0))
 

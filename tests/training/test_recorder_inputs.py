@@ -35,6 +35,7 @@ def recorded(directory, step, **options):
 
 REFUSED = {
     "a masked array": lambda x: np.ma.array(x.numpy(), mask=np.zeros(x.shape, bool)),
+    "a masked tensor": lambda x: torch.masked.masked_tensor(x, torch.ones_like(x, dtype=torch.bool)),
     "masked rows in a list": lambda x: [np.ma.array(row, mask=False) for row in x.numpy()],
     "objects": lambda x: x.numpy().astype(object),
     "words": lambda x: x.numpy().astype(str),
@@ -54,6 +55,7 @@ REFUSED = {
     "name", ["sample_ids", "student_logits", "labels", "teacher_logits", "loss_weight", "member", "where"]
 )
 @pytest.mark.parametrize("kind", REFUSED)
+@pytest.mark.filterwarnings("ignore:The PyTorch API of MaskedTensors")
 def test_what_is_no_array_is_refused_by_name(tmp_path, step, name, kind):
     step |= {"loss_weight": torch.ones(N), "member": torch.ones(N, dtype=torch.bool)}
     given = step | {name: REFUSED[kind](step.get(name, torch.ones(N, dtype=torch.bool)))}

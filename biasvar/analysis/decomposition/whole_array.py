@@ -15,7 +15,7 @@ from typing import Any, Literal
 import array_api_compat
 import numpy as np
 
-from biasvar.analysis.arrays import Array, as_logits, as_where, named, namespace
+from biasvar.analysis.arrays import Array, as_array, as_logits, as_where, named, namespace
 from biasvar.analysis.decomposition.groups import assemble, rows_per_chunk
 from biasvar.analysis.decomposition.kernels import (
     Target,
@@ -54,7 +54,8 @@ def decompose(
         target: `(N,)` class numbers, or `(N, C)` distributions (each row sums to 1 within 1e-3, then exactly); not read
             where no replica counts.
         loss: "cross_entropy" (nats) or "squared_error" (of probabilities, summed over classes).
-        where: bool `(R, N)`, which replicas count for which row; logits elsewhere are not read. A row with none is NaN.
+        where: bool `(R, N)`, which replicas count for which row, or `(N,)`, which rows count; logits elsewhere are not
+            read. A row with none is NaN.
         groups: jackknife groups; with R <= groups the jackknife leaves out one replica at a time.
         errors: False skips the deleted values, for about half the time.
         values: what `logits` holds: "logits", or "probabilities" (rows sum to 1 within 1e-3, then exactly; for
@@ -78,7 +79,7 @@ def decompose(
     logits = as_logits(logits, "logits", "(R, N, C)")
     xp = namespace(logits)
     replicas, rows, classes = logits.shape
-    mask = None if where is None else as_where(where, logits, (replicas, rows))
+    mask = None if where is None else _mask(where, logits)
     check_scale(logits, "logits", values, mask)
     groups = min(groups, replicas) if errors else 1
     count = _group_counts(xp, logits, mask, groups)
@@ -98,6 +99,15 @@ def decompose(
         chunk = goal.rows(start, stop)
         parts.append(_decompose_chunk(x, kept, count[:, start:stop], chunk, loss, errors, start))
     return assemble(parts, goal, count, loss, errors)
+
+
+def _mask(where: Any, logits: Array) -> Array:
+    """`where` as bool `(R, N)`."""
+    where = as_array(where, "where")
+    replicas, rows, _ = logits.shape
+    if where.ndim != 1:
+        return as_where(where, logits, (replicas, rows))
+    return namespace(logits).broadcast_to(as_where(where, logits, (rows,))[None], (replicas, rows))
 
 
 def _decompose_chunk(

@@ -15,6 +15,7 @@ EMPTY = ("refuse", "zero")
 GAPS = ("", "nan", "NaN", "NA", "<NA>", "None", "null")  # text that stands for a gap, unless it names a class
 _GAP = -1
 _WRONG = -2
+_MANY_ROWS = 20
 
 
 @checked
@@ -37,7 +38,7 @@ def count_votes(
 
     Raises:
         ValueError: naming rows and the first entry that is no class; for samples that nobody labelled; where neither
-            `num_classes` nor `class_names` says how many classes there are.
+            `num_classes` nor `class_names` says how many classes there are; for what looks like counts already.
 
     >>> count_votes([[0, 2, None], [1, 1, -1]], 3).tolist()
     [[1, 0, 1], [0, 2, 0]]
@@ -66,12 +67,26 @@ def count_votes(
         entry = table[rows[0], np.flatnonzero(codes[rows[0]] == _WRONG)[0]]
         raise ValueError(f"annotations: row {first_few(rows.tolist())} {_cause(entry, classes, class_names)}")
     given = codes >= 0
+    _refuse_counts(codes, classes)
     if empty == "refuse" and not given.any(axis=1).all():
         nobody = first_few(np.flatnonzero(~given.any(axis=1)).tolist())
         raise ValueError(f'annotations: nobody labelled row {nobody}; leave them out, or keep them with empty="zero"')
     cells = (np.arange(len(codes))[:, None] * classes + codes)[given]
     counts = np.bincount(cells, minlength=len(codes) * classes).reshape(len(codes), classes).astype(np.int64)
     return like(counts, annotations) if hasattr(annotations, "detach") else counts
+
+
+def _refuse_counts(codes: np.ndarray, classes: int) -> None:
+    """Refuse a table of counts: as many columns as classes, and from 20 rows on one sum above 0 in all of them."""
+    sums = codes.sum(axis=1)
+    alike = (
+        codes.shape == (len(codes), classes) and len(codes) >= _MANY_ROWS and (sums == sums[0]).all() and sums[0] > 0
+    )
+    if alike and (codes >= 0).all() and (codes != codes[:, :1]).any():
+        raise ValueError(
+            f"annotations look like counts of votes: as many columns as classes ({classes}), and every row sums to "
+            f"{sums[0]}; counts go to from_votes as they are (a column more, all -1, says that annotators they are)"
+        )
 
 
 def _num_classes(num_classes: int | None, class_names: Sequence[str] | None) -> int:

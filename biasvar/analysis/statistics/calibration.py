@@ -162,7 +162,9 @@ def _confidences(confidence: Any, correct: Any) -> tuple[np.ndarray, np.ndarray]
     """Confidences and 0 or 1 for each, float64 `(n,)`, checked."""
     values, right = as_real(confidence, "confidence", bools=False), as_real(correct, "correct")
     if values.ndim != 1 or not len(values) or right.shape != values.shape:
-        raise ValueError(f"confidence and correct must both be (n,), got {values.shape} and {right.shape}")
+        raise ValueError(
+            f"confidence and correct must both be (n,) with at least one row, got {values.shape} and {right.shape}"
+        )
     outside = ~((values >= 0.0) & (values <= 1.0 + _ROUNDING))
     refuse_rows(outside, "confidence", "must lie in 0 .. 1 (the probability of the predicted class)", values)
     neither = (right != 0.0) & (right != 1.0)

@@ -234,3 +234,15 @@ def test_minus_infinity_at_a_class_nobody_asks_for_is_refused_too(options):
 def test_only_the_first_few_bad_places_are_named():
     with pytest.raises(ValueError, match="and 7 more"):
         decompose(np.zeros((1, 12, 2)), [5] * 12)
+
+
+@pytest.mark.parametrize("convert", [np.asarray, torch.as_tensor])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_rows_marked_in_the_labels_are_left_out_as_the_message_says(convert, loss):
+    logits, labels, _ = reference.arrays(5, replicas=3, rows=6, spread=2.0)
+    expected = decompose(logits, labels, loss=loss).bias
+    labels = np.where(np.arange(6) == 2, -100, labels)
+    with pytest.raises(ValueError, match="where=labels != -100"):
+        decompose(convert(logits), convert(labels), loss=loss)
+    found = np.asarray(decompose(convert(logits), convert(labels), loss=loss, where=convert(labels) != -100).bias)
+    np.testing.assert_allclose(found, np.where(np.arange(6) == 2, np.nan, expected), atol=1e-12)

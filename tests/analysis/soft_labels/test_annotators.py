@@ -104,3 +104,15 @@ def test_tensors_in_lists_and_tensors_without_values():
         count_votes([torch.tensor(1.0), torch.tensor(0.0)], 2)
     with pytest.raises(ValueError, match="sparse, quantized or meta"):
         count_votes(torch.zeros((2, 2), device="meta"), 2)
+
+
+def test_counts_taken_for_annotations_are_refused():
+    counts = np.random.default_rng(0).multinomial(2, [0.5, 0.3, 0.2], 20)
+    for table in (counts, counts.tolist(), pd.DataFrame(counts), np.eye(3, dtype=int)[counts.argmax(1)]):
+        with pytest.raises(ValueError, match=r"annotations look like counts of votes.*from_votes"):
+            count_votes(table, 3)
+    said = np.column_stack([counts, np.full(20, GAP)])  # the way out that the message names
+    assert count_votes(said, 3).sum(axis=1).tolist() == [3] * 20
+    assert count_votes(counts[:19], 3).sum() == 57  # few rows may have one sum by chance
+    assert count_votes(np.tile([1, 1, 1], (20, 1)), 3)[:, 1].tolist() == [3] * 20  # all agree, on one class always
+    assert count_votes(np.random.default_rng(1).integers(0, 3, (20, 3)), 3).sum() == 60
