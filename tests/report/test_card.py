@@ -190,6 +190,28 @@ def test_logits_scores_and_sums(files: Path) -> None:
     assert summary_of(files / "sums")["accuracy"] == summary_of(files / "plain")["accuracy"]
 
 
+def test_tables_are_read_by_the_names_of_their_columns(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    soft = np.load(files / "soft.npy")
+    frame = pd.DataFrame(soft[:, [2, 0, 1, 3]], columns=["cow", "ant", "bee", "dog"])
+    frame.to_parquet(files / "words.parquet")
+    fails(capsys, files, "--columns cow,ant,bee,...", "--class-names", soft="words.parquet")
+    assert card(files, out="expected") == 0
+    expected = summary_of(files / "expected")
+    for option in ("--class-names", "--columns"):
+        assert card(files, option, "ant,bee,cow,dog", soft="words.parquet", out="words") == 0
+        for name in ("accuracy", "calibration_error"):
+            assert summary_of(files / "words")[name] == expected[name]
+    capsys.readouterr()
+    fails(capsys, files, "--values probabilities", soft="soft.npy", more="--temperature 2")
+    assert card(files, "--temperature", "1", "--values", "probabilities", out="again") == 0
+    capsys.readouterr()
+    fails(capsys, files, "--values", "--temperature too", more="--values logits")
+    order = np.argsort(-soft, axis=1)[:, :2]
+    np.savez(files / "top.npz", indices=order, values=np.take_along_axis(soft, order, 1))
+    fails(capsys, files, "--rest uniform or zero", "--num-classes K", soft="top.npz")
+    assert card(files, "--rest", "uniform", "--num-classes", "4", soft="top.npz", out="top") == 0
+
+
 def test_thousand_classes_show_the_most_confusable(tmp_path: Path) -> None:
     logits, labels = made(classes=200, rows=1200)
     np.save(tmp_path / "soft.npy", tempered(4 * logits, 1.0))

@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from biasvar.analysis.scale import VALUES
+from biasvar.analysis.soft_labels.top_k import RESTS
 from biasvar.errors import BiasvarError
 
+OF_A_FILE = ("class_names", "columns", "values", "num_classes", "rest")
+"""Options that only a file needs, by the names of `open_soft_labels`."""
 TIES = ("random", "include", "exclude_zero")
 
 
@@ -30,6 +34,10 @@ class CardOptions:
     ties: str = "random"
     seed: int = 0
     class_names: tuple[str, ...] | None = None
+    columns: tuple[str, ...] | None = None
+    values: str | None = None
+    num_classes: int | None = None
+    rest: str | None = None
     split: str | None = None
     replica: int | None = None
     held_out: bool = False
@@ -53,6 +61,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ("--thresholds", "0,0.1", str, "least masses of the threshold sets, 0 meaning mass above 0 (default: 0, 0.02, "
          "0.05, 0.1, 0.2, 0.5; of scores none)"),
         ("--class-names", "A,B", str, "names of the classes (default: the run's or the data set's, else numbers)"),
+        ("--columns", "A,B", str, "of a table: its class columns, in the order of the classes (default: those "
+         "numbered 0 to K - 1 after one prefix, or named by --class-names)"),
+        ("--num-classes", "K", int, "of a file that keeps the largest entries only (indices and values)"),
         ("--split", "NAME", str, "of a run: only these rows (default: all of a teacher's, test for an arm)"),
         ("--replica", "R", int, "of a run: whose teacher or soft labels, where each replica has its own"),
     ):  # fmt: skip
@@ -68,6 +79,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="equal entries at the edge of a top set: draw among them, include all, or leave out labels without mass "
         "and draw among others (default: %(default)s)",
     )  # fmt: skip
+    card.add_argument(
+        "--values", choices=VALUES,
+        help="with --temperature: what the numbers are (default: logits, and refused if they look like anything else)",
+    )  # fmt: skip
+    card.add_argument(
+        "--rest", choices=RESTS, help="of a file that keeps the largest entries only: what the other classes get"
+    )
     card.add_argument("--seed", type=int, default=0, help="of that draw (default: %(default)s)")
 
 
@@ -77,7 +95,7 @@ def wanted(options: argparse.Namespace) -> bool:
         if options.runs or options.figures is not None:
             raise BiasvarError("--soft-labels makes a card: RUN and --figures belong to a report on runs")
         return True
-    given = [name for name in ("labels", "images", "temperature", "ks", "thresholds", "class_names", "split", "replica")
+    given = [name for name in ("labels", "images", "temperature", "ks", "thresholds", *OF_A_FILE, "split", "replica")
              if getattr(options, name) is not None]  # fmt: skip
     given += [name for name in ("normalize", "scores", "held_out") if getattr(options, name)]
     if given:
@@ -93,6 +111,8 @@ def from_arguments(options: argparse.Namespace) -> CardOptions:
         raise BiasvarError("--temperature makes distributions of logits: --normalize and --scores do not go with it")
     if options.temperature is not None and not 0.0 < options.temperature < float("inf"):
         raise BiasvarError(f"--temperature must be a finite number above 0, got {options.temperature:g}")
+    if options.values is not None and options.temperature is None:
+        raise BiasvarError("--values says what --temperature divides: give --temperature too")
     names = _listed(options.class_names, str, "class-names", "names, apart by commas")
     return CardOptions(
         soft_labels=options.soft_labels,
@@ -107,6 +127,10 @@ def from_arguments(options: argparse.Namespace) -> CardOptions:
         ties=options.ties,
         seed=options.seed,
         class_names=names,
+        columns=_listed(options.columns, str, "columns", "names, apart by commas"),
+        values=options.values,
+        num_classes=options.num_classes,
+        rest=options.rest,
         split=options.split,
         replica=options.replica,
         held_out=options.held_out,
@@ -126,10 +150,16 @@ def in_words(error: Exception) -> str:
     text = " ".join(str(error).split())
     text = text.replace("pass scores=True if these are raw scores",
                         "give --scores if these are raw scores, --temperature 1 if they are logits")  # fmt: skip
+    text = re.sub(r"columns=\[(.*?)\]", lambda found: "--columns " + found[1].replace("'", "").replace(", ", ","), text)
     for argument, option in (
         ("normalize=True divides", "--normalize divides"),
         ("ties='exclude_zero'", "--ties exclude_zero"),
         (": name one of [", ": name one by --replica out of ["),
+        ('values="probabilities"', "--values probabilities"),
+        ('values="logits"', "--values logits"),
+        ("rest='uniform' or 'zero'", "--rest uniform or zero"),
+        ("num_classes=", "--num-classes K"),
+        ("class_names=", "--class-names A,B"),
     ):
         text = text.replace(argument, option)
     return text

@@ -13,7 +13,7 @@ from biasvar.records import Run, open_run
 from biasvar.records.numpy_files import check_numpy
 from biasvar.records.schema import one_of
 from biasvar.records.soft_labels import open_soft_labels
-from biasvar.report.card.options import CardOptions
+from biasvar.report.card.options import OF_A_FILE, CardOptions
 
 Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # soft labels (n, K), labels (n,), sample ids (n,)
 
@@ -53,11 +53,15 @@ def open_source(options: CardOptions) -> Source:
         return _of_run(open_run(place), name, options)
     if options.split is not None or options.replica is not None or options.held_out:
         raise RecordError(f"--split, --replica and --held-out choose within a run; {place} is a file or missing")
-    opened = open_soft_labels(place, options.labels, temperature=options.temperature)
+    given = {name: getattr(options, name) for name in OF_A_FILE}
+    opened = open_soft_labels(place, options.labels, temperature=options.temperature, **given)
     return Source(opened.name, opened.num_classes, opened.rows, opened.batches, None, ())
 
 
 def _of_run(run: Run, name: str | None, options: CardOptions) -> Source:
+    for option in OF_A_FILE[1:]:
+        if getattr(options, option) is not None:
+            raise RecordError(f"--{option.replace('_', '-')} is for files; {run.directory} is a run")
     names = tuple(map(str, run.manifest.get("class_names") or ())) or None
     teachers = sorted(path.stem for path in (run.directory / "teachers").glob("*.parquet") if path.name[0] != ".")
     stored = run.soft_label_names
