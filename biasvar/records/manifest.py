@@ -217,6 +217,9 @@ def _faults(manifest: Mapping[str, Any]) -> Faults:
             schema.check_name(name, "arm")
         except RecordError:
             yield "the name of an arm or a teacher", name, "letters, digits, '_', '-' and '.', as in a file's name"
+    own = [name for name, entry in (manifest.get("teachers") or {}).items() if entry.get("draw") == "per_replica"]
+    if own and not manifest.get("replicas"):  # how many networks the teacher is
+        yield "replicas", None, f"a whole number, since teachers.{own[0]} is one network for each replica"
     for name, entry in manifest["arms"].items():
         replicas = entry.get("replicas")
         failed = [item["replica"] for item in entry.get("failed_replicas") or ()]
@@ -244,6 +247,9 @@ def check_agreement(manifest: Mapping[str, Any], study: Mapping[str, Any], where
 def _contradictions(manifest: Mapping[str, Any], study: Mapping[str, Any]) -> Faults:
     shared = ("seed", "replicas", "threads", "draw", "reference_teacher", "claims")
     yield from _differences({key: manifest[key] for key in shared if key in manifest}, study, "")
+    for key in ("seed", "replicas", "draw", "reference_teacher", "claims"):
+        if study.get(key) and manifest.get(key) is None:
+            yield key, None, study[key]
     yield from _differences(manifest.get("teachers") or {}, _section(study, "teachers"), "teachers", skip=("label",))
     arms = _section(study, "arms")
     missing = [name for name in arms if name not in manifest["arms"]]
@@ -265,9 +271,12 @@ def _contradictions(manifest: Mapping[str, Any], study: Mapping[str, Any]) -> Fa
                 entry["regime"],
                 f"{teacher['regime']} (teachers.{arms[name]['teacher']}.regime)",
             )
-        lacking = [key for key in SETTINGS if arms[name].get(key) and key not in entry]
+        told = {key: arms[name].get(key) for key in SETTINGS} | follows
+        lacking = [key for key, value in told.items() if value and entry.get(key) is None]
         if lacking and entry.get("status") == "complete":
-            yield f"arms.{name}", f"without {lacking[0]}", arms[name][lacking[0]]
+            yield f"arms.{name}", f"without {lacking[0]}", told[lacking[0]]
+        if entry.get("status") == "complete" and entry.get("failed_replicas") is None:
+            yield f"arms.{name}", "without failed_replicas", "that it is complete (a list, empty if none failed)"
 
 
 def _section(study: Mapping[str, Any], name: str) -> Mapping[str, Any]:

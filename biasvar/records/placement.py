@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from biasvar.analysis.statistics.chance import chance_limit
 from biasvar.errors import RecordError
 from biasvar.messages import first_few
 from biasvar.records import schema
@@ -164,7 +165,28 @@ def read_metrics(directory: Path, arm: str, manifest: Mapping[str, Any]) -> pa.T
     if expected is not None:
         there = set(whole.column("replica").unique().to_pylist())
         _compare(there, expected[0], set(), where=f"{folder}: the metrics of arm {arm!r}", kind=kind)
+        if kind == "study":
+            _check_failed(whole, directory, arm, manifest)
     return whole
+
+
+def _check_failed(metrics: pa.Table, directory: Path, arm: str, manifest: Mapping[str, Any]) -> None:
+    """Raise RecordError where a replica is at chance after training and the manifest does not name it as failed."""
+    frame = metrics.select(["replica", "epoch", "split", "view", "n", "accuracy"]).to_pandas()
+    last = frame[
+        (frame["split"] == "validation") & (frame["view"] == "clean") & (frame["epoch"] == frame["epoch"].max())
+    ]
+    if last.empty or last["n"].min() < 1 or manifest["num_classes"] < 2:
+        return
+    limit = chance_limit(int(last["n"].min()), manifest["num_classes"])
+    failed = {item["replica"] for item in manifest["arms"][arm].get("failed_replicas") or ()}
+    for replica, accuracy in zip(last["replica"].tolist(), last["accuracy"].tolist(), strict=True):
+        if replica not in failed and not accuracy > limit:
+            raise RecordError(
+                f"{directory / 'manifest.json'} is damaged: arms.{arm}.failed_replicas lacks replica {replica}, whose "
+                f"validation accuracy after training is {accuracy:.3f}, at chance (up to {limit:.3f}); "
+                "put back what was there, or restore it"
+            )
 
 
 def check_counts(file: StoredFile, counts: np.ndarray, manifest: Mapping[str, Any]) -> None:

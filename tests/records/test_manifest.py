@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -106,6 +108,15 @@ def test_any_value_anywhere_is_refused_with_its_key_or_can_be_read(finished: Pat
         (("arms", "kd", "regime"), "none", "arms.kd.regime is 'none', but"),
         (("arms", "kd"), "delete", "arms is 'without kd', but"),
         (("arms", "kd", "alpha"), "delete", "arms.kd is 'without alpha', but"),
+        (("replicas",), "delete", "replicas is None, it must be a whole number, since teachers.own is"),
+        (("seed",), "delete", "seed is None, but its study"),
+        (("draw",), None, "draw is None, but its study"),
+        (("reference_teacher",), "delete", "reference_teacher is None, but its study (study.yaml) says 'disjoint'"),
+        (("claims",), "delete", "claims is None, but its study (study.yaml) says {'W1'"),
+        (("arms", "kd", "epochs"), "delete", "arms.kd is 'without epochs', but"),
+        (("arms", "kd", "replicas"), "delete", "arms.kd is 'without replicas', but"),
+        (("arms", "kd", "record_temperature"), "delete", "arms.kd is 'without record_temperature', but"),
+        (("arms", "kd", "failed_replicas"), "delete", "arms.kd is 'without failed_replicas', but"),
         (("arms", "kd", "label"), 3, "arms.kd.label is 3, it must be a text"),
         (("teachers", "main", "smoothing"), 0.3, "teachers.main.smoothing is 0.3, but"),
         (("class_names",), ["a"], "a list of 10 texts (num_classes), not 1"),
@@ -160,3 +171,31 @@ def test_settings_of_a_method_of_ones_own_may_mean_what_they_like(tmp_path: Path
         writer.update_arm("kd", loss="distillation", alpha=[1, 2])
     writer.update_arm("mine", loss="package.module:Method", alpha=[1, 2])
     assert open_run(tmp_path / "run").entry("mine").alpha == [1, 2]
+
+
+def test_a_teacher_of_each_replica_needs_their_number(tmp_path: Path) -> None:
+    start = {"kind": "recorder", "num_classes": 3, "teachers": {"own": {"draw": "per_replica"}}}
+    with pytest.raises(RecordError, match=r"replicas is None, .* teachers\.own is one network for each replica"):
+        RunWriter(tmp_path / "run", manifest=start)
+    RunWriter(tmp_path / "run", manifest={**start, "replicas": 2})
+
+
+def test_failed_replicas_are_those_of_the_metrics(edited: Path, capsys) -> None:
+    """A replica at chance by the accuracies that the arm left, taken off the list."""
+    directory = edited / "run"
+    path = next((directory / "metrics" / "arm=kd").glob("*.parquet"))
+    table = pq.read_table(path)
+    place = table.schema.get_field_index("accuracy")
+    replicas, accuracy = (table[key].to_pylist() for key in ("replica", "accuracy"))
+    low = [0.0 if replica == 2 else value for replica, value in zip(replicas, accuracy, strict=True)]
+    pq.write_table(table.set_column(place, table.schema.field(place), pa.array(low, pa.float64())), path)
+    with pytest.raises(RecordError, match=r"manifest\.json is damaged: arms\.kd\.failed_replicas lacks replica 2"):
+        _ = open_run(directory).metrics
+    assert report([str(directory), "--out", str(edited / "out")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "failed_replicas lacks" in said
+    manifest = json.loads((directory / "manifest.json").read_text())
+    manifest["arms"]["kd"]["failed_replicas"] = [{"replica": 2, "reason": "at chance"}]
+    (directory / "manifest.json").write_text(json.dumps(manifest))
+    assert len(open_run(directory).metrics)
