@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from biasvar.analysis.statistics.chance import replicas_out_of_order
 from biasvar.arguments import checked
 from biasvar.columns import listed_names
 from biasvar.errors import RecordError
@@ -64,6 +65,7 @@ def import_predictions(
         resume: Adds another ``arm`` (or split) to the run that is there.
         probabilities: Deprecated; ``values="probabilities"``.
 
+    A replica at chance beside others that are far above is named by a warning, which the manifest and a report keep.
     Everything is read and checked before anything is written, by parts of rows: beside the arrays given, memory for one
     replica of a .npz or Parquet file is enough. The manifest says which column is which class, and where ids are from.
 
@@ -94,6 +96,10 @@ def import_predictions(
     checked = check_predictions(sources, rows, target, truth, given, clip)
     _check_names(class_names, checked.classes)
 
+    odd = _odd_replicas(checked.record, len(sources), len(ids), checked.classes)
+    if odd is not None:
+        warnings.warn(f"arm {arm!r}, split {split!r}: {odd}", stacklevel=3)
+
     path = Path(directory) if directory is not None else Path("runs") / (name or "imported")
     there = open_run(path) if (path / "manifest.json").is_file() else None
     samples = {"sample_id": ids, "label": truth, "split": np.full(len(ids), split, dtype=object)}
@@ -101,7 +107,11 @@ def import_predictions(
         samples = _merged_samples(there, samples, arm, split)
     manifest = _manifest(ids, truth, checked.classes, len(sources), class_names, name)
     writer = RunWriter(path, manifest=manifest, resume=resume)
-    writer.update_arm(arm, **_arm_entry(arm, sources, rows, given, clip))
+    known = writer.manifest["arms"].get(arm, {}).get("warnings") or []
+    said = [text for text in known if not text.startswith(f"split {split}: ")]  # an import cut short may be repeated
+    said += [] if odd is None else [f"split {split}: {odd}"]
+    entry = _arm_entry(arm, sources, rows, given, clip)
+    writer.update_arm(arm, **entry, **({"warnings": said} if said or known else {}))
     writer.samples(samples["sample_id"], samples["label"], samples["split"])
     # The predictions come last: an import that was cut short has none, and may be repeated.
     writer.record(arm, split, "clean", 0, 0, checked.record, metadata={"temperature": 1.0}, replace=True)
@@ -158,6 +168,12 @@ def _values(values: Values | None, probabilities: bool | None, clip: float | Non
     if clip is not None and not (values == "probabilities" and 0 < clip < 1):
         raise RecordError(f'clip={clip!r} must lie between 0 and 1, and needs values="probabilities"')
     return values
+
+
+def _odd_replicas(record: dict[str, np.ndarray], replicas: int, n: int, classes: int) -> str | None:
+    """A warning where replicas are at chance beside others that are not, as with rows in another order."""
+    right = (record["student_prediction"] == record["label"]).reshape(replicas, n)
+    return replicas_out_of_order(right.mean(axis=1).tolist(), n, classes)
 
 
 def _check_names(class_names: Sequence[str] | None, classes: int) -> None:

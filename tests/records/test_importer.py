@@ -9,6 +9,7 @@ import pytest
 from biasvar.errors import RecordError
 from biasvar.records import RunWriter, import_predictions, open_run
 from biasvar.records.summary import calibration_error
+from biasvar.report.page import open_runs, write_report
 
 R, N, C = 3, 30, 4
 
@@ -341,3 +342,32 @@ def test_versions_of_what_is_not_installed_are_left_out():
     from biasvar.records.importer import _versions
 
     assert list(_versions("numpy", "no-such-package-here")) == ["numpy"]
+
+
+@pytest.mark.parametrize("splits", [("test",), ("test", "validation")])
+def test_a_replica_at_chance_beside_others_is_named(tmp_path, splits):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, size=300)
+    replicas = [3 * np.eye(5)[labels] + rng.normal(size=(300, 5)) for _ in range(4)]
+    shuffled = [*replicas[:2], replicas[2][rng.permutation(300)], replicas[3]]
+    words = r"replica 2 is at chance on 300 rows .*another order than the labels.*sample_id"
+    for place, split in enumerate(splits):
+        with pytest.warns(UserWarning, match=words) as caught:
+            run = import_predictions(
+                shuffled, labels, sample_ids=np.arange(300) + 300 * place, directory=tmp_path / "run", split=split,
+                resume=place > 0,
+            )  # fmt: skip
+        assert [warning.filename for warning in caught] == [__file__]
+    kept = run.arm("predictions")["warnings"]
+    assert [text.split(":")[0] for text in kept] == [f"split {split}" for split in splits]
+    page = write_report(open_runs([tmp_path / "run"]), tmp_path / "report", figures=["accuracy"], formats=())
+    assert "replica 2 is at chance on 300 rows" in page.read_text()
+
+
+def test_replicas_that_are_all_good_or_all_at_chance_pass_without_a_warning(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, size=300)
+    good = [3 * np.eye(5)[labels] + rng.normal(size=(300, 5)) for _ in range(3)]
+    none = [rng.normal(size=(300, 5)) for _ in range(3)]
+    for name, replicas in (("good", good), ("none", none), ("one", good[:1])):
+        assert "warnings" not in import_predictions(replicas, labels, directory=tmp_path / name).arm("predictions")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+
+from biasvar.messages import first_few
 
 STANDARD_ERRORS = 3.0
 
@@ -38,4 +41,32 @@ def out_of_order(teacher: float, student: float, n: int, num_classes: int) -> st
         f"the teacher's accuracy on {n:,} rows is at chance ({teacher:.3f} of {num_classes} classes) while the "
         f"student's is {student:.3f}: its logits are most likely of other rows, such as cached in another order (rows "
         "go by their place); look them up by sample_ids, as in teacher_logits[sample_ids]"
+    )
+
+
+def replicas_out_of_order(accuracy: Sequence[float], n: int, num_classes: int) -> str | None:
+    """A warning where some replicas are at chance on rows that another has learned well; None where nothing is odd.
+
+    Well: twice as far above chance as the limit is.
+
+    Args:
+        accuracy: Of each replica on the same n rows.
+        n, num_classes: Rows, and C.
+
+    >>> replicas_out_of_order([0.9, 0.8], 100, 10) is None, replicas_out_of_order([0.1, 0.12], 100, 10) is None
+    (True, True)
+    >>> replicas_out_of_order([0.9, 0.1, 0.8], 100, 10)[:50]
+    'replica 1 is at chance on 100 rows (accuracy 0.100'
+    """
+    if num_classes < 2 or len(accuracy) < 2:
+        return None
+    limit = chance_limit(n, num_classes)
+    lost = [replica for replica, value in enumerate(accuracy) if value <= limit]
+    if not lost or max(accuracy) <= 2 * limit - 1 / num_classes:
+        return None
+    said = f"replica {lost[0]} is" if len(lost) == 1 else f"replicas {first_few(lost)} are"
+    return (
+        f"{said} at chance on {n:,} rows (accuracy {accuracy[lost[0]]:.3f} of {num_classes} classes), others reach "
+        f"{max(accuracy):.3f}: most likely these rows are in another order than the labels, since rows without ids go "
+        "by their place; give the predictions a column sample_id (and the labels sample_ids=), or put them in order"
     )
