@@ -166,6 +166,9 @@ class LogProbabilities:
             self._faults.setdefault(rule, []).append(rows[bad])
 
 
+_SUMS = (
+    '; divide every row by its sum (votes become shares with from_votes), or pass values="logits" if these are logits'
+)
 _LOGITS = '; are these logits? then pass values="logits"'
 _RULES = (
     "values that are not finite",
@@ -173,7 +176,7 @@ _RULES = (
     "probabilities that do not sum to one",
     "probabilities of exactly 0, whose loss is infinite",
 )
-_CURES = {_RULES[0]: " (where= leaves rows out)", _RULES[1]: _LOGITS, _RULES[2]: _LOGITS, _RULES[3]: "; pass clip=1e-7"}
+_CURES = {_RULES[0]: " (where= leaves rows out)", _RULES[1]: _LOGITS, _RULES[2]: _SUMS, _RULES[3]: "; pass clip=1e-7"}
 
 
 def existing(path: str | Path) -> Path:

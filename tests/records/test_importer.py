@@ -300,7 +300,7 @@ def test_files_that_do_not_fit_are_named_and_nothing_is_written(tmp_path, logits
         ),
         ({"files": np.zeros((N, C))}, r"files: give a list of one \(N, C\) array or file per replica"),
         ({"files": np.zeros((N, C)).tolist()}, r"files: give a list of one \(N, C\) array or file per replica"),
-        ({"values": "probabilities"}, "do not sum to one; are these logits"),
+        ({"values": "probabilities"}, "do not sum to one; divide every row by its sum .*, or pass values"),
         ({"values": "probabilities", "files": [np.tile([1.5, -0.5, 0, 0], (N, 1))]}, "negative probabilities"),
         ({"arm": "a b"}, "arm 'a b' cannot name a file"),
         ({"split": "a b"}, "split 'a b' cannot name a file"),
