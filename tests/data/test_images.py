@@ -99,7 +99,10 @@ def test_every_type_of_bytes_and_of_words_is_read(tmp_path, kind):
     cells = [encode(image) for image in images]
     column = pa.array([{"bytes": cell} for cell in cells] if pa.types.is_struct(kind) else cells)
     for words in (pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())):
-        table = pa.table({"image": column.cast(kind), "label": [0, 1] * 5, "split": pa.array(splits).cast(words)})
+        try:
+            table = pa.table({"image": column.cast(kind), "label": [0, 1] * 5, "split": pa.array(splits).cast(words)})
+        except pa.ArrowNotImplementedError as error:  # older Arrow knows views by name only
+            pytest.skip(f"Arrow {pa.__version__}: {error}")
         group = 10 if "struct<bytes: binary_view" in str(kind) else 4  # Arrow writes no part of such a column
         pq.write_table(table, tmp_path / "a.parquet", row_group_size=group)
         data = load_dataset(tmp_path / "a.parquet")

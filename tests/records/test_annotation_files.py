@@ -18,7 +18,8 @@ def frames():
     yield FRAME.reset_index(names="image_id").astype("Int64")
     yield FRAME.reset_index(names="sample_id").assign(label=[0, 0, 1])  # the truth is no annotator
     yield FRAME.reset_index(names="sample_id").replace({0: "cat", 1: "dog", 2: "emu"}).astype(object)
-    yield FRAME.reset_index(names="sample_id").astype(object).fillna("")
+    words = FRAME.reset_index(names="sample_id").astype(object)
+    yield words.where(words.notna(), "")
 
 
 @pytest.mark.parametrize("place", range(5))

@@ -212,9 +212,11 @@ def test_soft_labels_follow_the_same_rules(tmp_path, logits, labels):
 def test_every_type_of_list_is_read(tmp_path, logits, labels, kind):
     values = logits.astype(np.float32).astype(float)
     path = tmp_path / "a.parquet"
-    pq.write_table(
-        pa.table({"logits": pa.array(values.tolist(), kind), "sample_id": np.arange(N)}), path, row_group_size=9
-    )
+    table = pa.table({"logits": pa.array(values.tolist(), kind), "sample_id": np.arange(N)})
+    try:
+        pq.write_table(table, path, row_group_size=9)
+    except pa.ArrowNotImplementedError as error:
+        pytest.skip(f"Arrow {pa.__version__}: {error}")
     right = import_predictions([values], labels, directory=tmp_path / "right").predictions("predictions")
     found = import_predictions([path], labels, directory=tmp_path / "run").predictions("predictions")
     np.testing.assert_array_equal(found.mean_log_probs, right.mean_log_probs)
@@ -227,7 +229,10 @@ def test_every_type_of_list_is_read(tmp_path, logits, labels, kind):
 )
 def test_every_type_of_words_is_read(tmp_path, logits, labels, words):
     names = [f"class {c}" for c in range(C)]
-    column = pa.array([names[label] for label in labels]).cast(words)
+    try:
+        column = pa.array([names[label] for label in labels]).cast(words)
+    except pa.ArrowNotImplementedError as error:
+        pytest.skip(f"Arrow {pa.__version__}: {error}")
     pq.write_table(pa.table({"label": column}), tmp_path / "labels.parquet")
     run = import_predictions([logits], tmp_path / "labels.parquet", class_names=names, directory=tmp_path / "run")
     np.testing.assert_array_equal(run.predictions("predictions").labels, labels)

@@ -55,8 +55,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def edited(run: Run, folder: Path, **arms: dict) -> Run:
-    """A copy of the run whose manifest says other things of some arms."""
+    """A copy of the run, without its study, whose manifest says other things of some arms."""
     shutil.copytree(run.directory, folder)
+    (folder / "study.yaml").unlink(missing_ok=True)
     manifest = json.loads((folder / "manifest.json").read_text())
     for arm, changes in arms.items():
         manifest["arms"][arm] |= changes

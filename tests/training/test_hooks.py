@@ -106,7 +106,7 @@ def test_a_number_beyond_all_memory_is_refused_before_it_fills_it():
 
 
 def test_a_loss_that_is_no_text_is_refused():
-    with pytest.raises(StudyError, match=r"arms.a.loss: must be 'cross_entropy', .*not .b'cross_entropy'"):
+    with pytest.raises(StudyError, match=r"arms.a.loss: must be 'cross_entropy', .*not b'cross_entropy'"):
         resolve_study({**STUDY, "arms": {"a": {"loss": b"cross_entropy"}}})
 
 

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from biasvar.analysis.scale import VALUES
-from biasvar.analysis.soft_labels.top_k import RESTS
 from biasvar.errors import BiasvarError
 
 OF_A_FILE = ("class_names", "columns", "values", "num_classes", "rest")
 """Options that only a file needs, by the names of `open_soft_labels`."""
+VALUES, RESTS = ("logits", "probabilities"), ("uniform", "zero")  # as in biasvar.analysis, which --help need not load
 TIES = ("random", "include", "exclude_zero")
 
 
