@@ -22,6 +22,7 @@ from biasvar.files import move_files
 from biasvar.messages import all_visible, visible
 from biasvar.report import style
 from biasvar.report.figures import FIGURES
+from biasvar.report.fonts import one_line_for_missing_glyphs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -141,7 +142,8 @@ def into_place(out: Path) -> Iterator[Path]:
     except OSError as error:
         raise type(error)(error.errno, error.strerror, str(out)) from None
     try:
-        yield folder
+        with one_line_for_missing_glyphs():
+            yield folder
         names = sorted(path.name for path in folder.iterdir())
         content = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         write_summary(folder, content | {"files": names})

@@ -26,6 +26,7 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.transforms import Bbox
 
 from biasvar.report.arms.roles import reference_arms
+from biasvar.report.fonts import families
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +83,7 @@ _RC: dict[str, Any] = {
 def context() -> AbstractContextManager[Any]:
     """The settings under which figures are made and saved."""
     settings: dict[Any, Any] = {**mpl.rcParamsDefault}  # a user's matplotlibrc must not change a figure
-    settings |= {**_RC, "backend": mpl.rcParams["backend"]}
+    settings |= {**_RC, "backend": mpl.rcParams["backend"], "font.family": families()}
     return mpl.rc_context(settings)
 
 
