@@ -215,7 +215,7 @@ def check_counts(file: StoredFile, counts: np.ndarray, manifest: Mapping[str, An
         group = int(np.flatnonzero(wrong)[0])
         raise RecordError(
             f"{where} are of {int(counts[group].max())} replicas in group {group}, the manifest names {kept[group]}: "
-            f"one is missing or doubled; {cure(kind)}"
+            f"one is missing or doubled; delete the copy, or {cure(kind)}"
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from biasvar.errors import RecordError, ShortageError
@@ -32,6 +33,7 @@ def arm_fault(writer: RunWriter, study: Study, name: str) -> str | None:
         for path in needed_files(writer.directory, study.arms[name], name, number, study.schedule.epochs):
             if not path.is_file() and not ("records" in path.parts and lost.issuperset(replicas)):
                 return f"{path} is missing"
+    _refuse_copies(writer, study, name)
 
     def check() -> None:
         for folder in ("records", "predictions"):
@@ -51,6 +53,25 @@ def arm_fault(writer: RunWriter, study: Study, name: str) -> str | None:
     return fault
 
 
+def _refuse_copies(writer: RunWriter, study: Study, name: str) -> None:
+    """Raise RecordError for a file that no training of the arm writes: training again would not remove it."""
+    groups = len(groups_of(study.backend, range(study.replicas)))
+    kind = "replica" if groups == study.replicas else "group"
+    for folder in ("records", "predictions"):
+        root = writer.directory / folder / f"arm={name}"
+        for file in stored_files(writer.directory, folder, arm=name) if root.is_dir() else ():
+            if file.group >= groups:
+                raise RecordError(
+                    f"{file.path} is named as that of {kind} {file.group}, but those of arm {name!r} are 0 to "
+                    f"{groups - 1}; was it copied? Delete it, then run the study again"
+                )
+
+
+def holds(path: Path, table: pa.Table) -> bool:
+    """True if a Parquet file is there, can be read, and holds this table."""
+    return whole_table(path) and pq.read_table(path).equals(table)
+
+
 def whole_table(path: Path, **about: Any) -> bool:
     """True if a Parquet file is there, can be read as a whole, and says these things of itself, if it says any."""
 
@@ -68,9 +89,24 @@ def whole_table(path: Path, **about: Any) -> bool:
 
 
 def written_teachers(writer: RunWriter) -> set[str]:
-    """The teachers whose logits are there; files that were taken away, damaged or swapped are made again."""
+    """The teachers whose files are there; those that were taken away, damaged or swapped are made again."""
     names = writer.manifest.get("teachers") or {}
-    return {name for name in names if whole_table(teacher_path(writer.directory, name), teacher=name)}
+    return {
+        name
+        for name in names
+        if whole_table(teacher_path(writer.directory, name), teacher=name) and not lost_weights(writer, name)
+    }
+
+
+def lost_weights(writer: RunWriter, name: str) -> set[str]:
+    """The files of a teacher's weights that are missing, or other than those that were trained.
+
+    None of a teacher that is not finished, and of an arm whose students teach: its own weights are looked at.
+    """
+    entry = (writer.manifest.get("teachers") or {}).get(name) or {}
+    kept = {} if "arm" in entry else entry.get("weights_sha256") or {}
+    there = file_hashes(writer.directory / "weights" / f"teacher={name}")
+    return {file for file, digest in kept.items() if there.get(file) != digest}
 
 
 def is_whole(writer: RunWriter, study: Study) -> bool:

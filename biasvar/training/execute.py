@@ -25,9 +25,10 @@ from tqdm import tqdm
 from biasvar.errors import RecordError
 from biasvar.messages import note
 from biasvar.records import Run, RunWriter, open_run
+from biasvar.records.checked_tables import membership_table, samples_table
 from biasvar.study import Study
 from biasvar.training.checks import check_begun, check_sources, open_study
-from biasvar.training.completeness import arm_fault, is_whole, whole_table, written_teachers
+from biasvar.training.completeness import arm_fault, holds, is_whole, lost_weights, whole_table, written_teachers
 from biasvar.training.context import StudyContext
 from biasvar.training.continuing import SESSION, check_same_data, check_same_study, sessions_with
 from biasvar.training.custom_networks import source_hashes
@@ -89,7 +90,7 @@ def run_study(study: Study, directory: str | Path, *, device: torch.device | str
     written = written_teachers(writer)
     teachers = [name for name in study.teachers if name not in written]
     families = {} if whole_table(_tuning_path(writer)) else study.learning_rate.families
-    teaching = _teacher_tasks(context, teachers)
+    teaching = _teacher_tasks(writer, context, teachers)
     total = len(teaching) + len(families) * len(study.learning_rate.grid)
     total += len(left) * len(groups_of(study.backend, range(study.replicas)))
     jobs = min(jobs, total)
@@ -174,12 +175,14 @@ def _expect(progress: tqdm, more: int) -> None:
     progress.total = (progress.total or 0) + more
 
 
-def _teacher_tasks(context: StudyContext, names: list[str]) -> dict[Any, Task]:
+def _teacher_tasks(writer: RunWriter, context: StudyContext, names: list[str]) -> dict[Any, Task]:
     """Tasks that train each group of a teacher's networks, unless its weights are there, and then write its logits."""
     tasks: dict[Any, Task] = {}
     for name in names:
         parts = [(name, number) for number in range(len(teacher_groups(context, name)))]
-        left = [part for part in parts if not teacher_weights_path(context.directory, *part).exists()]
+        paths = {part: teacher_weights_path(context.directory, *part) for part in parts}
+        lost = lost_weights(writer, name)
+        left = [part for part, path in paths.items() if path.name in lost or not path.exists()]
         tasks |= {part: Task(train_teacher_group, part) for part in left}
         members = context.study.teachers[name].mean_of or ()
         tasks[name] = Task(finish_teacher, (name,), frozenset([*left, *members]))
@@ -271,16 +274,18 @@ def _note_teacher(writer: RunWriter, name: str, entry: dict[str, Any]) -> None:
 
 
 def _write_samples(writer: RunWriter, context: StudyContext) -> None:
-    if all(whole_table(writer.directory / name) for name in ("samples.parquet", "membership.parquet")):
-        return
+    """Write the tables of samples and draws, unless they are there: labels that were changed are other numbers."""
     ids = context.used_ids
     split = np.full(len(ids), "train", dtype=object)
     pool = np.full(len(ids), None, dtype=object)
     for name, block in context.blocks.items():
         held_out = name in ("test", "validation")
         (split if held_out else pool)[np.isin(ids, block)] = name
-    writer.samples(ids, context.dataset.labels[ids], split, pool)
-    writer.membership(context.blocks["student"], context.draw(range(context.study.replicas)))
+    labels, drawn = context.dataset.labels[ids], context.draw(range(context.study.replicas))
+    if not holds(writer.directory / "samples.parquet", samples_table(ids, labels, split, pool, writer.num_classes)):
+        writer.samples(ids, labels, split, pool)
+    if not holds(writer.directory / "membership.parquet", membership_table(context.blocks["student"], drawn, None)):
+        writer.membership(context.blocks["student"], drawn)
 
 
 def _tuning_path(writer: RunWriter) -> Path:
