@@ -118,6 +118,12 @@ def _names(contents: Contents, num_classes: int | None) -> list[str]:
     else:  # more classes than rows: a number that is no label, not a data set of so many classes
         names = [str(c) for c in range(min(int(labels.max()) + 1, len(labels)))]
         count = f"{len(labels)} rows without class names"
+        if len(labels) and labels.min() == 1 and len(np.unique(labels)) == labels.max() > 1:
+            raise ValueError(
+                f"{contents.shards[0].path}: the labels run from 1 to {labels.max()}, and classes are numbered from 0: "
+                "subtract 1; or, if a class 0 is there of which no row is, name the classes in the file's metadata "
+                "(class_names, or the ClassLabel of Hugging Face)"
+            )
     if labels.max() >= len(names):
         i = int(np.argmax(labels >= len(names)))
         raise ValueError(

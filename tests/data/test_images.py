@@ -239,3 +239,13 @@ def test_every_integer_type_is_a_label(tmp_path):
 def test_a_path_may_be_called_like_a_known_data_set(tmp_path):
     data = load_dataset(write(tmp_path / "cifar10.parquet", pictures(4), [0, 1, 0, 1]))
     assert (data.name, data.num_classes) == ("cifar10", 2)
+
+
+def test_labels_that_start_at_one_are_not_taken_for_a_class_more(tmp_path):
+    cells = [encode(image) for image in pictures(6)]
+    with pytest.raises(ValueError, match="labels run from 1 to 3, and classes are numbered from 0: subtract 1"):
+        load_dataset(write(tmp_path / "one.parquet", cells, [1, 2, 3, 1, 2, 3]))
+    names = {"class_names": ["none", "a", "b", "c"]}
+    data = load_dataset(write(tmp_path / "named.parquet", cells, [1, 2, 3, 1, 2, 3], metadata=names))
+    assert data.class_names == ("none", "a", "b", "c")
+    assert load_dataset(write(tmp_path / "gap.parquet", cells, [1, 3, 3, 1, 4, 3])).num_classes == 5
