@@ -200,7 +200,7 @@ def test_a_run_that_goes_on_under_other_versions_says_so_and_lists_them(interrup
 
 def test_a_run_that_goes_on_as_it_began_has_one_session(finished, interrupted, capsys):
     run = run_study(resolve_study(small()), interrupted, device="cpu")
-    assert "note" not in capsys.readouterr().err
+    assert " before and " not in capsys.readouterr().err
     assert run.manifest["sessions"] == finished.manifest["sessions"]
     assert "Session 1" not in dict(provenance(run))
 
