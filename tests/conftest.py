@@ -6,6 +6,11 @@ import copy
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes is the machine's affair.
+settings.register_profile("biasvar", deadline=None)
+settings.load_profile("biasvar")
 
 TINY: dict[str, Any] = {
     "name": "tiny",

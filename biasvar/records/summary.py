@@ -85,7 +85,8 @@ def _columns(given: Mapping[str, Any]) -> dict[str, Any]:
         found = np.asarray(values) if from_file else to_numpy(as_array(values, name))
         rows = np.size(found) if rows is None else rows
         kinds = "iu" if name == "replica" else "biufO"
-        if found.ndim != 1 or len(found) != rows or found.dtype.kind not in kinds:
+        worded = found.dtype == object and any(isinstance(value, str) for value in found.flat)
+        if found.ndim != 1 or len(found) != rows or found.dtype.kind not in kinds or worded:
             raise ValueError(
                 f"{name} must hold a number for each of the {rows} rows of the record, got {found.dtype} "
                 f"of shape {tuple(found.shape)}"

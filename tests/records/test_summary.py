@@ -78,3 +78,9 @@ def test_calibration_error_of_known_cases():
     assert calibration_error([1.0, 1.0], [True, True]) == 0
     assert calibration_error([1.0, 1.0], [False, False]) == 1
     assert calibration_error([0.0], [False]) == 0
+
+
+def test_words_among_numbers_are_named():
+    columns = {"replica": [0, 0], "label": [0, 1], "student_prediction": [0, 1]}
+    with pytest.raises(ValueError, match="student_loss must hold a number for each of the 2 rows"):
+        summarise({**columns, "student_loss": np.array([0.5, "x"], dtype=object)})
