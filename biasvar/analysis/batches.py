@@ -8,16 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from biasvar.analysis.arrays import (
-    as_array,
-    as_labels,
-    as_logits,
-    as_where,
-    check_label_shape,
-    namespace,
-    sum_tolerance,
-    to_numpy,
-)
+from biasvar.analysis.arrays import namespace, to_numpy
+from biasvar.analysis.inputs import as_array, as_labels, as_logits, as_where, check_label_shape, sum_tolerance
 from biasvar.messages import first_few
 
 # A batch of this many entries (2 MB of float32) stays in the processor's cache through all passes over it.

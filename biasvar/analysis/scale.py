@@ -18,7 +18,8 @@ from __future__ import annotations
 import numpy as np
 from array_api_compat import device
 
-from biasvar.analysis.arrays import SUM_TOLERANCE, Array, divided_by_sum, like, namespace, sum_tolerance
+from biasvar.analysis.arrays import Array, namespace
+from biasvar.analysis.inputs import SUM_TOLERANCE, divided_by_sum, like, sum_tolerance
 
 VALUES = ("logits", "probabilities")
 # Below this many rows small whole numbers, or equal sums, are an example that somebody typed.

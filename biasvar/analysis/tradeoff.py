@@ -14,21 +14,8 @@ from typing import Any, Literal
 import array_api_compat
 import numpy as np
 
-from biasvar.analysis.arrays import (
-    Array,
-    as_array,
-    as_float64,
-    as_labels,
-    as_rows,
-    as_where,
-    check_real,
-    exponentials,
-    like,
-    log1p_others,
-    namespace,
-    pick,
-    positive,
-)
+from biasvar.analysis.arrays import Array, as_float64, exponentials, log1p_others, namespace, pick
+from biasvar.analysis.inputs import as_array, as_labels, as_rows, as_where, check_real, like, positive
 from biasvar.analysis.scale import check_scale, check_values, log_probabilities
 from biasvar.arguments import checked
 

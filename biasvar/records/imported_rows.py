@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from biasvar.analysis.arrays import as_array, to_numpy
+from biasvar.analysis.arrays import to_numpy
+from biasvar.analysis.inputs import as_array
 from biasvar.analysis.scale import check_scale
 from biasvar.errors import RecordError
 from biasvar.messages import first_few

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from biasvar.analysis.arrays import as_array, to_numpy
+from biasvar.analysis.arrays import to_numpy
+from biasvar.analysis.inputs import as_array
 from biasvar.columns import ONE_COLUMN, Roles, prediction_columns
 from biasvar.errors import RecordError
 from biasvar.messages import first_few

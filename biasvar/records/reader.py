@@ -272,7 +272,8 @@ class Run:
         ``target`` (N,) or (N, C) defaults to the true labels. ``loss="squared_error"`` needs every replica by itself,
         so it is possible only while no group holds more than one replica.
         """
-        from biasvar.analysis.arrays import as_array, to_numpy
+        from biasvar.analysis.arrays import to_numpy
+        from biasvar.analysis.inputs import as_array
 
         schema.one_of(loss, ("cross_entropy", "squared_error"), "loss")
         kept, labels, _ = self.stored_means(arm, split, membership, epoch)

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from biasvar.analysis.arrays import as_array
+from biasvar.analysis.inputs import as_array
 from biasvar.analysis.scale import ScaleEvidence, check_values
 from biasvar.analysis.soft_labels.top_k import Rest
 from biasvar.analysis.soft_labels.transforms import tempered

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from biasvar.analysis.arrays import as_array, to_numpy
+from biasvar.analysis.arrays import to_numpy
+from biasvar.analysis.inputs import as_array
 from biasvar.analysis.statistics.calibration import calibration_error
 from biasvar.analysis.tradeoff import outweighs
 from biasvar.records import schema

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from biasvar.analysis.arrays import as_array, to_numpy
+from biasvar.analysis.arrays import to_numpy
+from biasvar.analysis.inputs import as_array
 from biasvar.errors import RecordError
 from biasvar.files import write_bytes
 from biasvar.messages import first_few

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from biasvar.analysis.arrays import label_cause
+from biasvar.analysis.inputs import label_cause
 from biasvar.analysis.statistics.chance import out_of_order
 from biasvar.messages import first_few
 from biasvar.records.merging import first_rows

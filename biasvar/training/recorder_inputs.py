@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from biasvar.analysis.arrays import as_array, refuse_masked, to_numpy
+from biasvar.analysis.arrays import to_numpy
+from biasvar.analysis.inputs import as_array, refuse_masked
 
 Values = torch.Tensor | np.ndarray | Sequence[Any]
 # Kinds of integers that torch stores but does not compute with.

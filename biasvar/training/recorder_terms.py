@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import torch
 
-from biasvar.analysis.arrays import holds_float64, sum_tolerance
+from biasvar.analysis.arrays import holds_float64
+from biasvar.analysis.inputs import sum_tolerance
 from biasvar.analysis.tradeoff import regularization_samples, unchecked_terms, wsl_weights_of_losses
 
 # Columns are kept in float32: a logit, or a loss, beyond it would be infinite on disk.

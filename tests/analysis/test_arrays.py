@@ -7,7 +7,7 @@ import torch
 
 from biasvar import analysis, losses
 from biasvar.analysis import arrays, decompose, tempered, tradeoff_terms, wsl_weights
-from biasvar.analysis.arrays import as_array
+from biasvar.analysis.inputs import as_array
 from biasvar.errors import RecordError
 
 SHARES = np.array([[0.2, 0.8], [0.6, 0.4], [0.5, 0.5]])

@@ -7,10 +7,11 @@ from typing import Any, Literal
 import array_api_compat
 import numpy as np
 
-from biasvar.analysis.arrays import Array, as_array, as_logits, like, log_softmax, named, namespace, to_numpy
+from biasvar.analysis.arrays import Array, log_softmax, named, namespace, to_numpy
 from biasvar.analysis.decomposition.groups import decompose_moments
 from biasvar.analysis.decomposition.kernels import check_groups, check_loss, log_inputs, make_target
 from biasvar.analysis.decomposition.result import Decomposition
+from biasvar.analysis.inputs import as_array, as_logits, like
 from biasvar.analysis.scale import ScaleEvidence, check_values
 from biasvar.arguments import checked
 from biasvar.messages import first_few

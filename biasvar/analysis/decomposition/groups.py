@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from biasvar.analysis.arrays import Array, as_logits, check_real, like, named, namespace, on_cpu
+from biasvar.analysis.arrays import Array, named, namespace, on_cpu
 from biasvar.analysis.decomposition.kernels import Target, Terms, cross_entropy_terms, make_target, squared_error_terms
 from biasvar.analysis.decomposition.result import Decomposition
+from biasvar.analysis.inputs import as_logits, check_real, like
 from biasvar.arguments import checked
 
 # Bytes of float64 worked on at a time: what stays in a core's cache, or what keeps an accelerator busy.

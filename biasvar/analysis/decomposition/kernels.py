@@ -10,18 +10,8 @@ from typing import Any
 
 import array_api_compat
 
-from biasvar.analysis.arrays import (
-    Array,
-    as_array,
-    as_labels,
-    as_soft_labels,
-    check_real,
-    like,
-    log1p_others,
-    named,
-    namespace,
-    pick,
-)
+from biasvar.analysis.arrays import Array, log1p_others, named, namespace, pick
+from biasvar.analysis.inputs import as_array, as_labels, as_soft_labels, check_real, like
 from biasvar.analysis.scale import log_probabilities
 
 LOSSES = ("cross_entropy", "squared_error")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from biasvar.analysis.arrays import Array, as_names, namespace, to_numpy
+from biasvar.analysis.arrays import Array, namespace, to_numpy
 from biasvar.analysis.decomposition.totals import LEAST_BIAS, LEAST_VARIANCE, Totals, make_totals
+from biasvar.analysis.inputs import as_names
 from biasvar.analysis.statistics.jackknife import jackknife_stderr
 
 if TYPE_CHECKING:

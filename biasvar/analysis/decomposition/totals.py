@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from biasvar.analysis.arrays import Array, like, namespace
+from biasvar.analysis.arrays import Array, namespace
 from biasvar.analysis.equality import EqualByNumbers
+from biasvar.analysis.inputs import like
 from biasvar.analysis.statistics.jackknife import jackknife_stderr
 
 LEAST_BIAS = 2  # groups below which an error is NaN: a bias needs two values to differ,

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import array_api_compat
 import numpy as np
 
-from biasvar.analysis.arrays import Array, as_array, as_logits, as_where, named, namespace
+from biasvar.analysis.arrays import Array, named, namespace
 from biasvar.analysis.decomposition.groups import assemble, rows_per_chunk
 from biasvar.analysis.decomposition.kernels import (
     Target,
@@ -28,6 +28,7 @@ from biasvar.analysis.decomposition.kernels import (
     squared_error_terms,
 )
 from biasvar.analysis.decomposition.result import Decomposition
+from biasvar.analysis.inputs import as_array, as_logits, as_where
 from biasvar.analysis.scale import check_scale
 from biasvar.arguments import checked
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from biasvar.analysis.arrays import as_logits
 from biasvar.analysis.batches import Batch, batches, checked_batch
 from biasvar.analysis.indicators.counts import MaskCounter, SetCounts
 from biasvar.analysis.indicators.result import Indicators
 from biasvar.analysis.indicators.sets import above, check_k, check_threshold, check_ties, listed, rank_labels
 from biasvar.analysis.indicators.student_condition import MeanLabels
+from biasvar.analysis.inputs import as_logits
 from biasvar.arguments import checked
 
 DEFAULT_KS = 10

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from biasvar.analysis.arrays import as_array, to_numpy
+from biasvar.analysis.arrays import to_numpy
 from biasvar.analysis.batches import Batch
+from biasvar.analysis.inputs import as_array
 from biasvar.seeding import words
 
 TIES = ("random", "include", "exclude_zero")

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biasvar.analysis.arrays import as_array
 from biasvar.analysis.batches import Batch, checked_batch
+from biasvar.analysis.inputs import as_array
 from biasvar.analysis.statistics.intervals import Interval, check_level, t_quantile
 from biasvar.analysis.statistics.proportions import clopper_pearson
 from biasvar.arguments import checked

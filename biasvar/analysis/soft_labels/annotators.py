@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from biasvar.analysis.arrays import as_array, like, refuse_masked, to_numpy
+from biasvar.analysis.arrays import to_numpy
+from biasvar.analysis.inputs import as_array, like, refuse_masked
 from biasvar.arguments import checked
 from biasvar.messages import did_you_mean, first_few
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from biasvar.analysis.arrays import Array, as_array, as_labels, as_logits, like, named, namespace, to_numpy
+from biasvar.analysis.arrays import Array, named, namespace, to_numpy
+from biasvar.analysis.inputs import as_array, as_labels, as_logits, like
 from biasvar.arguments import checked
 from biasvar.seeding import normals, uniforms
 

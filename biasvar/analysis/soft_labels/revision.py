@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from biasvar.analysis.arrays import Array, as_array, as_labels, as_logits, as_soft_labels, namespace
+from biasvar.analysis.arrays import Array, namespace
 from biasvar.analysis.batches import ROUNDING
+from biasvar.analysis.inputs import as_array, as_labels, as_logits, as_soft_labels
 from biasvar.arguments import checked
 
 

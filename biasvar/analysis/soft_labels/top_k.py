@@ -6,7 +6,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from biasvar.analysis.arrays import SUM_TOLERANCE, Array, as_array, check_real, like, namespace, to_numpy
+from biasvar.analysis.arrays import Array, namespace, to_numpy
+from biasvar.analysis.inputs import SUM_TOLERANCE, as_array, check_real, like
 from biasvar.arguments import checked
 from biasvar.messages import first_few
 

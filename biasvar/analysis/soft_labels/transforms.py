@@ -9,17 +9,8 @@ from typing import Any, Literal
 
 import array_api_compat
 
-from biasvar.analysis.arrays import (
-    Array,
-    as_array,
-    as_labels,
-    as_logits,
-    as_rows,
-    log_softmax,
-    named,
-    namespace,
-    positive,
-)
+from biasvar.analysis.arrays import Array, log_softmax, named, namespace
+from biasvar.analysis.inputs import as_array, as_labels, as_logits, as_rows, positive
 from biasvar.analysis.scale import check_scale, log_probabilities
 from biasvar.arguments import checked
 

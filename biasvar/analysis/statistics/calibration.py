@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biasvar.analysis.arrays import as_soft_labels
 from biasvar.analysis.batches import checked_batch
+from biasvar.analysis.inputs import as_soft_labels
 from biasvar.analysis.statistics.checks import as_real, refuse_rows
 from biasvar.analysis.statistics.intervals import check_level
 from biasvar.analysis.statistics.proportions import clopper_pearson

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from biasvar.analysis.arrays import as_array, namespace, to_numpy
+from biasvar.analysis.arrays import namespace, to_numpy
+from biasvar.analysis.inputs import as_array
 from biasvar.messages import first_few
 
 

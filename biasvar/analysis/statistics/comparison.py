@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from biasvar.analysis.arrays import as_array, refuse_masked, to_numpy
+from biasvar.analysis.arrays import to_numpy
+from biasvar.analysis.inputs import as_array, refuse_masked
 from biasvar.analysis.statistics.checks import as_pair, as_real, as_vector, in_unit, refuse_nan, refuse_rows
 from biasvar.analysis.statistics.intervals import Interval, check_level, interval_from, t_quantile
 from biasvar.analysis.statistics.jackknife import jackknife_stderr

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from biasvar.analysis.arrays import Array, as_array, like, namespace
+from biasvar.analysis.arrays import Array, namespace
+from biasvar.analysis.inputs import as_array, like
 
 
 def jackknife_stderr(full: Array, deleted: Array, sizes: Array, *, least: int = 2) -> Array:
