@@ -13,9 +13,6 @@ from biasvar.analysis.statistics.verdicts import Verdict, decision_p_value, judg
 from biasvar.records import Run
 from biasvar.report.statistics.estimates import Estimate
 
-ACCURACY, SHARE, CORRELATION, AUC = 0.002, 0.02, 0.2, 0.10
-TERM = 0.05  # of the control's bias or variance
-
 
 @dataclass(frozen=True, eq=False)
 class Measurement:

@@ -18,7 +18,7 @@ from biasvar.analysis.statistics.intervals import Interval, interval_from
 from biasvar.analysis.statistics.jackknife import jackknife_stderr
 from biasvar.records import Run
 from biasvar.report.arms.description import arm_label
-from biasvar.report.claims.measurement import ACCURACY, AUC, CORRELATION, SHARE, TERM, Measure, Measurement, Roles
+from biasvar.report.claims.measurement import Measure, Measurement, Roles
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.changes import CLEAR, change
 from biasvar.report.statistics.estimates import (
@@ -32,6 +32,7 @@ from biasvar.report.statistics.estimates import (
 )
 from biasvar.report.statistics.flag_meaning import flag_auc
 from biasvar.report.statistics.over_teachers import association, shares_and_accuracy
+from biasvar.study.claims import ACCURACY, AUC, CORRELATION, SHARE, TERM, TRADE_OFF
 
 
 def versus(run: Run, a: str, b: str) -> str:
@@ -84,7 +85,7 @@ def sample_trade_offs(run: Run, roles: Roles) -> list[Measurement]:
         f"share of samples that clearly go against the mean, {versus(run, treatment, control)} "
         f"(both errors in quadrature; without any effect about {chance:.1%} would)"
     )
-    return [Measurement(test, row, 0.05, "greater", "share")]
+    return [Measurement(test, row, TRADE_OFF, "greater", "share")]
 
 
 def _shares(run: Run, arm: str) -> Any:

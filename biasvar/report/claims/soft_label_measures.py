@@ -10,13 +10,11 @@ from biasvar.analysis.statistics.comparison import rank_correlation
 from biasvar.analysis.statistics.intervals import Interval, interval_from
 from biasvar.records import Run
 from biasvar.report.arms.description import arm_label
-from biasvar.report.claims.measurement import ACCURACY, CORRELATION, Measure, Measurement, Roles
+from biasvar.report.claims.measurement import Measure, Measurement, Roles
 from biasvar.report.claims.measures import falling, versus
 from biasvar.report.statistics import accuracy_prediction, label_indicators
 from biasvar.report.statistics.estimates import final_accuracy, measured, over_replicas
-
-NEAR = 0.03  # of accuracy on true labels
-BAD = 0.30  # accuracy of a bad teacher
+from biasvar.study.claims import ABOVE_ONE, ACCURACY, BAD, BELOW_ONE, CORRELATION, NEAR
 
 
 def good_student(run: Run, roles: Roles) -> list[Measurement]:
@@ -87,7 +85,7 @@ def gap_closes(run: Run, roles: Roles) -> list[Measurement]:
     arms, truths = list(roles["arms"]), list(roles["truths"])
     table = label_indicators.table(run, str(run.entry(arms[-1]).soft_label))
     upper = float(table["sum_high"].min())
-    if not upper < 0.9:
+    if not upper < BELOW_ONE:
         return []
     sizes = [int((run.soft_labels(str(run.entry(arm).soft_label)).values != 0).any(-1).sum()) for arm in arms]
     gaps = np.stack(
@@ -115,7 +113,7 @@ def not_necessary(run: Run, roles: Roles) -> list[Measurement]:
     interval = Interval(total, low, float(judged["sum_high"]), (total - low) / 1.96, n, 0.95)
     row = measured(run, [student], interval, math.inf, quantity="sum", n_samples=n)
     test = f"Δ + γ of {arm_label(run, student)}, {judged['rule']} (the error is its lower bound's)"
-    return [*_near(run, roles), Measurement(test, row, 1.1, "greater", "share")]
+    return [*_near(run, roles), Measurement(test, row, ABOVE_ONE, "greater", "share")]
 
 
 def falls_over_grid(run: Run, roles: Roles) -> list[Measurement]:
@@ -142,14 +140,14 @@ def gap_below_one(run: Run, roles: Roles) -> list[Measurement]:
     arms, truth = list(roles["arms"]), final_accuracy(run, roles["truth"])
     gaps: dict[bool, list[np.ndarray]] = {True: [], False: []}
     for arm in arms:
-        below = float(label_indicators.judged(run, arm)["sum"]) < 0.9
+        below = float(label_indicators.judged(run, arm)["sum"]) < BELOW_ONE
         gaps[below].append((truth - final_accuracy(run, arm)).to_numpy())
     if not all(gaps.values()):
         return []
     row = over_replicas(
         run, arms[0], np.mean(gaps[True], axis=0) - np.mean(gaps[False], axis=0), **_ON_TEST, control=roles["truth"]
     )
-    test = f"gap to true labels where Δ + γ < 0.9 ({len(gaps[True])} scales) − above ({len(gaps[False])})"
+    test = f"gap to true labels where Δ + γ < {BELOW_ONE:g} ({len(gaps[True])} scales) − above ({len(gaps[False])})"
     return [Measurement(test, row, -ACCURACY, "less", "accuracy")]
 
 
