@@ -29,8 +29,8 @@ def test_every_claim_says_how_it_is_measured_and_when_it_holds():
         assert RULE.fullmatch(claim.rule), claim.id
     rules = {claim.id: claim.rule for claim in LEDGER}
     for name, number in {
-        "W1": "5 %", "W3": "0.05", "W4": "0.02", "W5": "26", "W6": "0.75", "W7": "−0.002", "W10": "0.02", "M2": "−0.002",
-        "L1": "−0.03", "L2": "−0.2", "L3": "0.9", "L4": "1.1", "L6": "−0.03",
+        "W1": "5 %", "W3": "0.05", "W4": "0.02", "W5": "26", "W6": "0.75", "W7": "−0.002", "W10": "0.02",
+        "M2": "−0.002", "L1": "−0.03", "L2": "−0.2", "L3": "0.9", "L4": "1.1", "L6": "−0.03",
     }.items():  # fmt: skip
         assert number in rules[name], rules[name]
 

@@ -91,7 +91,8 @@ LEDGER = (
     Claim(
         "W2", "Distillation lowers variance.", ZHOU,
         _rule(
-            "mean corrected variance, treatment less control", f"it is below −{100 * TERM:g} % of the control's variance"
+            "mean corrected variance, treatment less control",
+            f"it is below −{100 * TERM:g} % of the control's variance",
         ),
         remembered=True,
     ),
