@@ -76,28 +76,29 @@ def pick(x: Array, labels: Array) -> Array:
     return xp.take_along_axis(x, labels[..., None], axis=-1)[..., 0]
 
 
-def exponentials(x: Array) -> tuple[Array, Array, Array]:
-    """`x` minus its maximum, the exponentials of that, and their sum over all but one of the largest; on the last axis.
+def exponentials(x: Array) -> tuple[Array, Array, Array, Array]:
+    """The maximum `(...)` of `x` `(..., C)`; `x` less it; exponentials of that; their sum over all but one largest.
 
     Softmax is `exponentials / (1 + others)` and log-softmax `shifted - log1p(others)`: `others` keeps its full relative
     precision when one class has almost all the mass, where a sum over all classes would round it away.
     """
     xp = namespace(x)
-    shifted = x - xp.max(x, axis=-1, keepdims=True)
+    top = xp.max(x, axis=-1)
+    shifted = x - top[..., None]
     values = xp.exp(shifted)
     is_top = shifted == 0.0
     below = xp.sum(xp.where(is_top, 0.0, values), axis=-1)
-    return shifted, values, below + (xp.sum(is_top, axis=-1, dtype=values.dtype) - 1.0)
+    return top, shifted, values, below + (xp.sum(is_top, axis=-1, dtype=values.dtype) - 1.0)
 
 
-def log1p_others(x: Array) -> tuple[Array, Array]:
-    """`x` minus its maximum, and the logarithm of the sum of the exponentials of that, over the last axis."""
-    shifted, _, others = exponentials(x)
-    return shifted, namespace(x).log1p(others)
+def log1p_others(x: Array) -> tuple[Array, Array, Array]:
+    """The maximum of `x`, `x` less it, and the logarithm of the sum of exponentials of that; over the last axis."""
+    top, shifted, _, others = exponentials(x)
+    return top, shifted, namespace(x).log1p(others)
 
 
 def log_softmax(x: Array) -> Array:
     """Log-softmax over the last axis, cast to float64 first, to full relative precision at the largest entry."""
     xp = namespace(x)
-    shifted, rest = log1p_others(xp.astype(x, xp.float64, copy=False))
+    _, shifted, rest = log1p_others(xp.astype(x, xp.float64, copy=False))
     return shifted - rest[..., None]

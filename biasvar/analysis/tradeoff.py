@@ -121,7 +121,7 @@ def unchecked_terms(student: Array, teacher: Array, labels: Array, temperature: 
 def _truth_and_all(logits: Array, labels: Array) -> tuple[Array, Array]:
     """Log-probability of the true class, `labels`' shape, and all probabilities; logits may lack leading axes."""
     xp = namespace(logits)
-    shifted, values, others = exponentials(logits)
+    _, shifted, values, others = exponentials(logits)
     shifted = xp.broadcast_to(shifted, (*labels.shape, logits.shape[-1]))
     return pick(shifted, labels) - xp.log1p(others), values / (1.0 + others[..., None])
 
@@ -209,7 +209,7 @@ def true_log_prob(logits: Array, labels: Array, temperature: float = 1.0) -> Arr
     logits = as_float64(logits)
     if labels.device != logits.device:
         labels = like(labels, logits, "labels")
-    shifted, rest = log1p_others(logits if temperature == 1.0 else logits / temperature)
+    _, shifted, rest = log1p_others(logits if temperature == 1.0 else logits / temperature)
     return pick(xp.broadcast_to(shifted, (*labels.shape, shifted.shape[-1])), labels) - rest
 
 

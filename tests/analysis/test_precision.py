@@ -3,8 +3,9 @@
 import mpmath
 import numpy as np
 import pytest
+import torch
 
-from biasvar.analysis import decompose, tradeoff_terms, wsl_weights
+from biasvar.analysis import Accumulator, decompose, decompose_groups, tradeoff_terms, wsl_weights
 from biasvar.analysis.arrays import log_softmax
 
 mpmath.mp.dps = 60
@@ -54,10 +55,80 @@ def test_small_variances_of_confident_replicas():
     rows = base + rng.normal(size=(8, 50, 4)) * np.geomspace(0.05, 1.5, 50)[:, None]
     result = decompose(rows, np.zeros(50, int))
     exact = np.array([float(exact_terms(rows[:, i], 0)[1]) for i in range(50)])
-    some = (exact > 1.5e-7) & (exact < 1e-3)
-    assert some.sum() > 20
-    np.testing.assert_allclose(result.variance[some], exact[some], rtol=1e-6)
-    np.testing.assert_allclose(result.variance, exact, rtol=0, atol=1e-15)
+    assert exact.min() < 1e-6
+    np.testing.assert_allclose(result.variance, exact, rtol=1e-11)
+
+
+def streamed(logits, labels, **options):
+    accumulator = Accumulator(logits.shape[1], logits.shape[2], **options)
+    for replica in logits:
+        accumulator.update(replica)
+    return accumulator.result(labels)
+
+
+def from_groups(logits, labels):
+    return decompose_groups(np.ones(logits.shape[:2]), log_softmax(logits), labels)
+
+
+def of_tensors(logits, labels):
+    return decompose(torch.as_tensor(logits), torch.as_tensor(labels))
+
+
+def with_where(logits, labels):
+    return decompose(logits, labels, where=np.ones(logits.shape[:2], bool))
+
+
+# How far the largest logit lies above the others, for variances of 1e-9 to 2e-18.
+GAPS = (20.0, 25.0, 30.0, 35.0, 40.0, 42.0)
+
+
+def confident_logits(seed=0):
+    base = np.array([[gap, 0.0, -1.0, 1.0] for gap in GAPS])
+    return base + np.random.default_rng(seed).normal(size=(8, len(GAPS), 4))
+
+
+def without_errors(logits, labels):
+    return decompose(logits, labels, errors=False)
+
+
+@pytest.mark.parametrize("way", [decompose, without_errors, with_where, of_tensors, streamed, from_groups])
+def test_variances_of_confident_rows_keep_their_relative_precision(way):
+    logits, labels = confident_logits(), np.zeros(len(GAPS), int)
+    result = way(logits, labels)
+    exact = np.array([exact_terms(logits[:, i], 0) for i in range(len(GAPS))], dtype=float)
+    assert exact[0, 1] > 1e-10
+    assert exact[-1, 1] < 1e-17
+    np.testing.assert_allclose(np.stack([result.bias, result.variance], axis=1), exact, rtol=1e-13)
+    if result.deleted_bias is None:
+        return
+    for g in range(8):
+        left = np.delete(logits, g, axis=0)
+        exact = np.array([exact_terms(left[:, i], 0) for i in range(len(GAPS))], dtype=float)
+        deleted = np.stack([result.deleted_bias[g], result.deleted_variance[g]], axis=1)
+        np.testing.assert_allclose(deleted, exact, rtol=1e-13)
+
+
+def test_what_confident_replicas_leave_beside_one_that_is_not_keeps_its_precision():
+    logits = confident_logits()
+    logits[5] = [-600.0, 0.0, 0.0, 0.0]
+    left = np.delete(logits, 5, axis=0)
+    exact = np.array([exact_terms(left[:, i], 0) for i in range(len(GAPS))], dtype=float)
+    result = decompose(logits, np.zeros(len(GAPS), int))
+    np.testing.assert_allclose(result.deleted_bias[5], exact[:, 0], rtol=1e-13)
+    np.testing.assert_allclose(result.deleted_variance[5], exact[:, 1], rtol=1e-13)
+
+
+@pytest.mark.parametrize("way", [decompose, streamed])
+def test_squared_variances_of_confident_rows(way):
+    logits = confident_logits()[:, :2]
+    result = way(logits, np.zeros(2, int), loss="squared_error")
+    for i in range(2):
+        p = [[mpmath.exp(v) for v in exact_log_softmax(z)] for z in logits[:, i]]
+        mean = [mpmath.fsum(row[k] for row in p) / 8 for k in range(4)]
+        exact = float(mpmath.fsum((row[k] - mean[k]) ** 2 for row in p for k in range(4)) / 8)
+        assert exact < 1e-17
+        # Deviations of probabilities near 1 are known to 1e-16 each.
+        assert abs(result.variance[i] / exact - 1) < 1e-6
 
 
 def test_float32_logits_are_cast_before_the_softmax():

@@ -128,26 +128,38 @@ def cross_entropy_terms(sums: Array, counts: Array, target: Target, errors: bool
     With m the mean log-probability, variance = -logsumexp(m) and bias = KL(target || softmax(m)).
     """
     xp = namespace(sums)
-    total = xp.sum(sums, axis=0)
     n = xp.sum(counts, axis=0)
-    mean = total / _or_nan(n)[:, None]
-    top = xp.max(mean, axis=-1)
-    shifted, rest = log1p_others(mean)
-    # By Jensen's inequality logsumexp(m) <= 0: what is above 0 can only be the last bits of the sums.
-    variance = _not_negative(-(top + rest))
-    if target.labels is not None:
-        # All of one sign, so that the small bias of a confident sample keeps its relative precision.
-        bias = rest - pick(shifted, target.labels)
-    else:
-        bias = _not_negative(rest - target.noise - target.expect(shifted))
+    bias, variance = _heskes(xp.sum(sums, axis=0) / _or_nan(n)[:, None], target)
     if not errors:
         return Terms(bias, variance)
     left = _or_nan(n - counts)
-    losses = -target.expect(sums)
-    mean_without = (total - sums) * (1.0 / left)[..., None]
-    variance_without = _not_negative(-_logsumexp(mean_without))
-    loss_without = (xp.sum(losses, axis=0) - losses) / left
-    return Terms(bias, variance, loss_without - target.noise - variance_without, variance_without)
+    return Terms(bias, variance, *_heskes(_sums_of_others(sums) / left[..., None], target))
+
+
+def _heskes(mean: Array, target: Target) -> tuple[Array, Array]:
+    """Bias and variance `(..., n)` of mean log-probabilities `(..., n, C)`."""
+    top, shifted, rest = log1p_others(mean)
+    # By Jensen's inequality logsumexp(m) <= 0: what is above 0 can only be the last bits of the sums.
+    variance = _not_negative(-(top + rest))
+    if target.labels is None:
+        return _not_negative(rest - target.noise - target.expect(shifted)), variance
+    # All of one sign, so that the small bias of a confident sample keeps its relative precision.
+    return rest - target.expect(shifted), variance
+
+
+def _sums_of_others(sums: Array) -> Array:
+    """For each group the sum `(G, ...)` of all others, added up and not subtracted from the total.
+
+    Beside a group far from the truth, a difference would round away what confident groups have.
+    """
+    xp, groups = namespace(sums), sums.shape[0]
+    others, before, after = xp.zeros_like(sums), xp.zeros_like(sums[0]), xp.zeros_like(sums[0])
+    for g in range(groups):
+        others[g] += before
+        before += sums[g]
+        others[groups - 1 - g] += after
+        after += sums[groups - 1 - g]
+    return others
 
 
 def squared_error_terms(means: Array, squares: Array, counts: Array, target: Target, errors: bool) -> Terms:
@@ -169,12 +181,6 @@ def squared_error_terms(means: Array, squares: Array, counts: Array, target: Tar
     # A sum of squares; subtracting can leave a few negative last bits where the group held all the spread.
     rest = _not_negative(total - squares - counts * some / left * apart)
     return Terms(bias, variance, target.distance(mean_without), rest / left)
-
-
-def _logsumexp(x: Array) -> Array:
-    xp = namespace(x)
-    top = xp.max(x, axis=-1, keepdims=True)
-    return xp.log(xp.sum(xp.exp(x - top), axis=-1)) + top[..., 0]
 
 
 def _times_log(q: Array) -> Array:

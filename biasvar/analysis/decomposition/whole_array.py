@@ -15,7 +15,7 @@ from typing import Any, Literal
 import array_api_compat
 import numpy as np
 
-from biasvar.analysis.arrays import Array, named, namespace
+from biasvar.analysis.arrays import Array, exponentials, named, namespace
 from biasvar.analysis.decomposition.groups import assemble, rows_per_chunk
 from biasvar.analysis.decomposition.kernels import (
     Target,
@@ -117,18 +117,17 @@ def _decompose_chunk(
     """Terms of one chunk `(R, n, C)` of float64 logits, which can be the caller's memory: nothing is done in place."""
     xp = namespace(logits)
     with np.errstate(invalid="ignore", over="ignore"):
-        x = logits - xp.max(logits, axis=-1, keepdims=True)
-        exponential = xp.exp(x)
-        normaliser = xp.sum(exponential, axis=-1, keepdims=True)
+        _, x, exponential, others = exponentials(logits)
         if loss == "squared_error":
             # NaN where the logits were not finite (also -inf, whose exponential alone would pass for a 0).
-            p = exponential / normaliser + 0.0 * xp.sum(x, axis=-1, keepdims=True)
+            p = exponential / (1.0 + others)[..., None] + 0.0 * xp.sum(x, axis=-1, keepdims=True)
             if kept is not None:
                 p = xp.where(kept, p, 0.0)
             means, squares = _group_moments(p, kept, count)
             _require_finite(means, logits, start)
             return squared_error_terms(means, squares, count, target, errors)
-        log_normaliser = xp.log(normaliser)
+        # Not the logarithm of a sum that includes the largest: it would round away all that a confident row varies by.
+        log_normaliser = xp.log1p(others)[..., None]
         if not errors and kept is None:
             # The mean of a difference is the difference of the means: no log-softmax per replica is written down.
             sums = (xp.sum(x, axis=0) - xp.sum(log_normaliser, axis=0))[None]
