@@ -97,7 +97,8 @@ class Accumulator:
         Args:
             logits: `(n, C)`, or the whole `(N, C)` without `sample_ids`.
             sample_ids: `(n,)` integers in 0 .. N - 1, each once.
-            replica: which replica; without it a whole array is the next one.
+            replica: which replica; without it a whole array is the next one, from 0 on: name them in accumulators
+                that are to be merged.
 
         Raises:
             ValueError: for ids out of range or seen before for this replica, shapes that disagree, logits that are not
@@ -152,7 +153,11 @@ class Accumulator:
         for replica, seen in other._seen.items():
             both = seen & self._seen.get(replica, np.zeros(self.num_samples, dtype=bool))
             if both.any():
-                raise ValueError(f"both accumulators have seen replica {replica} of sample {named(both)}")
+                raise ValueError(
+                    f"both accumulators have seen replica {replica} of sample {named(both)}; without replica= each"
+                    " counts its own from 0, so name them: update(logits, replica=...) with numbers of which no other"
+                    " accumulator has the same"
+                )
         if not other._seen:
             return self
         self._evidence.merge(other._evidence)

@@ -126,6 +126,13 @@ def test_merges_that_would_count_twice_are_refused():
     other.update(np.ones((2, 2)), [1, 2], replica=0)
     with pytest.raises(ValueError, match="replica 0 of sample 1"):
         one.merge(other)
+    unnamed = [Accumulator(4, 2) for _ in range(2)]
+    for each in unnamed:
+        each.update(2.0 * np.eye(4, 2) - 1.0)
+    with pytest.raises(
+        ValueError, match=r"replica 0 of sample 0, .*; without replica= each.*update\(.*replica=\.\.\.\)"
+    ):
+        unnamed[0].merge(unnamed[1])
     assert one.merge(Accumulator(4, 2)) is one
     for options in ({"loss": "squared_error"}, {"groups": 3}):
         with pytest.raises(ValueError, match=f"differ in {next(iter(options))}"):
