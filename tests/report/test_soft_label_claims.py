@@ -1,4 +1,4 @@
-"""The claims on biased soft labels on made data: for each, data where it holds, where it fails, where it is undecided."""
+"""The claims on biased soft labels on made data: for each, data where it holds, fails and stays undecided."""
 
 from __future__ import annotations
 
