@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import biasvar
+from biasvar.analysis.statistics.crossed import Component, combined, crossed_mean
 from biasvar.analysis.statistics.intervals import interval_from
 from biasvar.report.claims import measures, soft_label_measures
 from biasvar.report.claims import table as claims
@@ -62,6 +64,12 @@ def accuracy(run, arm):
     return right.groupby(frame["replica"]).mean().to_numpy(), right.groupby(frame["sample_id"]).mean().to_numpy()
 
 
+def right_table(run, arm):
+    frame = run.records(["sample_id", "replica", "label", "student_prediction"], arm=arm, split="test", view="clean")
+    frame["right"] = (frame["student_prediction"] == frame["label"]).astype(float)
+    return frame.pivot(index="replica", columns="sample_id", values="right").to_numpy()
+
+
 def shares(run, arm):
     frame = run.records(["replica", "opposing"], arm=arm, split="train", view="augmented")
     frame["epoch"] = frame["epoch"].astype(int)
@@ -101,24 +109,45 @@ def test_changes_of_bias_and_variance(run, table):
 
 
 def leave_out(run, arm, replica):
-    import biasvar
-
     found = run.predictions(arm)
     return biasvar.decompose(np.delete(found.mean_log_probs, replica, axis=0), found.labels).corrected()
 
 
-def test_samples_that_go_against_the_mean(run, table):
-    kd, ce = (run.decomposition(arm).corrected() for arm in ("kd", "ce"))
-    left = [(leave_out(run, "kd", r), leave_out(run, "ce", r)) for r in range(6)]
-    against = np.zeros(300, dtype=bool)
-    for term in ("bias", "variance"):
-        change = getattr(kd, term) - getattr(ce, term)
-        deleted = np.array([getattr(a, term) - getattr(b, term) for a, b in left])
+def against(kd, ce, sign):
+    """Share of rows whose change goes against the mean's sign by two jackknife errors; replicas (R, N, C) by hand."""
+    labels = kd[1]
+    whole = [biasvar.decompose(one, labels).corrected() for one in (kd[0], ce)]
+    left = [
+        [biasvar.decompose(np.delete(one, r, axis=0), labels).corrected() for r in range(len(ce))]
+        for one in (kd[0], ce)
+    ]
+    hit = np.zeros(len(labels), dtype=bool)
+    for place, term in enumerate(("bias", "variance")):
+        change = getattr(whole[0], term) - getattr(whole[1], term)
+        deleted = np.array([getattr(a, term) - getattr(b, term) for a, b in zip(*left, strict=True)])
         stderr = np.sqrt(5 / 6 * ((deleted - deleted.mean(0)) ** 2).sum(0))
-        against |= (np.sign(change.mean()) * change < 0) & (np.abs(change) > 2 * stderr)
-    assert row(table, "W3")["effect"] == pytest.approx(against.mean())
-    assert row(table, "W3")["threshold"] == 0.05
-    assert f"about {1 - stats.t.cdf(2, 5) ** 2:.1%} would" in row(table, "W3")["test"]
+        signed = np.sign(change.mean()) if sign is None else sign[place]
+        hit |= (signed * change < 0) & (np.abs(change) > 2 * stderr)
+    return hit.mean()
+
+
+def test_samples_that_go_against_the_mean(run, table):
+    kd, ce = (run.predictions(arm) for arm in ("kd", "ce"))
+    found = row(table, "W3")
+    share = against((kd.mean_log_probs, kd.labels), ce.mean_log_probs, None)
+    difference = [run.decomposition("kd").corrected(), run.decomposition("ce").corrected()]
+    sign = [np.sign((getattr(difference[0], t) - getattr(difference[1], t)).mean()) for t in ("bias", "variance")]
+    nulls = []
+    for ways in range(1, 2**6 - 1):  # every way to exchange the arms of some of the six pairs
+        swap = ((ways >> np.arange(6)) % 2 == 1)[:, None, None]
+        first = np.where(swap, ce.mean_log_probs, kd.mean_log_probs)
+        second = np.where(swap, kd.mean_log_probs, ce.mean_log_probs)
+        nulls.append(against((first, kd.labels), second, sign))
+    assert found["effect"] == pytest.approx(share - np.mean(nulls))
+    assert found["stderr"] >= np.std(nulls, ddof=1) - 1e-12
+    assert found["stderr_samples"] == pytest.approx(math.sqrt(share * (1 - share) / 300))
+    assert found["threshold"] == 0.05
+    assert f"({np.mean(nulls):.1%})" in found["test"]
 
 
 def test_shares_through_training_and_by_teacher(run, table):
@@ -126,9 +155,14 @@ def test_shares_through_training_and_by_teacher(run, table):
     difference = (kd.loc[10] - kd.loc[1]).to_numpy()
     assert row(table, "W4")["effect"] == pytest.approx(difference.mean())
     assert row(table, "W4")["stderr"] == pytest.approx(difference.std(ddof=1) / math.sqrt(6))
-    difference = shares(run, "kd_4").mean() - shares(run, "kd_0").mean()
-    assert row(table, "W10")["effect"] == pytest.approx(difference.mean())
-    x = [shares(run, f"kd_{i}").mean(axis=None) for i in range(5)]
+    late = [shares(run, arm).loc[10] for arm in ("kd_4", "kd_0")]  # of ten epochs the last tenth is the last
+    difference = (late[0] - late[1]).to_numpy()
+    found = row(table, "W10")
+    assert found["effect"] == pytest.approx(difference.mean())
+    assert found["stderr_crossed"] == pytest.approx(difference.std(ddof=1) / math.sqrt(6))
+    area = np.trapezoid(shares(run, "kd_4") - shares(run, "kd_0"), dx=1, axis=0).mean() / 9
+    assert f"over all epochs (area) {area:+.3f}".replace("-", "−") in found["test"]
+    x = [shares(run, f"kd_{i}").loc[10].mean() for i in range(5)]
     y = [accuracy(run, f"kd_{i}")[0].mean() for i in range(5)]
     rho = stats.spearmanr(x, y).statistic
     found = row(table, "W5")
@@ -136,6 +170,8 @@ def test_shares_through_training_and_by_teacher(run, table):
     assert found["low"] < rho < found["high"]
     z = stats.norm.ppf(1 - (1 - found["level"]) / 2) * math.sqrt((1 + rho**2 / 2) / 2)
     assert found["high"] == pytest.approx(math.tanh(math.atanh(rho) + z))
+    assert found["verdict"] == "undecided"
+    assert found["detail"] == "5 teachers; the rule asks for 26 or more"
 
 
 @pytest.mark.parametrize(
@@ -150,14 +186,18 @@ def test_shares_through_training_and_by_teacher(run, table):
     ],
 )
 def test_accuracies_are_compared_in_pairs(run, table, claim, place, plus, minus, threshold):
-    by_replica = sum(accuracy(run, arm)[0] for arm in plus) - sum(accuracy(run, arm)[0] for arm in minus)
-    by_sample = sum(accuracy(run, arm)[1] for arm in plus) - sum(accuracy(run, arm)[1] for arm in minus)
+    right = sum(right_table(run, arm) for arm in plus) - sum(right_table(run, arm) for arm in minus)
+    by_replica, by_sample = right.mean(1), right.mean(0)
     found = row(table, claim, place)
     assert found["effect"] == pytest.approx(by_replica.mean())
     assert found["stderr"] == pytest.approx(by_replica.std(ddof=1) / math.sqrt(6))
     assert found["stderr_samples"] == pytest.approx(by_sample.std(ddof=1) / math.sqrt(300))
     assert found["threshold"] == threshold
     half = stats.t.ppf(1 - (1 - found["level"]) / 2, 5) * found["stderr"]
+    assert found["high_replicas"] - found["effect"] == pytest.approx(half)
+    both = crossed_mean(right, ("replicas", "rows"))
+    assert (found["stderr_crossed"], found["df"]) == pytest.approx((both.stderr, both.df))
+    half = stats.t.ppf(1 - (1 - found["level"]) / 2, both.df) * both.stderr
     assert found["high"] - found["effect"] == pytest.approx(half)
 
 
@@ -176,10 +216,15 @@ def test_levels_are_holms_over_all_tests_of_the_run(table):
 
 @pytest.fixture
 def judged(run):
-    def judge(effect, stderr, direction="greater", threshold=0.002, *, excuse="", **errors):
+    claim = next(claim for claim in LEDGER if claim.id == "W9")
+
+    def judge(effect, stderr, direction="greater", threshold=0.002, *, excuse="", arm="kd", rows=None, claim=claim):
         interval = interval_from(effect, stderr, 15, 16)
-        row = measured(run, ["kd"], interval, 15, "accuracy", n_replicas=16, **errors)
-        return claims._row(Measurement("x", row, threshold, direction, "accuracy"), 0.05, excuse)
+        errors = {"replicas": Component(stderr, 15, 16)} | ({} if rows is None else {"rows": Component(rows, 299, 300)})
+        about = {"crossed": combined(effect, errors), "n_replicas": 16}
+        row = measured(run, [arm], interval, 15, "accuracy", **about)
+        part = Measurement("x", row, threshold, direction, "accuracy")
+        return claims._row(run, claim, {"arm": arm}, part, 0.05, excuse)
 
     return judge
 
@@ -200,17 +245,26 @@ def test_verdicts_follow_the_written_rule(judged):
     assert judged(1, 0.1, threshold=0, excuse="failed")["verdict"] == "undecided"
 
 
-def test_what_more_replicas_cannot_decide_is_said(judged):
-    shaky = judged(0.003, 0.001, stderr_samples=0.01)
-    assert "the error over test samples is larger (±0.01)" in shaky["detail"]
-    assert "test samples" not in judged(0.003, 0.001)["detail"]
+def test_verdicts_say_what_they_hold_for(judged):
+    assert judged(0.01, 0.001)["said"] == "holds with this teacher"
+    assert judged(0.0, 0.0005)["said"] == "does not hold with this teacher, for this data, network and size"
+    assert judged(0.01, 0.001, arm="ce")["said"] == "holds"
+    assert judged(0.0, 0.0005, arm="kd_own")["said"] == "does not hold for this data, network and size"
+    assert judged(0.003, 0.001)["said"] == "undecided"
+    gains = next(claim for claim in LEDGER if claim.id == "W8")
+    assert judged(0.0, 0.0005, claim=gains)["detail"] == "gains less than .2 points"
 
 
-def test_a_decision_that_the_samples_would_undo_is_said_to_be_one(judged):
-    shaky = judged(0.01, 0.001, stderr_samples=0.01)
-    assert shaky["detail"] == "undecided with the error over test samples added"
-    firm = judged(0.01, 0.001, stderr_samples=0.0001)
-    assert firm["detail"] == "the same with the error over test samples added"
+def test_rows_widen_the_interval_and_what_replicas_alone_say_stands_beside_it(judged):
+    shaky = judged(0.01, 0.001, rows=0.01)
+    assert shaky["verdict"] == "undecided"
+    assert shaky["detail"].endswith("on these rows, with these teachers: holds")
+    assert shaky["stderr_crossed"] == pytest.approx(math.hypot(0.001, 0.01))
+    firm = judged(0.01, 0.001, rows=0.0001)
+    assert (firm["verdict"], firm["detail"]) == ("holds", "")
+    half = stats.t.ppf(0.975, 15) * 0.001
+    assert (firm["low_replicas"], firm["high_replicas"]) == pytest.approx((0.01 - half, 0.01 + half))
+    assert firm["low"] < firm["low_replicas"]
 
 
 def test_failed_and_missing_arms_leave_a_claim_undecided(run, monkeypatch):

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from biasvar.analysis.statistics.crossed import crossed_mean
 from biasvar.report.arms.teachers import groups_by_teacher, teacher_count
-from biasvar.report.claims.table import claims_table
-from biasvar.report.statistics.estimates import final_difference, final_level
+from biasvar.report.claims.table import MEASURES, claims_table
+from biasvar.report.claims.words import teachers_in_words
+from biasvar.report.statistics.estimates import accuracy_combination, final_difference, final_level
 from biasvar.study import resolve_study
 from biasvar.training.execute import run_study
 from tests.conftest import TINY
 
 REPLICAS = 6
-ONE_EACH = "rests on one teacher of each kind"
 
 
 def trained(directory, **teacher):
@@ -38,21 +39,60 @@ def runs(tmp_path_factory):
     return {count: trained(folder / str(count), **teacher) for count, teacher in settings.items()}
 
 
-def by_replica(run):
+ROLES = {"treatment": "kd_smooth", "control": "kd"}
+
+
+@pytest.fixture(scope="module")
+def crossed_run(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("crossed") / "run", copies=3, crossed=True)
+
+
+def by_replica(run, treatment="kd_smooth", control="kd"):
     final = run.metrics.query("split == 'test' and view == 'clean' and epoch == 12")
     accuracy = final.pivot(index="replica", columns="arm", values="accuracy")
-    return (accuracy["kd_smooth"] - accuracy["kd"]).to_numpy()
+    return (accuracy[treatment] - accuracy[control]).to_numpy()
 
 
 def test_the_error_of_a_paired_difference_is_over_copies_that_replicas_share(runs):
     difference = by_replica(runs[3])
-    means = difference.reshape(2, 3).mean(0)  # replicas 0 and 3 share a copy, 1 and 4, 2 and 5
+    by_copy = difference.reshape(2, 3)  # replicas 0 and 3 share a copy, 1 and 4, 2 and 5
     row = final_difference(runs[3], "kd_smooth", "kd", "accuracy")
-    assert row.estimate == pytest.approx(means.mean())
-    assert row.stderr == row.stderr_teachers == pytest.approx(stats.sem(means))
-    assert (row.n_teachers, row.df, row.n_replicas) == (3, 2, REPLICAS)
-    half = stats.t.ppf(0.975, 2) * row.stderr
-    assert (row.low, row.high) == pytest.approx((row.estimate - half, row.estimate + half))
+    assert row.estimate == pytest.approx(difference.mean())
+    assert row.stderr_teachers == row.crossed.stderr == pytest.approx(stats.sem(by_copy.mean(0)))
+    assert (row.n_teachers, row.crossed.df, row.n_replicas) == (3, 2, REPLICAS)
+    within = np.sqrt(by_copy.var(axis=0, ddof=1).mean() / REPLICAS)  # for these teachers
+    assert (row.stderr, row.df) == pytest.approx((within, 3))
+
+
+def test_accuracies_are_crossed_over_copies_and_rows(runs):
+    right = []
+    for arm in ("kd_smooth", "kd"):
+        frame = runs[3].records(
+            ["sample_id", "replica", "label", "student_prediction"], arm=arm, split="test", view="clean"
+        )
+        frame["right"] = (frame["student_prediction"] == frame["label"]).astype(float)
+        right.append(frame.pivot(index="replica", columns="sample_id", values="right").to_numpy())
+    difference = right[0] - right[1]
+    by_copy = (difference[:3] + difference[3:]) / 2
+    expected = crossed_mean(by_copy, ("teachers", "rows"))
+    row = accuracy_combination(runs[3], ["kd_smooth"], ["kd"])
+    assert (row.crossed.stderr, row.crossed.df) == pytest.approx((expected.stderr, expected.df))
+    assert row.stderr_samples == pytest.approx(expected.components["rows"].stderr)
+
+
+def test_crossed_arms_meet_every_copy(crossed_run):
+    """The table is copies x replicas x rows: replica r of shift s learned from copy (r + s) mod 3."""
+    cells = np.empty((3, REPLICAS))
+    for shift in range(3):
+        names = [arm if not shift else f"{arm}_shift{shift}" for arm in ("kd_smooth", "kd")]
+        for replica, value in enumerate(by_replica(crossed_run, *names)):
+            cells[(replica + shift) % 3, replica] = value
+    row = final_difference(crossed_run, "kd_smooth", "kd", "accuracy")
+    expected = crossed_mean(cells, ("teachers", "replicas"))
+    assert row.estimate == pytest.approx(cells.mean())
+    assert (row.crossed.stderr, row.crossed.df) == pytest.approx((expected.stderr, expected.df))
+    assert row.stderr == pytest.approx(stats.sem(cells.mean(0)))
+    assert (row.n_teachers, row.n_replicas) == (3, REPLICAS)
 
 
 @pytest.mark.parametrize("count", [1, 6, "each"])
@@ -73,12 +113,13 @@ def test_claims_say_what_they_rest_on(runs):
         assert set(table["id"]) == {"W10", "W11"}
         assert (table["n"] == (3 if count == 3 else REPLICAS)).all()
         assert table["test"].str.contains("over 3 copies of each teacher").all() == (count == 3)
-        assert (
-            table["detail"].str.contains(ONE_EACH).all() == table["detail"].str.contains(ONE_EACH).any() == (count == 1)
+        decided = table[table["verdict"] != "undecided"]
+        assert (decided["said"].str.contains("with these teachers") == (count == 1)).all()
+        words = {teachers_in_words(run, ["kd", "kd_smooth"], part) for part in MEASURES["W11"](run, ROLES)}
+        assert words == {"with these teachers" if count == 1 else ""}
+        assert teachers_in_words(run, ["kd"], MEASURES["W11"](run, ROLES)[0]) == (
+            "with this teacher" if count == 1 else ""
         )
-        needed = table.loc[table["verdict"] == "undecided", "detail"]
-        assert len(needed)
-        assert needed.str.contains("teachers would decide").tolist() == [count == 3] * len(needed)
 
 
 def test_how_many_networks_a_teacher_is(runs):

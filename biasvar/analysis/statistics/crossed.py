@@ -129,7 +129,10 @@ def combined(estimate: float, components: Mapping[str, Component]) -> Crossed:
         raise ValueError("combined needs at least one component")
     parts = [(not_negative(part.stderr, name) ** 2, part.df) for name, part in components.items()]
     variance = sum(value for value, _ in parts)
-    df = max(df for _, df in parts) if variance == 0.0 else _satterthwaite(variance, parts)
+    if math.isnan(variance):
+        df = math.nan
+    else:
+        df = max(df for _, df in parts) if variance == 0.0 else _satterthwaite(variance, parts)
     return Crossed(float(estimate), math.sqrt(variance), df, dict(components))
 
 

@@ -18,10 +18,16 @@ def teacher_count(run: Run, name: str) -> int:
     return int(run.manifest["replicas"]) if entry.get("draw") == "per_replica" else int(entry.get("copies") or 1)
 
 
+def shared_copies(run: Run, arm: str) -> int:
+    """Copies of an arm's teacher that several of its replicas share; 0 for one network for all, or one for each."""
+    teacher = run.entry(arm).teacher
+    count = teacher_count(run, teacher) if teacher else 0
+    return count if 1 < count < int(run.manifest.get("replicas") or 0) else 0
+
+
 def groups_by_teacher(run: Run, arms: Iterable[str]) -> int:
     """G such that replicas r with different r modulo G share no copy of a teacher of these arms; 0 without copies.
 
     Teachers that are one network for all replicas, or one for each, group nothing. 1 where no grouping is possible.
     """
-    counts = {teacher_count(run, teacher) for arm in arms if (teacher := run.entry(arm).teacher)}
-    return math.gcd(*(count for count in counts if 1 < count < int(run.manifest.get("replicas") or 0)))
+    return math.gcd(*{count for arm in arms if (count := shared_copies(run, arm))})

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from biasvar.analysis.statistics.crossed import Component, Crossed, combined
 from biasvar.analysis.statistics.verdicts import Verdict, decision_p_value, judge
 from biasvar.records import Run
 from biasvar.report.statistics.estimates import Estimate
@@ -20,13 +21,15 @@ class Measurement:
 
     Attributes:
         test: What is compared, in words.
-        row: The estimate, a row of the table of estimates.
+        row: The estimate, a row of the table of estimates. It is judged by its error over all that was drawn
+            (`row.crossed`); where that is None, by the one behind its interval.
         threshold: It must lie beyond this, on the side that `direction` says; for "differs", beyond it on either side
             of 0.
         direction: "greater", "less" or "differs".
         unit: "nats", "accuracy", "share", "rank correlation" or "AUC".
         fisher: Judged on Fisher's z of the estimate, a correlation.
         draws: Bootstrap draws of the estimate, whose percentiles are then the interval; None for a t interval.
+        undecided: Why it is undecided whatever the numbers say; "" if it is not.
     """
 
     test: str
@@ -36,6 +39,7 @@ class Measurement:
     unit: str
     fisher: bool = False
     draws: np.ndarray | None = None
+    undecided: str = ""
 
     @property
     def n(self) -> int:
@@ -44,22 +48,52 @@ class Measurement:
         return row.n_teachers if row.n_teachers is not None else row.n_replicas or row.n_samples
 
     @property
+    def crossed(self) -> Crossed:
+        """The estimate with the error that it is judged by."""
+        row = self.row
+        if row.crossed is not None:
+            return row.crossed
+        return combined(row.estimate, {self._unit: Component(row.stderr, row.df, self.n)})
+
+    @property
+    def gap(self) -> float:
+        """How far the estimate lies from the threshold that decides, on the scale of the error."""
+        effect, _, smallest, _ = self._judged(math.nan)
+        if self.direction == "differs":
+            return abs(effect) - smallest
+        return effect if self.direction == "greater" else -effect
+
+    @property
     def p_value(self) -> float:
-        """The p value of the decision, whichever way it goes."""
-        effect, stderr, smallest, _ = self._judged(self.row.stderr)
+        """The p value of the decision, whichever way it goes; NaN, which counts as a test, where none is made."""
+        if self.undecided:
+            return math.nan
+        crossed = self.crossed
+        effect, stderr, smallest, _ = self._judged(crossed.stderr)
         return decision_p_value(
-            effect, stderr, self.row.df, direction=self.direction, smallest_effect=smallest, draws=self._draws
+            effect, stderr, crossed.df, direction=self.direction, smallest_effect=smallest, draws=self._draws
         )
 
-    def verdict(self, stderr: float, level: float) -> tuple[Verdict, Callable[[float], float]]:
-        """The verdict at a level with a standard error, and the way from the verdict's scale to that of the unit."""
+    def verdict(self, level: float, *, replicas: bool = False) -> tuple[Verdict, Callable[[float], float]]:
+        """The verdict at a level, and the way from the verdict's scale to that of the unit.
+
+        Args:
+            replicas: by the error over replicas alone: on these rows, with these teachers.
+        """
+        stderr, df = (self.row.stderr, self.row.df) if replicas else (self.crossed.stderr, self.crossed.df)
         effect, error, smallest, offset = self._judged(stderr)
         verdict = judge(
-            effect, error, self.row.df, self.n, direction=self.direction, smallest_effect=smallest, alpha=level,
+            effect, error, df, self.n, direction=self.direction, smallest_effect=smallest, alpha=level,
             draws=self._draws,
         )  # fmt: skip
         scale = math.tanh if self.fisher else float
         return verdict, lambda value: scale(value + offset)
+
+    @property
+    def _unit(self) -> str:
+        if self.fisher or (self.row.n_teachers is not None and self.draws is None):
+            return "teachers"
+        return "soft labels" if self.draws is not None else "replicas" if self.row.n_replicas else "rows"
 
     def _judged(self, stderr: float) -> tuple[float, float, float, float]:
         """Effect, error and smallest effect for `judge`, whose thresholds lie on the claimed side of 0; the offset."""

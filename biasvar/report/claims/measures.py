@@ -11,16 +11,15 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from scipy.special import stdtr
+import pandas as pd
 
+from biasvar.analysis.statistics.crossed import Component, combined
 from biasvar.analysis.statistics.intervals import Interval, interval_from
-from biasvar.analysis.statistics.jackknife import jackknife_stderr
 from biasvar.records import Run
 from biasvar.report.arms.description import arm_label
 from biasvar.report.claims.measurement import Measure, Measurement, Roles
-from biasvar.report.statistics import stored
-from biasvar.report.statistics.changes import CLEAR, change
+from biasvar.report.statistics.against_mean import against_mean
+from biasvar.report.statistics.changes import change
 from biasvar.report.statistics.estimates import (
     Estimate,
     accuracy_combination,
@@ -30,9 +29,10 @@ from biasvar.report.statistics.estimates import (
     over_replicas,
     term_change,
 )
-from biasvar.report.statistics.flag_meaning import flag_auc
+from biasvar.report.statistics.flag_meaning import REFERENCE, flag_auc
 from biasvar.report.statistics.over_teachers import association, shares_and_accuracy
-from biasvar.study.claims import ACCURACY, AUC, CORRELATION, SHARE, TERM, TRADE_OFF
+from biasvar.report.statistics.shares import late_gap, late_share, mean_share, shares_by_epoch
+from biasvar.study.claims import ACCURACY, AUC, CORRELATION, LEAST_TEACHERS_W5, SELF_AUC, SHARE, TERM, TRADE_OFF
 
 
 def versus(run: Run, a: str, b: str) -> str:
@@ -56,48 +56,34 @@ def change_of_term(term: str, direction: str) -> Measure:
 
 
 def sample_trade_offs(run: Run, roles: Roles) -> list[Measurement]:
-    """Share of samples whose change of bias or of variance clearly has the other sign than the mean's (W3)."""
+    """Share of samples whose change of bias or variance clearly goes against the mean's, less its null (W3)."""
     treatment, control = roles["treatment"], roles["control"]
     changes = change(run, treatment, control)
-    if changes is None or changes.change.deleted_bias is None or changes.change.deleted_variance is None:
+    found = None if changes is None else against_mean(run, changes)
+    if changes is None or found is None:
         return []
-    paired, frame = changes.change, changes.frame
-    clear = CLEAR * frame[["se_bias", "se_variance"]].to_numpy().T
-    sign = np.sign([[paired.bias.mean()], [paired.variance.mean()]])  # of the means over all replicas, also below
-
-    def share(bias: Any, variance: Any) -> Any:
-        """Of changes (..., N), with or without a group of replicas."""
-        return (sign * np.stack([bias, variance], axis=-2) < -clear).any(-2).mean(-1)
-
-    effect = float(share(paired.bias, paired.variance))
-    sizes = np.asarray(paired.group_counts).max(axis=1)
-    deleted = share(paired.deleted_bias, paired.deleted_variance)
-    stderr = float(jackknife_stderr(np.float64(effect), deleted, sizes, least=3))
-    samples = math.sqrt(effect * (1 - effect) / changes.n_samples)
-    one_term = float(stdtr(changes.df, -CLEAR))
-    chance = 1 - (1 - one_term) ** 2  # two terms, taken as independent
+    errors = {
+        "replicas": Component(found.stderr_replicas, changes.df, changes.n_replicas),
+        "rows": Component(found.stderr_samples, changes.n_samples - 1, changes.n_samples),
+    }
+    effect = found.share - found.null
     row = measured(
-        run, [treatment], interval_from(effect, math.hypot(stderr, samples), changes.df, changes.n_replicas),
-        changes.df, quantity="share against the mean", rows="held-out", split="test", epoch=changes.epoch,
-        control=control, n_replicas=changes.n_replicas, n_samples=changes.n_samples,
+        run, [treatment], interval_from(effect, found.stderr_replicas, changes.df, changes.n_replicas), changes.df,
+        quantity="share against the mean", rows="held-out", split="test", epoch=changes.epoch, control=control,
+        stderr_samples=found.stderr_samples, n_replicas=changes.n_replicas, n_samples=changes.n_samples,
+        crossed=combined(effect, errors),
     )  # fmt: skip
     test = (
-        f"share of samples that clearly go against the mean, {versus(run, treatment, control)} "
-        f"(both errors in quadrature; without any effect about {chance:.1%} would)"
+        f"share of samples that clearly go against the mean ({found.share:.1%}) less that share with the arms "
+        f"exchanged at random within pairs of replicas ({found.null:.1%}), {versus(run, treatment, control)}"
     )
     return [Measurement(test, row, TRADE_OFF, "greater", "share")]
-
-
-def _shares(run: Run, arm: str) -> Any:
-    """Share of regularization samples in the training view: a frame of epochs by replicas."""
-    frame = stored.metrics_of(run, arm, "train", "augmented")
-    return frame.dropna(subset="share_opposing").pivot(index="epoch", columns="replica", values="share_opposing")
 
 
 def share_through_training(run: Run, roles: Roles) -> list[Measurement]:
     """Share of regularization samples in the last tenth of the epochs less that in the first, same replica (W4)."""
     arm = roles["arm"]
-    shares = _shares(run, arm)
+    shares = shares_by_epoch(run, arm)
     if len(shares) < 2:
         return []
     last = shares.index.max()
@@ -110,14 +96,25 @@ def share_through_training(run: Run, roles: Roles) -> list[Measurement]:
 
 
 def share_and_accuracy(run: Run, roles: Roles) -> list[Measurement]:
-    """Rank correlation over teachers of the share of regularization samples with the student's accuracy (W5)."""
+    """Rank correlation over teachers of the share of regularization samples with the student's accuracy (W5).
+
+    The share is that of the last tenth of epochs; beside it the correlation of the mean over all epochs is told.
+    """
     arms = list(roles["arms"])
     frame = shares_and_accuracy(run, arms)
     if frame.empty:
         return []
-    interval = association(frame)
+    interval = association(frame, "share_late")
+    whole = association(frame).estimate
     over = f"over {interval.n} teachers (n counts teachers; the error is over them)"
-    return falling(run, arms, interval, "share", f"rank correlation of the share with student accuracy {over}")
+    test = (
+        f"rank correlation of the share in the last tenth of epochs with student accuracy {over}; of its mean over "
+        f"{frame['n_epochs'].iloc[0]} epochs {whole:+.2f}".replace("-", "−")
+    )
+    reasons = [text for arm in arms if (text := late_gap(run, arm))][:1]
+    if interval.n < LEAST_TEACHERS_W5:
+        reasons.append(f"{interval.n} teachers; the rule asks for {LEAST_TEACHERS_W5} or more")
+    return [replace(part, undecided="; ".join(reasons)) for part in falling(run, arms, interval, "share", test)]
 
 
 def falling(run: Run, arms: list[str], interval: Interval, what: str, test: str) -> list[Measurement]:
@@ -132,22 +129,57 @@ def falling(run: Run, arms: list[str], interval: Interval, what: str, test: str)
 
 
 def flag_meaning(run: Run, roles: Roles) -> list[Measurement]:
-    """AUC of the flag for bias up and variance down, on replicas it was not read from (W6)."""
+    """AUC of the flag for bias up and variance down, on replicas it was not read from (W6).
+
+    Judged only where that target can be measured: where the target of one half of the replicas finds that of the
+    other with an AUC whose lower end is high enough.
+    """
     treatment, control = roles["treatment"], roles["control"]
     frame = flag_auc(run, treatment, control)
     if frame.empty:
         return []
-    area = frame.set_index("score").loc["opposing"].to_dict()
+    area, own = (frame.set_index("score").loc[score].to_dict() for score in ("opposing", REFERENCE))
     changes = change(run, treatment, control)
-    df = int(area["n_replicas"]) - 2 if changes is None else changes.df - 1  # each half gives up one
+    replicas, samples = int(area["n_replicas"]), int(area["n_samples"])
+    df = replicas - 2 if changes is None else changes.df - 1  # each half gives up one
+    errors = {
+        "replicas": Component(area["stderr_replicas"], df, replicas),
+        "rows": Component(area["stderr_samples"], samples - 1, samples),
+    }
     row = measured(
-        run, [treatment], interval_from(area["auc"], area["stderr_replicas"], df, int(area["n_replicas"])), df,
+        run, [treatment], interval_from(area["auc"], area["stderr_replicas"], df, replicas), df,
         quantity="AUC of the flag", rows="held-out", split="test", epoch=int(area["epoch"]), control=control,
-        stderr_samples=float(area["stderr_samples"]), n_replicas=int(area["n_replicas"]),
-        n_samples=int(area["n_samples"]),
+        stderr_samples=float(area["stderr_samples"]), n_replicas=replicas, n_samples=samples,
+        crossed=combined(area["auc"], errors),
     )  # fmt: skip
+    reason = ""
+    if not own["low"] >= SELF_AUC:
+        reason = (
+            f"the target itself cannot be measured with {replicas} replicas: against itself it has an AUC of "
+            f"{own['auc']:.2f} ({own['low']:.2f} to {own['high']:.2f}), and the rule asks for a lower end of "
+            f"{SELF_AUC:g}; {_replicas_to_measure(own['auc'], replicas)}"
+        )
     test = f"AUC of the flag for bias up and variance down, {versus(run, treatment, control)}, split replicas"
-    return [Measurement(test, row, 0.5 + AUC, "greater", "AUC")]
+    return [Measurement(test, row, 0.5 + AUC, "greater", "AUC", undecided=reason)]
+
+
+def _replicas_to_measure(area: float, replicas: int) -> str:
+    """About how many replicas a target takes whose halves agree with this AUC, in words.
+
+    Two halves of a normal score with correlation r agree in sign with an AUC of 1/2 + asin(r) / pi, and m times as many
+    replicas turn r into m r / (1 + (m - 1) r) (Spearman and Brown).
+    """
+    if not area > 0.5:
+        return "nothing suggests that more replicas would do"
+    own, asked = (math.sin(math.pi * (value - 0.5)) for value in (min(area, 0.999), SELF_AUC))
+    times = asked * (1 - own) / (own * (1 - asked))
+    return f"about {_rounded(max(times * replicas, replicas + 1))} replicas or more would do"
+
+
+def _rounded(value: float) -> str:
+    """One digit and noughts."""
+    power = 10 ** math.floor(math.log10(value))
+    return f"{math.ceil(value / power) * power:,}"
 
 
 def accuracy_difference(*pairs: tuple[str, str], direction: str, threshold: float | None = None) -> Measure:
@@ -167,16 +199,26 @@ def accuracy_difference(*pairs: tuple[str, str], direction: str, threshold: floa
 
 
 def share_difference(run: Run, roles: Roles) -> list[Measurement]:
-    """Share of regularization samples, mean over recorded epochs, paired by replica (W10)."""
+    """Share of regularization samples in the last tenth of epochs, paired by replica (W10).
+
+    The difference of the means over all epochs is told beside it: the sign may turn in training.
+    """
     treatment, control = roles["treatment"], roles["control"]
-    difference = (_shares(run, treatment).mean() - _shares(run, control).mean()).dropna()
-    if difference.empty:
+
+    def late(arm: str) -> pd.Series[Any]:
+        return late_share(run, arm)
+
+    row = over_pairs(run, treatment, control, late, quantity="share_opposing", rows="training pass", split="train")
+    if row is None:
         return []
-    row = over_pairs(
-        run, treatment, control, difference, quantity="share_opposing", rows="training pass", split="train"
+    first, second = (mean_share(run, arm) for arm in (treatment, control))
+    whole = f"{float((first - second).mean()):+.3f}".replace("-", "−")
+    test = (
+        f"share of regularization samples in the last tenth of epochs, {versus(run, treatment, control)}; "
+        f"over all epochs (area) {whole}{_over_copies(row)}"
     )
-    test = f"share of regularization samples, mean over epochs, {versus(run, treatment, control)}{_over_copies(row)}"
-    return [Measurement(test, row, SHARE, "greater", "share")]
+    reason = late_gap(run, treatment) or late_gap(run, control)
+    return [Measurement(test, row, SHARE, "greater", "share", undecided=reason)]
 
 
 def harm_with_temperature(run: Run, roles: Roles) -> list[Measurement]:

@@ -2,39 +2,42 @@
 
 All tests of a run form one family for Holm's procedure. A claim holds if the interval at its Holm level lies beyond the
 smallest effect of interest in the claimed direction, does not hold if it lies wholly short of it, and is undecided
-otherwise.
+otherwise. The interval is over replicas, test rows and teachers, as far as they were drawn; that over replicas alone
+stands beside it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 
-from biasvar.analysis.statistics.verdicts import OUTCOMES, Verdict, holm_levels
+from biasvar.analysis.statistics.verdicts import holm_levels
 from biasvar.records import Run
 from biasvar.records.arms import FailedReplica
-from biasvar.report.arms.teachers import teacher_count
 from biasvar.report.claims import measures, soft_label_measures
 from biasvar.report.claims.measurement import Measurement, Roles
+from biasvar.report.claims.words import FAILS, HOLDS, UNDECIDED, detail, in_words, teachers_in_words
 from biasvar.study.claims import LEDGER, Claim
 
-HOLDS, FAILS, UNDECIDED = OUTCOMES
 MEASURES = measures.MEASURES | soft_label_measures.MEASURES
 COLUMNS = (
-    *("id", "claim", "regime", "arms", "test", "effect", "low", "high", "stderr", "stderr_samples", "n", "threshold"),
-    *("direction", "unit", "level", "verdict", "overall", "detail", "source", "run"),
+    *("id", "claim", "regime", "arms", "test", "effect", "low", "high", "low_replicas", "high_replicas", "stderr"),
+    *("stderr_samples", "stderr_teachers", "stderr_crossed", "df", "n", "n_samples", "n_teachers", "threshold"),
+    *("direction", "unit", "level", "verdict", "said", "overall", "detail", "source", "run"),
 )
 
 
 def claims_table(runs: list[Run]) -> pd.DataFrame:
     """Every claim that the runs' studies test: one row a part, in the order of the ledger.
 
-    `effect`, `low` and `high` are the estimate and its interval at `level`, on the scale of `unit`; `stderr` is its
-    error over replicas (what else it may be is said in `test`), `stderr_samples` that over samples. `verdict` is the
-    part's, `overall` the claim's under that regime: it holds if all its parts do, and does not if one does not.
+    `effect`, `low` and `high` are the estimate and its interval at `level` over all that was drawn, on the scale of
+    `unit`, with the error `stderr_crossed` and its `df`; `low_replicas` and `high_replicas` the interval over replicas
+    alone, for these rows and these teachers, with the error `stderr` (what else it may be is said in `test`).
+    `stderr_samples` and `stderr_teachers` are the errors over rows and over teachers. `verdict` is the part's, `said`
+    the same with what it holds for, `overall` the claim's under that regime: it holds if all its parts do, and does
+    not if one does not.
     """
     rows = [row for run in runs for row in _run_rows(run)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -51,14 +54,9 @@ def _run_rows(run: Run) -> list[dict[str, Any]]:
             "arms": ", ".join(_arms(roles)), "source": claim.origin, "run": run.name,
         }  # fmt: skip
         if not parts:
-            rows.append({**base, "verdict": UNDECIDED, "overall": UNDECIDED, "detail": excuse})
+            rows.append({**base, "verdict": UNDECIDED, "said": UNDECIDED, "overall": UNDECIDED, "detail": excuse})
             continue
-        mine = [{**base, **_row(part, float(next(levels)), excuse)} for part in parts]
-        teachers = {teacher for arm in _arms(roles) if (teacher := run.entry(arm).teacher)}
-        one_each = len(teachers) > 1 and any(teacher_count(run, teacher) == 1 for teacher in teachers)
-        if one_each and not any(part.fisher or part.draws is not None for part in parts):
-            for row in mine:
-                row["detail"] = "; ".join(filter(None, [row["detail"], "rests on one teacher of each kind"]))
+        mine = [{**base, **_row(run, claim, roles, part, float(next(levels)), excuse)} for part in parts]
         verdicts = {row["verdict"] for row in mine}
         overall = FAILS if FAILS in verdicts else UNDECIDED if UNDECIDED in verdicts else HOLDS
         rows += [{**row, "overall": overall} for row in mine]
@@ -100,43 +98,30 @@ def _regime(run: Run, claim: Claim, roles: Roles) -> str:
     return next((regime for regime in regimes if regime != "none"), "none")
 
 
-def _row(part: Measurement, alpha: float, excuse: str) -> dict[str, Any]:
-    verdict, scale = part.verdict(part.row.stderr, alpha)
+def _row(run: Run, claim: Claim, roles: Roles, part: Measurement, alpha: float, excuse: str) -> dict[str, Any]:
+    (verdict, scale), row = part.verdict(alpha), part.row
+    alone = part.verdict(alpha, replicas=True)[0].effect if row.crossed is not None else verdict.effect
+    outcome = UNDECIDED if excuse or part.undecided else verdict.outcome
     return {
         "test": part.test,
-        "effect": part.row.estimate,
+        "effect": row.estimate,
         "low": scale(verdict.effect.low),
         "high": scale(verdict.effect.high),
-        "stderr": part.row.stderr,
-        "stderr_samples": part.row.stderr_samples,
+        "low_replicas": scale(alone.low),
+        "high_replicas": scale(alone.high),
+        "stderr": row.stderr,
+        "stderr_samples": row.stderr_samples,
+        "stderr_teachers": row.stderr_teachers,
+        "stderr_crossed": part.crossed.stderr,
+        "df": part.crossed.df,
         "n": part.n,
+        "n_samples": row.n_samples,
+        "n_teachers": row.n_teachers,
         "threshold": part.threshold,
         "direction": part.direction,
         "unit": part.unit,
         "level": 1 - alpha,
-        "verdict": UNDECIDED if excuse else verdict.outcome,
-        "detail": excuse or _detail(part, verdict, alpha),
+        "verdict": outcome,
+        "said": in_words(outcome, teachers_in_words(run, _arms(roles), part)),
+        "detail": excuse or detail(claim.id, part, verdict, alpha),
     }
-
-
-def _detail(part: Measurement, verdict: Verdict, alpha: float) -> str:
-    """What an undecided test would take, and whether a decided one still is with the error over samples added."""
-    row = part.row
-    if math.isnan(row.estimate) or math.isnan(row.stderr):
-        return "the effect or its error could not be computed"
-    over_teachers = part.fisher or not math.isnan(row.stderr_teachers)
-    unit = "teachers" if over_teachers else "replicas" if part.draws is None else "soft labels"
-    if verdict.outcome == UNDECIDED:
-        needed = verdict.replicas_needed
-        many = "more than a study can have" if needed is None or needed > 100_000 else f"about {needed:,}"
-        scale = part.verdict(row.stderr, alpha)[1]
-        detectable = f"{scale(verdict.detectable):.3g}".replace("-", "−")
-        text = f"smallest detectable effect {detectable}; {many} {unit} would decide"
-        if row.stderr_samples > row.stderr:  # NaN compares as no
-            text += f"; the error over test samples is larger (±{row.stderr_samples:.2g}), which no replica lowers"
-        return text
-    if math.isnan(row.stderr_samples):
-        return ""
-    both, _ = part.verdict(math.hypot(row.stderr, row.stderr_samples), alpha)
-    same = both.outcome == verdict.outcome
-    return f"{'the same' if same else 'undecided'} with the error over test samples added"

@@ -34,7 +34,7 @@ COLUMNS = [
 ]  # fmt: skip
 PANEL = (3.0, 3.0)  # inches, about
 TEXT = (135.0, 40.0)  # points, about: the three lines of the correlation
-TITLES = {"share_mean": "Mean over epochs", "share_last": "Last epoch"}
+TITLES = {"share_mean": "Over all epochs", "share_late": "Last tenth of epochs"}
 DIFFERS = {
     "base": style.Look("#222222", "*", "", "reference teacher"),
     "smoothing": style.Look("#9c4fb3", "o", "", "other label smoothing"),
@@ -137,7 +137,7 @@ def _difference(run: Run, teacher: dict[str, Any]) -> tuple[str, str]:
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
-    """A row of two panels for each run: the epoch mean and the last epoch."""
+    """A row of two panels for each run: over all epochs, and in the last tenth of them."""
     styles, frame = unstyled(frame)
     frame = _dressed(frame, styles)
     runs = list(dict.fromkeys(frame["run"]))
@@ -285,8 +285,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         )
     return (
         f"Each filled marker is one teacher, all else equal ({said}; criterion: opposing): the share of training rows "
-        "that are regularization samples, augmented view, before each update, as the mean over the "
-        f"{one.n_epochs} epochs that every arm recorded (left) and at epoch {one.last_epoch} (right), against "
+        "that are regularization samples, augmented view, before each update, over all epochs (area under the "
+        f"{one.n_epochs} recorded; left) and in the last tenth of them (right), against "
         f"accuracy on the {one.split} split after the last epoch. Bars: standard error over "
         f"{' or '.join(map(str, replicas))} replicas. Numbers name the setting that differs from the reference "
         "teacher; LS names the label smoothing of a teacher that differs in another setting too. Rank correlation: "

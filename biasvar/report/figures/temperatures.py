@@ -14,6 +14,7 @@ from biasvar.report.figure import Figure
 from biasvar.report.marks import blocks, legends, lines, looks
 from biasvar.report.statistics import by_setting, stored
 from biasvar.report.statistics.estimates import columns, over_replicas
+from biasvar.report.statistics.shares import over_epochs
 from biasvar.report.text.captions import conditions_in
 from biasvar.report.text.numbers import sizes
 
@@ -53,7 +54,7 @@ def _of_series(run: Run, one: Series) -> list[dict[str, Any]]:
     for arm, value in zip(one.arms, one.values, strict=True):
         part = counted[(counted["arm"] == arm) & counted["epoch"].isin(common)]
         for criterion in CRITERIA:
-            shares = part.groupby("replica")[f"share_{criterion}"].mean().dropna()
+            shares = over_epochs(part.pivot(index="epoch", columns="replica", values=f"share_{criterion}")).dropna()
             if shares.empty:
                 continue
             share = columns(over_replicas(run, arm, shares, criterion))
@@ -100,7 +101,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     return (
         f"Each line is KD from one teacher ({regimes}) at several temperatures, all else equal "
         f"({drawn.held_settings(frame)}; one learning rate). Shares of the n = {sizes(shares['n'])} rows of each "
-        "replica's draw, counted before each update in the augmented view, as the mean over the "
+        "replica's draw, counted before each update in the augmented view, as the area under the "
         f"{sizes(shares['epochs'])} epochs that all arms of the "
         "line recorded, each arm scored against its own teacher at its own temperature; a is the bias gradient, b the "
         f"variance gradient.{held_out} Bars: 95 % t intervals over replicas. The vertical axes differ."

@@ -6,10 +6,9 @@ Claims, summary.json and figures read its rows, so that a number has one definit
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache, reduce
-from operator import add
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,13 @@ import pandas as pd
 
 from biasvar.analysis.decomposition.totals import Estimate as Total
 from biasvar.analysis.statistics.comparison import mean_interval
+from biasvar.analysis.statistics.crossed import Component, Crossed, combined
 from biasvar.analysis.statistics.intervals import Interval, interval_from
 from biasvar.records import Run
 from biasvar.report.arms.roles import failed_replicas
-from biasvar.report.arms.teachers import groups_by_teacher
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.changes import change
+from biasvar.report.statistics.crossing import Contrast, Values, contrast, one_each, right, right_by_replica
 
 HELD_OUT = ("test", "validation")
 METRICS = ("accuracy", "nll", "ece")
@@ -43,12 +43,12 @@ class Estimate:
         split, epoch: where and when it was measured; epoch is None for a mean over epochs.
         against, control: of a difference, what the control stands for and its arm; else "".
         estimate, low, high: the value with its 95 % interval over replicas.
-        stderr: its standard error over replicas, the one behind the interval; of a paired difference of arms whose
-            replicas share copies of a teacher, the error over copies.
+        stderr: its standard error over replicas, the one behind the interval: for these rows and these teachers.
         stderr_samples, stderr_teachers: its errors over samples and over teachers, NaN where there is none.
-        df: degrees of freedom of `stderr`, groups of replicas - 1; a replica is its own group up to 16 of them, and
-            replicas that share a copy of a teacher are one.
+        df: degrees of freedom of `stderr`, groups of replicas - 1; a replica is its own group up to 16 of them.
         n_replicas, n_samples, n_teachers: what it rests on; n_teachers is None where no teacher is drawn.
+        crossed: the estimate with its error over all that was drawn, by which claims are judged; None where it is over
+            replicas alone. No column of the table.
     """
 
     run: str
@@ -76,15 +76,16 @@ class Estimate:
     n_replicas: int
     n_samples: int
     n_teachers: int | None
+    crossed: Crossed | None = None
 
 
-COLUMNS = [field.name for field in fields(Estimate)]
+COLUMNS = [field.name for field in fields(Estimate) if field.name != "crossed"]
 INTERVAL = ("estimate", "low", "high", "stderr", "n_replicas")
 
 
 def to_frame(estimates: Iterable[Estimate | None]) -> pd.DataFrame:
     """The estimates as a frame with the columns `COLUMNS`; None, a number that a run does not hold, is left out."""
-    return pd.DataFrame([vars(row) for row in estimates if row is not None], columns=COLUMNS)
+    return pd.DataFrame([columns(row, COLUMNS) for row in estimates if row is not None], columns=COLUMNS)
 
 
 def columns(estimate: Estimate, names: Sequence[str] = INTERVAL) -> dict[str, Any]:
@@ -118,15 +119,6 @@ def final_accuracy(run: Run, arm: str) -> pd.Series[Any]:
     return pd.Series(dtype=float, name="accuracy") if final is None else final["accuracy"]
 
 
-@lru_cache(maxsize=1024)
-def share_right(run: Run, arm: str, split: str) -> pd.Series[Any] | None:
-    """By sample, the share of replicas that are right after the last recorded epoch; None without a record."""
-    frame = stored.records(run, arm, split, "clean", None, ("sample_id", "label", "student_prediction"))
-    if frame is None:
-        return None
-    return (frame["student_prediction"] == frame["label"]).groupby(frame["sample_id"]).mean()
-
-
 @lru_cache(maxsize=4096)
 def final_level(run: Run, arm: str, quantity: str) -> Estimate | None:
     """Mean over replicas of a metric after the last epoch, on the first held-out split; None where it has no value."""
@@ -135,8 +127,8 @@ def final_level(run: Run, arm: str, quantity: str) -> Estimate | None:
         return None
     split = str(final["split"].iloc[0])
     over_samples = math.nan
-    if quantity == "accuracy" and (right := share_right(run, arm, split)) is not None:
-        over_samples = _mean_error(right)
+    if quantity == "accuracy" and (right := right_by_replica(run, arm, split)) is not None:
+        over_samples = mean_interval(right.mean(axis=0)).stderr
     elif quantity == "nll" and (terms := stored.terms(run, arm, split)) is not None:
         over_samples = terms.decomposition.totals().loss.stderr_samples
     about = _about(run, arm, len(final)) | _of_metrics(final, quantity)
@@ -149,37 +141,50 @@ def final_difference(run: Run, treatment: str, control: str, quantity: str, agai
     treated, untreated = final_metrics(run, treatment), final_metrics(run, control)
     if treated is None or untreated is None or treated["split"].iloc[0] != untreated["split"].iloc[0]:
         return None
-    both = treated.index.intersection(untreated.index)
-    if both.empty or treated[quantity].isna().all():
+    found = contrast(run, {treatment: 1.0, control: -1.0}, _by_replica(run, quantity, str(treated["split"].iloc[0])))
+    if found is None:
         return None
-    by_replica = treated.loc[both, quantity] - untreated.loc[both, quantity]
-    difference, teachers = _over_teachers(run, [treatment, control], by_replica)
-    about = _about(run, treatment, len(treated)) | _of_metrics(treated, quantity) | teachers
-    return _from_interval(about | {"against": against, "control": control}, difference)
+    about = _about(run, treatment, len(treated)) | _of_metrics(treated, quantity)
+    return _from_contrast(about | {"against": against, "control": control}, found)
 
 
 def accuracy_combination(run: Run, plus: Sequence[str], minus: Sequence[str]) -> Estimate | None:
-    """The sum of some arms' final test accuracies less that of others', paired by replica, with both errors."""
-    accuracy = {arm: final_accuracy(run, arm) for arm in (*plus, *minus)}
-    by_replica = _difference(accuracy, plus, minus).dropna()
-    if by_replica.empty:
+    """The sum of some arms' final test accuracies less that of others', paired by replica and row."""
+    weights = dict.fromkeys([*plus, *minus], 0.0)
+    for arm in plus:
+        weights[arm] += 1.0
+    for arm in minus:
+        weights[arm] -= 1.0
+    return accuracy_contrast(run, weights, control=", ".join(minus))
+
+
+def accuracy_contrast(run: Run, weights: Mapping[str, float], **about: Any) -> Estimate | None:
+    """The sum over arms of weight x final test accuracy, paired by replica and row, with all its errors.
+
+    The row is of the first arm; `about` are further columns. Over replicas alone where the record does not hold every
+    row of every replica after the last epoch.
+    """
+    first = next(iter(weights))
+    final = final_metrics(run, first, ("test",))
+    by_metrics = contrast(run, weights, _by_replica(run, "accuracy", "test"))
+    if final is None or by_metrics is None:
         return None
-    right = {arm: share for arm in accuracy if (share := share_right(run, arm, "test")) is not None}
-    over_samples = _mean_error(_difference(right, plus, minus)) if len(right) == len(accuracy) else math.nan
-    final = final_metrics(run, plus[0], ("test",))
-    assert final is not None
-    interval, teachers = _over_teachers(run, [*plus, *minus], by_replica)
-    about = _about(run, plus[0], len(final)) | _of_metrics(final, "accuracy") | {"control": ", ".join(minus)}
-    return _from_interval(about | teachers, interval, over_samples)
+    by_row = contrast(run, weights, right(run, "test"))
+    if by_row is not None and by_row.by_replica.index.equals(by_metrics.by_replica.index):
+        apart = (by_row.by_replica - by_metrics.by_replica).abs().max()
+        by_metrics = by_row if apart < 1e-6 else by_metrics
+    return _from_contrast(_about(run, first, len(final)) | _of_metrics(final, "accuracy") | about, by_metrics)
 
 
 def over_pairs(
-    run: Run, treatment: str, control: str, differences: pd.Series[Any], quantity: str, **about: Any
-) -> Estimate:
-    """The mean of differences by replica, treatment less control; `about` are the columns that say what it is."""
-    interval, teachers = _over_teachers(run, [treatment, control], differences)
-    known = _about(run, treatment, len(differences)) | {"quantity": quantity, "control": control} | about
-    return _from_interval(known | teachers, interval)
+    run: Run, treatment: str, control: str, values: Callable[[str], pd.Series[Any]], quantity: str, **about: Any
+) -> Estimate | None:
+    """The mean over paired replicas of one value a replica, treatment less control; `about` says what it is."""
+    found = contrast(run, {treatment: 1.0, control: -1.0}, lambda arm: one_each(values(arm)))
+    if found is None:
+        return None
+    known = _about(run, treatment, len(found.by_replica)) | {"quantity": quantity, "control": control} | about
+    return _from_contrast(known, found)
 
 
 def over_replicas(run: Run, arm: str, values: Any, quantity: str, **about: Any) -> Estimate:
@@ -236,7 +241,9 @@ def term_change(run: Run, treatment: str, control: str, term: str, rows: str = "
 def from_total(run: Run, arm: str, total: Total, df: int, **about: Any) -> Estimate:
     """A jackknifed total as an estimate with its t interval over replicas."""
     interval = interval_from(total.value, total.stderr_replicas, df, total.n_replicas)
-    known = _about(run, arm, total.n_replicas) | {"n_samples": total.n_samples} | about
+    rows = Component(total.stderr_samples, total.n_samples - 1, total.n_samples)
+    crossed = combined(total.value, {"replicas": Component(total.stderr_replicas, df, total.n_replicas), "rows": rows})
+    known = _about(run, arm, total.n_replicas) | {"n_samples": total.n_samples, "crossed": crossed} | about
     return replace(_from_interval(known, interval, total.stderr_samples), df=df)
 
 
@@ -280,24 +287,21 @@ def _from_interval(about: dict[str, Any], interval: Interval, stderr_samples: fl
     return Estimate(**(nothing | interval_columns(interval) | errors | counts | about))
 
 
-def _over_teachers(run: Run, arms: Sequence[str], by_replica: pd.Series[Any]) -> tuple[Interval, dict[str, Any]]:
-    """The mean of one value a replica with its interval, and the columns that say so if that is over teachers.
-
-    Replicas that share a copy of a teacher are not independent. Each copy then counts once, by the mean of its
-    replicas, and the error is over copies: it holds for teachers trained like these, not for these alone.
-    """
-    groups = groups_by_teacher(run, arms)
-    if groups < 2:
-        return mean_interval(by_replica.to_numpy()), {}
-    means = by_replica.groupby(by_replica.index % groups).mean()
-    interval = mean_interval(means.to_numpy())
-    over = {"stderr_teachers": interval.stderr, "n_teachers": interval.n, "df": interval.n - 1}
-    return replace(interval, n=len(by_replica)), over
+def _from_contrast(about: dict[str, Any], found: Contrast) -> Estimate:
+    """An estimate with its error over replicas beside that over all that was drawn."""
+    parts = found.crossed.components
+    errors = {"stderr_teachers": math.nan, "n_teachers": None, "crossed": found.crossed, "df": found.df}
+    if "teachers" in parts:
+        errors |= {"stderr_teachers": parts["teachers"].stderr, "n_teachers": parts["teachers"].n}
+    over_rows = parts["rows"].stderr if "rows" in parts else math.nan
+    return _from_interval(about | errors, found.interval, over_rows)
 
 
-def _difference(values: dict[str, pd.Series[Any]], plus: Sequence[str], minus: Sequence[str]) -> pd.Series[Any]:
-    return reduce(add, [values[arm] for arm in plus]) - reduce(add, [values[arm] for arm in minus])
+def _by_replica(run: Run, metric: str, split: str) -> Values:
+    """A metric after the last epoch as a table without rows."""
 
+    def values(arm: str) -> pd.DataFrame | None:
+        final = final_metrics(run, arm, (split,))
+        return None if final is None else one_each(final[metric])
 
-def _mean_error(by_sample: Any) -> float:
-    return mean_interval(by_sample.to_numpy()).stderr
+    return values

@@ -9,11 +9,11 @@ import pandas as pd
 from biasvar.analysis import Interval, rank_correlation
 from biasvar.records import Run
 from biasvar.report.arms.roles import failed_arms
-from biasvar.report.statistics import stored
 from biasvar.report.statistics.estimates import HELD_OUT, final_metrics
+from biasvar.report.statistics.shares import late_share, mean_share, shares_by_epoch
 
-SHARES = ("share_mean", "share_last")
-"""Share of regularization samples in training: mean over the epochs that all arms recorded, and at the last of them."""
+SHARES = ("share_mean", "share_late")
+"""Share of regularization samples in training: over all epochs (the area under it), and in the last tenth of them."""
 
 COLUMNS = ["arm", "teacher", "replica", *SHARES, "accuracy", "split", "n_epochs", "last_epoch"]
 LEAST_TEACHERS = 4
@@ -47,30 +47,29 @@ def shares_and_accuracy(run: Run, arms: list[str], criterion: str = "opposing") 
     """One row per arm and replica: share of regularization samples in the training pass, and final accuracy.
 
     Columns `COLUMNS`. Shares are of the rows drawn, before each update; accuracy is on the test split at the last
-    epoch (validation where there is no test split). Empty where the run's metrics hold no such shares.
+    epoch (validation where there is no test split); `n_epochs` counts the epochs recorded. Empty where the run's
+    metrics hold no such shares.
     """
-    metrics = stored.metrics(run)
-    metrics = metrics[metrics["arm"].isin(arms)]
-    share = f"share_{criterion}"
-    training = metrics[(metrics["split"] == "train") & (metrics["view"] == "augmented") & metrics[share].notna()]
-    if training.empty:
-        return pd.DataFrame(columns=COLUMNS)
-    common = set.intersection(*(set(part["epoch"]) for _, part in training.groupby("arm")))
+    there = [arm for arm in arms if not shares_by_epoch(run, arm, criterion).empty]
     finals = {arm: final for arm in arms if (final := final_metrics(run, arm)) is not None}
     split = next((name for name in HELD_OUT if any((final["split"] == name).all() for final in finals.values())), None)
-    if split is None or not common:
+    parts = []
+    for arm in there:
+        if split is None or arm not in finals or not (finals[arm]["split"] == split).all():
+            continue
+        epochs = shares_by_epoch(run, arm, criterion).index
+        part = pd.DataFrame(
+            {
+                "share_mean": mean_share(run, arm, criterion),
+                "share_late": late_share(run, arm, criterion),
+                "accuracy": finals[arm]["accuracy"],
+            }
+        ).dropna()
+        part = part.rename_axis("replica").reset_index().assign(arm=arm, teacher=str(run.entry(arm).teacher))
+        parts.append(part.assign(split=split, n_epochs=len(epochs), last_epoch=int(epochs.max())))
+    if not parts:
         return pd.DataFrame(columns=COLUMNS)
-    training = training[training["epoch"].isin(common)].sort_values("epoch")
-    shares = training.groupby(["arm", "replica"], sort=False)[share].agg(share_mean="mean", share_last="last")
-    accuracy = pd.concat(finals).query("split == @split").rename_axis(["arm", "replica"])["accuracy"]
-    frame = shares.join(accuracy, how="inner").dropna().reset_index()
-    frame["teacher"] = [str(run.entry(arm).teacher) for arm in frame["arm"]]
-    frame = frame.assign(split=split, n_epochs=len(common), last_epoch=max(common))
-    order = {arm: place for place, arm in enumerate(arms)}
-    frame = frame.sort_values(
-        ["arm", "replica"], key=lambda values: values.map(order) if values.name == "arm" else values
-    )
-    return frame[COLUMNS].reset_index(drop=True)
+    return pd.concat(parts)[COLUMNS].reset_index(drop=True)
 
 
 def association(frame: pd.DataFrame, share: str = "share_mean") -> Interval:

@@ -1,0 +1,76 @@
+"""Verdicts in words: what they hold for, and what stands beside their numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from biasvar.analysis.statistics.verdicts import OUTCOMES, Verdict
+from biasvar.records import Run
+from biasvar.report.arms.teachers import teacher_count
+from biasvar.report.claims.measurement import Measurement
+
+HOLDS, FAILS, UNDECIDED = OUTCOMES
+HERE = "for this data, network and size"
+EQUIVALENT = {"W8": "gains less than .2 points"}
+"""What "does not hold" says of a claim whose smallest effect makes it a statement of equivalence."""
+
+
+def in_words(outcome: str, teachers: str) -> str:
+    """A verdict with what it holds for: "holds with this teacher", "does not hold for this data, network and size"."""
+    if outcome == HOLDS:
+        return f"{outcome} {teachers}".strip()
+    if outcome == FAILS:
+        return f"{outcome} {teachers}, {HERE}" if teachers else f"{outcome} {HERE}"
+    return outcome
+
+
+def teachers_in_words(run: Run, arms: Sequence[str], part: Measurement) -> str:
+    """ "with this teacher", "with these teachers" where the error of a part is not over teachers; "" where it is.
+
+    It is, too, where every replica has a teacher of its own, and where no teacher is fixed.
+    """
+    if part.fisher or part.draws is not None or "teachers" in part.crossed.components:
+        return ""
+    fixed = {name for arm in arms if (name := _source(run, arm)) and _is_fixed(run, name)}
+    numbers = sum(teacher_count(run, name) for name in fixed)
+    return "" if not fixed else "with this teacher" if numbers == 1 else "with these teachers"
+
+
+def detail(claim: str, part: Measurement, verdict: Verdict, alpha: float) -> str:
+    """What an undecided test would take, and what the replicas alone say where that is another verdict."""
+    row = part.row
+    if part.undecided:
+        return part.undecided
+    if math.isnan(row.estimate) or math.isnan(part.crossed.stderr):
+        return "the effect or its error could not be computed"
+    said = []
+    if verdict.outcome == UNDECIDED:
+        scale = part.verdict(alpha)[1]
+        detectable = f"{scale(verdict.detectable):.3g}".replace("-", "−")
+        said += [f"smallest detectable effect {detectable}", _needed(part, verdict)]
+    elif verdict.outcome == FAILS and claim in EQUIVALENT:
+        said.append(EQUIVALENT[claim])
+    if row.crossed is not None and part.draws is None and not math.isnan(row.stderr):
+        alone = part.verdict(alpha, replicas=True)[0].outcome
+        if alone != verdict.outcome:
+            said.append(f"on these rows, with these teachers: {alone}")
+    return "; ".join(said)
+
+
+def _needed(part: Measurement, verdict: Verdict) -> str:
+    unit = "teachers" if part.fisher else "replicas" if part.draws is None else "soft labels"
+    needed = verdict.replicas_needed
+    many = "more than a study can have" if needed is None or needed > 100_000 else f"about {needed:,}"
+    return f"{many} {unit} would decide"
+
+
+def _source(run: Run, arm: str) -> str | None:
+    """The teacher that an arm learns from, directly or by a stored soft label."""
+    entry = run.entry(arm)
+    labels = (run.study or {}).get("soft_labels") or {}
+    return entry.teacher or (labels.get(str(entry.soft_label)) or {}).get("teacher")
+
+
+def _is_fixed(run: Run, name: str) -> bool:
+    return teacher_count(run, name) < int(run.manifest.get("replicas") or 0)
