@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from biasvar.errors import RecordError
 from biasvar.files import unreadable
 from biasvar.records.checked_tables import sorting
+from biasvar.records.placement import GROUPS
 from biasvar.records.prediction_parts import row_parts, rows_of_a_part
 from biasvar.records.predictions import list_matrix, wrong_width
 from biasvar.records.stored_files import UNREADABLE, read_columns
@@ -72,10 +73,11 @@ class StoredMeans:
         """Rows of which the means of all groups fit in memory with ease."""
         return row_parts(len(self.sample_ids), rows_of_a_part(len(self._groups), self._classes))
 
-    def decomposition(self, target: Any, loss: str) -> Decomposition:
+    def decomposition(self, target: Any, loss: str, teachers: int | None = None) -> Decomposition:
         """Noise, bias and variance (plug-in) against ``target`` (N,) or (N, C), by parts of rows.
 
-        For squared error every group must hold one replica.
+        For squared error every group must hold one replica. Where replica r learned from teacher r mod `teachers`, the
+        jackknife groups can be the teachers (cross-entropy only): its replicas are left out together.
         """
         from biasvar.analysis.decomposition.groups import decompose_groups, joined
         from biasvar.analysis.decomposition.kernels import make_target
@@ -85,16 +87,25 @@ class StoredMeans:
         filled = self.counts.any(axis=1) if self.counts.any() else np.ones(len(self.counts), dtype=bool)
         weights = self.counts.astype(np.float64)
         make_target(target, weights, weights, self._classes, loss)  # an error names rows in the whole
+        merge = None if teachers is None else self._by_teacher(teachers, loss)[filled]
         found = []
         for part in self.parts():
             counts, means = self.counts[:, part], self.read(part.start, part.stop)
             if loss == "cross_entropy":
                 if not filled.all():
                     counts, means = counts[filled], means[filled]
-                found.append(decompose_groups(counts, means, target[part], keep_groups=True))
+                found.append(decompose_groups(counts, means, target[part], keep_groups=True, merge=merge))
             else:
                 found.append(decompose(means, target[part], loss=loss, where=counts > 0, values="logits"))
         return joined(found)
+
+    def _by_teacher(self, teachers: int, loss: str) -> np.ndarray:
+        """The teacher (G,) of each group; refused where a group mixes teachers."""
+        if loss != "cross_entropy":
+            raise ValueError(f"groups can be joined by teacher for the loss cross_entropy only, not {loss}")
+        if GROUPS % teachers and self.counts.max(initial=0) > 1:
+            raise ValueError(f"{GROUPS} groups of several replicas each cannot be joined by {teachers} teachers")
+        return self._groups % teachers
 
     def _places(self, file: _File) -> tuple[np.ndarray, np.ndarray]:
         return np.searchsorted(self._groups, file.groups), np.searchsorted(self.sample_ids, file.sample_ids)

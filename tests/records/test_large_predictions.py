@@ -102,6 +102,24 @@ def test_groups_that_are_empty_in_some_parts_or_in_all(tmp_path, small_parts, lo
         np.testing.assert_allclose(found.bias, decompose_groups(counts, means, soft).bias, rtol=1e-12)
 
 
+def test_groups_can_be_the_teachers_that_replicas_share(tmp_path, small_parts):
+    rng = np.random.default_rng(1)
+    logits, labels = rng.normal(size=(6, N, C)), rng.integers(0, C, N)
+    run = import_predictions(list(logits), labels, directory=tmp_path / "run")
+    means, by_id, _ = run.stored_means("predictions", "test", "all", None)
+    found = means.decomposition(by_id, "cross_entropy", teachers=3)
+    right = decompose(logits, labels, groups=3)
+    for name in FIELDS:
+        np.testing.assert_allclose(getattr(found, name), getattr(right, name), rtol=1e-6, atol=1e-9)
+    with pytest.raises(ValueError, match="for the loss cross_entropy only"):
+        means.decomposition(by_id, "squared_error", teachers=3)
+    many = import_predictions(list(rng.normal(size=(20, N, C))), labels, directory=tmp_path / "many")
+    means, by_id, _ = many.stored_means("predictions", "test", "all", None)
+    assert means.decomposition(by_id, "cross_entropy", teachers=4).group_counts.shape == (4, N)
+    with pytest.raises(ValueError, match="16 groups of several replicas each cannot be joined by 3 teachers"):
+        means.decomposition(by_id, "cross_entropy", teachers=3)
+
+
 SCRIPT = """
 import resource, sys
 import numpy as np

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from biasvar.analysis.arrays import Array, named, namespace, on_cpu
 from biasvar.analysis.decomposition.kernels import Target, Terms, cross_entropy_terms, make_target, squared_error_terms
 from biasvar.analysis.decomposition.result import Decomposition
-from biasvar.analysis.inputs import as_logits, check_real, like
+from biasvar.analysis.inputs import as_logits, as_names, check_real, like
 from biasvar.arguments import checked
 
 # Bytes of float64 worked on at a time: what stays in a core's cache, or what keeps an accelerator busy.
@@ -21,7 +23,13 @@ _EXCESS = 1e-9
 
 @checked
 def decompose_groups(
-    counts: Any, mean_log_probs: Any, target: Any, *, errors: bool = True, keep_groups: bool = False
+    counts: Any,
+    mean_log_probs: Any,
+    target: Any,
+    *,
+    errors: bool = True,
+    keep_groups: bool = False,
+    merge: Any = None,
 ) -> Decomposition:
     """The cross-entropy decomposition from what a store keeps: counts and mean log-probabilities by jackknife group.
 
@@ -33,6 +41,8 @@ def decompose_groups(
             not read where the count is 0.
         target, errors: as for `decompose`.
         keep_groups: keeps groups that are empty in every row, for `joined`.
+        merge: `(G,)` names; groups of one name become one, in the order of the names. Replicas that learned from one
+            teacher, named by it, are then left out together.
 
     Raises:
         ValueError: also when the means are no means of log-probabilities (their exponentials sum to more than one),
@@ -53,7 +63,30 @@ def decompose_groups(
     if not bool(xp.all(count >= 0)):
         raise ValueError("counts must be whole numbers from 0 up")
     goal = make_target(target, mean_log_probs, count, classes, "cross_entropy")
+    if merge is not None:
+        count, mean_log_probs = _merged(count, mean_log_probs, merge)
     return decompose_moments(count, mean_log_probs, None, goal, errors, keep_groups=keep_groups)
+
+
+def _merged(count: Array, means: Array, names: Any) -> tuple[Array, Array]:
+    """Counts and float64 means of the groups of each name together."""
+    xp = namespace(means)
+    names = as_names(names, "merge")
+    if len(names) != count.shape[0]:
+        raise ValueError(f"merge must name each of the {count.shape[0]} groups, got {len(names)}")
+    counts, together = [], []
+    for name in np.unique(names):
+        own = [int(g) for g in np.flatnonzero(names == name)]
+        counts.append(sum(count[g] for g in own))
+        sums = sum(count[g][:, None] * _read(means[g], count[g]) for g in own)
+        together.append(sums / xp.where(counts[-1] > 0, counts[-1], 1.0)[:, None])
+    return xp.stack(counts, axis=0), xp.stack(together, axis=0)
+
+
+def _read(means: Array, count: Array) -> Array:
+    """Means in float64, 0 where nothing counts."""
+    xp = namespace(means)
+    return xp.where((count > 0)[..., None], xp.astype(means, xp.float64, copy=False), 0.0)
 
 
 def joined(parts: Sequence[Decomposition]) -> Decomposition:
@@ -87,7 +120,7 @@ def decompose_moments(
     for start in range(0, means.shape[1], step):
         cut = slice(start, min(start + step, means.shape[1]))
         weight, chunk = count[:, cut], target.rows(start, cut.stop)
-        mean = xp.where((weight > 0)[..., None], xp.astype(means[:, cut], xp.float64, copy=False), 0.0)
+        mean = _read(means[:, cut], weight)
         if squares is None:
             _check_log_probs(mean, weight, start)
             parts.append(cross_entropy_terms(weight[..., None] * mean, weight, chunk, errors))

@@ -53,13 +53,7 @@ def make_totals(
 ) -> Totals:
     """Totals of per-sample terms over `rows`; `Decomposition.totals` says which rows count and what the errors are."""
     xp = namespace(bias)
-    use = xp.isfinite(bias) & xp.isfinite(variance)
-    if rows is not None:
-        use = use & _row_mask(rows, bias)
-    if group_counts is not None:
-        survives = use & xp.all(xp.isfinite(deleted_bias) & xp.isfinite(deleted_variance), axis=0)
-        if bool(xp.any(survives)):
-            use = survives
+    use = rows_counted(bias, variance, deleted_bias, deleted_variance, rows)
     n = int(xp.sum(xp.astype(use, xp.int64)))
     sizes = None if group_counts is None or n == 0 else xp.sum(group_counts[:, use], axis=1)
     n_replicas = 0
@@ -92,6 +86,21 @@ def make_totals(
         variance=estimate(variance, deleted_variance, LEAST_VARIANCE),
         loss=estimate(noise + bias + variance, deleted_loss, LEAST_BIAS),
     )
+
+
+def rows_counted(
+    bias: Array, variance: Array, deleted_bias: Array | None, deleted_variance: Array | None, rows: Array | None
+) -> Array:
+    """Which rows a total is over, bool `(N,)`: those with a value for every deletion, or if none has, with a value."""
+    xp = namespace(bias)
+    use = xp.isfinite(bias) & xp.isfinite(variance)
+    if rows is not None:
+        use = use & _row_mask(rows, bias)
+    if deleted_bias is not None:
+        survives = use & xp.all(xp.isfinite(deleted_bias) & xp.isfinite(deleted_variance), axis=0)
+        if bool(xp.any(survives)):
+            use = survives
+    return use
 
 
 def _row_mask(rows: Array, reference: Array) -> Array:
