@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from biasvar.errors import BiasvarError, DiskFullError
 from biasvar.files import disk_full, is_full, short_of
 from biasvar.interrupts import ending_as_interrupts
-from biasvar.messages import command, one_line, visible
+from biasvar.messages import command, first_few, one_line, visible
 
 if TYPE_CHECKING:
     import torch
@@ -77,9 +77,13 @@ def _obey(options: argparse.Namespace) -> int:
             import torch
 
             from biasvar.training.checks import open_study
+            from biasvar.training.redraws import check_redraws
 
-            with _within_memory(study, directory, torch.device("cpu"), 1):
-                open_study(study, directory, torch.device("cpu"))  # data, splits and draws, checked as a run does
+            with _within_memory(study, directory, torch.device("cpu"), 1):  # data, splits, draws, checked as a run does
+                if study.redraws:
+                    check_redraws(study, directory)
+                else:
+                    open_study(study, directory, torch.device("cpu"))
             _print(describe(study, directory))
             return 0
         if options.jobs is not None and options.jobs < 1:
@@ -144,6 +148,7 @@ def _run(study: Study, directory: Path, device_name: str | None, jobs: int | Non
     import torch
 
     from biasvar.training.execute import default_device, run_study
+    from biasvar.training.redraws import run_redraws
 
     try:
         device = torch.device(device_name) if device_name else default_device()
@@ -156,18 +161,32 @@ def _run(study: Study, directory: Path, device_name: str | None, jobs: int | Non
         jobs = min(4, len(os.sched_getaffinity(0))) if device.type == "cpu" else 1
     try:
         with _within_memory(study, directory, device, jobs):
-            run = run_study(study, directory, device=device, jobs=jobs)
+            if study.redraws:
+                runs = run_redraws(study, directory, device=device, jobs=jobs).runs
+            else:
+                runs = [run_study(study, directory, device=device, jobs=jobs)]
     except KeyboardInterrupt:
         print(f"\ninterrupted; {directory} is whole so far, the same command goes on from here", file=sys.stderr)
         return 130
-    failed = {name: run.arm(name)["failed_replicas"] for name in run.arms if run.arm(name).get("failed_replicas")}
-    for name, replicas in failed.items():
-        reasons = Counter(item["reason"] for item in replicas)
-        shown = ", ".join(f"{count} of {study.replicas} replicas {reason}" for reason, count in sorted(reasons.items()))
-        print(f"biasvar: warning: arm {name}: {shown}; its claims will be undecided", file=sys.stderr)
-    seconds = sum(run.arm(name).get("seconds", 0.0) for name in run.arms)
-    print(f"{directory}: {len(run.arms)} arms of {study.replicas} replicas, {seconds:.0f} s of training")
+    for run in runs:
+        for name in run.arms:
+            where = f"{run.directory.name}, arm {name}" if study.redraws else f"arm {name}"
+            _warn_of_failures(run.arm(name).get("failed_replicas") or [], study.replicas, where)
+    arms = [(run, name) for run in runs for name in run.arms]
+    seconds = sum(run.arm(name).get("seconds", 0.0) for run, name in arms)
+    redraws = f"{study.redraws} redraws of " if study.redraws else ""
+    print(
+        f"{directory}: {redraws}{len(arms) // len(runs)} arms of {study.replicas} replicas, {seconds:.0f} s of training"
+    )
     return 0
+
+
+def _warn_of_failures(failed: list[dict[str, Any]], replicas: int, where: str) -> None:
+    """Say on standard error that replicas of an arm failed, and why."""
+    reasons = Counter(item["reason"] for item in failed)
+    if reasons:
+        shown = ", ".join(f"{count} of {replicas} replicas {reason}" for reason, count in sorted(reasons.items()))
+        print(f"biasvar: warning: {where}: {shown}; its claims will be undecided", file=sys.stderr)
 
 
 def describe(study: Study, directory: Path) -> str:
@@ -180,12 +199,28 @@ def describe(study: Study, directory: Path) -> str:
         f"study {study.name} ({study.hash}) into {directory}",
         f"data {study.data.name}; {study.replicas} replicas, draw {study.draw.kind}, {study.schedule.epochs} epochs, "
         f"{study.backend} on {study.threads} thread{'s' if study.threads > 1 else ''}",
+        *_redraws_in_words(study),
         f"learning rate: {rates}",
         f"{len(study.teachers)} teachers: " + ", ".join(f"{name} ({t.regime})" for name, t in study.teachers.items()),
         f"{len(study.arms)} arms, in this order:",
     ]
     lines += [f"  {name}: {study.arms[name].in_words()}" for name in study.order()]
     return "\n".join(lines)
+
+
+def _redraws_in_words(study: Study) -> list[str]:
+    """What a run of the study would draw anew, as a line of `describe`; none for a study of one draw."""
+    from biasvar.study.redraws import redraws_of
+
+    redraws = redraws_of(study)
+    if not redraws:
+        return []
+    seeds = first_few(redraw.seed for redraw in redraws)
+    held = "test rows as well" if study.data.test is not None else "but the official test rows stay"
+    return [
+        f"{len(redraws)} redraws of all of it, redraw=000 to redraw={len(redraws) - 1:03d}, each with its own split, "
+        f"teachers and replicas ({held}), seeds {seeds}"
+    ]
 
 
 if __name__ == "__main__":

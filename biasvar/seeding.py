@@ -1,6 +1,6 @@
 """Every random number of biasvar, from a seed and what it is for; nothing depends on what was drawn before.
 
-Three kinds of stream:
+Three kinds of stream, and seeds that follow from a seed:
 
 - `generator(seed, purpose, *keys)`: a NumPy generator for one random choice of a study. The arm is never among the
   keys, so that replica r of every arm sees the same rows in the same order from the same initial weights and arms
@@ -11,6 +11,7 @@ Three kinds of stream:
   whatever the order of the rows or the chunks they are read in. Purposes: "ties", "mixture", and those of random soft
   labels. Every sample starts a SplitMix64 stream of its own, at a state mixed from the four.
 - `resampling(seed, *keys)`: a generator for bootstrap draws of an analysis.
+- `derived_seed(seed, purpose, *keys)`: the seed of a study that follows from another's. Purpose: "redraw".
 
 Streams are part of the results: a change here changes every study. `tests/test_seeding.py` pins their first numbers.
 """
@@ -36,6 +37,15 @@ def generator(seed: int, purpose: str, *keys: int | str) -> np.random.Generator:
     return np.random.default_rng(
         [int(seed), len(numbers), *numbers]
     )  # the count: trailing zeros would not be told apart
+
+
+def derived_seed(seed: int, purpose: str, *keys: int | str) -> int:
+    """A seed from 0 to 2^48 - 1 that depends on (seed, purpose, keys); below 2^53, so that any reader of JSON has it.
+
+    >>> derived_seed(1, "redraw", 0) == derived_seed(1, "redraw", 1)
+    False
+    """
+    return int(generator(seed, purpose, *keys).integers(2**48))
 
 
 def resampling(seed: int, *keys: int) -> np.random.Generator:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from biasvar.seeding import generator, normals, resampling, uniforms, words
+from biasvar.seeding import derived_seed, generator, normals, resampling, uniforms, words
 
 STREAMS = [
     (("order", 3, 7), [1787907974, 2724614928, 574919753]),
@@ -42,3 +42,8 @@ def test_bootstrap_draws_are_those_they_always_were():
     drawn = resampling(1, 2).multinomial(5, np.full(5, 0.2), 4)
     assert drawn.tolist() == [[1, 1, 1, 1, 1], [2, 0, 0, 2, 1], [1, 0, 1, 3, 0], [2, 0, 0, 1, 2]]
     assert resampling(3).integers(9, size=(2, 4)).tolist() == [[7, 0, 1, 2], [1, 7, 7, 5]]
+
+
+def test_derived_seeds_are_those_they_always_were():
+    assert [derived_seed(1, "redraw", k) for k in (0, 5)] == [189204267420622, 193153870732221]
+    assert len({derived_seed(1, "redraw", k) for k in range(1000)}) == 1000

@@ -7,9 +7,11 @@ from biasvar.analysis.decomposition.totals import Estimate, Totals
 from biasvar.analysis.decomposition.whole_array import decompose
 from biasvar.analysis.indicators.accumulator import IndicatorAccumulator, measure_indicators
 from biasvar.analysis.indicators.functions import ambiguity, effectiveness, unreliability
+from biasvar.analysis.indicators.guarantee import Guarantee
 from biasvar.analysis.indicators.learnability import (
     Learnability,
     additive_noise_indicators,
+    average_error,
     learnability,
     learnability_exponent,
     samples_sufficient,
@@ -39,6 +41,7 @@ __all__ = [
     "Change",
     "Decomposition",
     "Estimate",
+    "Guarantee",
     "Indicator",
     "IndicatorAccumulator",
     "Indicators",
@@ -54,6 +57,7 @@ __all__ = [
     "additive_noise_indicators",
     "ambiguity",
     "auc_interval",
+    "average_error",
     "calibration_error",
     "count_votes",
     "decision_p_value",

@@ -9,6 +9,7 @@ from biasvar.records.arms import ArmEntry
 from biasvar.records.files import write_table
 from biasvar.records.importer import import_predictions
 from biasvar.records.reader import Predictions, Run, TeacherLogits, open_run
+from biasvar.records.redraws import Redraws, open_redraws
 from biasvar.records.schema import SCHEMA_VERSION
 from biasvar.records.summary import summarise
 from biasvar.records.writer import RunWriter
@@ -18,10 +19,12 @@ __all__ = [
     "Annotations",
     "ArmEntry",
     "Predictions",
+    "Redraws",
     "Run",
     "RunWriter",
     "TeacherLogits",
     "import_predictions",
+    "open_redraws",
     "open_run",
     "read_annotations",
     "summarise",

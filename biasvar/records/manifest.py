@@ -15,12 +15,15 @@ from typing import Any
 
 from biasvar.errors import RecordError
 from biasvar.files import unreadable
-from biasvar.messages import first_few
+from biasvar.messages import command, first_few
 from biasvar.records import schema
 from biasvar.records.arms import PARTS
 
 MOST = 1_000_000
 """The largest number of replicas or epochs, as in a study file."""
+
+REDRAWS = "redraws"
+"""The kind of a directory that is no run itself but holds the redraws of a study; see `biasvar.records.redraws`."""
 
 SETTINGS = (
     *("loss", "role", "family", "teacher", "temperature", "alpha", "smoothing", "keep", "soft_label", "shuffle"),
@@ -296,8 +299,8 @@ def _differences(ours: Any, theirs: Any, key: str, skip: tuple[str, ...] = ()) -
         yield key, ours, theirs
 
 
-def read_manifest(directory: Path) -> dict[str, Any]:
-    """The manifest of a run directory; FileNotFoundError if there is none, RecordError if it is damaged or newer."""
+def content_of(directory: Path) -> dict[str, Any]:
+    """What a manifest holds, of whatever kind; FileNotFoundError if there is none, RecordError if damaged or newer."""
     path = Path(directory) / "manifest.json"
     try:
         manifest = json.loads(path.read_bytes())
@@ -317,6 +320,19 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         raise RecordError(
             f"{directory} was written with schema version {version}, newer than this biasvar reads "
             f"(up to {schema.SCHEMA_VERSION}); update biasvar"
+        )
+    return manifest
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """The manifest of a run directory; FileNotFoundError if there is none, RecordError if it is damaged or newer."""
+    path = Path(directory) / "manifest.json"
+    manifest = content_of(directory)
+    if manifest.get("kind") == REDRAWS:
+        held = first_few(sorted(found.name for found in path.parent.glob("redraw=*"))) or "none yet"
+        raise RecordError(
+            f"{directory} holds redraws of a study, each a run of its own ({held}): open one of them, or all with "
+            f"biasvar.records.open_redraws; `{command('report')} {directory}` reports them together"
         )
     classes = manifest.get("num_classes")
     if manifest.get("kind") not in schema.KINDS or type(classes) is not int or classes < 1:

@@ -191,6 +191,15 @@ def record_path(directory: str | Path, arm: str, split: str, view: str, epoch: i
     return record_folder(directory, arm, split, view) / _epoch(epoch) / _group(group)
 
 
+def redraw_path(directory: str | Path, number: int) -> Path:
+    """The run directory of one redraw in a directory of redraws.
+
+    >>> print(redraw_path("runs/digits_redrawn", 7).as_posix())
+    runs/digits_redrawn/redraw=007
+    """
+    return Path(directory) / f"redraw={number:03d}"
+
+
 def prediction_path(directory: str | Path, arm: str, split: str, membership: str, epoch: int, group: int = 0) -> Path:
     """The file of mean log-probabilities of one (arm, split, membership, epoch)."""
     return (

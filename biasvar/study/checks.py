@@ -26,6 +26,8 @@ def faults(study: Study) -> Iterable[str]:
         yield f"reference_teacher: {no_such(study.reference_teacher, study.teachers, 'teacher')}"
     if study.name in study.share:
         yield f"share: {study.name!r} is this study itself"
+    if study.share and study.redraws:
+        yield "share: not with redraws: each redraw has a seed of its own, so no other run holds its arms; leave it out"
     for name, teacher in study.teachers.items():
         yield from _teacher_faults(study, name, teacher)
     if study.data.split and study.data.test is None:

@@ -13,6 +13,8 @@ import json
 from typing import Any
 
 VERSION = 2
+SHOWN = ("title", "redraws")
+"""Keys of a study that decide none of its numbers; more redraws leave those that are there as they are."""
 NO_IDENTITY = {"arms": ("label",), "teachers": ("label",), "soft_labels": ("name", "path")}
 """Keys that say how something is shown or where it lies."""
 
@@ -51,7 +53,8 @@ def identity(chosen: dict[str, Any]) -> str:
     Of a file of soft labels the content counts, not the place.
     """
     content = copy.deepcopy(chosen)
-    content.pop("title", None)
+    for word in SHOWN:
+        content.pop(word, None)
     for entry in content.get("soft_labels", {}).values():
         entry.update(in_order(entry))
     for section, words in NO_IDENTITY.items():
@@ -86,7 +89,7 @@ def first_identity(every: dict[str, Any], chosen: dict[str, Any]) -> str | None:
             kept = _kept(entry, given, old, _LATER_V1[section])
             content[section][name] = None if kept is None else {**fill[section], **kept}
     entries = [content["data"], *(entry for section in keys for entry in content[section].values())]
-    newer = set(every) & set(chosen) - {"title"}
+    newer = set(every) & set(chosen) - {*SHOWN}
     return None if newer or None in entries else _hash(content)
 
 

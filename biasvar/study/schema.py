@@ -90,6 +90,8 @@ class Study(Section):
     title: str = ""
     seed: int = Field(0, ge=0, lt=2**63)
     replicas: int = Field(16, ge=2, le=MOST)
+    # Draw the whole study so often, each time with another seed: split, teachers and replicas; none given: once.
+    redraws: int | None = Field(None, ge=2, le=1000)
     backend: Literal["batched", "sequential"] = "batched"
     keep_teachers: bool = False  # keep trained teachers in the cache folder, for every study that names the same
     # Keep a teacher's logits of the augmented views while the study runs, for the arms that share the teacher: epochs x
@@ -115,7 +117,7 @@ class Study(Section):
 
     @property
     def hash(self) -> str:
-        """Identity of the study: everything in it that is not at its default, but its title and labels."""
+        """Identity of the study: everything in it that is not at its default, but its title, labels and redraws."""
         return identity(self.model_dump(mode="json", exclude_defaults=True))
 
     @property

@@ -16,9 +16,10 @@ from biasvar.data.human_labels import load_people
 from biasvar.errors import RecordError
 from biasvar.files import plain
 from biasvar.messages import first_few, in_words
-from biasvar.records.manifest import read_manifest
+from biasvar.records.manifest import REDRAWS, read_manifest
+from biasvar.records.redraws import holds_redraws, read_redraws
 from biasvar.study import Study
-from biasvar.study.identity import NO_IDENTITY
+from biasvar.study.identity import NO_IDENTITY, SHOWN
 from biasvar.training.context import StudyContext
 
 PACKAGES = ("torch", "numpy", "pyarrow", "scikit-learn")
@@ -30,20 +31,26 @@ def check_same_study(study: Study, directory: Path) -> None:
     """Raise if a directory holds a run of another study, where its `study.yaml` tells which keys differ.
 
     Raises:
-        RecordError: Names the keys, each with both values.
+        RecordError: Names the keys, each with both values; of a directory of redraws only that it is one.
     """
     try:
-        manifest = read_manifest(directory)
+        manifest = read_redraws(directory) if study.redraws else read_manifest(directory)
         before = yaml.safe_load((directory / "study.yaml").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, yaml.YAMLError):
         return  # no run, or none that says more than its hash, which its writer compares
-    if manifest.get("kind") != "study" or manifest.get("study_hash") in study.hashes or not isinstance(before, dict):
+    except RecordError as error:
+        if not study.redraws and holds_redraws(directory):
+            raise RecordError(f"{error}; this study is one draw (redraws: none): give it another --out") from None
+        raise
+    kinds = ("study", REDRAWS)
+    if manifest.get("kind") not in kinds or manifest.get("study_hash") in study.hashes or not isinstance(before, dict):
         return
     now, chosen = (plain(study.model_dump(mode="json", exclude_defaults=given)) for given in (False, True))
     found = list(_differences(before, now, chosen))
     if found:
+        held = "redraws" if study.redraws else "another run"
         raise RecordError(
-            f"{directory} holds another run, {manifest.get('name')!r}, of a study that differs: "
+            f"{directory} holds {held}, {manifest.get('name')!r}, of a study that differs: "
             f"{first_few(found, separator='; ')}; put that back as it was, or give the study another --out"
         )
 
@@ -56,7 +63,7 @@ def _differences(before: Any, now: Any, chosen: Any, place: tuple[str, ...] = ()
         return
     for key in dict.fromkeys((*before, *now)):
         here = (*place, str(key))
-        if here == ("title",) or (len(here) == 3 and here[2] in NO_IDENTITY.get(here[0], ())):
+        if (len(here) == 1 and here[0] in SHOWN) or (len(here) == 3 and here[2] in NO_IDENTITY.get(here[0], ())):
             continue
         given = chosen.get(key) if isinstance(chosen, dict) else None
         if key in before and key in now:

@@ -55,7 +55,9 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def run_study(study: Study, directory: str | Path, *, device: torch.device | str | None = None, jobs: int = 1) -> Run:
+def run_study(
+    study: Study, directory: str | Path, *, device: torch.device | str | None = None, jobs: int = 1, called: str = ""
+) -> Run:
     """Train every arm of a study that `directory` does not hold yet.
 
     Args:
@@ -63,6 +65,7 @@ def run_study(study: Study, directory: str | Path, *, device: torch.device | str
         directory: The run directory, made when absent.
         device: Default: CUDA where there is one, else the CPU.
         jobs: Processes that train side by side, each a teacher or a group of replicas at a time; changes no number.
+        called: What the line of progress says before its bar, which it then leaves to the next one.
 
     Raises:
         RecordError: The directory holds another study, or was begun with other data.
@@ -96,7 +99,9 @@ def run_study(study: Study, directory: str | Path, *, device: torch.device | str
     jobs = min(jobs, total)
     with (
         make_executor(study, writer.directory, device, jobs) as executor,
-        tqdm(total=total, disable=None, unit="training", dynamic_ncols=True) as progress,
+        tqdm(
+            total=total, desc=called or None, leave=not called, disable=None, unit="training", dynamic_ncols=True
+        ) as progress,
     ):
         work = partial(_work, executor, jobs, progress)
         for key, entry in work(teaching):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
 
 from biasvar.analysis import calibration_error, effectiveness, measure_indicators, smooth_labels, tempered
 from biasvar.records import Run
@@ -17,9 +18,14 @@ from biasvar.report.card.options import CardOptions, default_out
 from biasvar.report.card.source import Source, open_pictures, open_source
 from biasvar.report.card.verdict import verdicts
 from biasvar.report.text.numbers import short_number
+from tests.analysis.indicators.test_guarantee import hidden_class, missing
 from tests.report.test_page import Page
 
 CLASSES, ROWS = 4, 400
+GUARANTEES = (
+    "Excess risk carried over", "Exponent", "Samples that suffice, infinite class",
+    "Samples that suffice, finite class",
+)  # fmt: skip
 
 
 def made(seed: int = 0, classes: int = CLASSES, rows: int = ROWS) -> tuple[np.ndarray, np.ndarray]:
@@ -139,7 +145,7 @@ def test_the_verdict_tells_good_bad_and_random_labels_apart() -> None:
     def of(soft: np.ndarray) -> dict[str, str]:
         options = CardOptions(soft_labels="x")
         source = open_source_of(soft, labels)
-        return {row.question: row.verdict for row in verdicts(collect(source, options))}
+        return {row.question: row.verdict for row in verdicts(collect(source, options), list("abcd"))}
 
     good = of(smooth_labels(labels, CLASSES, 0.1))
     assert good["Top-k condition"] == good["Top-k condition in every class"] == "holds"
@@ -157,6 +163,41 @@ def test_the_verdict_tells_good_bad_and_random_labels_apart() -> None:
     found = of(second)
     assert found["Top-k condition"] == "holds"
     assert found["Cross-entropy students, class by class"] == "does not hold"
+
+
+def test_no_guarantee_where_a_class_fails_that_the_average_hides(tmp_path: Path) -> None:
+    soft, labels = hidden_class()
+    np.save(tmp_path / "soft.npy", soft)
+    np.save(tmp_path / "labels.npy", labels)
+    assert card(tmp_path, "--ks", "1", "--class-names", "cat,dog,owl") == 0
+    summary = summary_of(tmp_path / "card")
+    rows = {row["question"]: row for row in summary["verdict"]}  # type: ignore[attr-defined]
+    assert rows["Top-k condition"]["verdict"] == "holds"
+    assert rows["Top-k condition in every class"]["verdict"] == "does not hold"
+    for question in GUARANTEES:
+        assert rows[question]["value"] is None
+        assert rows[question]["detail"] == "no guarantee: the condition is not met in class cat"
+    assert summary["guarantee"]["stands"] is False  # type: ignore[index]
+    assert [(row["class"], row["fails"]) for row in summary["guarantee"]["lacking"]] == [(0, True)]  # type: ignore[index]
+    assert rows["Largest error if Δ is only an average"]["value"] == pytest.approx(0.3)
+    text = (tmp_path / "card" / "index.html").read_text(encoding="utf-8")
+    assert text.count("no guarantee: the condition is not met in class cat") == len(GUARANTEES)
+    assert text.count('<span class="effect">none</span>') == len(GUARANTEES)
+
+
+def test_a_guarantee_that_stands_has_the_numbers_of_the_upper_ends(tmp_path: Path) -> None:
+    soft, labels = missing([20, 4, 10], 400)
+    np.save(tmp_path / "soft.npy", soft)
+    np.save(tmp_path / "labels.npy", labels)
+    assert card(tmp_path, "--ks", "1") == 0
+    rows = {row["question"]: row for row in summary_of(tmp_path / "card")["verdict"]}  # type: ignore[attr-defined]
+    high = binomtest(20, 400).proportion_ci(1 - 0.05 / 9).high
+    kappa = (np.sqrt(1 - high) - np.sqrt(high)) ** 2
+    found = [rows[question]["value"] for question in GUARANTEES]
+    theta = 0.1 * np.log(2 / (2 - kappa))
+    natarajan = 4 / theta * (10 * (np.log(40) + 2 * np.log(3) - np.log(theta)) + np.log(20) + 1)
+    finite = (np.log(1e6) + np.log(20)) / (0.1 * kappa)
+    assert found == pytest.approx([1 / (1 - 2 * high), kappa, natarajan, finite])
 
 
 def open_source_of(soft: np.ndarray, labels: np.ndarray) -> Source:

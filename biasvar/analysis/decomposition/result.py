@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from biasvar.analysis.arrays import Array, namespace, to_numpy
+from biasvar.analysis.decomposition.correction import JACKKNIFE, METHODS, by_jackknife, by_ratio
 from biasvar.analysis.decomposition.totals import LEAST_BIAS, LEAST_VARIANCE, Totals, make_totals
 from biasvar.analysis.inputs import as_names
 from biasvar.analysis.statistics.jackknife import jackknife_stderr
+from biasvar.arguments import checked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +29,7 @@ class Decomposition:
         loss: "cross_entropy" or "squared_error".
         group_counts: `(G, N)`, replicas by jackknife group, or None without errors.
         deleted_bias, deleted_variance: `(G, N)`, the term with group g left out, or None without errors.
-        is_corrected: whether the variance has been multiplied by R / (R - 1).
+        correction: by which method of `corrected` the terms were corrected, None for plug-in terms.
     """
 
     noise: Array
@@ -38,11 +40,16 @@ class Decomposition:
     group_counts: Array | None = None
     deleted_bias: Array | None = None
     deleted_variance: Array | None = None
-    is_corrected: bool = False
+    correction: str | None = None
 
     def __repr__(self) -> str:
-        kind = f"{self.loss}, {'corrected' if self.is_corrected else 'plug-in'}"
+        kind = f"{self.loss}, {_kind(self)}"
         return f"<Decomposition ({kind}) of {self.noise.shape[0]:,} samples; {_said(self.totals())}>"
+
+    @property
+    def is_corrected(self) -> bool:
+        """Whether the terms are corrected, by whichever method."""
+        return self.correction is not None
 
     @property
     def bias_stderr(self) -> Array:
@@ -54,28 +61,65 @@ class Decomposition:
         """Jackknife error of each sample's variance over replicas, `(N,)`; NaN below 3 groups or without errors."""
         return _stderr(self.variance, self.deleted_variance, self.group_counts, LEAST_VARIANCE)
 
-    def corrected(self) -> Decomposition:
-        """The same with the variance of R replicas raised by R / (R - 1) and the bias lowered by as much.
+    @checked
+    def corrected(self, method: Literal["ratio", "jackknife"] = "ratio") -> Decomposition:
+        """The same with the variance raised by what R replicas cannot show, and the bias lowered by as much.
 
-        The plug-in variance is low by about (R - 1) / R and the plug-in bias high by the same amount (exact for squared
-        error, to about 1 % at R = 5 for cross-entropy). Nothing is clipped, so a corrected bias may be negative; rows
-        with one replica are NaN. Every deleted value is corrected with its own count, so the errors are those of the
-        corrected terms.
+        - "ratio": the variance times R / (R - 1). Exact for squared error. For other losses it holds while the variance
+          of the log-probabilities is small, as if it entered to second order only; the more the replicas differ, the
+          more it leaves. Mean estimate less the truth, in nats, for independent normal logits of mean 0 and standard
+          deviation s over 10 classes (20,000 rows each, standard error at most .02):
+
+          | s | truth | plug-in, R = 5 | ratio | jackknife | plug-in, R = 16 | ratio | jackknife |
+          |---|---|---|---|---|---|---|---|
+          | 1 | .43 | -.09 | -.005 | -.001 | -.03 | -.001 | .000 |
+          | 3 | 2.78 | -.74 | -.22 | -.09 | -.25 | -.08 | -.01 |
+          | 6 | 7.16 | -2.34 | -1.14 | -.60 | -.90 | -.48 | -.10 |
+
+        - "jackknife": G V - sum_g (1 - m_g / R) V_(-g) from the G values with a group of m_g replicas left out, which
+          is R V - (R - 1) mean_g V_(-g) for groups of one: nothing of order 1/R is left. For replicas that differ much;
+          it needs the deleted values, and its spread is 1.1 to 1.2 times that of the ratio where s is 3 to 6.
+
+        Nothing is clipped, so a corrected bias may be negative; rows with one replica are NaN. The mean loss stays.
+
+        Errors are those of the ratio form with either method: each deleted value is corrected by its own count, for
+        "jackknife" moved as a whole so that they lie around its value (a jackknife of the jackknife would need values
+        with two groups left out). Simulated, these errors are within 4 % of the spread of the jackknife's totals at
+        s = 3 (means over 100 rows, 1,000 draws) and 95 % t intervals cover the truth in 94 to 95 %; with the ratio in
+        89 to 91 %. At s = 6, with what is left, in 84 to 93 % and 30 to 37 %. Errors from pseudo-values alone would be
+        up to 22 % too small at s = 3.
+
+        Raises:
+            ValueError: for another method, or terms that the other method has corrected; for "jackknife" also without
+                deleted values.
         """
-        if self.is_corrected:
-            return self
-        bias, variance = _corrected(self.bias, self.variance, self.counts)
+        if method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+        if self.correction is not None:
+            if self.correction == method:
+                return self
+            raise ValueError(f"these terms are corrected by {self.correction!r} already; correct the plug-in terms")
+        bias, variance = by_ratio(self.bias, self.variance, self.counts)
         if self.group_counts is None:
-            return replace(self, bias=bias, variance=variance, is_corrected=True)
+            if method == JACKKNIFE:
+                raise ValueError(
+                    'method="jackknife" needs the values with a group left out: decompose with errors=True'
+                )
+            return replace(self, bias=bias, variance=variance, correction=method)
         left = self.counts - self.group_counts
-        deleted_bias, deleted_variance = _corrected(self.deleted_bias, self.deleted_variance, left)
+        deleted_bias, deleted_variance = by_ratio(self.deleted_bias, self.deleted_variance, left)
+        if method == JACKKNIFE:
+            raised = by_jackknife(self.variance, self.deleted_variance, self.group_counts)
+            deleted_bias = deleted_bias + (variance - raised)
+            deleted_variance = deleted_variance + (raised - variance)
+            bias, variance = self.bias + (self.variance - raised), raised
         return replace(
             self,
             bias=bias,
             variance=variance,
             deleted_bias=deleted_bias,
             deleted_variance=deleted_variance,
-            is_corrected=True,
+            correction=method,
         )
 
     def totals(self, rows: Array | None = None) -> Totals:
@@ -123,11 +167,15 @@ class Change:
     group_counts: Array | None = None
     deleted_bias: Array | None = None
     deleted_variance: Array | None = None
-    is_corrected: bool = False
+    correction: str | None = None
 
     def __repr__(self) -> str:
-        kind = "corrected" if self.is_corrected else "plug-in"
-        return f"<Change ({kind}) of {self.bias.shape[0]:,} samples; {_said(self.totals())}>"
+        return f"<Change ({_kind(self)}) of {self.bias.shape[0]:,} samples; {_said(self.totals())}>"
+
+    @property
+    def is_corrected(self) -> bool:
+        """Whether both arms' terms are corrected, by whichever method."""
+        return self.correction is not None
 
     @property
     def bias_stderr(self) -> Array:
@@ -159,7 +207,7 @@ def paired_change(treatment: Decomposition, control: Decomposition) -> Change:
     The error is the jackknife of the difference (both arms lose the same replicas), so what the draws share cancels.
 
     Args:
-        treatment, control: of the same rows, target, replicas and groups, both plug-in or both corrected.
+        treatment, control: of the same rows, target, replicas and groups, both plug-in or both corrected in one way.
 
     Raises:
         ValueError: if they differ in any of these.
@@ -174,7 +222,7 @@ def paired_change(treatment: Decomposition, control: Decomposition) -> Change:
     for name, arm in (("treatment", treatment), ("control", control)):
         if not isinstance(arm, Decomposition):
             raise TypeError(f"{name} must be a Decomposition, as `decompose` gives it, not {type(arm).__name__}")
-    for field in ("loss", "is_corrected"):
+    for field in ("loss", "correction"):
         if getattr(treatment, field) != getattr(control, field):
             raise ValueError(
                 f"treatment and control differ in {field}:"
@@ -207,8 +255,12 @@ def paired_change(treatment: Decomposition, control: Decomposition) -> Change:
         group_counts=treatment.group_counts,
         deleted_bias=difference("deleted_bias"),
         deleted_variance=difference("deleted_variance"),
-        is_corrected=treatment.is_corrected,
+        correction=treatment.correction,
     )
+
+
+def _kind(terms: Decomposition | Change) -> str:
+    return f"corrected by {terms.correction}" if terms.is_corrected else "plug-in"
 
 
 def _said(totals: Totals) -> str:
@@ -219,10 +271,3 @@ def _stderr(value: Array, deleted: Array | None, sizes: Array | None, least: int
     if deleted is None:
         return value * float("nan")
     return jackknife_stderr(value, deleted, sizes, least=least)
-
-
-def _corrected(bias: Array, variance: Array, counts: Array) -> tuple[Array, Array]:
-    xp = namespace(variance)
-    below = xp.where(counts > 1, counts - 1.0, float("nan"))
-    missing = variance / below
-    return bias - missing, variance + missing

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from biasvar.analysis.indicators.intervals import IndicatorIntervals, kappa_interval
+from biasvar.analysis.indicators.intervals import ClassEnds, IndicatorIntervals, class_kappa_interval, kappa_interval
 from biasvar.analysis.statistics.intervals import Interval, check_level
 from biasvar.seeding import resampling
 
@@ -38,7 +38,7 @@ _BLOCK = 2**22  # resampled weights held at once
 def bootstrap_intervals(
     members: Any, labels: np.ndarray, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> IndicatorIntervals:
-    """Intervals of Delta, gamma, their sum, the worst class's sum and kappa.
+    """Intervals of Delta, gamma, their sum, the worst class's sum, and kappa of both and of all classes together.
 
     Args:
         members: `(N, K)` bool or scipy sparse, the labels in the set of every sample.
@@ -77,7 +77,7 @@ def bootstrap_intervals(
         misses += group.shape[0] - hits
     deltas = misses / n
 
-    cells = {name: _Cells(resamples) for name in ("gamma", "sum", "worst")}
+    cells = {name: _Cells(resamples) for name in ("gamma", "sum", "worst", "classes")}
     for c in present:
         group = groups[c]
         drawn = np.concatenate([(group.T @ w.T).T for w in _weights(group.shape[0], resamples, seed, c)]) / sizes[c]
@@ -87,6 +87,7 @@ def bootstrap_intervals(
         cells["gamma"].add(rates[c, wrong], drawn[:, wrong], floor[wrong])
         cells["sum"].add(delta + rates[c, wrong], deltas[:, None] + drawn[:, wrong], floor[wrong])
         cells["worst"].add(missed[c] + rates[c, wrong], lost + drawn[:, wrong], floor[wrong])
+        cells["classes"].add(np.where(wrong, rates[c], missed[c]), np.where(wrong, drawn, 1.0 - drawn), floor)
 
     alone = _Cells(resamples)
     alone.add(np.array([delta]), deltas[:, None], np.sqrt(_variance(np.array([delta * n]), n)))
@@ -99,7 +100,20 @@ def bootstrap_intervals(
         cells["sum"].interval(level, n, math.nan, 2.0),
         cells["worst"].interval(level, n, math.nan, 2.0),
         kappa_interval(ends[0], ends[1], level),
+        _kappa_of_classes(cells["classes"], present, n, level),
     )
+
+
+def _kappa_of_classes(cells: _Cells, present: list[int], n: int, level: float) -> Interval:
+    """From cells of the shares of labels in the sets of each class, of misses where the label is the class."""
+    own = np.arange(len(cells.values[0]))
+    ends = []
+    for values in (np.stack(cells.values), *cells.ends(level, 1.0)):
+        missed = np.array([row[c] for row, c in zip(values, present, strict=True)])
+        rivals = np.array([row[own != c].max() for row, c in zip(values, present, strict=True)])
+        ends.append((missed, rivals))
+    (deltas, gammas), low, high = ends
+    return class_kappa_interval(deltas, gammas, ClassEnds(low[0], high[0], low[1], high[1]), n, level)
 
 
 class _Cells:
@@ -118,12 +132,19 @@ class _Cells:
 
     def interval(self, level: float, n: int, stderr: float, most: float, largest: np.ndarray | None = None) -> Interval:
         """Of the largest value; `largest` where other cells are to hold together with these."""
-        values, errors = np.concatenate(self.values), np.concatenate(self.errors)
+        low, high = (max(float(end.max()) for end in ends) for ends in self.ends(level, most, largest))
+        return Interval(max(float(value.max()) for value in self.values), low, high, stderr, n, level)
+
+    def ends(
+        self, level: float, most: float, largest: np.ndarray | None = None
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Lower and upper ends of every value, within 0 and `most`, as they were added."""
         # The quantile of (B + 1) exchangeable draws, so that few resamples err on the wide side.
         ranked = np.sort(self.largest if largest is None else largest)
         far = ranked[min(math.ceil(level * (len(ranked) + 1)), len(ranked)) - 1]
-        low, high = max(float((values - far * errors).max()), 0.0), min(float((values + far * errors).max()), most)
-        return Interval(float(values.max()), low, high, stderr, n, level)
+        both = list(zip(self.values, self.errors, strict=True))
+        low = [np.maximum(values - far * errors, 0.0) for values, errors in both]
+        return low, [np.minimum(values + far * errors, most) for values, errors in both]
 
 
 def _weights(n: int, resamples: int, seed: int, c: int) -> Iterator[np.ndarray]:

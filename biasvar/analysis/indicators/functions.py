@@ -171,11 +171,13 @@ def effectiveness(
     Columns: k, threshold (the other missing), delta, gamma, sum (below 1 is the paper's condition), worst_class_sum
     (max_c(Delta_c + gamma_c), which the overall Delta can hide), kappa (`learnability_exponent` of delta and gamma),
     kappa_classes (of both by class), floor (of gamma), set_size (mean), marginal (the marginal ambiguity); *_low and
-    *_high of delta, gamma, sum, worst_class_sum and kappa; worst_class (of worst_class_sum), worst_true and worst_wrong
-    (the pair of gamma), n, ties; and margin with ends, the same in every row: the condition for students trained by
-    cross-entropy, of which the theory of sets does not speak (`student_condition`). It is the smallest, over classes,
-    of the mean mass on the truth less that on the strongest wrong label, and must be above 0. Intervals hold in each
-    row by itself; `Indicators.best` gives ones that hold after a choice of k.
+    *_high of delta, gamma, sum, worst_class_sum, kappa and kappa_classes; worst_class (of worst_class_sum), worst_true
+    and worst_wrong (the pair of gamma), n, ties; and margin with ends, the same in every row: the condition for
+    students trained by cross-entropy, of which the theory of sets does not speak (`student_condition`). It is the
+    smallest, over classes, of the mean mass on the truth less that on the strongest wrong label, and must be above 0.
+    Intervals hold in each row by itself; `Indicators.best` gives ones that hold after a choice of k.
+
+    The overall sum and kappa guarantee nothing, since a class may fail that they do not show: `Indicators.guarantee`.
 
     A natural, accurate network has gamma near 1 from k = 2 on, because similar classes share the top of its labels: a
     large gamma at one k is no mark of a bad teacher, so choose k by the smallest sum or largest kappa.

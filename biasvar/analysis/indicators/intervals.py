@@ -24,13 +24,27 @@ from biasvar.analysis.statistics.proportions import ends_of
 
 @dataclass(frozen=True, eq=False)
 class IndicatorIntervals(EqualByNumbers):
-    """Intervals of Delta, gamma, their sum, the worst class's sum max_c(Delta_c + gamma_c), and the exponent kappa."""
+    """Intervals of Delta, gamma, their sum, the worst class's sum max_c(Delta_c + gamma_c), and the exponents.
+
+    `kappa` is that of the overall Delta and gamma, `kappa_classes` that of all classes' Delta_c and gamma_c together.
+    """
 
     delta: Interval
     gamma: Interval
     sum: Interval
     worst_class_sum: Interval
     kappa: Interval
+    kappa_classes: Interval
+
+
+@dataclass(frozen=True, eq=False)
+class ClassEnds:
+    """Ends `(K,)` of every class's Delta_c and gamma_c, which hold together for all classes and wrong labels."""
+
+    delta_low: np.ndarray
+    delta_high: np.ndarray
+    gamma_low: np.ndarray
+    gamma_high: np.ndarray
 
 
 def delta_interval(counts: SetCounts, method: str, level: float) -> Interval:
@@ -73,20 +87,38 @@ def count_intervals(counts: SetCounts, method: str, level: float) -> IndicatorIn
     total = Interval(
         counts.delta + counts.gamma, delta.low + gamma.low, delta.high + gamma.high, math.nan, counts.n, level
     )
-    ends = ends_of(method)
-    alpha = (1.0 - level) / counts.num_classes**2
-    missed_low, missed_high = ends(counts.missed, counts.class_sizes, alpha)
-    rival_low, rival_high = ends(counts.rival_counts, counts.class_sizes, alpha)
+    ends = class_ends(counts, method, level)
     worst = _of_maximum(
-        float((counts.deltas + counts.gammas).max()), missed_low + rival_low, missed_high + rival_high, counts.n, level
-    )
+        float((counts.deltas + counts.gammas).max()), ends.delta_low + ends.gamma_low,
+        ends.delta_high + ends.gamma_high, counts.n, level,
+    )  # fmt: skip
     return IndicatorIntervals(
         delta_interval(counts, method, level),
         gamma_interval(counts, method, level),
         total,
         worst,
         kappa_interval(delta, gamma, level),
+        class_kappa_interval(counts.deltas, counts.gammas, ends, counts.n, level),
     )
+
+
+def class_ends(counts: SetCounts, method: str, level: float) -> ClassEnds:
+    """Ends of every class's Delta_c and gamma_c from counts: K^2 shares that hold together by the union bound."""
+    ends = ends_of(method)
+    alpha = (1.0 - check_level(level)) / counts.num_classes**2
+    missed = ends(counts.missed, counts.class_sizes, alpha)
+    return ClassEnds(*missed, *ends(counts.rival_counts, counts.class_sizes, alpha))
+
+
+def class_kappa_interval(deltas: np.ndarray, gammas: np.ndarray, ends: ClassEnds, n: int, level: float) -> Interval:
+    """Interval of the exponent of all classes together, which falls as any class's Delta_c or gamma_c rises."""
+    value, low, high = (
+        learnability_exponent(delta, gamma)
+        for delta, gamma in (
+            (deltas, gammas), (ends.delta_high, ends.gamma_high), (ends.delta_low, ends.gamma_low),
+        )
+    )  # fmt: skip
+    return Interval(value, low, high, math.nan, n, level)
 
 
 def kappa_interval(delta: Interval, gamma: Interval, level: float) -> Interval:

@@ -11,7 +11,7 @@ docstring says so.
 
 What data give is weaker than pointwise. If sets depend on x through its class alone, class-wise Delta_c and gamma_c are
 the pointwise ones, and arrays of them may be passed everywhere; otherwise they are necessary for the condition, not
-sufficient. With Delta an average over x, Delta + gamma < 1 gives no consistency, only `Learnability.average_error`.
+sufficient. With Delta an average over x, Delta + gamma < 1 gives no consistency, only `average_error`.
 """
 
 from __future__ import annotations
@@ -35,11 +35,13 @@ class Learnability(EqualByNumbers):
         delta, gamma: as given; the largest of each if given by class.
         sum: Delta + gamma, of the worst class if given by class.
         holds: sum < 1.
+        failing: numbers of the classes whose sum is 1 or more, the largest sum first; 0 where one number was given.
         transfer: 1 / (1 - sum), inf if the condition fails.
         kappa, kappa_independent: exponents, worst case, and where truth and rivals enter the set independently.
         rate, rate_independent: theta = ln(2 / (2 - kappa)) of the Natarajan bound.
         oracle_rate: theta of a learner that is told which sets hold the truth and leaves out the others.
-        average_error: largest error of the population minimiser if Delta is an average over x.
+        average_error: largest error of the population minimiser if Delta is an average over x; see the function
+            `average_error`. Of arrays by class it goes by the largest Delta_c, of an `Indicator` by its overall value.
         samples, samples_independent: that suffice, inf if the condition fails, None if not asked for.
     """
 
@@ -47,6 +49,7 @@ class Learnability(EqualByNumbers):
     gamma: float
     sum: float
     holds: bool
+    failing: tuple[int, ...]
     transfer: float
     kappa: float
     kappa_independent: float
@@ -75,20 +78,19 @@ def learnability(
       sets (derived). It is sufficient, not necessary: necessary and sufficient is argmax_j Pr(j in the set | x) = y.
     - transfer (derived): Err(h) <= (R(h) - R(h*)) / (1 - Delta - gamma), R the probability that h misses the set.
     - kappa: see `learnability_exponent`; samples: see `samples_sufficient`.
-    - average_error (derived): with gamma pointwise but Delta an average over x, the minimiser of R has Err <= Delta /
-      (1 - gamma), at most 1, and this is sharp: consistency is lost. Where truth is missed with probability just above
-      1 - gamma on a region of mass Delta / (1 - gamma) and never elsewhere, the minimiser is wrong on the whole region.
+    - average_error: see the function of that name.
     - oracle_rate (derived; a guess at the paper's form): ln(2 (1 - Delta) / (1 - Delta + gamma)) with n0 / (1 - Delta)
       samples, for a learner that knows which samples to leave out. No ordinary learner does.
 
     Args:
-        delta, gamma: numbers in [0, 1] (an `Indicator` works), or `(K,)` arrays of both by class. To be safe against
-            chance pass upper ends of intervals.
+        delta, gamma: numbers in [0, 1] that bound every input, `(K,)` arrays of both by class, or an `Indicator` of
+            each, of which the values by class are taken: its overall Delta may hide a class that fails. To be safe
+            against chance pass upper ends of intervals, as `Indicators.guarantee` does.
         error: eps, the error to be reached, in (0, 1); asks for samples. risk: the probability of failing, in (0, 1).
         hypotheses: |H| of a finite class; or dimension: Natarajan's, with num_classes.
 
     Raises:
-        ValueError: for values out of range, or `error` without a class of hypotheses.
+        ValueError: for values out of range, the marginal ambiguity, or `error` without a class of hypotheses.
 
     >>> found = learnability(0.1, 0.3)
     >>> found.holds, round(found.transfer, 3), round(found.kappa, 3), round(found.kappa_independent, 3)
@@ -119,16 +121,36 @@ def learnability(
         gamma=top_g,
         sum=largest,
         holds=holds,
+        failing=tuple(int(c) for c in np.argsort(-(d + g), kind="stable") if d[c] + g[c] >= 1.0),
         transfer=1.0 / (1.0 - largest) if holds else math.inf,
         kappa=worst,
         kappa_independent=free,
         rate=natarajan_rate(worst),
         rate_independent=natarajan_rate(free),
         oracle_rate=math.log(2.0 * (1.0 - top_d) / (1.0 - top_d + top_g)) if top_d + top_g < 1.0 else 0.0,
-        average_error=min(top_d / (1.0 - top_g), 1.0) if top_g < 1.0 else 1.0,
+        average_error=average_error(delta.value if hasattr(delta, "per_class") else top_d, top_g),
         samples=samples(False),
         samples_independent=samples(True),
     )
+
+
+@checked
+def average_error(delta: float, gamma: float) -> float:
+    """Delta / (1 - gamma), at most 1: the largest error of the population minimiser where Delta is only an average.
+
+    With gamma a bound at every x but Delta an average over x, the minimiser of R, the probability to miss the set, has
+    Err <= Delta / (1 - gamma), and this is sharp: consistency is lost. Where the truth is missed with probability just
+    above 1 - gamma on a region of mass Delta / (1 - gamma) and never elsewhere, the minimiser is wrong on the whole
+    region. Derived, not the paper's.
+
+    Raises:
+        ValueError: for values outside [0, 1].
+
+    >>> round(average_error(0.12, 0.6), 3)
+    0.3
+    """
+    (d,), (g,) = _both(delta, gamma)
+    return min(float(d) / (1.0 - float(g)), 1.0) if g < 1.0 else 1.0
 
 
 @checked
@@ -242,11 +264,15 @@ def additive_noise_indicators(num_classes: int, k: int, scale: float) -> tuple[f
 def _both(delta: Any, gamma: Any) -> tuple[np.ndarray, np.ndarray]:
     values = []
     for name, value in (("delta", delta), ("gamma", gamma)):
-        x = np.atleast_1d(as_real(float(value) if hasattr(value, "per_class") else value, name, bools=False))
+        if name == "gamma" and hasattr(value, "per_class") and not isinstance(value.worst, tuple):
+            raise ValueError("gamma must be the ambiguity by true class (version='class'), not the marginal one")
+        x = np.atleast_1d(as_real(getattr(value, "per_class", value), name, bools=False))
         if x.ndim != 1 or not x.size or not ((x >= 0.0) & (x <= 1.0)).all():
             gap = "; leave out classes without samples (NaN)" if np.isnan(x).any() else ""
             raise ValueError(f"{name} must lie between 0 and 1, one number or one for each class, got {value}{gap}")
         values.append(x)
+    if hasattr(delta, "per_class") != hasattr(gamma, "per_class") and 1 in (values[0].size, values[1].size):
+        values = list(np.broadcast_arrays(*values))  # a number beside an indicator holds for all classes
     if values[0].shape != values[1].shape:
         raise ValueError(f"delta and gamma by class must be as many, got {values[0].size} and {values[1].size}")
     return values[0], values[1]

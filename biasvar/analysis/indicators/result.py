@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biasvar.analysis.indicators.counts import SetCounts
+from biasvar.analysis.indicators.guarantee import Guarantee, best_guarantee
 from biasvar.analysis.indicators.intervals import (
     IndicatorIntervals,
     count_intervals,
@@ -156,6 +157,13 @@ class Indicators:
         table = self.table(interval=interval, level=1.0 - (1.0 - check_level(level)) / len(self.sets))
         place = table[by].argmin() if CHOICES[by] == "smallest" else table[by].argmax()
         return table.iloc[int(place)]
+
+    @checked
+    def guarantee(self, *, interval: str = "exact", level: float = 0.95) -> Guarantee:
+        """What all classes together guarantee at the rule that guarantees most; see `Guarantee`."""
+        for counts in self.sets:
+            require_all_classes(counts)
+        return best_guarantee(self.sets, interval, level)
 
     @checked
     def pairs(self, *, k: int | None = None, threshold: float | None = None, top: int = 10, level: float = 0.95) -> Any:
@@ -305,7 +313,7 @@ def _row(counts: SetCounts, found: IndicatorIntervals) -> dict[str, Any]:
         "set_size": counts.set_size,
         "marginal": float(np.max(counts.marginal_counts / counts.marginal_sizes)),
     }
-    for name in ("delta", "gamma", "sum", "worst_class_sum", "kappa"):
+    for name in ("delta", "gamma", "sum", "worst_class_sum", "kappa", "kappa_classes"):
         row |= {f"{name}_low": getattr(found, name).low, f"{name}_high": getattr(found, name).high}
     worst = {"worst_class": int(np.argmax(sums)), "worst_true": true, "worst_wrong": int(counts.rivals[true])}
     return row | worst | {"n": counts.n, "ties": counts.ties}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import biasvar
+from biasvar.analysis import Guarantee
 from biasvar.errors import RecordError
 from biasvar.messages import visible
 from biasvar.report import style
@@ -113,6 +114,16 @@ def _figures(
         yield "worst", draw.draw_worst(tables.worst, images), text.worst_text(collected.worst, draw.ACROSS)
 
 
+def _guarantee(sure: Guarantee) -> dict[str, Any]:
+    """Whether all classes meet the condition, and where not which: by number, with their sums and ends."""
+    lacking = [
+        {"class": c, "sum": float(value[c]), "low": float(low[c]), "high": float(high[c]), "fails": c in sure.failing}
+        for value, low, high in [sure.sums]
+        for c in (*sure.failing, *sure.undecided)
+    ]
+    return {"stands": sure.stands, "k": sure.k, "lacking": lacking}
+
+
 def _summary(collected: Collected, tables: Tables, source: Source, options: CardOptions) -> dict[str, Any]:
     """Everything in the card's summary.json."""
     samples, error = collected.samples, tables.calibration_error
@@ -131,4 +142,5 @@ def _summary(collected: Collected, tables: Tables, source: Source, options: Card
         "calibration_error": None if error is None else {"bins": BINS, **error},
         "best": {name: value for name, value in best.items() if "_tie_" not in str(name)},
         "verdict": [vars(row) for row in tables.verdict],
+        "guarantee": _guarantee(collected.tops.guarantee(level=LEVEL)),
     }

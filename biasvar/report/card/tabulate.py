@@ -91,7 +91,7 @@ def tabulate(collected: Collected, names: list[str]) -> Tables:
         matrices[size] = classes, _named(names, _matrix(counts, classes), "true", "label")
     calibration, calibration_errors = _calibration(samples)
     return Tables(
-        verdict=verdicts(collected),
+        verdict=verdicts(collected, names),
         top_sets=top_sets,
         threshold_sets=threshold_sets,
         both_sets=_named(names, both_sets, "worst_class", "worst_true", "worst_wrong"),

@@ -178,5 +178,5 @@ def _rows(whole: Change, keep: np.ndarray) -> Change:
         group_counts=cut(whole.group_counts),
         deleted_bias=cut(whole.deleted_bias),
         deleted_variance=cut(whole.deleted_variance),
-        is_corrected=whole.is_corrected,
+        correction=whole.correction,
     )

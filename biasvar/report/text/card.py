@@ -207,7 +207,7 @@ def verdict_rows(rows: list[Verdict]) -> list[dict[str, str]]:
             "verdict": row.verdict,
             "question": row.question,
             "formula": row.formula.replace(" ", "\N{NO-BREAK SPACE}") if len(row.formula) < 24 else row.formula,
-            "value": short_number(row.value),
+            "value": "none" if math.isnan(row.value) else short_number(row.value),
             "interval": "" if math.isnan(row.low) else _between(row.low, row.high),
             "at": row.at,
             "source": row.source,

@@ -210,7 +210,8 @@ def test_changes_of_arms_that_do_not_pair_are_refused():
     where[0, 0] = False
     for other, message in (
         (decompose(logits, labels, loss="squared_error"), "differ in loss"),
-        (plain.corrected(), "differ in is_corrected"),
+        (plain.corrected(), "differ in correction: None and 'ratio'"),
+        (plain.corrected("jackknife"), "differ in correction: None and 'jackknife'"),
         (decompose(logits, q), "the target"),
         (decompose(logits, labels, where=where), "which replicas count"),
         (decompose(logits, labels, groups=3), "shape of group_counts"),

@@ -175,8 +175,8 @@ def test_the_table_repeats_the_indicators():
     assert list(table.columns) == [
         "k", "threshold", "delta", "gamma", "sum", "worst_class_sum", "kappa", "kappa_classes", "floor", "set_size",
         "marginal", "delta_low", "delta_high", "gamma_low", "gamma_high", "sum_low", "sum_high", "worst_class_sum_low",
-        "worst_class_sum_high", "kappa_low", "kappa_high", "worst_class", "worst_true", "worst_wrong", "n", "ties",
-        "margin", "margin_low", "margin_high",
+        "worst_class_sum_high", "kappa_low", "kappa_high", "kappa_classes_low", "kappa_classes_high", "worst_class",
+        "worst_true", "worst_wrong", "n", "ties", "margin", "margin_low", "margin_high",
     ]  # fmt: skip
     for row in table.itertuples():
         delta, gamma = unreliability(soft, labels, k=row.k), ambiguity(soft, labels, k=row.k)
