@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Accumulator": "biasvar.analysis",
+    "Bregman": "biasvar.analysis",
     "Decomposition": "biasvar.analysis",
     "decompose": "biasvar.analysis",
     "tradeoff_terms": "biasvar.analysis",
@@ -31,6 +32,7 @@ _MODULES = {"analysis": "biasvar.analysis", "losses": "biasvar.losses", "errors"
 
 __all__ = [
     "Accumulator",
+    "Bregman",
     "Decomposition",
     "IndicatorAccumulator",
     "Recorder",
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from biasvar import analysis, errors, losses
     from biasvar.analysis import (
         Accumulator,
+        Bregman,
         Decomposition,
         IndicatorAccumulator,
         ambiguity,

@@ -1,6 +1,7 @@
 """The mathematics of biasvar: arrays in, arrays out, for NumPy arrays and torch tensors on any device."""
 
 from biasvar.analysis.decomposition.accumulator import Accumulator
+from biasvar.analysis.decomposition.bregman import Bregman
 from biasvar.analysis.decomposition.groups import decompose_groups
 from biasvar.analysis.decomposition.result import Change, Decomposition, paired_change
 from biasvar.analysis.decomposition.totals import Estimate, Totals
@@ -38,6 +39,7 @@ from biasvar.analysis.tradeoff import TradeoffTerms, regularization_samples, tra
 
 __all__ = [
     "Accumulator",
+    "Bregman",
     "Change",
     "Decomposition",
     "Estimate",

@@ -269,21 +269,22 @@ class Run:
     ) -> Decomposition:
         """Noise, bias and variance (plug-in) of an arm, one row a sample of ``.predictions(...).sample_ids``.
 
-        ``target`` (N,) or (N, C) defaults to the true labels. ``loss="squared_error"`` needs every replica by itself,
-        so it is possible only while no group holds more than one replica.
+        ``target`` (N,) or (N, C) defaults to the true labels. ``loss="squared_error"`` and ``"zero_one"`` need every
+        replica by itself, so they are possible only while no group holds more than one replica.
         """
         from biasvar.analysis.arrays import to_numpy
+        from biasvar.analysis.decomposition.kernels import LOSSES
         from biasvar.analysis.inputs import as_array
 
-        schema.one_of(loss, ("cross_entropy", "squared_error"), "loss")
+        schema.one_of(loss, LOSSES, "loss")
         kept, labels, _ = self.stored_means(arm, split, membership, epoch)
         aim = labels if target is None else to_numpy(as_array(target, "target"))
         if not aim.ndim or len(aim) != len(kept.sample_ids):
             rows = len(aim) if aim.ndim else "no"
             raise RecordError(f"target has {rows} rows; it needs one for each of {len(kept.sample_ids)} samples")
-        if loss == "squared_error" and kept.counts.max(initial=0) > 1:
+        if loss != "cross_entropy" and kept.counts.max(initial=0) > 1:
             raise RecordError(
-                f"squared_error needs the distribution of every replica; arm {arm!r} is stored as means over groups of "
+                f"{loss} needs the distribution of every replica; arm {arm!r} is stored as means over groups of "
                 f"up to {kept.counts.max()} (one a group only up to {len(kept.counts)} replicas); use cross_entropy"
             )
         return kept.decomposition(aim, loss)

@@ -76,8 +76,9 @@ class StoredMeans:
     def decomposition(self, target: Any, loss: str, teachers: int | None = None) -> Decomposition:
         """Noise, bias and variance (plug-in) against ``target`` (N,) or (N, C), by parts of rows.
 
-        For squared error every group must hold one replica. Where replica r learned from teacher r mod `teachers`, the
-        jackknife groups can be the teachers (cross-entropy only): its replicas are left out together.
+        For losses other than cross-entropy every group must hold one replica. Where replica r learned from teacher
+        r mod `teachers`, the jackknife groups can be the teachers (cross-entropy only): its replicas are left out
+        together.
         """
         from biasvar.analysis.decomposition.groups import decompose_groups, joined
         from biasvar.analysis.decomposition.kernels import make_target

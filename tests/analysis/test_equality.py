@@ -17,7 +17,7 @@ UNKNOWN = Estimate(0.5, NAN, 0.1, 1, 30)
 RESULTS = [
     BROKEN,
     UNKNOWN,
-    Totals(UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN),
+    Totals(*[UNKNOWN] * 5),
     judge(0.5, NAN, 3.0, 4, direction="greater", smallest_effect=0.1),
     learnability(0.1, 0.2),
     IndicatorIntervals(*[BROKEN] * len(dataclasses.fields(IndicatorIntervals))),
@@ -37,4 +37,4 @@ def test_a_result_equals_its_copy_whatever_is_undefined_in_it(result):
 def test_other_numbers_are_not_equal():
     for field in dataclasses.fields(BROKEN):
         assert dataclasses.replace(BROKEN, **{field.name: 7}) != BROKEN
-    assert Totals(UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN) != Totals(UNKNOWN, UNKNOWN, UNKNOWN, Estimate(0, NAN, 0.1, 1, 30))
+    assert Totals(*[UNKNOWN] * 5) != Totals(*[UNKNOWN] * 4, Estimate(0, NAN, 0.1, 1, 30))

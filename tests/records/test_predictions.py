@@ -117,13 +117,17 @@ def test_decomposition_adds_up_and_follows_the_target(predicted):
     squared = run.decomposition("kd", loss="squared_error")
     error = ((np.exp(replicas) - np.eye(4)) ** 2).sum(axis=-1).mean(axis=0)
     np.testing.assert_allclose(squared.noise + squared.bias + squared.variance, error, atol=1e-12)
+    answers = run.decomposition("kd", loss="zero_one")
+    wrong = (replicas.argmax(axis=-1) != np.arange(4)).mean(axis=0)
+    np.testing.assert_allclose(answers.bias + answers.net_variance, wrong, atol=1e-12)
     with pytest.raises(RecordError, match="target has 3 rows; it needs one for each of 4 samples"):
         run.decomposition("kd", target=[0, 1, 2])
     with pytest.raises(RecordError, match="unknown loss 'squared'; did you mean 'squared_error'"):
         run.decomposition("kd", loss="squared")
 
 
-def test_squared_error_needs_single_replicas(predicted):
+@pytest.mark.parametrize("loss", ["squared_error", "zero_one"])
+def test_other_losses_need_single_replicas(predicted, loss):
     predicted.predictions("kd", "test", "all", 1, 0, [1, 2, 3, 4], np.full((2, 4), 2), log_probs(6, 2, 4, 4))
-    with pytest.raises(RecordError, match=r"squared_error needs the distribution of every replica; .* up to 2"):
-        open_run(predicted.directory).decomposition("kd", loss="squared_error")
+    with pytest.raises(RecordError, match=f"{loss} needs the distribution of every replica; .* up to 2"):
+        open_run(predicted.directory).decomposition("kd", loss=loss)

@@ -7,9 +7,11 @@ from typing import Any, Literal
 import array_api_compat
 import numpy as np
 
-from biasvar.analysis.arrays import Array, log_softmax, named, namespace, to_numpy
+from biasvar.analysis.arrays import Array, named, namespace, to_numpy
+from biasvar.analysis.decomposition.bregman import Bregman
+from biasvar.analysis.decomposition.by_loss import averaged, width
 from biasvar.analysis.decomposition.groups import decompose_moments
-from biasvar.analysis.decomposition.kernels import check_groups, check_loss, log_inputs, make_target
+from biasvar.analysis.decomposition.kernels import check_groups, check_loss, log_inputs, loss_name, make_target
 from biasvar.analysis.decomposition.result import Decomposition
 from biasvar.analysis.inputs import as_array, as_logits, like
 from biasvar.analysis.scale import ScaleEvidence, check_values
@@ -22,11 +24,12 @@ class Accumulator:
 
     Replica r belongs to group r mod `groups`. Batches may come in any order, replicas in turns, rows in parts;
     accumulators of disjoint replicas or disjoint samples merge. The result equals `decompose` of the whole array to
-    rounding. Squared error keeps Welford's running mean and squared deviations of the probabilities.
+    rounding. Any loss can be streamed: squared error keeps Welford's running mean and squared deviations of the
+    probabilities, the 0-1 loss shares of answers, a Bregman loss gradients with their conjugate, (groups, N, C + 1).
 
     Args:
         num_samples, num_classes: N and C.
-        loss: "cross_entropy" or "squared_error".
+        loss: as for `decompose`.
         groups: jackknife groups.
         values: what the updates hold, as for `decompose`; None: logits, and `result` refuses what looks like anything
             else.
@@ -45,7 +48,7 @@ class Accumulator:
         num_samples: int,
         num_classes: int,
         *,
-        loss: str = "cross_entropy",
+        loss: str | Bregman = "cross_entropy",
         groups: int = 16,
         values: Literal["logits", "probabilities"] | None = None,
     ) -> None:
@@ -80,7 +83,8 @@ class Accumulator:
         self._require_data()
         if self.loss != "cross_entropy":
             raise ValueError(
-                "mean_log_probs exist for loss='cross_entropy' only; this accumulator was made for squared_error"
+                "mean_log_probs exist for loss='cross_entropy' only; this accumulator was made for"
+                f" {loss_name(self.loss)!r}"
             )
         self._evidence.refuse("logits")
         return self._means
@@ -132,7 +136,10 @@ class Accumulator:
             self._evidence.add(logits)
             self._settled = self._evidence.says_logits
         self._prepare(logits)
-        self._add(log_softmax(logits), like(ids, logits), replica % self.groups)
+        logits = xp.astype(logits, xp.float64, copy=False)
+        with np.errstate(over="ignore"):
+            values = averaged(logits[None], None, self.loss)[0]
+        self._add(like(values, self._means), like(ids, self._means), replica % self.groups)
         self._seen[replica] = seen.copy()
         self._seen[replica][ids] = True
 
@@ -187,18 +194,17 @@ class Accumulator:
         self._require_data()
         self._evidence.refuse("logits")
         goal = make_target(target, self._means, self._counts, self.num_classes, self.loss)
-        return decompose_moments(self._counts, self._means, self._squares, goal, errors)
+        return decompose_moments(self._counts, self._means, self._squares, goal, self.loss, errors)
 
-    def _add(self, log_probs: Array, ids: Array, group: int) -> None:
-        xp = namespace(log_probs)
-        values = log_probs if self.loss == "cross_entropy" else xp.exp(log_probs)
+    def _add(self, values: Array, ids: Array, group: int) -> None:
         count = self._counts[group, ids] + 1.0
         before = values - self._means[group, ids]
         mean = self._means[group, ids] + before / count[:, None]
         self._counts[group, ids] = count
         self._means[group, ids] = mean
         if self._squares is not None:
-            self._squares[group, ids] = self._squares[group, ids] + xp.sum(before * (values - mean), axis=-1)
+            squares = namespace(values).sum(before * (values - mean), axis=-1)
+            self._squares[group, ids] = self._squares[group, ids] + squares
 
     def _prepare(self, reference: Array) -> None:
         if self._means is not None:
@@ -207,7 +213,7 @@ class Accumulator:
         shape = (self.groups, self.num_samples)
         options = {"dtype": xp.float64, "device": array_api_compat.device(reference)}
         self._counts = xp.zeros(shape, **options)
-        self._means = xp.zeros((*shape, self.num_classes), **options)
+        self._means = xp.zeros((*shape, width(self.loss, self.num_classes)), **options)
         if self.loss == "squared_error":
             self._squares = xp.zeros(shape, **options)
 

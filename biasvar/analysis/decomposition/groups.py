@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 
 from biasvar.analysis.arrays import Array, named, namespace, on_cpu
-from biasvar.analysis.decomposition.kernels import Target, Terms, cross_entropy_terms, make_target, squared_error_terms
+from biasvar.analysis.decomposition.bregman import Bregman
+from biasvar.analysis.decomposition.by_loss import terms_of_sums
+from biasvar.analysis.decomposition.kernels import Target, Terms, loss_name, make_target, squared_error_terms
 from biasvar.analysis.decomposition.result import Decomposition
 from biasvar.analysis.inputs import as_logits, as_names, check_real, like
 from biasvar.arguments import checked
@@ -65,7 +67,7 @@ def decompose_groups(
     goal = make_target(target, mean_log_probs, count, classes, "cross_entropy")
     if merge is not None:
         count, mean_log_probs = _merged(count, mean_log_probs, merge)
-    return decompose_moments(count, mean_log_probs, None, goal, errors, keep_groups=keep_groups)
+    return decompose_moments(count, mean_log_probs, None, goal, "cross_entropy", errors, keep_groups=keep_groups)
 
 
 def _merged(count: Array, means: Array, names: Any) -> tuple[Array, Array]:
@@ -95,22 +97,29 @@ def joined(parts: Sequence[Decomposition]) -> Decomposition:
         return parts[0]
     xp = namespace(parts[0].bias)
     arrays: dict[str, Any] = {}
-    for field in ("noise", "bias", "variance", "counts", "group_counts", "deleted_bias", "deleted_variance"):
-        values = [getattr(part, field) for part in parts]
-        arrays[field] = None if values[0] is None else xp.concat(values, axis=-1)
+    for field in fields(Decomposition):
+        values = [getattr(part, field.name) for part in parts]
+        if values[0] is not None and not isinstance(values[0], str):
+            arrays[field.name] = xp.concat(values, axis=-1)
     return replace(parts[0], **arrays)
 
 
 def decompose_moments(
-    count: Array, means: Array, squares: Array | None, target: Target, errors: bool, *, keep_groups: bool = False
+    count: Array,
+    means: Array,
+    squares: Array | None,
+    target: Target,
+    loss: str | Bregman,
+    errors: bool,
+    *,
+    keep_groups: bool = False,
 ) -> Decomposition:
-    """The decomposition from checked group statistics: of log-probabilities, or of probabilities with their `squares`.
+    """The decomposition from checked group statistics: means of what the loss averages, `(G, N, K)`.
 
-    `squares` `(G, N)` are sums of squared deviations (None for cross-entropy). `count` `(G, N)` is float64, `means`
-    `(G, N, C)`; groups empty in every row are dropped, so that they cost nothing.
+    `squares` `(G, N)` are sums of squared deviations of probabilities, for squared error alone. `count` `(G, N)` is
+    float64; groups empty in every row are dropped, so that they cost nothing.
     """
     xp = namespace(means)
-    loss = "cross_entropy" if squares is None else "squared_error"
     filled = xp.sum(count, axis=1) > 0
     if not keep_groups and not bool(xp.all(filled)) and bool(xp.any(filled)):
         count, means = count[filled], means[filled]
@@ -122,8 +131,9 @@ def decompose_moments(
         weight, chunk = count[:, cut], target.rows(start, cut.stop)
         mean = _read(means[:, cut], weight)
         if squares is None:
-            _check_log_probs(mean, weight, start)
-            parts.append(cross_entropy_terms(weight[..., None] * mean, weight, chunk, errors))
+            if loss == "cross_entropy":
+                _check_log_probs(mean, weight, start)
+            parts.append(terms_of_sums(weight[..., None] * mean, weight, chunk, loss, errors))
         else:
             parts.append(squared_error_terms(mean, squares[:, cut], weight, chunk, errors))
     return assemble(parts, target, count, loss, errors)
@@ -134,22 +144,25 @@ def rows_per_chunk(x: Array, row: int) -> int:
     return max(1, (_CHUNK_CPU if on_cpu(x) else _CHUNK_DEVICE) // (8 * row))
 
 
-def assemble(parts: list[Terms], target: Target, count: Array, loss: str, errors: bool) -> Decomposition:
+def assemble(parts: list[Terms], target: Target, count: Array, loss: str | Bregman, errors: bool) -> Decomposition:
     """One `Decomposition` from the terms of consecutive chunks of rows."""
     xp = namespace(count)
 
-    def joined(field: str) -> Array:
-        return xp.concat([getattr(part, field) for part in parts], axis=-1)
+    def joined(field: str) -> Array | None:
+        values = [getattr(part, field) for part in parts]
+        return None if values[0] is None else xp.concat(values, axis=-1)
 
     return Decomposition(
         noise=xp.where(xp.sum(count, axis=0) > 0, target.noise, float("nan")),
         bias=joined("bias"),
         variance=joined("variance"),
         counts=xp.sum(count, axis=0),
-        loss=loss,
+        loss=loss_name(loss),
         group_counts=count if errors else None,
-        deleted_bias=joined("deleted_bias") if errors else None,
-        deleted_variance=joined("deleted_variance") if errors else None,
+        deleted_bias=joined("deleted_bias"),
+        deleted_variance=joined("deleted_variance"),
+        signed_variance=joined("net"),
+        deleted_signed_variance=joined("deleted_net"),
     )
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from biasvar.analysis.arrays import Array, namespace, to_numpy
 from biasvar.analysis.decomposition.correction import JACKKNIFE, METHODS, by_jackknife, by_ratio
-from biasvar.analysis.decomposition.totals import LEAST_BIAS, LEAST_VARIANCE, Totals, make_totals
+from biasvar.analysis.decomposition.per_sample import PerSample
+from biasvar.analysis.decomposition.totals import Totals
 from biasvar.analysis.inputs import as_names
-from biasvar.analysis.statistics.jackknife import jackknife_stderr
 from biasvar.arguments import checked
 
 if TYPE_CHECKING:
@@ -17,18 +17,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Decomposition:
+class Decomposition(PerSample):
     """Noise, bias and variance of the expected loss for every sample.
 
-    `noise + bias + variance` is the sample's mean loss over its replicas, exactly. Arrays are float64 in the namespace
-    and on the device of the input; cross-entropy terms are in nats. A row no replica counts for is NaN.
+    `noise + bias + net_variance` is the sample's mean loss over its replicas, exactly. The net variance is the variance
+    but for "zero_one", where variance lowers the loss of samples whose main prediction is wrong. Arrays are float64 in
+    the namespace and on the device of the input; cross-entropy terms are in nats. A row no replica counts for is NaN.
 
     Attributes:
         noise, bias, variance: `(N,)`.
         counts: `(N,)`, how many replicas each row has.
-        loss: "cross_entropy" or "squared_error".
+        loss: "cross_entropy", "squared_error", "zero_one", or the name of a Bregman loss.
         group_counts: `(G, N)`, replicas by jackknife group, or None without errors.
         deleted_bias, deleted_variance: `(G, N)`, the term with group g left out, or None without errors.
+        signed_variance, deleted_signed_variance: `(N,)` and `(G, N)`, the net variance of "zero_one", None for others.
         correction: by which method of `corrected` the terms were corrected, None for plug-in terms.
     """
 
@@ -40,26 +42,13 @@ class Decomposition:
     group_counts: Array | None = None
     deleted_bias: Array | None = None
     deleted_variance: Array | None = None
+    signed_variance: Array | None = None
+    deleted_signed_variance: Array | None = None
     correction: str | None = None
 
     def __repr__(self) -> str:
         kind = f"{self.loss}, {_kind(self)}"
         return f"<Decomposition ({kind}) of {self.noise.shape[0]:,} samples; {_said(self.totals())}>"
-
-    @property
-    def is_corrected(self) -> bool:
-        """Whether the terms are corrected, by whichever method."""
-        return self.correction is not None
-
-    @property
-    def bias_stderr(self) -> Array:
-        """Jackknife error of each sample's bias over replicas, `(N,)`; NaN below 2 groups or without errors."""
-        return _stderr(self.bias, self.deleted_bias, self.group_counts, LEAST_BIAS)
-
-    @property
-    def variance_stderr(self) -> Array:
-        """Jackknife error of each sample's variance over replicas, `(N,)`; NaN below 3 groups or without errors."""
-        return _stderr(self.variance, self.deleted_variance, self.group_counts, LEAST_VARIANCE)
 
     @checked
     def corrected(self, method: Literal["ratio", "jackknife"] = "ratio") -> Decomposition:
@@ -90,9 +79,14 @@ class Decomposition:
         up to 22 % too small at s = 3.
 
         Raises:
-            ValueError: for another method, or terms that the other method has corrected; for "jackknife" also without
-                deleted values.
+            ValueError: for another method, terms of "zero_one", or terms that the other method has corrected; for
+                "jackknife" also without deleted values.
         """
+        if self.signed_variance is not None:
+            raise ValueError(
+                f"the terms of {self.loss!r} have no correction: their main prediction is a vote, and what few replicas"
+                " take from the variance depends on how near the two most frequent answers are"
+            )
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
         if self.correction is not None:
@@ -122,27 +116,8 @@ class Decomposition:
             correction=method,
         )
 
-    def totals(self, rows: Array | None = None) -> Totals:
-        """Means over samples, each with its error over replicas and over samples.
-
-        The jackknife is of the total itself (the mean over rows with a group left out), never combined from per-sample
-        errors. Rows that are NaN, or would be NaN with some group left out, are left out of all four means; `n_samples`
-        says how many remain. If no row survives every deletion, the means are over the rows that have a value and the
-        replica errors are NaN.
-
-        Args:
-            rows: bool `(N,)` or integer row numbers; all rows by default.
-        """
-        return make_totals(
-            self.noise,
-            self.bias,
-            self.variance,
-            self.counts,
-            self.group_counts,
-            self.deleted_bias,
-            self.deleted_variance,
-            rows,
-        )
+    def _noise(self) -> Array:
+        return self.noise
 
     def to_frame(self, sample_ids: Any = None) -> pd.DataFrame:
         """One row per sample: sample_id, noise, bias, variance, bias_stderr, variance_stderr, replicas."""
@@ -158,7 +133,7 @@ class Decomposition:
 
 
 @dataclass(frozen=True, eq=False)
-class Change:
+class Change(PerSample):
     """Treatment minus control for every sample, on paired replicas: arrays as in `Decomposition`, noise unchanged."""
 
     bias: Array
@@ -167,38 +142,12 @@ class Change:
     group_counts: Array | None = None
     deleted_bias: Array | None = None
     deleted_variance: Array | None = None
+    signed_variance: Array | None = None
+    deleted_signed_variance: Array | None = None
     correction: str | None = None
 
     def __repr__(self) -> str:
         return f"<Change ({_kind(self)}) of {self.bias.shape[0]:,} samples; {_said(self.totals())}>"
-
-    @property
-    def is_corrected(self) -> bool:
-        """Whether both arms' terms are corrected, by whichever method."""
-        return self.correction is not None
-
-    @property
-    def bias_stderr(self) -> Array:
-        """Paired jackknife error of the change of bias, `(N,)`; NaN below 2 groups or without errors."""
-        return _stderr(self.bias, self.deleted_bias, self.group_counts, LEAST_BIAS)
-
-    @property
-    def variance_stderr(self) -> Array:
-        """Paired jackknife error of the change of variance, `(N,)`; NaN below 3 groups or without errors."""
-        return _stderr(self.variance, self.deleted_variance, self.group_counts, LEAST_VARIANCE)
-
-    def totals(self, rows: Array | None = None) -> Totals:
-        """Mean changes over samples with paired errors; see `Decomposition.totals`. The change of noise is 0."""
-        return make_totals(
-            0.0 * self.bias,
-            self.bias,
-            self.variance,
-            self.counts,
-            self.group_counts,
-            self.deleted_bias,
-            self.deleted_variance,
-            rows,
-        )
 
 
 def paired_change(treatment: Decomposition, control: Decomposition) -> Change:
@@ -255,6 +204,8 @@ def paired_change(treatment: Decomposition, control: Decomposition) -> Change:
         group_counts=treatment.group_counts,
         deleted_bias=difference("deleted_bias"),
         deleted_variance=difference("deleted_variance"),
+        signed_variance=difference("signed_variance"),
+        deleted_signed_variance=difference("deleted_signed_variance"),
         correction=treatment.correction,
     )
 
@@ -265,9 +216,3 @@ def _kind(terms: Decomposition | Change) -> str:
 
 def _said(totals: Totals) -> str:
     return f"{totals.bias.n_replicas} replicas: bias {totals.bias}; variance {totals.variance}"
-
-
-def _stderr(value: Array, deleted: Array | None, sizes: Array | None, least: int) -> Array:
-    if deleted is None:
-        return value * float("nan")
-    return jackknife_stderr(value, deleted, sizes, least=least)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 from biasvar.analysis.arrays import Array, namespace
 from biasvar.analysis.equality import EqualByNumbers
@@ -33,34 +34,31 @@ class Estimate(EqualByNumbers):
 
 @dataclass(frozen=True, eq=False)
 class Totals(EqualByNumbers):
-    """Means over samples of noise, bias, variance and their sum, the loss, all over the same rows."""
+    """Means over the same samples of noise, bias, variance and loss, which is noise + bias + net variance.
+
+    The net variance is the variance but for the loss "zero_one".
+    """
 
     noise: Estimate
     bias: Estimate
     variance: Estimate
     loss: Estimate
+    net_variance: Estimate
 
 
-def make_totals(
-    noise: Array,
-    bias: Array,
-    variance: Array,
-    counts: Array,
-    group_counts: Array | None,
-    deleted_bias: Array | None,
-    deleted_variance: Array | None,
-    rows: Array | None,
-) -> Totals:
-    """Totals of per-sample terms over `rows`; `Decomposition.totals` says which rows count and what the errors are."""
+def make_totals(noise: Array, terms: Any, rows: Array | None) -> Totals:
+    """Totals of the terms of a `PerSample` over `rows`; its `totals` says which rows count and what the errors are."""
+    bias, group_counts, deleted_bias = terms.bias, terms.group_counts, terms.deleted_bias
+    net, deleted_net = terms.net_variance, terms.deleted_net_variance
     xp = namespace(bias)
-    use = rows_counted(bias, variance, deleted_bias, deleted_variance, rows)
+    use = rows_counted(bias, terms.variance, deleted_bias, terms.deleted_variance, rows)
     n = int(xp.sum(xp.astype(use, xp.int64)))
     sizes = None if group_counts is None or n == 0 else xp.sum(group_counts[:, use], axis=1)
     n_replicas = 0
     if n:
         # With `where`, no row need have every replica: the groups' largest counts add up to those that bear on the
         # total.
-        largest = xp.max(counts[use]) if group_counts is None else xp.sum(xp.max(group_counts[:, use], axis=1))
+        largest = xp.max(terms.counts[use]) if group_counts is None else xp.sum(xp.max(group_counts[:, use], axis=1))
         n_replicas = int(largest)
 
     def estimate(value: Array, deleted: Array | None, least: int) -> Estimate:
@@ -79,12 +77,13 @@ def make_totals(
     noise_total = estimate(noise, None, LEAST_BIAS)
     if sizes is not None:
         noise_total = replace(noise_total, stderr_replicas=0.0)
-    deleted_loss = None if deleted_bias is None else noise + deleted_bias + deleted_variance
+    deleted_loss = None if deleted_bias is None else noise + deleted_bias + deleted_net
     return Totals(
         noise=noise_total,
         bias=estimate(bias, deleted_bias, LEAST_BIAS),
-        variance=estimate(variance, deleted_variance, LEAST_VARIANCE),
-        loss=estimate(noise + bias + variance, deleted_loss, LEAST_BIAS),
+        variance=estimate(terms.variance, terms.deleted_variance, LEAST_VARIANCE),
+        loss=estimate(noise + bias + net, deleted_loss, LEAST_BIAS),
+        net_variance=estimate(net, deleted_net, LEAST_VARIANCE),
     )
 
 

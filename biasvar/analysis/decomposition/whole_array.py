@@ -6,6 +6,11 @@ For cross-entropy (Heskes 1998; Yang et al. 2020): with m the mean over replicas
 
 and mean cross-entropy = noise + bias + variance exactly, per sample. The variance does not depend on the target.
 For squared error, with pbar the mean probability: variance = mean |p - pbar|^2, bias = |q - pbar|^2, noise = 1 - |q|^2.
+Both are Bregman divergences, for which `Bregman` has the general form. For the 0-1 loss (Domingos 2000), with the main
+prediction the class that most replicas answer (ties: the lowest): bias = 1 where it is wrong, variance = the share of
+replicas that answer another, noise = 0, and mean loss = bias + net variance, which is the variance where the main
+prediction is right and -(share of replicas that are right) where it is wrong. With few replicas that split is far off:
+`biasvar.analysis.decomposition.zero_one` says how far.
 """
 
 from __future__ import annotations
@@ -15,14 +20,15 @@ from typing import Any, Literal
 import array_api_compat
 import numpy as np
 
-from biasvar.analysis.arrays import Array, exponentials, named, namespace
+from biasvar.analysis.arrays import Array, named, namespace
+from biasvar.analysis.decomposition.bregman import Bregman
+from biasvar.analysis.decomposition.by_loss import averaged, terms_of_sums
 from biasvar.analysis.decomposition.groups import assemble, rows_per_chunk
 from biasvar.analysis.decomposition.kernels import (
     Target,
     Terms,
     check_groups,
     check_loss,
-    cross_entropy_terms,
     log_inputs,
     make_target,
     squared_error_terms,
@@ -38,7 +44,7 @@ def decompose(
     logits: Any,
     target: Any,
     *,
-    loss: str = "cross_entropy",
+    loss: str | Bregman = "cross_entropy",
     where: Any = None,
     groups: int = 16,
     errors: bool = True,
@@ -46,15 +52,16 @@ def decompose(
 ) -> Decomposition:
     """Split the mean loss over replicas into noise, bias and variance for every sample.
 
-    The values are plug-in: they sum exactly to the mean loss, with the variance low by about (R - 1) / R;
-    `.corrected()` mends that. Logits are cast to float64 before the softmax. Replica r belongs to jackknife group r mod
-    `groups`.
+    The values are plug-in: noise + bias + variance is the mean loss exactly (for "zero_one" with the `net_variance` in
+    place of the variance), with the variance low by about (R - 1) / R; `.corrected()` mends that. Logits are cast to
+    float64 before the softmax. Replica r belongs to jackknife group r mod `groups`.
 
     Args:
         logits: `(R, N, C)`, real and finite (where they count).
         target: `(N,)` class numbers, or `(N, C)` distributions (each row sums to 1 within 1e-3, then exactly); not read
             where no replica counts.
-        loss: "cross_entropy" (nats) or "squared_error" (of probabilities, summed over classes).
+        loss: "cross_entropy" (nats), "squared_error" (of probabilities, summed over classes), "zero_one" (of
+            answers; the target must be class numbers) or a `Bregman` divergence.
         where: bool `(R, N)`, which replicas count for which row, or `(N,)`, which rows count; logits elsewhere are not
             read. A row with none is NaN.
         groups: jackknife groups; with R <= groups the jackknife leaves out one replica at a time.
@@ -112,32 +119,18 @@ def _mask(where: Any, logits: Array) -> Array:
 
 
 def _decompose_chunk(
-    logits: Array, kept: Array | None, count: Array, target: Target, loss: str, errors: bool, start: int
+    logits: Array, kept: Array | None, count: Array, target: Target, loss: str | Bregman, errors: bool, start: int
 ) -> Terms:
     """Terms of one chunk `(R, n, C)` of float64 logits, which can be the caller's memory: nothing is done in place."""
-    xp = namespace(logits)
     with np.errstate(invalid="ignore", over="ignore"):
-        _, x, exponential, others = exponentials(logits)
+        values = averaged(logits, kept, loss, start)
         if loss == "squared_error":
-            # NaN where the logits were not finite (also -inf, whose exponential alone would pass for a 0).
-            p = exponential / (1.0 + others)[..., None] + 0.0 * xp.sum(x, axis=-1, keepdims=True)
-            if kept is not None:
-                p = xp.where(kept, p, 0.0)
-            means, squares = _group_moments(p, kept, count)
+            means, squares = _group_moments(values, kept, count)
             _require_finite(means, logits, start)
             return squared_error_terms(means, squares, count, target, errors)
-        # Not the logarithm of a sum that includes the largest: it would round away all that a confident row varies by.
-        log_normaliser = xp.log1p(others)[..., None]
-        if not errors and kept is None:
-            # The mean of a difference is the difference of the means: no log-softmax per replica is written down.
-            sums = (xp.sum(x, axis=0) - xp.sum(log_normaliser, axis=0))[None]
-        else:
-            x = x - log_normaliser
-            if kept is not None:
-                x = xp.where(kept, x, 0.0)
-            sums = _group_sums(x, count.shape[0])
+        sums = _group_sums(values, count.shape[0])
         _require_finite(sums, logits, start)
-        return cross_entropy_terms(sums, count, target, errors)
+        return terms_of_sums(sums, count, target, loss, errors)
 
 
 def _group_sums(x: Array, groups: int) -> Array:
