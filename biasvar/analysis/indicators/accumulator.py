@@ -6,12 +6,23 @@ from typing import Any
 
 import numpy as np
 
+from biasvar.analysis.arrays import to_numpy
 from biasvar.analysis.batches import Batch, batches, checked_batch
+from biasvar.analysis.clusters import as_clusters
+from biasvar.analysis.indicators.cluster_counts import ClusterCounts
 from biasvar.analysis.indicators.counts import MaskCounter, SetCounts
 from biasvar.analysis.indicators.result import Indicators
-from biasvar.analysis.indicators.sets import above, check_k, check_threshold, check_ties, listed, rank_labels
+from biasvar.analysis.indicators.sets import (
+    above,
+    check_k,
+    check_threshold,
+    check_ties,
+    listed,
+    member_mask,
+    rank_labels,
+)
 from biasvar.analysis.indicators.student_condition import MeanLabels
-from biasvar.analysis.inputs import as_logits
+from biasvar.analysis.inputs import as_logits, as_where
 from biasvar.arguments import checked
 
 DEFAULT_KS = 10
@@ -32,6 +43,9 @@ class IndicatorAccumulator:
             come: give `sample_ids` to `update` where the order of rows, or a merge, must not matter to them.
         normalize, scores: see `biasvar.unreliability`.
         mean_labels: keep sums of soft labels by class, for `Indicators.student_condition`; a third of the time.
+
+    Where `update` is given clusters, their counts are kept too: as much memory again for every (cluster, class) that
+    occurs, as K numbers and the labels in its sets take.
 
     Raises:
         ValueError: for options out of range.
@@ -78,8 +92,11 @@ class IndicatorAccumulator:
         self._tied = dict.fromkeys(self.ks, 0)
         self._masks = {t: MaskCounter(self.num_classes) for t in self.thresholds}
         self._means = MeanLabels(self.num_classes) if mean_labels else None
+        self._clusters: ClusterCounts | None = None
 
-    def update(self, soft_labels: Any, labels: Any, sample_ids: Any = None, *, where: Any = None) -> None:
+    def update(
+        self, soft_labels: Any, labels: Any, sample_ids: Any = None, *, where: Any = None, clusters: Any = None
+    ) -> None:
         """Add samples.
 
         Args:
@@ -87,35 +104,49 @@ class IndicatorAccumulator:
             labels: `(n,)` true classes.
             sample_ids: `(n,)` whole numbers, by default the numbers of the rows so far and on.
             where: bool `(n,)`, the rows that count (True); others are not looked at, but are numbered.
+            clusters: `(n,)` whole numbers or texts, the image, person or document of each row; rows of one name are one
+                cluster, in whichever batch they come. In all updates or in none.
 
         Raises:
             ValueError: naming the row, counted over all updates, and the rule it breaks; nothing is added then.
         """
-        parts = []
-        first = self._rows
+        parts: list[tuple[Batch, np.ndarray | None]] = []
+        first, place = self._rows, 0
+        if (clusters is None) != (self._clusters is None) and self.class_sizes.any():
+            raise ValueError("clusters must be given in all updates or in none")
+        counter = self._clusters or ClusterCounts(self.num_classes, (*self.ks, *(("mass", t) for t in self.thresholds)))
+        numbers = None
+        if clusters is not None:
+            numbers = _numbered(counter, clusters, soft_labels, where, first)
         for values, truth, ids, kept in batches(soft_labels, labels, sample_ids, where):
-            parts.append(
-                checked_batch(
-                    values,
-                    truth,
-                    sample_ids=ids,
-                    where=kept,
-                    first_row=first,
-                    num_classes=self.num_classes,
-                    normalize=self.normalize,
-                    scores=self.scores,
-                )
+            batch = checked_batch(
+                values,
+                truth,
+                sample_ids=ids,
+                where=kept,
+                first_row=first,
+                num_classes=self.num_classes,
+                normalize=self.normalize,
+                scores=self.scores,
             )
-            first += len(values)
-        for batch in parts:
+            mine = None if numbers is None else numbers[place : place + len(values)]
+            if mine is not None and kept is not None:
+                mine = mine[to_numpy(kept)]
+            parts.append((batch, mine))
+            first, place = first + len(values), place + len(values)
+        if clusters is not None:
+            self._clusters = counter
+        for batch, mine in parts:
             if len(batch.labels):
-                self._add(batch)
+                self._add(batch, mine)
         self._rows = first
 
     def merge(self, other: IndicatorAccumulator) -> None:
         """Add the counts of another accumulator, of other samples and with the same options."""
         if not isinstance(other, IndicatorAccumulator) or self._options() != other._options():
             raise ValueError("accumulators merge only with others of the same classes, ks, thresholds and options")
+        if (self._clusters is None) != (other._clusters is None) and self.class_sizes.any() and other.class_sizes.any():
+            raise ValueError("accumulators merge where both have clusters, or neither has")
         self.class_sizes += other.class_sizes
         self._rows += other._rows
         self._ranks += other._ranks
@@ -128,6 +159,11 @@ class IndicatorAccumulator:
             mask.merge(other._masks[threshold])
         if self._means is not None and other._means is not None:
             self._means.merge(other._means)
+        if other._clusters is not None:
+            self._clusters = self._clusters or ClusterCounts(self.num_classes, other._clusters.members)
+            number = self._clusters.merge(other._clusters)
+            if self._means is not None and other._means is not None:
+                self._means.merge_clusters(other._means, number)
 
     def result(self) -> Indicators:
         """The indicators of all samples so far; the accumulator can go on.
@@ -147,11 +183,13 @@ class IndicatorAccumulator:
         sets = [found[k] for k in self.ks]
         for threshold, mask in self._masks.items():
             members = mask.total()
-            sets.append(SetCounts(None, threshold, members, members, members, sizes, 0))
+            sums = None if self._clusters is None else self._clusters.sums(("mass", threshold))
+            sets.append(SetCounts(None, threshold, members, members, members, sizes, 0, sums))
         means = None
         if self._means is not None:
             means = MeanLabels(self.num_classes)
             means.merge(self._means)
+            means.clusters = self._means.clusters
         return Indicators(tuple(sets), means, self.ties, self.seed)
 
     def _top(self, k: int, chosen: np.ndarray, sizes: np.ndarray) -> SetCounts:
@@ -160,24 +198,33 @@ class IndicatorAccumulator:
             up, down = (counter.total() for counter in self._choices[k])
             most, least = chosen + up, chosen + down
         members = most if self.ties == "include" else chosen
-        return SetCounts(k, None, members, least, most, sizes, self._tied[k])
+        sums = None if self._clusters is None else self._clusters.sums(k)
+        return SetCounts(k, None, members, least, most, sizes, self._tied[k], sums)
 
-    def _add(self, batch: Batch) -> None:
+    def _add(self, batch: Batch, clusters: np.ndarray | None) -> None:
         labels, classes = batch.labels, self.num_classes
         self.class_sizes += np.bincount(labels, minlength=classes)
         if self.ks:
-            self._add_top(batch)
+            self._add_top(batch, clusters)
         for threshold, counter in self._masks.items():
-            counter.add(above(batch.mass, threshold), labels)
+            mask = above(batch.mass, threshold)
+            counter.add(mask, labels)
+            if self._clusters is not None and clusters is not None:
+                self._clusters.add_members(("mass", threshold), clusters, labels, mask)
         if self._means is not None:
-            self._means.update(batch)
+            self._means.update(batch, clusters)
+        if self._clusters is not None and clusters is not None:
+            self._clusters.add_rows(clusters, labels)
 
-    def _add_top(self, batch: Batch) -> None:
+    def _add_top(self, batch: Batch, clusters: np.ndarray | None) -> None:
         labels, classes, depth = batch.labels, self.num_classes, len(self._ranks)
         ranking = rank_labels(batch, depth, self.seed)
         code = (np.arange(depth) * classes + labels[:, None]) * classes + ranking.order
         taken = ranking.top[:, :depth] > 0 if self.ties == "exclude_zero" else slice(None)
         np.add.at(self._ranks.reshape(-1), code[taken].reshape(-1), 1)
+        if self._clusters is not None and clusters is not None:
+            for k in self.ks:
+                self._clusters.add_members(k, clusters, labels, member_mask(batch, ranking, k, self.ties))
         for k in self.ks:
             tied = ranking.tied(k, self.ties)
             if not tied.any():
@@ -199,6 +246,12 @@ class IndicatorAccumulator:
         return (*options, self._means is None)
 
 
+def _numbered(counter: ClusterCounts, clusters: Any, soft_labels: Any, where: Any, first: int) -> np.ndarray:
+    values = as_logits(soft_labels, "soft_labels", "(N, K)")
+    rows = int(values.shape[0])
+    return counter.number(clusters, rows, None if where is None else as_where(where, values, (rows,)), first)
+
+
 @checked
 def measure_indicators(
     soft_labels: Any,
@@ -210,6 +263,7 @@ def measure_indicators(
     seed: int = 0,
     sample_ids: Any = None,
     where: Any = None,
+    clusters: Any = None,
     normalize: bool = False,
     scores: bool = False,
     mean_labels: bool = True,
@@ -222,14 +276,23 @@ def measure_indicators(
         ks, thresholds, ties, seed, normalize, scores, mean_labels: as for `IndicatorAccumulator`.
         sample_ids: `(N,)`, beside arrays.
         where: bool `(N,)`, beside arrays: the rows that count (True). Others may hold anything, such as the label -100.
+        clusters: `(N,)` whole numbers or texts, beside arrays: the image, person or document of each row. Intervals of
+            the result are then those of rows in clusters, see `biasvar.unreliability`.
 
     Raises:
-        ValueError: naming the row and the rule it breaks; for no batches, and no rows that count.
+        ValueError: naming the row and the rule it breaks; for no batches, no rows that count, rows without a cluster.
 
     >>> found = measure_indicators([[0.6, 0.3, 0.1], [0.5, 0.2, 0.3], [0.1, 0.7, 0.2]], [0, 1, 2], ks=[1, 2])
     >>> int(found.best()["k"]), found.pairs(k=1)["wrong"].tolist()[:2]
     (2, [0, 1])
     """
+    if clusters is not None and labels is None:
+        raise ValueError("clusters go with arrays: give batches to IndicatorAccumulator.update, which takes clusters=")
+    names, place = None, 0
+    if clusters is not None:
+        values = as_logits(soft_labels, "soft_labels", "(N, K)")
+        keep = None if where is None else as_where(where, values, (len(values),))
+        names = as_clusters(clusters, len(values), where=keep)[0]
     accumulator = None
     for values, truth, ids, kept in batches(soft_labels, labels, sample_ids, where):
         if accumulator is None:
@@ -243,7 +306,9 @@ def measure_indicators(
                 scores=scores,
                 mean_labels=mean_labels,
             )
-        accumulator.update(values, truth, ids, where=kept)
+        mine = None if names is None else names[place : place + len(values)]
+        accumulator.update(values, truth, ids, where=kept, clusters=mine)
+        place += len(values)
     if accumulator is None:
         raise ValueError("there are no batches of soft labels")
     return accumulator.result()

@@ -7,6 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
+from biasvar.analysis.indicators.cluster_counts import ClusterSums
+from biasvar.analysis.statistics.proportions import clustered_ends
+
 
 @dataclass(frozen=True, eq=False)
 class SetCounts:
@@ -20,6 +23,7 @@ class SetCounts:
             `members` itself where there is none.
         class_sizes: `(K,)` int64.
         ties: samples with such a choice.
+        sums: of rows that come in clusters, what their intervals need; None of independent rows.
     """
 
     k: int | None
@@ -29,11 +33,17 @@ class SetCounts:
     most: np.ndarray
     class_sizes: np.ndarray
     ties: int
+    sums: ClusterSums | None = None
 
     @property
     def n(self) -> int:
         """Samples."""
         return int(self.class_sizes.sum())
+
+    @property
+    def units(self) -> int:
+        """Independent units: clusters, or samples where there are none."""
+        return self.n if self.sums is None else self.sums.clusters
 
     @property
     def num_classes(self) -> int:
@@ -124,6 +134,28 @@ class SetCounts:
             "class": (by_class[0], by_class[1]),
             "marginal": (marginal[0], marginal[1]),
         }
+
+    def missed_ends(self, method: str, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+        """`(K,)` ends of every class's unreliability, each at level 1 - alpha."""
+        own = np.arange(self.num_classes)
+        spread = None if self.sums is None else self.sums.members.at((own, own)).of_others()
+        return clustered_ends(method, self.missed, self.class_sizes, alpha, spread)
+
+    def label_ends(
+        self, true: np.ndarray, label: np.ndarray, method: str, alpha: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Ends of how often these labels are in the sets of these classes, each at level 1 - alpha."""
+        spread = None if self.sums is None else self.sums.members.at((true, label))
+        return clustered_ends(method, self.members[true, label], self.class_sizes[true], alpha, spread)
+
+    def rival_ends(self, method: str, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+        """`(K,)` ends of every class's ambiguity: the largest of those of its wrong labels, each at level 1 - alpha."""
+        own = np.arange(self.num_classes)
+        if self.sums is None:  # the most frequent label has the largest ends
+            return self.label_ends(own, self.rivals, method, alpha)
+        true, label = np.broadcast_arrays(own[:, None], own)
+        low, high = (np.where(true != label, end, 0.0) for end in self.label_ends(true, label, method, alpha))
+        return low.max(axis=1), high.max(axis=1)
 
     def _by_class(self, counts: np.ndarray) -> np.ndarray:
         sizes = self.class_sizes.reshape(-1, *[1] * (counts.ndim - 1))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biasvar.analysis.batches import batches, checked_batch
+from biasvar.analysis.clusters import as_clusters
 from biasvar.analysis.indicators.accumulator import measure_indicators
 from biasvar.analysis.indicators.bootstrap import bootstrap_intervals
 from biasvar.analysis.indicators.counts import SetCounts
@@ -31,7 +32,8 @@ from biasvar.analysis.indicators.result import (
     table_of,
     warn_of_ties,
 )
-from biasvar.analysis.indicators.sets import above, rank_labels
+from biasvar.analysis.indicators.sets import above, member_mask, rank_labels
+from biasvar.analysis.inputs import as_array, as_where
 from biasvar.analysis.statistics.intervals import check_level
 from biasvar.arguments import checked
 
@@ -50,6 +52,7 @@ def unreliability(
     seed: int = 0,
     sample_ids: Any = None,
     where: Any = None,
+    clusters: Any = None,
     normalize: bool = False,
     scores: bool = False,
     interval: str = "exact",
@@ -71,9 +74,13 @@ def unreliability(
             value.
         seed, sample_ids: of the draw. It belongs to seed and sample id (by default the row), not to the order of rows.
         where: bool `(N,)`, the rows that count (True). Others may hold anything, such as the label -100 or NaN.
+        clusters: `(N,)` whole numbers or texts: the image, person or document of each row. Rows of one are no
+            independent samples: intervals and errors are then over clusters, and an interval's n counts them.
         normalize: divide rows of non-negative numbers by their sum instead of refusing those that do not sum to 1.
         scores: rows are raw scores, any finite numbers, such as labels with noise added.
-        interval: "exact" (Clopper-Pearson), "hoeffding", or "bootstrap" with `resamples` (seeded by `seed` too).
+        interval: "exact" (Clopper-Pearson; of clusters at the effective number of rows, see
+            `biasvar.analysis.statistics.proportions.clustered_ends`), "hoeffding", or "bootstrap" with `resamples`
+            (seeded by `seed` too) of samples or of whole clusters.
         level: of the interval, two-sided.
 
     Raises:
@@ -82,10 +89,10 @@ def unreliability(
     >>> unreliability([[0.6, 0.3, 0.1], [0.5, 0.2, 0.3], [0.1, 0.7, 0.2]], [0, 1, 2], k=2).value
     0.3333333333333333
     """
-    found = _one(soft_labels, labels, k, threshold, ties, seed, sample_ids, where, normalize, scores)
+    found = _one(soft_labels, labels, k, threshold, ties, seed, sample_ids, where, clusters, normalize, scores)
     counts = found.counts()
     if interval == "bootstrap":
-        ends = _bootstrap(found, soft_labels, labels, sample_ids, where, normalize, scores, resamples, level)
+        ends = _bootstrap(found, soft_labels, labels, sample_ids, where, clusters, normalize, scores, resamples, level)
         result = delta_of(counts, ends[0].delta)
     else:
         result = found.unreliability(interval=interval, level=level)
@@ -105,6 +112,7 @@ def ambiguity(
     seed: int = 0,
     sample_ids: Any = None,
     where: Any = None,
+    clusters: Any = None,
     normalize: bool = False,
     scores: bool = False,
     interval: str = "exact",
@@ -123,8 +131,8 @@ def ambiguity(
     upper ends bound the maximum. The estimate itself leans upwards, as any maximum of estimates does.
 
     Args:
-        soft_labels, labels, k, threshold, ties, seed, sample_ids, where, normalize, scores, interval, resamples, level:
-            as for `unreliability`; "marginal" has no bootstrap interval.
+        soft_labels, labels, k, threshold, ties, seed, sample_ids, where, clusters, normalize, scores, interval,
+            resamples, level: as for `unreliability`; "marginal" has no bootstrap interval.
 
     Raises:
         ValueError: as `unreliability`, for an unknown version, and where a class has no samples ("class"), or all have
@@ -133,7 +141,7 @@ def ambiguity(
     >>> ambiguity([[0.6, 0.3, 0.1], [0.5, 0.2, 0.3], [0.1, 0.7, 0.2]], [0, 1, 2], k=1).worst
     (1, 0)
     """
-    found = _one(soft_labels, labels, k, threshold, ties, seed, sample_ids, where, normalize, scores)
+    found = _one(soft_labels, labels, k, threshold, ties, seed, sample_ids, where, clusters, normalize, scores)
     counts = found.counts()
     require_version(counts, version)
     if version == "marginal":
@@ -141,7 +149,9 @@ def ambiguity(
     else:
         require_all_classes(counts)
         if interval == "bootstrap":
-            ends = _bootstrap(found, soft_labels, labels, sample_ids, where, normalize, scores, resamples, level)
+            ends = _bootstrap(
+                found, soft_labels, labels, sample_ids, where, clusters, normalize, scores, resamples, level
+            )
             result = gamma_of(counts, ends[0].gamma)
         else:
             result = found.ambiguity(interval=interval, level=level)
@@ -160,6 +170,7 @@ def effectiveness(
     seed: int = 0,
     sample_ids: Any = None,
     where: Any = None,
+    clusters: Any = None,
     normalize: bool = False,
     scores: bool = False,
     interval: str = "exact",
@@ -196,12 +207,12 @@ def effectiveness(
     """
     found = measure_indicators(
         soft_labels, labels, ks=ks, thresholds=thresholds, ties=ties, seed=seed, sample_ids=sample_ids,
-        where=where, normalize=normalize, scores=scores,
+        where=where, clusters=clusters, normalize=normalize, scores=scores,
     )  # fmt: skip
     for counts in found.sets:
         require_all_classes(counts)
     if interval == "bootstrap":
-        ends = _bootstrap(found, soft_labels, labels, sample_ids, where, normalize, scores, resamples, level)
+        ends = _bootstrap(found, soft_labels, labels, sample_ids, where, clusters, normalize, scores, resamples, level)
         table = found.with_margin(table_of(found.sets, ends), level)
     else:
         table = found.table(interval=interval, level=level)
@@ -218,6 +229,7 @@ def _one(
     seed: int,
     sample_ids: Any,
     where: Any,
+    clusters: Any,
     normalize: bool,
     scores: bool,
 ) -> Indicators:
@@ -232,6 +244,7 @@ def _one(
         seed=seed,
         sample_ids=sample_ids,
         where=where,
+        clusters=clusters,
         normalize=normalize,
         scores=scores,
         mean_labels=False,
@@ -244,6 +257,7 @@ def _bootstrap(
     labels: Any,
     sample_ids: Any,
     where: Any,
+    clusters: Any,
     normalize: bool,
     scores: bool,
     resamples: int,
@@ -266,22 +280,22 @@ def _bootstrap(
             continue
         truth.append(batch.labels)
         for counts, part in zip(found.sets, parts, strict=True):
-            part.append(csr_array(_mask(counts, batch, found)))
+            part.append(csr_array(_members(counts, batch, found)))
+    numbers = None
+    if clusters is not None:
+        keep = None if where is None else as_where(where, as_array(soft_labels, "soft_labels"), (row,))
+        numbers = as_clusters(clusters, row, where=keep)[0]
+        numbers = numbers[numbers >= 0]
     return [
         bootstrap_intervals(vstack(part, format="csr"), np.concatenate(truth), level=level, resamples=resamples,
-                            seed=found.seed)
+                            seed=found.seed, clusters=numbers)
         for part in parts
     ]  # fmt: skip
 
 
-def _mask(counts: SetCounts, batch: Any, found: Indicators) -> np.ndarray:
+def _members(counts: SetCounts, batch: Any, found: Indicators) -> np.ndarray:
     """`(n, K)` bool: the sets of a batch under one rule."""
     if counts.threshold is not None:
         return above(batch.mass, counts.threshold)
     k = int(counts.k or 0)
-    ranking = rank_labels(batch, k, found.seed)
-    if found.ties == "include":
-        return np.asarray(batch.values >= ranking.top[:, k - 1 : k])
-    mask = np.zeros(batch.values.shape, dtype=bool)
-    np.put_along_axis(mask, ranking.order, True, axis=1)
-    return mask & (batch.values > 0) if found.ties == "exclude_zero" else mask
+    return member_mask(batch, rank_labels(batch, k, found.seed), k, found.ties)

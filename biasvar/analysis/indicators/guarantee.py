@@ -121,4 +121,4 @@ def _average_error(counts: SetCounts, method: str, joint: float, level: float) -
     half = 1.0 - (1.0 - joint) / 2.0
     delta, gamma = delta_interval(counts, method, half), gamma_interval(counts, method, half)
     value, low, high = (average_error(getattr(delta, end), getattr(gamma, end)) for end in ("estimate", "low", "high"))
-    return Interval(value, low, high, float("nan"), counts.n, level)
+    return Interval(value, low, high, float("nan"), counts.units, level)

@@ -5,6 +5,9 @@ intervals of all of them hold together, then the largest of their lower ends and
 the largest share: that is how every interval of a maximum here is made. "exact" and "hoeffding" make them hold together
 by the union (Bonferroni) bound; `biasvar.analysis.indicators.bootstrap` by the joint distribution.
 
+Of rows that come in clusters (`SetCounts.sums`) every share's ends are those of
+`biasvar.analysis.statistics.proportions.clustered_ends`, and n of an interval counts clusters.
+
 All intervals are two-sided: at level 0.95 each end alone holds with probability at least 0.975.
 """
 
@@ -19,7 +22,7 @@ from biasvar.analysis.equality import EqualByNumbers
 from biasvar.analysis.indicators.counts import SetCounts
 from biasvar.analysis.indicators.learnability import learnability_exponent
 from biasvar.analysis.statistics.intervals import Interval, check_level
-from biasvar.analysis.statistics.proportions import ends_of
+from biasvar.analysis.statistics.proportions import clustered_ends, share_interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,31 +52,24 @@ class ClassEnds:
 
 def delta_interval(counts: SetCounts, method: str, level: float) -> Interval:
     """Interval of Delta: that of one share of all n samples."""
-    ends = ends_of(method)
-    missed = int(counts.missed.sum())
-    low, high = ends(np.array([missed]), np.array([counts.n]), 1.0 - check_level(level))
-    error = math.sqrt(counts.delta * (1.0 - counts.delta) / counts.n)
-    return Interval(counts.delta, float(low[0]), float(high[0]), error, counts.n, level)
+    spread = None if counts.sums is None else counts.sums.missed
+    return share_interval(int(counts.missed.sum()), counts.n, spread, level, method)
 
 
 def gamma_interval(counts: SetCounts, method: str, level: float) -> Interval:
-    """Interval of the class-conditional ambiguity: K (K - 1) shares, each of the samples of one class.
-
-    Only the most frequent label of a class can hold the largest end, so that K of them are computed.
-    """
-    ends = ends_of(method)
+    """Interval of the class-conditional ambiguity: K (K - 1) shares, each of the samples of one class."""
     alpha = (1.0 - check_level(level)) / (counts.num_classes * (counts.num_classes - 1))
-    low, high = ends(counts.rival_counts, counts.class_sizes, alpha)
-    return _of_maximum(counts.gamma, low, high, counts.n, level)
+    low, high = counts.rival_ends(method, alpha)
+    return _of_maximum(counts.gamma, low, high, counts.units, level)
 
 
 def marginal_interval(counts: SetCounts, method: str, level: float) -> Interval:
     """Interval of the marginal ambiguity: K shares, each of the samples of all classes but one."""
-    ends = ends_of(method)
     some = counts.marginal_sizes > 0
-    shares = counts.marginal_counts[some] / counts.marginal_sizes[some]
-    low, high = ends(counts.marginal_counts[some], counts.marginal_sizes[some], (1.0 - check_level(level)) / some.sum())
-    return _of_maximum(float(shares.max()), low, high, counts.n, level)
+    count, n = counts.marginal_counts[some], counts.marginal_sizes[some]
+    spread = None if counts.sums is None else counts.sums.marginal.at(some)
+    low, high = clustered_ends(method, count, n, (1.0 - check_level(level)) / some.sum(), spread)
+    return _of_maximum(float((count / n).max()), low, high, counts.units, level)
 
 
 def count_intervals(counts: SetCounts, method: str, level: float) -> IndicatorIntervals:
@@ -85,12 +81,12 @@ def count_intervals(counts: SetCounts, method: str, level: float) -> IndicatorIn
     both = 1.0 - (1.0 - check_level(level)) / 2.0
     delta, gamma = delta_interval(counts, method, both), gamma_interval(counts, method, both)
     total = Interval(
-        counts.delta + counts.gamma, delta.low + gamma.low, delta.high + gamma.high, math.nan, counts.n, level
+        counts.delta + counts.gamma, delta.low + gamma.low, delta.high + gamma.high, math.nan, counts.units, level
     )
     ends = class_ends(counts, method, level)
     worst = _of_maximum(
         float((counts.deltas + counts.gammas).max()), ends.delta_low + ends.gamma_low,
-        ends.delta_high + ends.gamma_high, counts.n, level,
+        ends.delta_high + ends.gamma_high, counts.units, level,
     )  # fmt: skip
     return IndicatorIntervals(
         delta_interval(counts, method, level),
@@ -98,16 +94,14 @@ def count_intervals(counts: SetCounts, method: str, level: float) -> IndicatorIn
         total,
         worst,
         kappa_interval(delta, gamma, level),
-        class_kappa_interval(counts.deltas, counts.gammas, ends, counts.n, level),
+        class_kappa_interval(counts.deltas, counts.gammas, ends, counts.units, level),
     )
 
 
 def class_ends(counts: SetCounts, method: str, level: float) -> ClassEnds:
     """Ends of every class's Delta_c and gamma_c from counts: K^2 shares that hold together by the union bound."""
-    ends = ends_of(method)
     alpha = (1.0 - check_level(level)) / counts.num_classes**2
-    missed = ends(counts.missed, counts.class_sizes, alpha)
-    return ClassEnds(*missed, *ends(counts.rival_counts, counts.class_sizes, alpha))
+    return ClassEnds(*counts.missed_ends(method, alpha), *counts.rival_ends(method, alpha))
 
 
 def class_kappa_interval(deltas: np.ndarray, gammas: np.ndarray, ends: ClassEnds, n: int, level: float) -> Interval:

@@ -22,7 +22,6 @@ from biasvar.analysis.indicators.intervals import (
 from biasvar.analysis.indicators.learnability import learnability_exponent
 from biasvar.analysis.indicators.student_condition import MeanLabels, StudentCondition
 from biasvar.analysis.statistics.intervals import Interval, check_level
-from biasvar.analysis.statistics.proportions import ends_of
 from biasvar.arguments import checked
 from biasvar.messages import first_few
 
@@ -45,7 +44,7 @@ class Indicator:
         per_class: `(K,)`, the indicator within each class, NaN where a class has no samples; of the marginal ambiguity,
             by wrong label.
         worst: of unreliability the worst class; of ambiguity (true class, wrong class), or the wrong class if marginal.
-        n: samples.
+        n: samples. Its interval's n counts clusters, where rows come in them.
         ties: samples in which a tie at the edge of the set leaves the rule a choice.
         tie_range: smallest and largest value that choices could give.
         floor: (mean set size - 1 + Delta) / (K - 1), which ambiguity cannot lie below; NaN for unreliability.
@@ -182,7 +181,7 @@ class Indicators:
         order = np.argsort(-shares, kind="stable")[: min(top, int(np.isfinite(shares).sum()))]
         true, wrong = order // classes, order % classes
         count, n = counts.members[true, wrong], counts.class_sizes[true]
-        low, high = ends_of("exact")(count, n, (1.0 - check_level(level)) / (classes * (classes - 1)))
+        low, high = counts.label_ends(true, wrong, "exact", (1.0 - check_level(level)) / (classes * (classes - 1)))
         columns = {"true": true, "wrong": wrong, "share": count / n, "low": low, "high": high, "count": count, "n": n}
         return pd.DataFrame(columns)
 
@@ -198,16 +197,16 @@ class Indicators:
         import pandas as pd
 
         counts = self.counts(k=k, threshold=threshold)
-        ends, alpha, sizes = ends_of(interval), 1.0 - check_level(level), counts.class_sizes
+        alpha, sizes = 1.0 - check_level(level), counts.class_sizes
         columns: dict[str, Any] = {"class": np.arange(counts.num_classes), "n": sizes}
         wrong = counts.num_classes - 1
-        for name, values, count, tests in (
-            ("delta", counts.deltas, counts.missed, 1),
-            ("gamma", counts.gammas, counts.rival_counts, wrong),
+        for name, values, ends, tests in (
+            ("delta", counts.deltas, counts.missed_ends, 1),
+            ("gamma", counts.gammas, counts.rival_ends, wrong),
         ):
-            low, high = ends(count, sizes, alpha / tests)
+            low, high = ends(interval, alpha / tests)
             columns |= {name: values, f"{name}_low": low, f"{name}_high": high}
-        missed, rival = (ends(count, sizes, alpha / (wrong + 1)) for count in (counts.missed, counts.rival_counts))
+        missed, rival = (ends(interval, alpha / (wrong + 1)) for ends in (counts.missed_ends, counts.rival_ends))
         columns |= {"sum": counts.deltas + counts.gammas, "sum_low": missed[0] + rival[0]}
         columns |= {"sum_high": missed[1] + rival[1], "rival": counts.rivals}
         there = sizes > 0

@@ -72,6 +72,15 @@ def _ordered_by_draw(values: np.ndarray, edge: np.ndarray, ids: np.ndarray, dept
     return np.take_along_axis(near, by_draw, axis=1)
 
 
+def member_mask(batch: Batch, ranking: Ranking, k: int, ties: str) -> np.ndarray:
+    """`(n, K)` bool: the top sets of size k under a tie rule, of a ranking at least as deep."""
+    if ties == "include":
+        return np.asarray(batch.values >= ranking.top[:, k - 1 : k])
+    mask = np.zeros(batch.values.shape, dtype=bool)
+    np.put_along_axis(mask, ranking.order[:, :k], True, axis=1)
+    return mask & (batch.values > 0) if ties == "exclude_zero" else mask
+
+
 def above(values: np.ndarray, threshold: float) -> np.ndarray:
     """`(n, K)` bool: labels of mass >= threshold; at threshold 0 those of mass > 0, since else all would be in."""
     return np.asarray(values > 0 if threshold == 0.0 else values >= threshold)

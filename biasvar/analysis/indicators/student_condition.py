@@ -26,9 +26,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biasvar.analysis.batches import Batch, checked_batch
-from biasvar.analysis.inputs import as_array
+from biasvar.analysis.clusters import Spread, as_clusters
+from biasvar.analysis.inputs import as_array, as_where
 from biasvar.analysis.statistics.intervals import Interval, check_level, t_quantile
-from biasvar.analysis.statistics.proportions import clopper_pearson
+from biasvar.analysis.statistics.proportions import share_interval
 from biasvar.arguments import checked
 
 if TYPE_CHECKING:
@@ -89,9 +90,10 @@ class MeanLabels:
         self.squares = np.zeros((num_classes, num_classes))  # of the truth's entry less the label's
         self.class_sizes = np.zeros(num_classes, dtype=np.int64)
         self.right = 0
+        self.clusters: _ByCluster | None = None
 
-    def update(self, batch: Batch) -> None:
-        """Add the rows of a batch."""
+    def update(self, batch: Batch, clusters: np.ndarray | None = None) -> None:
+        """Add the rows of a batch, with the numbers of their clusters where rows come in them."""
         from scipy.sparse import csr_array
 
         n, classes = batch.values.shape
@@ -103,7 +105,11 @@ class MeanLabels:
         self.sums[present] += by_class @ lead
         self.class_sizes += np.bincount(batch.labels, minlength=classes)
         not_behind = batch.values >= batch.values[rows, batch.labels][:, None]
-        self.right += int((not_behind.sum(axis=1) == 1).sum())
+        right = not_behind.sum(axis=1) == 1
+        self.right += int(right.sum())
+        if clusters is not None:
+            self.clusters = self.clusters or _ByCluster(classes)
+            self.clusters.add(clusters, batch.labels, lead, right)
         self.squares[present] += by_class @ np.multiply(lead, lead, out=lead)
 
     def merge(self, other: MeanLabels) -> None:
@@ -113,9 +119,54 @@ class MeanLabels:
         self.class_sizes += other.class_sizes
         self.right += other.right
 
+    def merge_clusters(self, other: MeanLabels, number: np.ndarray) -> None:
+        """Add the sums by cluster of another, whose cluster g has the number `number[g]` here."""
+        if other.clusters is not None:
+            self.clusters = self.clusters or _ByCluster(len(self.class_sizes))
+            self.clusters.merge(other.clusters, number)
+
     def result(self, level: float = 0.95) -> StudentCondition:
         """The condition with one draw per sample; margins NaN in classes without samples."""
         return _condition(self, level, math.nan, math.nan, 1)
+
+
+class _ByCluster:
+    """Sums of leads `(K,)` and right rows by (cluster, class); memory grows with clusters times classes."""
+
+    def __init__(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.parts: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, clusters: np.ndarray, labels: np.ndarray, lead: np.ndarray, right: np.ndarray) -> None:
+        one = np.ones(len(labels))
+        self._keep(clusters * self.num_classes + labels, np.column_stack([lead, right, one]))
+
+    def merge(self, other: _ByCluster, number: np.ndarray) -> None:
+        for cell, sums in other.parts:
+            self.parts.append((number[cell // self.num_classes] * self.num_classes + cell % self.num_classes, sums))
+
+    def _keep(self, cells: np.ndarray, values: np.ndarray) -> None:
+        from scipy.sparse import csr_array
+
+        there, place = np.unique(cells, return_inverse=True)
+        add = csr_array((np.ones(len(cells)), (place, np.arange(len(cells)))), shape=(len(there), len(cells)))
+        self.parts.append((there, add @ values))
+
+    def spreads(self) -> tuple[Spread, Spread]:
+        """Of the leads by class and label `(K, K)`, and of right rows of all rows `()`."""
+        cells, values = (np.concatenate(part) for part in zip(*self.parts, strict=True))
+        self.parts = []
+        self._keep(cells, values)
+        (cells, values), classes = self.parts[0], self.num_classes
+        lead, right, n = values[:, :classes], values[:, classes], values[:, classes + 1]
+        sums = []
+        for value in (lead**2, lead * n[:, None], np.broadcast_to((n**2)[:, None], lead.shape), np.ones(lead.shape)):
+            total = np.zeros((classes, classes))
+            np.add.at(total, cells % classes, value)
+            sums.append(total)
+        right, n = (np.bincount(cells // classes, weights=column) for column in (right, n))
+        whole = ((right**2).sum(), (right * n).sum(), (n**2).sum(), (n > 0).sum())
+        return Spread(*sums), Spread(*(np.array(float(value)) for value in whole))
 
 
 @checked
@@ -124,6 +175,7 @@ def student_condition(
     labels: Any,
     *,
     where: Any = None,
+    clusters: Any = None,
     normalize: bool = False,
     scores: bool = False,
     level: float = 0.95,
@@ -134,6 +186,7 @@ def student_condition(
         soft_labels: `(N, K)`, or `(R, N, K)` for R draws of each sample's soft label, which are averaged.
         labels: `(N,)` true classes.
         where: bool `(N,)`, the samples that count (True).
+        clusters: `(N,)` names of what rows share, as for `unreliability`: errors are then over clusters.
         normalize, scores: as for `unreliability`. A student trained by squared error on raw scores comes to their mean,
             so that the condition may be asked of them too.
         level: of the intervals. Margins: normal theory (Student's t with N_c - 1), Bonferroni over K (K - 1) pairs;
@@ -161,7 +214,13 @@ def student_condition(
         _require_rows(batch)
         holds, fails, count = math.nan, math.nan, 1
     means = MeanLabels(batch.values.shape[1])
-    means.update(batch)
+    numbers = None
+    if clusters is not None:
+        rows = int(values.shape[-2])
+        keep = None if where is None else as_where(where, values, (rows,))
+        numbers = as_clusters(clusters, rows, where=keep)[0]
+        numbers = numbers[numbers >= 0]
+    means.update(batch, numbers)
     return _condition(means, level, holds, fails, count)
 
 
@@ -190,15 +249,16 @@ def _condition(means: MeanLabels, level: float, holds: float, fails: float, draw
     check_level(level)
     classes, sizes, n = len(means.class_sizes), means.class_sizes, int(means.class_sizes.sum())
     wrong = ~np.eye(classes, dtype=bool)
+    by_cluster, share_by_cluster = (None, None) if means.clusters is None else means.clusters.spreads()
     with np.errstate(divide="ignore", invalid="ignore"):
         lead = means.sums / sizes[:, None]
         spread = np.maximum(means.squares / sizes[:, None] - lead**2, 0.0)
-        error = np.sqrt(spread / (sizes[:, None] - 1.0))
-        far = stdtrit(np.maximum(sizes - 1.0, 1.0), 1.0 - (1.0 - level) / (2.0 * classes * (classes - 1)))[:, None]
+        error, units = np.sqrt(spread / (sizes[:, None] - 1.0)), sizes.astype(np.float64)
+        if by_cluster is not None:
+            error, units = np.sqrt(by_cluster.variance(lead, sizes[:, None])), by_cluster.clusters[:, 0]
+        far = stdtrit(np.maximum(units - 1.0, 1.0), 1.0 - (1.0 - level) / (2.0 * classes * (classes - 1)))[:, None]
         low, high = (np.where(wrong, lead + sign * far * error, np.inf).min(axis=1) for sign in (-1.0, 1.0))
         margin = np.where(wrong, lead, np.inf)
     rivals = margin.argmin(axis=1)
-    ends = clopper_pearson(np.array([means.right]), np.array([n]), 1.0 - level)
-    share = means.right / n
-    per_sample = Interval(share, float(ends[0][0]), float(ends[1][0]), math.sqrt(share * (1.0 - share) / n), n, level)
+    per_sample = share_interval(means.right, n, share_by_cluster, level)
     return StudentCondition(per_sample, holds, fails, draws, margin.min(axis=1), low, high, rivals, sizes.copy())
