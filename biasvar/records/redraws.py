@@ -7,7 +7,7 @@ OUT/redraw=000/ ...   each an ordinary run directory
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,16 @@ def open_redraws(directory: str | Path) -> Redraws:
             )
         runs.append(Run(place, all_visible({**run.manifest, "name": place.name})))
     return Redraws(path, manifest, runs, missing)
+
+
+def redraws_of_runs(runs: Sequence[Run]) -> Redraws | None:
+    """The redraws that some runs are, if they are all those that one directory holds; else None."""
+    places = {run.directory.resolve().parent for run in runs}
+    if len(places) != 1 or not holds_redraws(place := places.pop()):
+        return None
+    redraws = open_redraws(place)
+    same = {run.directory.resolve() for run in runs} == {run.directory.resolve() for run in redraws.runs}
+    return redraws if same else None
 
 
 def read_redraws(directory: Path) -> dict[str, Any]:

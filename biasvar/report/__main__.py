@@ -58,8 +58,10 @@ def _main(arguments: Sequence[str] | None) -> int:
         out = Path(options.out) if options.out else default
 
         from biasvar.report.page import open_runs, write_report
+        from biasvar.report.redraws import redraws_among
 
-        page = write_report(open_runs(directories), out, figures=figures, formats=formats)
+        source = redraws_among(directories, figures if options.figures is not None else []) or open_runs(directories)
+        page = write_report(source, out, figures=figures, formats=formats)
     except (BiasvarError, OSError, ValueError) as error:  # ValueError: a run that is damaged or odd
         print(f"biasvar: error: {one_line(error)}", file=sys.stderr)
         return 2

@@ -27,6 +27,9 @@ from biasvar.report.fonts import one_line_for_missing_glyphs
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
+    from biasvar.records import Run
+    from biasvar.report.figure import Figure
+
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE, SUMMARY = "index.html", "summary.json"
 FLOATS = "%.10g"  # beyond what any number here is known to, and the same on every machine
@@ -88,6 +91,25 @@ def write_drawing(folder: Path, name: str, drawing: Drawing, formats: Sequence[s
         "height": round(100 * height),
         "files": [f"{name}.{fmt}" for fmt in formats],
     }
+
+
+def write_figure(figure: Figure, runs: list[Run], folder: Path, formats: Sequence[str]) -> dict[str, Any]:
+    """Draw one figure into the folder, with its table; returns what the page says of it."""
+    about: dict[str, Any] = {
+        "name": figure.name,
+        "number": FIGURES.index(figure.name) + 1,
+        "title": figure.title,
+        "how_to_read": figure.how_to_read,
+        "needs": figure.needs,
+    }
+    frame = figure.collect(runs)
+    if frame.empty:
+        return about
+    picture = write_drawing(folder, figure.name, figure.draw(frame), formats)
+    write_table(folder, figure.name, frame)
+    table = f"{figure.name}.csv"
+    about |= {"caption": figure.caption(frame, runs), "numbers_in": table}
+    return about | picture | {"files": [table, *picture["files"]]}
 
 
 def write_page(folder: Path, template: str, **about: Any) -> None:

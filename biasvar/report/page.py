@@ -9,12 +9,12 @@ from typing import Any
 from tqdm import tqdm
 
 from biasvar.messages import all_visible
-from biasvar.records import Run, open_run
+from biasvar.records import Redraws, Run, open_run
 from biasvar.report import style, summary
 from biasvar.report.claims.table import claims_table
-from biasvar.report.figure import Figure
-from biasvar.report.figures import FIGURES, load
-from biasvar.report.output import PAGE, into_place, write_drawing, write_page, write_summary, write_table
+from biasvar.report.figures import load
+from biasvar.report.output import PAGE, into_place, write_figure, write_page, write_summary, write_table
+from biasvar.report.redraws import write_redraws
 from biasvar.report.text import description
 from biasvar.report.text.claims import claim_groups, outcome
 
@@ -41,21 +41,24 @@ def open_runs(directories: Sequence[Path]) -> list[Run]:
     return named
 
 
-def write_report(runs: list[Run], out: Path, *, figures: Sequence[str], formats: Sequence[str]) -> Path:
+def write_report(runs: list[Run] | Redraws, out: Path, *, figures: Sequence[str], formats: Sequence[str]) -> Path:
     """Write figures, tables, summary and page into `out`; returns the page's path.
 
     Everything is made in a temporary folder on the same disk and moved into place at the end, so a report that fails
     leaves an older one as it was. Files in `out` that no report wrote are left alone; see `into_place`.
 
     Args:
+        runs: of several runs one page with all of them; of redraws one of what they say together.
         figures: names out of `FIGURES`.
         formats: of "png", "svg" and "pdf", the files to write for each figure; the page holds its own pictures.
     """
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"{out} is a file; name a directory for the report")
+    if isinstance(runs, Redraws):
+        return write_redraws(runs, out, formats=formats)
     with into_place(out) as folder, style.context():
         progress = tqdm(figures, disable=None, unit="figure", dynamic_ncols=True)
-        drawn = [_figure(load(name), runs, folder, formats) for name in progress]
+        drawn = [write_figure(load(name), runs, folder, formats) for name in progress]
         claims = claims_table(runs)
         write_table(folder, "claims", claims)
         write_summary(folder, summary.summarise(runs, claims))
@@ -72,25 +75,6 @@ def write_report(runs: list[Run], out: Path, *, figures: Sequence[str], formats:
             claims=claim_groups(claims),
         )
     return out / PAGE
-
-
-def _figure(figure: Figure, runs: list[Run], folder: Path, formats: Sequence[str]) -> dict[str, Any]:
-    """Draw one figure into the folder; returns what the page says of it."""
-    about: dict[str, Any] = {
-        "name": figure.name,
-        "number": FIGURES.index(figure.name) + 1,
-        "title": figure.title,
-        "how_to_read": figure.how_to_read,
-        "needs": figure.needs,
-    }
-    frame = figure.collect(runs)
-    if frame.empty:
-        return about
-    picture = write_drawing(folder, figure.name, figure.draw(frame), formats)
-    write_table(folder, figure.name, frame)
-    table = f"{figure.name}.csv"
-    about |= {"caption": figure.caption(frame, runs), "numbers_in": table}
-    return about | picture | {"files": [table, *picture["files"]]}
 
 
 def _run(run: Run) -> dict[str, Any]:

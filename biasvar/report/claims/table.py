@@ -8,7 +8,7 @@ stands beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 import pandas as pd
@@ -44,26 +44,34 @@ def claims_table(runs: list[Run]) -> pd.DataFrame:
 
 
 def _run_rows(run: Run) -> list[dict[str, Any]]:
-    tests_of_claims = list(_measured(run))
+    tests_of_claims = list(measured_claims(run))
     tests = [part for _, _, parts, _ in tests_of_claims for part in parts]
     levels = iter(holm_levels([part.p_value for part in tests])) if tests else iter(())
     rows: list[dict[str, Any]] = []
     for claim, roles, parts, excuse in tests_of_claims:
         base = {
-            "id": claim.id, "claim": claim.sentence, "regime": _regime(run, claim, roles),
-            "arms": ", ".join(_arms(roles)), "source": claim.origin, "run": run.name,
+            "id": claim.id, "claim": claim.sentence, **said_of_arms(run, claim, roles), "source": claim.origin,
+            "run": run.name,
         }  # fmt: skip
         if not parts:
             rows.append({**base, "verdict": UNDECIDED, "said": UNDECIDED, "overall": UNDECIDED, "detail": excuse})
             continue
         mine = [{**base, **_row(run, claim, roles, part, float(next(levels)), excuse)} for part in parts]
-        verdicts = {row["verdict"] for row in mine}
-        overall = FAILS if FAILS in verdicts else UNDECIDED if UNDECIDED in verdicts else HOLDS
-        rows += [{**row, "overall": overall} for row in mine]
+        rows += [{**row, "overall": overall({row["verdict"] for row in mine})} for row in mine]
     return rows
 
 
-def _measured(run: Run) -> Iterator[tuple[Claim, Roles, list[Measurement], str]]:
+def overall(verdicts: Set[str]) -> str:
+    """The verdict on a claim from those on its parts."""
+    return FAILS if FAILS in verdicts else UNDECIDED if UNDECIDED in verdicts else HOLDS
+
+
+def said_of_arms(run: Run, claim: Claim, roles: Roles) -> dict[str, str]:
+    """The columns that say which arms a test compares, under which regime of the teacher."""
+    return {"regime": _regime(run, claim, roles), "arms": ", ".join(_arms(roles))}
+
+
+def measured_claims(run: Run) -> Iterator[tuple[Claim, Roles, list[Measurement], str]]:
     """Each claim with the roles of one test, its parts, and why it is undecided whatever they say ("" if it is not)."""
     asked = run.manifest.get("claims") or {}
     for claim in LEDGER:

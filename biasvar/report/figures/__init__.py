@@ -33,6 +33,7 @@ FIGURES = (
     "people",
     "gallery",
     "curves",
+    "redraws",
 )
 
 

@@ -1,0 +1,251 @@
+"""Claims judged over redraws: each part's estimate in every redraw, their mean, and Student's t over them.
+
+A redraw has its own split, teachers and replicas, so redraws are independent and their spread holds all three. The
+error within a redraw, over its replicas, stands beside it and judges nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from biasvar.analysis.statistics.comparison import mean_interval
+from biasvar.analysis.statistics.intervals import Interval
+from biasvar.analysis.statistics.verdicts import OUTCOMES, Verdict, decision_p_value, holm_levels, judge
+from biasvar.messages import first_few
+from biasvar.records import Redraws, Run
+from biasvar.report.claims.measurement import Measurement
+from biasvar.report.claims.table import COLUMNS, measured_claims, overall, said_of_arms
+
+HOLDS, FAILS, UNDECIDED = OUTCOMES
+NAMED = 3  # redraws named of those that leave a claim undecided
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One part of a claim over redraws.
+
+    Attributes:
+        claim: What its test has in common with the claim's other parts: id, sentence, regime, arms, source.
+        test: What is compared, in words.
+        folders: The redraws that it was measured in.
+        estimates, errors: `(N,)`, its estimate in each, and the standard error over replicas within it.
+        threshold, direction, unit, fisher: As in `Measurement`; a threshold that depends on data is the redraws' mean.
+        excuse: Why it is undecided whatever they say; "" if it is not.
+    """
+
+    claim: dict[str, Any]
+    test: str
+    folders: list[str]
+    estimates: np.ndarray
+    errors: np.ndarray
+    threshold: float
+    direction: str
+    unit: str
+    fisher: bool
+    excuse: str
+
+    @property
+    def over(self) -> Interval:
+        """The mean over redraws with its 95 % t interval, of a correlation by Fisher's z."""
+        whole = mean_interval(self._scaled)
+        estimate, low, high = (self._back(end) for end in (whole.estimate, whole.low, whole.high))
+        return Interval(estimate, low, high, self.stderr, whole.n, whole.level)
+
+    @property
+    def stderr(self) -> float:
+        """sd / sqrt(N) over redraws, of a correlation that of z carried back: (1 - rho^2) times it."""
+        whole = mean_interval(self._scaled)
+        return whole.stderr * (1 - math.tanh(whole.estimate) ** 2 if self.fisher else 1.0)
+
+    @property
+    def within(self) -> float:
+        """The root mean square of the errors within redraws."""
+        return math.sqrt(float(np.mean(self.errors**2)))
+
+    @property
+    def p_value(self) -> float:
+        """The p value of the decision, whichever way it goes."""
+        effect, smallest, _ = self._judged
+        whole = mean_interval(self._scaled)
+        return decision_p_value(effect, whole.stderr, whole.n - 1, direction=self.direction, smallest_effect=smallest)
+
+    def verdict(self, level: float) -> tuple[Verdict, Any]:
+        """The verdict at a level, and the way from its scale to that of the unit."""
+        effect, smallest, offset = self._judged
+        whole = mean_interval(self._scaled)
+        found = judge(
+            effect, whole.stderr, whole.n - 1, whole.n, direction=self.direction, smallest_effect=smallest, alpha=level
+        )
+        return found, lambda value: self._back(value + offset)
+
+    @property
+    def _scaled(self) -> np.ndarray:
+        return np.arctanh(self.estimates) if self.fisher else self.estimates
+
+    def _back(self, value: float) -> float:
+        return math.tanh(value) if self.fisher else value
+
+    @property
+    def _judged(self) -> tuple[float, float, float]:
+        """Effect and smallest effect as `judge` takes them, thresholds on the claimed side of 0; and the offset."""
+        effect = float(np.mean(self._scaled))
+        threshold = math.atanh(self.threshold) if self.fisher else self.threshold
+        return (effect, threshold, 0.0) if self.direction == "differs" else (effect - threshold, 0.0, threshold)
+
+
+def parts_over_redraws(redraws: Redraws) -> list[Part]:
+    """Every part of every claim that the redraws' study tests, in the order of the ledger; see `Part`.
+
+    A part that no redraw could measure has no estimates.
+    """
+    tests = [list(measured_claims(run)) for run in redraws.runs]
+    found: list[Part] = []
+    for same in zip(*tests, strict=True):  # one test of one claim, in every redraw
+        claim, roles, _, _ = same[0]
+        about = {
+            "id": claim.id,
+            "claim": claim.sentence,
+            "source": claim.origin,
+            **said_of_arms(redraws.runs[0], claim, roles),
+        }
+        excuse = _excuse(redraws, [excuse for *_, excuse in same])
+        measured = [(run, parts) for run, (_, _, parts, _) in zip(redraws.runs, same, strict=True)]
+        found += _parts(about, measured, excuse, redraws)
+    return found
+
+
+def claims_over_redraws(redraws: Redraws) -> pd.DataFrame:
+    """The claims of a directory of redraws: one row a part, with the columns of `claims_table` and `stderr_within`.
+
+    `effect`, `stderr` and the interval at `level` are over redraws, `n` counts them, and all tests form one family for
+    Holm's procedure. `stderr_within` is the root mean square of the errors over replicas within a redraw.
+    """
+    parts = parts_over_redraws(redraws)
+    measured = [part for part in parts if len(part.estimates)]
+    levels = (
+        dict(zip(map(id, measured), holm_levels([part.p_value for part in measured]), strict=True)) if measured else {}
+    )
+    rows = [{**part.claim, **_row(part, levels.get(id(part))), "run": redraws.name} for part in parts]
+    verdicts: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        verdicts.setdefault((row["id"], row["arms"]), set()).add(row["verdict"])
+    for row in rows:
+        row["overall"] = overall(verdicts[row["id"], row["arms"]])
+    return pd.DataFrame(rows, columns=[*COLUMNS, "stderr_within"])
+
+
+def _excuse(redraws: Redraws, excuses: Sequence[str]) -> str:
+    """Why a test is undecided: every redraw that says so, named and counted."""
+    said = [f"{run.directory.name}: {text}" for run, text in zip(redraws.runs, excuses, strict=True) if text]
+    said += [f"{folder}: not trained yet" for folder in redraws.missing]
+    if not said:
+        return ""
+    return f"in {len(said)} of {redraws.count} redraws, {first_few(said, NAMED, separator='; ')}"
+
+
+def _parts(
+    about: dict[str, Any], measured: list[tuple[Run, list[Measurement]]], excuse: str, redraws: Redraws
+) -> list[Part]:
+    count = max(len(parts) for _, parts in measured)
+    if not count:
+        return [Part(about, "", [], np.empty(0), np.empty(0), math.nan, "", "", False, excuse)]
+    found = []
+    for place in range(count):
+        there = [(run.directory.name, parts[place]) for run, parts in measured if len(parts) > place]
+        part = there[0][1]
+        lacking = [run.directory.name for run, parts in measured if len(parts) <= place]
+        found.append(
+            Part(
+                about, f"{common_words([one.test for _, one in there])}, over {_drawn(redraws)}",
+                [folder for folder, _ in there], np.array([one.row.estimate for _, one in there]),
+                np.array([one.row.stderr for _, one in there]), float(np.mean([one.threshold for _, one in there])),
+                part.direction, part.unit, part.fisher,
+                excuse or (f"it could not be measured in {first_few(lacking, NAMED)}" if lacking else ""),
+            )
+        )  # fmt: skip
+    return found
+
+
+_OVER = re.compile(r" \([^()]*(?:n counts|the error is)[^()]*\)")
+_NUMBER = re.compile(r"[+−]?\d[\d,]*(?:\.\d+)?")
+
+
+def common_words(texts: Sequence[str]) -> str:
+    """What the tests of several redraws say in common: numbers that differ are given as their mean.
+
+    Words on what the error within a redraw is over are left out; of texts that differ in more the first clause stays.
+
+    >>> common_words(["share, A − B; over all epochs −0.02", "share, A − B; over all epochs −0.04"])
+    'share, A − B; over all epochs −0.03 (mean over redraws)'
+    """
+    texts = [_OVER.sub("", text) for text in texts]
+    if len(set(texts)) == 1:
+        return texts[0]
+    if len({_NUMBER.sub("#", text) for text in texts}) > 1:
+        return re.split(r" \(|; ", texts[0])[0]
+    numbers = [_NUMBER.findall(text) for text in texts]
+    means = iter([_mean_as(column) for column in zip(*numbers, strict=True)])
+    return _NUMBER.sub(lambda match: next(means), texts[0])
+
+
+def _mean_as(numbers: Sequence[str]) -> str:
+    """The mean of numbers written alike, in their form."""
+    if len(set(numbers)) == 1:
+        return numbers[0]
+    places = max(len(number.partition(".")[2]) for number in numbers)
+    sign = "+" if any(number[0] in "+−" for number in numbers) else ""
+    mean = np.mean([float(number.replace("−", "-").replace(",", "")) for number in numbers])
+    return f"{mean:{sign}.{places}f} (mean over redraws)".replace("-", "−")
+
+
+def _drawn(redraws: Redraws) -> str:
+    return f"{redraws.count} redrawn {redrawn_in_words(redraws)}"
+
+
+def redrawn_in_words(redraws: Redraws) -> str:
+    """What the redraws of a study draw anew: "splits, teachers and replicas"."""
+    splits = "training rows (the test rows stay)" if same_test_rows(redraws) else "splits"
+    taught = bool(redraws.runs and redraws.runs[0].manifest.get("teachers"))
+    return f"{splits}, teachers and replicas" if taught else f"{splits} and replicas"
+
+
+def same_test_rows(redraws: Redraws) -> bool:
+    """True if all redraws have the same test rows: all of an official test split."""
+    held = [frozenset(run.samples.loc[run.samples["split"] == "test", "sample_id"]) for run in redraws.runs]
+    return len(held) > 1 and len(set(held)) == 1
+
+
+def _row(part: Part, level: float | None) -> dict[str, Any]:
+    if level is None:
+        return {"verdict": UNDECIDED, "detail": part.excuse, "threshold": part.threshold}
+    found, scale = part.verdict(level)
+    return {
+        "test": part.test, "effect": part.over.estimate, "low": scale(found.effect.low),
+        "high": scale(found.effect.high), "stderr": part.stderr, "n": len(part.estimates), "threshold": part.threshold,
+        "direction": part.direction, "unit": part.unit, "level": 1 - level, "stderr_within": part.within,
+        "verdict": UNDECIDED if part.excuse else found.outcome,
+        "detail": "; ".join(filter(None, [part.excuse or _needed(part, found, scale), _within(part)])),
+    }  # fmt: skip
+
+
+def _needed(part: Part, found: Verdict, scale: Any) -> str:
+    """What an undecided part would take."""
+    if math.isnan(part.stderr):
+        return "the effect could not be computed in every redraw"
+    if found.outcome != UNDECIDED:
+        return ""
+    needed = found.replicas_needed
+    many = "more than a study can have" if needed is None or needed > 100_000 else f"about {needed:,}"
+    detectable = f"{scale(found.detectable):.3g}".replace("-", "−")
+    return f"smallest detectable effect {detectable}; {many} redraws would decide"
+
+
+def _within(part: Part) -> str:
+    return f"within a redraw ±{part.within:.2g} over its replicas" if math.isfinite(part.within) else ""
