@@ -60,9 +60,10 @@ def write_redraws(redraws: Redraws, out: Path, *, formats: Sequence[str]) -> Pat
     """
     with into_place(out) as folder, style.context():
         claims = claims_over_redraws(redraws)
+        told = claims.dropna(axis="columns", how="all")  # without what is said of one run alone
         drawn = write_figure(load(NAME), redraws.runs, folder, formats)
-        write_table(folder, "claims", claims)
-        write_summary(folder, _summary(redraws, claims))
+        write_table(folder, "claims", told)
+        write_summary(folder, _summary(redraws, told))
         write_page(
             folder,
             "redraws.html",

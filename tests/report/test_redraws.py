@@ -33,12 +33,9 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 # Mean accuracy of each arm, less KD's, and how much it differs between redraws.
 EFFECTS = {
-    "kd": (0.0, 0.0),
-    "wsl": (-0.02, 0.004),
-    "kd_smooth": (0.0, 0.03),
-    "kd_masked": (-0.1, 0.01),
+    "kd": (0.0, 0.0), "wsl": (-0.02, 0.004), "kd_smooth": (0.0, 0.03), "kd_masked": (-0.1, 0.01),
     "kd_random": (0.0, 0.002),
-}
+}  # fmt: skip
 CLAIMS = {
     "W7": [{"masked": "kd_masked", "full": "kd", "random": "kd_random"}],
     "W8": [{"treatment": "wsl", "control": "kd"}],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +17,13 @@ import pandas as pd
 
 from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.analysis.statistics.intervals import Interval
-from biasvar.analysis.statistics.verdicts import OUTCOMES, Verdict, decision_p_value, holm_levels, judge
+from biasvar.analysis.statistics.verdicts import Verdict, decision_p_value, holm_levels, judge
 from biasvar.messages import first_few
 from biasvar.records import Redraws, Run
 from biasvar.report.claims.measurement import Measurement
 from biasvar.report.claims.table import COLUMNS, measured_claims, overall, said_of_arms
+from biasvar.report.claims.words import EQUIVALENT, FAILS, UNDECIDED, in_words
 
-HOLDS, FAILS, UNDECIDED = OUTCOMES
 NAMED = 3  # redraws named of those that leave a claim undecided
 
 
@@ -71,7 +71,9 @@ class Part:
 
     @property
     def p_value(self) -> float:
-        """The p value of the decision, whichever way it goes."""
+        """The p value of the decision, whichever way it goes; NaN, which counts as a test, where none is made."""
+        if self.excuse:
+            return math.nan
         effect, smallest, _ = self._judged
         whole = mean_interval(self._scaled)
         return decision_p_value(effect, whole.stderr, whole.n - 1, direction=self.direction, smallest_effect=smallest)
@@ -124,8 +126,9 @@ def parts_over_redraws(redraws: Redraws) -> list[Part]:
 def claims_over_redraws(redraws: Redraws) -> pd.DataFrame:
     """The claims of a directory of redraws: one row a part, with the columns of `claims_table` and `stderr_within`.
 
-    `effect`, `stderr` and the interval at `level` are over redraws, `n` counts them, and all tests form one family for
-    Holm's procedure. `stderr_within` is the root mean square of the errors over replicas within a redraw.
+    `effect`, `stderr`, `df` and the interval at `level` are over redraws, `n` counts them, and all tests form one
+    family for Holm's procedure. `stderr_within` is the root mean square of the errors over replicas within a redraw.
+    Columns that say something of one run alone are empty.
     """
     parts = parts_over_redraws(redraws)
     measured = [part for part in parts if len(part.estimates)]
@@ -142,7 +145,7 @@ def claims_over_redraws(redraws: Redraws) -> pd.DataFrame:
 
 
 def _excuse(redraws: Redraws, excuses: Sequence[str]) -> str:
-    """Why a test is undecided: every redraw that says so, named and counted."""
+    """Why a test is undecided, by the excuse of each redraw that was begun: counted, and the first of them named."""
     said = [f"{run.directory.name}: {text}" for run, text in zip(redraws.runs, excuses, strict=True) if text]
     said += [f"{folder}: not trained yet" for folder in redraws.missing]
     if not said:
@@ -158,16 +161,16 @@ def _parts(
         return [Part(about, "", [], np.empty(0), np.empty(0), math.nan, "", "", False, excuse)]
     found = []
     for place in range(count):
+        reasons = [parts[place].undecided if len(parts) > place else "not measured" for _, parts in measured]
         there = [(run.directory.name, parts[place]) for run, parts in measured if len(parts) > place]
         part = there[0][1]
-        lacking = [run.directory.name for run, parts in measured if len(parts) <= place]
         found.append(
             Part(
                 about, f"{common_words([one.test for _, one in there])}, over {_drawn(redraws)}",
                 [folder for folder, _ in there], np.array([one.row.estimate for _, one in there]),
                 np.array([one.row.stderr for _, one in there]), float(np.mean([one.threshold for _, one in there])),
                 part.direction, part.unit, part.fisher,
-                excuse or (f"it could not be measured in {first_few(lacking, NAMED)}" if lacking else ""),
+                excuse or _excuse(redraws, reasons),
             )
         )  # fmt: skip
     return found
@@ -224,28 +227,30 @@ def same_test_rows(redraws: Redraws) -> bool:
 
 def _row(part: Part, level: float | None) -> dict[str, Any]:
     if level is None:
-        return {"verdict": UNDECIDED, "detail": part.excuse, "threshold": part.threshold}
+        return {"verdict": UNDECIDED, "said": UNDECIDED, "detail": part.excuse}
     found, scale = part.verdict(level)
+    outcome = UNDECIDED if part.excuse else found.outcome
     return {
         "test": part.test, "effect": part.over.estimate, "low": scale(found.effect.low),
-        "high": scale(found.effect.high), "stderr": part.stderr, "n": len(part.estimates), "threshold": part.threshold,
-        "direction": part.direction, "unit": part.unit, "level": 1 - level, "stderr_within": part.within,
-        "verdict": UNDECIDED if part.excuse else found.outcome,
-        "detail": "; ".join(filter(None, [part.excuse or _needed(part, found, scale), _within(part)])),
+        "high": scale(found.effect.high), "stderr": part.stderr, "stderr_within": part.within,
+        "df": len(part.estimates) - 1, "n": len(part.estimates), "threshold": part.threshold,
+        "direction": part.direction, "unit": part.unit, "level": 1 - level, "verdict": outcome,
+        "said": in_words(outcome, ""), "detail": "; ".join(_details(part, outcome, found, scale)),
     }  # fmt: skip
 
 
-def _needed(part: Part, found: Verdict, scale: Any) -> str:
-    """What an undecided part would take."""
-    if math.isnan(part.stderr):
-        return "the effect could not be computed in every redraw"
-    if found.outcome != UNDECIDED:
-        return ""
-    needed = found.replicas_needed
-    many = "more than a study can have" if needed is None or needed > 100_000 else f"about {needed:,}"
-    detectable = f"{scale(found.detectable):.3g}".replace("-", "−")
-    return f"smallest detectable effect {detectable}; {many} redraws would decide"
-
-
-def _within(part: Part) -> str:
-    return f"within a redraw ±{part.within:.2g} over its replicas" if math.isfinite(part.within) else ""
+def _details(part: Part, outcome: str, found: Verdict, scale: Any) -> Iterator[str]:
+    """What an undecided part would take, and the error within a redraw."""
+    if part.excuse:
+        yield part.excuse
+    elif math.isnan(part.stderr):
+        yield "the effect could not be computed in every redraw"
+    elif outcome == UNDECIDED:
+        needed = found.replicas_needed
+        many = "more than a study can have" if needed is None or needed > 100_000 else f"about {needed:,}"
+        yield f"smallest detectable effect {scale(found.detectable):.3g}".replace("-", "−")
+        yield f"{many} redraws would decide"
+    elif outcome == FAILS and part.claim["id"] in EQUIVALENT:
+        yield EQUIVALENT[part.claim["id"]]
+    if math.isfinite(part.within):
+        yield f"within a redraw ±{part.within:.2g} over its replicas"
