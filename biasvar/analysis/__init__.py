@@ -2,6 +2,7 @@
 
 from biasvar.analysis.decomposition.accumulator import Accumulator
 from biasvar.analysis.decomposition.bregman import Bregman
+from biasvar.analysis.decomposition.crossing import crossed_total
 from biasvar.analysis.decomposition.groups import decompose_groups
 from biasvar.analysis.decomposition.result import Change, Decomposition, paired_change
 from biasvar.analysis.decomposition.totals import Estimate, Totals
@@ -33,7 +34,9 @@ from biasvar.analysis.statistics.comparison import (
     replicas_needed,
     roc_auc,
 )
+from biasvar.analysis.statistics.crossed import Component, Crossed, combined, crossed_mean
 from biasvar.analysis.statistics.intervals import Interval, interval_from
+from biasvar.analysis.statistics.plan import Plan, plan
 from biasvar.analysis.statistics.verdicts import Verdict, decision_p_value, holm_levels, judge
 from biasvar.analysis.tradeoff import TradeoffTerms, regularization_samples, tradeoff_terms, wsl_weights
 
@@ -41,6 +44,8 @@ __all__ = [
     "Accumulator",
     "Bregman",
     "Change",
+    "Component",
+    "Crossed",
     "Decomposition",
     "Estimate",
     "Guarantee",
@@ -51,6 +56,7 @@ __all__ = [
     "LabelQuality",
     "Learnability",
     "PartialLabels",
+    "Plan",
     "StudentCondition",
     "Totals",
     "TradeoffTerms",
@@ -61,7 +67,10 @@ __all__ = [
     "auc_interval",
     "average_error",
     "calibration_error",
+    "combined",
     "count_votes",
+    "crossed_mean",
+    "crossed_total",
     "decision_p_value",
     "decompose",
     "decompose_groups",
@@ -80,6 +89,7 @@ __all__ = [
     "paired_change",
     "paired_mean_difference",
     "partial_labels",
+    "plan",
     "project_to_simplex",
     "random_soft_labels",
     "rank_correlation",

@@ -31,6 +31,8 @@ class Verdict(EqualByNumbers):
         replicas_needed: units (replicas, pairs, clusters: whatever n counts) for 80 % power if the truth is as
             estimated; None if a billion would not do (the estimate is about the threshold) or the effect or its error
             is NaN.
+        replicas_range: the same if the truth lies one standard error further from the threshold, and one nearer; None
+            for the latter where it may lie at the threshold.
     """
 
     outcome: str
@@ -38,6 +40,7 @@ class Verdict(EqualByNumbers):
     threshold: float
     detectable: float
     replicas_needed: int | None
+    replicas_range: tuple[int | None, int | None]
 
 
 @checked
@@ -93,9 +96,9 @@ def judge(
     outcome = "holds" if beyond else "does not hold" if short else "undecided"
     reach = (t_quantile(1.0 - alpha / 2.0, df) + t_quantile(_POWER, df)) * stderr
     detectable = threshold - reach if direction == "less" else threshold + reach
-    return Verdict(
-        outcome, interval, threshold, detectable, _units(_gap(effect, direction, smallest_effect), stderr, df, n, alpha)
-    )
+    gap = _gap(effect, direction, smallest_effect)
+    needed, least, most = (_units(max(size, 0.0), stderr, df, n, alpha) for size in (gap, gap + stderr, gap - stderr))
+    return Verdict(outcome, interval, threshold, detectable, needed, (least, most))
 
 
 @checked

@@ -120,6 +120,18 @@ def test_the_units_needed_would_decide(df_lost):
     assert reach(needed) <= 0.15 < reach(needed - 1)
 
 
+def test_the_units_needed_have_a_range_for_an_effect_that_is_uncertain_itself():
+    def needed(effect):
+        return judge(effect, 0.1, 15, 16, direction="less", smallest_effect=0.05)
+
+    verdict = needed(-0.2)
+    assert verdict.replicas_range == (needed(-0.3).replicas_needed, needed(-0.1).replicas_needed)
+    assert verdict.replicas_range[0] < verdict.replicas_needed < verdict.replicas_range[1]
+    assert needed(-0.1).replicas_range[1] is None  # the effect may lie at the threshold
+    nothing = judge(math.nan, 0.1, 15, 16, direction="less", smallest_effect=0.05)
+    assert nothing.replicas_range == (None, None)
+
+
 def test_no_number_of_units_decides_an_effect_at_the_threshold():
     for effect in (0.1, 0.1 + 1e-9):
         verdict = judge(effect, 0.1, 15, 16, direction="greater", smallest_effect=0.1)
