@@ -3,6 +3,7 @@
 from biasvar.analysis.decomposition.accumulator import Accumulator
 from biasvar.analysis.decomposition.bregman import Bregman
 from biasvar.analysis.decomposition.crossing import crossed_total
+from biasvar.analysis.decomposition.diversity import Diversity, ensemble_diversity
 from biasvar.analysis.decomposition.groups import decompose_groups
 from biasvar.analysis.decomposition.result import Change, Decomposition, paired_change
 from biasvar.analysis.decomposition.totals import Estimate, Totals
@@ -47,6 +48,7 @@ __all__ = [
     "Component",
     "Crossed",
     "Decomposition",
+    "Diversity",
     "Estimate",
     "Guarantee",
     "Indicator",
@@ -75,6 +77,7 @@ __all__ = [
     "decompose",
     "decompose_groups",
     "effectiveness",
+    "ensemble_diversity",
     "from_top_k",
     "from_votes",
     "holm_levels",

@@ -55,6 +55,8 @@ def _analysis() -> list[Target]:
     given: dict[str, Arguments] = {
         "decompose": {"logits": logits, "target": labels, "loss": "cross_entropy", "groups": 4, "errors": True,
                       "where": np.ones((R, N), dtype=bool)},
+        "ensemble_diversity": {"logits": logits, "target": labels, "loss": "cross_entropy", "groups": 4,
+                               "combiner": "mean_probability"},
         "decompose_groups": {"counts": np.ones((R, N), dtype=int), "target": labels, "errors": True,
                              "mean_log_probs": np.log(_soft(rng, R, N, C))},
         "tradeoff_terms": {"student_logits": student, "teacher_logits": teacher, "labels": labels, "temperature": 2.0},

@@ -17,25 +17,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import array_api_compat
 import numpy as np
 
-from biasvar.analysis.arrays import Array, named, namespace
+from biasvar.analysis.arrays import Array, namespace
 from biasvar.analysis.decomposition.bregman import Bregman
 from biasvar.analysis.decomposition.by_loss import averaged, terms_of_sums
-from biasvar.analysis.decomposition.groups import assemble, rows_per_chunk
-from biasvar.analysis.decomposition.kernels import (
-    Target,
-    Terms,
-    check_groups,
-    check_loss,
-    log_inputs,
-    make_target,
-    squared_error_terms,
-)
+from biasvar.analysis.decomposition.groups import assemble
+from biasvar.analysis.decomposition.kernels import Terms, squared_error_terms
+from biasvar.analysis.decomposition.replicas import Part, Replicas, group_sums
 from biasvar.analysis.decomposition.result import Decomposition
-from biasvar.analysis.inputs import as_array, as_logits, as_where
-from biasvar.analysis.scale import check_scale
 from biasvar.arguments import checked
 
 
@@ -82,70 +72,28 @@ def decompose(
     >>> result.bias.round(4).tolist(), result.variance.round(4).tolist()
     ([0.6931, 0.6931], [0.0, 0.5108])
     """
-    check_loss(loss)
-    groups = check_groups(groups)
-    logits = as_logits(logits, "logits", "(R, N, C)")
-    xp = namespace(logits)
-    replicas, rows, classes = logits.shape
-    mask = None if where is None else _mask(where, logits)
-    check_scale(logits, "logits", values, mask)
-    groups = min(groups, replicas) if errors else 1
-    count = _group_counts(xp, logits, mask, groups)
-    goal = make_target(target, logits, count, classes, loss)
-    step = rows_per_chunk(logits, replicas * classes)
-    parts = []
-    for start in range(0, rows, step):
-        stop = min(start + step, rows)
-        x = xp.astype(logits[:, start:stop], xp.float64, copy=False)
-        kept = None if mask is None else mask[:, start:stop, None]
-        if kept is not None:
-            x = xp.where(kept, x, 0.0)
-        if values == "probabilities":
-            part = logits[:, start:stop]
-            p = part if kept is None else xp.where(kept, part, xp.ones_like(part) / classes)
-            x = log_inputs(p, "logits", loss, start)
-        chunk = goal.rows(start, stop)
-        parts.append(_decompose_chunk(x, kept, count[:, start:stop], chunk, loss, errors, start))
-    return assemble(parts, goal, count, loss, errors)
+    replicas = Replicas.of(logits, target, loss=loss, where=where, groups=groups, errors=errors, values=values)
+    parts = [_decompose_chunk(part, loss, errors) for part in replicas.parts()]
+    return assemble(parts, replicas.target, replicas.counts, loss, errors)
 
 
-def _mask(where: Any, logits: Array) -> Array:
-    """`where` as bool `(R, N)`."""
-    where = as_array(where, "where")
-    replicas, rows, _ = logits.shape
-    if where.ndim != 1:
-        return as_where(where, logits, (replicas, rows))
-    return namespace(logits).broadcast_to(as_where(where, logits, (rows,))[None], (replicas, rows))
-
-
-def _decompose_chunk(
-    logits: Array, kept: Array | None, count: Array, target: Target, loss: str | Bregman, errors: bool, start: int
-) -> Terms:
-    """Terms of one chunk `(R, n, C)` of float64 logits, which can be the caller's memory: nothing is done in place."""
+def _decompose_chunk(part: Part, loss: str | Bregman, errors: bool) -> Terms:
     with np.errstate(invalid="ignore", over="ignore"):
-        values = averaged(logits, kept, loss, start)
+        values = averaged(part.logits, part.kept, loss, part.start)
         if loss == "squared_error":
-            means, squares = _group_moments(values, kept, count)
-            _require_finite(means, logits, start)
-            return squared_error_terms(means, squares, count, target, errors)
-        sums = _group_sums(values, count.shape[0])
-        _require_finite(sums, logits, start)
-        return terms_of_sums(sums, count, target, loss, errors)
-
-
-def _group_sums(x: Array, groups: int) -> Array:
-    """Sums over the replicas r with r mod groups = g, `(G, ...)`."""
-    if x.shape[0] == groups:
-        return x
-    xp = namespace(x)
-    return xp.stack([xp.sum(x[g::groups], axis=0) for g in range(groups)], axis=0)
+            means, squares = _group_moments(values, part.kept, part.counts)
+            part.require_finite(means)
+            return squared_error_terms(means, squares, part.counts, part.target, errors)
+        sums = group_sums(values, part.counts.shape[0])
+        part.require_finite(sums)
+        return terms_of_sums(sums, part.counts, part.target, loss, errors)
 
 
 def _group_moments(p: Array, kept: Array | None, count: Array) -> tuple[Array, Array]:
     """Mean of `p` and sum of squared deviations from it, by group: `(G, n, C)` and `(G, n)`."""
     xp = namespace(p)
     groups = count.shape[0]
-    means = _group_sums(p, groups) / xp.where(count > 0, count, 1.0)[..., None]
+    means = group_sums(p, groups) / xp.where(count > 0, count, 1.0)[..., None]
     squares = []
     for g in range(groups):
         apart = (p[g::groups] - means[g]) ** 2
@@ -153,26 +101,3 @@ def _group_moments(p: Array, kept: Array | None, count: Array) -> tuple[Array, A
             apart = xp.where(kept[g::groups], apart, 0.0)
         squares.append(xp.sum(apart, axis=(0, -1)))
     return means, xp.stack(squares, axis=0)
-
-
-def _group_counts(xp: Any, logits: Array, mask: Array | None, groups: int) -> Array:
-    replicas, rows, _ = logits.shape
-    if mask is None:
-        sizes = [float(len(range(g, replicas, groups))) for g in range(groups)]
-        column = xp.asarray(sizes, dtype=xp.float64, device=array_api_compat.device(logits))
-        return xp.broadcast_to(column[:, None], (groups, rows))
-    return _group_sums(xp.astype(mask, xp.float64), groups)
-
-
-def _require_finite(sums: Array, x: Array, start: int) -> None:
-    """Refuse logits `x` whose sums by group are not finite: far fewer numbers to look at than the logits."""
-    xp = namespace(x)
-    if bool(xp.all(xp.isfinite(xp.sum(sums, axis=0)))):
-        return
-    bad = ~xp.all(xp.isfinite(x), axis=-1)
-    if not bool(xp.any(bad)):
-        raise ValueError(f"logits between rows {start} and {start + x.shape[1]} spread over more than float64 can hold")
-    raise ValueError(
-        f"logits must be finite; (replica, row) {named(bad, start)} hold NaN or infinity"
-        " (leave failed replicas out with `where`)"
-    )
