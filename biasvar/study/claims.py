@@ -100,7 +100,8 @@ LEDGER = (
         "W3", "The trade-off differs from sample to sample.", ZHOU,
         _rule(
             "share of samples whose change of bias or of variance differs in sign from the mean's by more than 2 "
-            "standard errors, less that share when replicas are paired by chance",
+            "standard errors, less that share without any effect: both arms' means made equal and the arms exchanged "
+            "in half of the pairs of replicas",
             f"it is above {TRADE_OFF:g}",
         ),
     ),

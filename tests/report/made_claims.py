@@ -114,7 +114,7 @@ def write_claims_run(
         writer.update_arm(arm, **entries[arm], status="complete")
         columns = _record(answered, truth, num_classes, log_probs.get(arm))
         if arm in opposing:
-            columns["opposing"] = opposing[arm].ravel()
+            columns |= _gradients(opposing[arm].ravel(), columns["bias_gradient"])
         writer.record(arm, "test", "clean", epochs, 0, columns)
         writer.metrics(arm, 0, _metrics(arm, answered, columns["student_loss"], epochs, shares.get(arm)))
         if arm in log_probs:
@@ -155,6 +155,13 @@ def _record(right: np.ndarray, labels: np.ndarray, classes: int, log_probs: np.n
         "loss_weight": np.ones(shape).ravel(),
         "member": np.zeros(shape, dtype=bool).ravel(),
     }
+
+
+def _gradients(opposing: np.ndarray, bias: np.ndarray) -> dict[str, np.ndarray]:
+    """What the record of an arm with a teacher holds besides: gradients that agree with the flag."""
+    variance = np.where(opposing, 2.0, 0.5) * np.abs(bias) + 1e-6
+    plain = {name: np.full(len(bias), 0.5) for name in ("teacher_prob", "teacher_loss", "wsl_weight")}
+    return {"opposing": opposing, "variance_gradient": variance, "variance_gradient_norm": np.abs(variance), **plain}
 
 
 def _metrics(arm: str, right: np.ndarray, losses: np.ndarray, epochs: int, shares: np.ndarray | None) -> pd.DataFrame:

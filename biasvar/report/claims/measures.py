@@ -74,8 +74,8 @@ def sample_trade_offs(run: Run, roles: Roles) -> list[Measurement]:
         crossed=combined(effect, errors),
     )  # fmt: skip
     test = (
-        f"share of samples that clearly go against the mean ({found.share:.1%}) less that share with the arms "
-        f"exchanged at random within pairs of replicas ({found.null:.1%}), {versus(run, treatment, control)}"
+        f"share of samples that clearly go against the mean ({found.share:.1%}) less the share without any effect "
+        f"({found.null:.1%}; means made equal, arms exchanged in half of the pairs), {versus(run, treatment, control)}"
     )
     return [Measurement(test, row, TRADE_OFF, "greater", "share")]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from biasvar.report.statistics.changes import CLEAR, SampleChange
 from biasvar.seeding import generator
 
 SWAPS = 64
-"""Random exchanges of the two arms within pairs of replicas, for the share under no effect."""
+"""Exchanges of the two arms within half of the pairs of replicas, at most, for the share without any effect."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class AgainstMean:
     Attributes:
         share: of samples whose change of bias or of variance has the other sign than the mean's by more than `CLEAR`
             of its standard errors.
-        null: the mean of that share over random exchanges of the arms within pairs of replicas.
+        null: the mean of that share over exchanges of the arms within half of the pairs of replicas, after each
+            sample's mean log-probabilities were made the same in both arms: what is left is the noise of replicas.
         stderr_replicas: of the share less its null: the larger of the jackknife's error and the spread over exchanges,
             since leaving out a replica hardly moves a count of samples beyond a limit.
         stderr_samples: binomial.
@@ -59,7 +62,7 @@ def _against(bias: Any, variance: Any, sign: np.ndarray, clear: np.ndarray) -> A
 
 
 def _exchanged(run: Run, found: SampleChange, sign: np.ndarray) -> np.ndarray:
-    """The share for each of `SWAPS` random exchanges of treatment and control within groups of replicas."""
+    """The share for each exchange of treatment and control within half of the groups of replicas."""
     (first, labels, _), (second, _, _) = (
         run.stored_means(arm, found.split, found.membership, found.epoch) for arm in (found.treatment, found.control)
     )
@@ -67,23 +70,37 @@ def _exchanged(run: Run, found: SampleChange, sign: np.ndarray) -> np.ndarray:
     groups = len(first.counts)
     swaps = _swaps(groups)
     hits = np.zeros(len(swaps))
+    # Levelled differences lack one degree of freedom: the errors of their exchanges are too small by as much.
+    wider = CLEAR * math.sqrt((groups - 1) / (groups - 2)) if groups > 2 else CLEAR
     for part in first.parts():
-        means = [arm.read(part.start, part.stop)[:, kept[part]] for arm in (first, second)]
         counts, truth = first.counts[:, part][:, kept[part]], labels[part][kept[part]]
+        means = _levelled([arm.read(part.start, part.stop)[:, kept[part]] for arm in (first, second)], counts)
         for place, swap in enumerate(swaps):
             mixed = [np.where(swap[:, None, None], b, a) for a, b in (means, means[::-1])]
             terms = [decompose_groups(counts, one, truth, keep_groups=True).corrected() for one in mixed]
             change: Change = paired_change(terms[0], terms[1])
-            clear = CLEAR * np.stack([change.bias_stderr, change.variance_stderr])
+            clear = wider * np.stack([change.bias_stderr, change.variance_stderr])
             hits[place] += int(_against(change.bias, change.variance, sign, clear).sum())
     return hits / found.n_samples
 
 
+def _levelled(means: list[np.ndarray], counts: np.ndarray) -> list[np.ndarray]:
+    """Both arms' mean log-probabilities (G, n, C), moved so that each sample's mean over groups is that of both."""
+    weight = (counts / counts.sum(axis=0))[..., None]
+    centres = [(weight * one).sum(axis=0) for one in means]
+    moved = [one - centre + sum(centres) / 2 for one, centre in zip(means, centres, strict=True)]
+    excess = [np.maximum(np.logaddexp.reduce(one, axis=-1, keepdims=True), 0.0) for one in moved]
+    return [one - over for one, over in zip(moved, excess, strict=True)]  # their exponentials sum to 1 at most
+
+
 def _swaps(groups: int) -> np.ndarray:
-    """Which groups exchange the arms, bool (S, G): all ways but none and all, or `SWAPS` random ones of many."""
-    if 2**groups - 2 <= SWAPS:
-        ways = np.arange(1, 2**groups - 1)[:, None] >> np.arange(groups)
-        return ways % 2 == 1
-    rng = generator(0, "arms exchanged")  # the same in every report
-    drawn: np.ndarray = rng.random((2 * SWAPS, groups)) < 0.5
-    return drawn[drawn.any(axis=1) & ~drawn.all(axis=1)][:SWAPS]
+    """Which half of the groups exchange the arms, bool (S, G): every half, or `SWAPS` random ones of many."""
+    half = groups // 2
+    if math.comb(groups, half) <= SWAPS:
+        chosen = np.array(list(combinations(range(groups), half)))
+    else:
+        order = generator(0, "arms exchanged").random((SWAPS, groups)).argsort(axis=1)  # the same in every report
+        chosen = order[:, :half]
+    swaps = np.zeros((len(chosen), groups), dtype=bool)
+    np.put_along_axis(swaps, chosen, True, axis=1)
+    return swaps
