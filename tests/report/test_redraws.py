@@ -167,10 +167,10 @@ def test_a_redraw_with_failed_replicas_or_without_arms_leaves_its_claims_undecid
     table = claims_over_redraws(open_redraws(tmp_path / "made"))
     assert table["verdict"].tolist() == ["undecided"] * 4
     said = table["detail"].tolist()
-    named = "in 1 of 6 redraws, redraw=001: 1 of 4 replicas of kd_masked failed (at chance)"
+    named = "left undecided by 1 of 6 redraws: redraw=001: 1 of 4 replicas of kd_masked failed (at chance)"
     assert said[0].startswith(named)
     assert said[1].startswith(named)
-    assert said[2].startswith("in 1 of 6 redraws, redraw=004: not trained to the end yet: wsl")
+    assert said[2].startswith("left undecided by 1 of 6 redraws: redraw=004: not trained to the end yet: wsl")
     assert "would decide" in said[3]  # W11 has all its arms
     difference = (accuracy["kd_masked"] - accuracy["kd"]).mean(axis=1)
     assert table["effect"].iloc[0] == pytest.approx(difference.mean())  # shown, and named
@@ -181,7 +181,7 @@ def test_redraws_that_were_not_begun_are_named(tmp_path: Path, capsys: pytest.Ca
     make_redraws(tmp_path / "made", begun=2)
     table = claims_over_redraws(open_redraws(tmp_path / "made"))
     assert set(table["verdict"]) == {"undecided"}
-    assert "in 4 of 6 redraws, redraw=002: not trained yet; redraw=003" in table["detail"].iloc[0]
+    assert "left undecided by 4 of 6 redraws: redraw=002: not trained yet; redraw=003" in table["detail"].iloc[0]
     assert main([str(tmp_path / "made"), "--formats", "png"]) == 0
     assert "4 redraws not begun: redraw=002" in (tmp_path / "made/report/index.html").read_text()
     shutil.rmtree(tmp_path / "made/redraw=000")

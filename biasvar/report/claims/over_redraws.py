@@ -150,7 +150,7 @@ def _excuse(redraws: Redraws, excuses: Sequence[str]) -> str:
     said += [f"{folder}: not trained yet" for folder in redraws.missing]
     if not said:
         return ""
-    return f"in {len(said)} of {redraws.count} redraws, {first_few(said, NAMED, separator='; ')}"
+    return f"left undecided by {len(said)} of {redraws.count} redraws: {first_few(said, NAMED, separator='; ')}"
 
 
 def _parts(

@@ -27,7 +27,8 @@ COLUMNS = [
 ]  # fmt: skip
 MEAN = "mean"
 UNITS = {"accuracy": "accuracy", "share": "share of samples", "nats": "nats per sample"}
-HIGHER = 1.35  # of a row of a forest: dots lie over bars here
+DOT = "#9a9a9a"
+HIGHER = 1.5  # of a row of a forest: dots lie over bars here
 _AT_THE_AXIS = re.compile(r"^(test accuracy|share of regularization samples[^,;]*|mean over epochs|mean \w+), ")
 CLAIMED = {"greater": ">", "less": "<", "differs": "|"}
 
@@ -64,7 +65,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
         _panel(ax, part)
         scales.values(ax, UNITS.get(unit, unit), ticks=5)
     entries = [
-        legends.dot("o", "a redraw", color=style.FAINT), legends.dot("D", "mean over redraws", color=style.INK),
+        legends.dot("o", "a redraw", color=DOT, size=4.0), legends.dot("D", "mean over redraws", color=style.INK),
         legends.dot("|", "threshold; its arrow points to the claimed side", color=style.BAD),
     ]  # fmt: skip
     legends.below(figure, entries, columns=3)
@@ -77,7 +78,10 @@ def _panel(ax: Axes, part: pd.DataFrame) -> None:
     mean, single = rows[rows["redraw"] == MEAN], rows[rows["redraw"] != MEAN]
     ax.set_xlim(*_limits(part))
     ax.axvline(0.0, color=style.MUTED, linewidth=0.9, zorder=1)
-    forest.dots(ax, single.assign(marker="o", color="#b9b9b9", hollow=False), size=3.6)
+    below = single.assign(
+        marker="o", color=DOT, hollow=False, y=single["y"] + 0.28
+    )  # of the bar, which would hide them
+    forest.dots(ax, below, size=3.8)
     forest.draw(ax, mean, size=5.0, width=2.0)
     ax.vlines(mean["threshold"], mean["y"] - 0.42, mean["y"] + 0.42, color=style.BAD, linewidth=1.2, zorder=2)
     for (_, side), at in mean.assign(side=mean["direction"].map(CLAIMED)).groupby(["direction", "side"], sort=False):
