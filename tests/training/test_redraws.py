@@ -18,6 +18,7 @@ import yaml
 import biasvar
 from biasvar.errors import RecordError, StudyError
 from biasvar.records import open_redraws
+from biasvar.report.claims.over_redraws import redrawn_in_words
 from biasvar.run import main
 from biasvar.seeding import derived_seed
 from biasvar.study import resolve_study
@@ -77,6 +78,7 @@ def test_each_redraw_is_a_run_with_its_own_split_teacher_and_replicas(study, tmp
     assert (redraws.name, redraws.count, redraws.manifest["status"]) == ("tiny", 3, "complete")
     tests = [frozenset(run.samples.query("split == 'test'")["sample_id"]) for run in redraws.runs]
     assert len(set(tests)) == 3
+    assert redrawn_in_words(redraws) == "splits, teachers and replicas"
     common = sorted(frozenset.intersection(*(frozenset(run.samples["sample_id"]) for run in redraws.runs)))[:50]
     teachers = [run.teacher("main") for run in redraws.runs]
     shown = [found.logits[..., np.searchsorted(found.sample_ids, common), :] for found in teachers]

@@ -16,11 +16,13 @@ import numpy as np
 import pandas as pd
 
 from biasvar.analysis.statistics.comparison import mean_interval
+from biasvar.analysis.statistics.crossed import Component, Crossed, combined
 from biasvar.analysis.statistics.intervals import Interval
 from biasvar.analysis.statistics.verdicts import Verdict, decision_p_value, holm_levels, judge
 from biasvar.messages import first_few
 from biasvar.records import Redraws, Run
 from biasvar.report.claims.measurement import Measurement
+from biasvar.report.claims.needs import would_decide
 from biasvar.report.claims.table import COLUMNS, measured_claims, overall, said_of_arms
 from biasvar.report.claims.words import EQUIVALENT, FAILS, UNDECIDED, in_words
 
@@ -63,6 +65,18 @@ class Part:
         """sd / sqrt(N) over redraws, of a correlation that of z carried back: (1 - rho^2) times it."""
         whole = mean_interval(self._scaled)
         return whole.stderr * (1 - math.tanh(whole.estimate) ** 2 if self.fisher else 1.0)
+
+    @property
+    def crossed(self) -> Crossed:
+        """The mean over redraws, on the scale that it is judged on, with redraws as all that was drawn."""
+        whole = mean_interval(self._scaled)
+        return combined(whole.estimate, {"redraws": Component(whole.stderr, whole.n - 1, whole.n)})
+
+    @property
+    def gap(self) -> float:
+        """How far it lies from the threshold that decides, on the scale that it is judged on."""
+        effect, smallest, _ = self._judged
+        return abs(effect) - smallest if self.direction == "differs" else effect
 
     @property
     def within(self) -> float:
@@ -246,10 +260,8 @@ def _details(part: Part, outcome: str, found: Verdict, scale: Any) -> Iterator[s
     elif math.isnan(part.stderr):
         yield "the effect could not be computed in every redraw"
     elif outcome == UNDECIDED:
-        needed = found.replicas_needed
-        many = "more than a study can have" if needed is None or needed > 100_000 else f"about {needed:,}"
         yield f"smallest detectable effect {scale(found.detectable):.3g}".replace("-", "−")
-        yield f"{many} redraws would decide"
+        yield would_decide(part.gap, part.crossed, found.effect.level)
     elif outcome == FAILS and part.claim["id"] in EQUIVALENT:
         yield EQUIVALENT[part.claim["id"]]
     if math.isfinite(part.within):
