@@ -22,6 +22,7 @@ NEAR = 0.03  # accuracy below that of training on true labels
 BAD = 0.30  # accuracy of a bad teacher
 # Where a claim can be judged.
 LEAST_TEACHERS_W5 = 26
+DATA_SETS = 3  # that L2 is judged over
 SELF_AUC = 0.75  # lower end of the AUC of W6's target against itself
 BELOW_ONE, ABOVE_ONE = 0.9, 1.1  # delta + gamma that is surely below 1, or above
 

@@ -42,11 +42,12 @@ def predictions(
 
 def candidates(delta: float, gamma: float, labels: np.ndarray, *, seed: int, classes: int = CLASSES) -> np.ndarray:
     """Partial labels (P, C): uniform on sets that lack the truth with probability delta and hold each other label with
-    probability gamma; an empty set becomes that of all labels."""
+    probability gamma; a set that would be empty has one wrong label."""
     rng = np.random.default_rng(seed)
     inside = rng.random((len(labels), classes)) < gamma
     inside[np.arange(len(labels)), labels] = rng.random(len(labels)) >= delta
-    inside[~inside.any(axis=1)] = True
+    wrong = (labels + rng.integers(1, classes, len(labels))) % classes
+    inside[np.arange(len(labels)), wrong] |= ~inside.any(axis=1)
     share: np.ndarray = inside / inside.sum(axis=1, keepdims=True)
     return share
 
@@ -61,6 +62,7 @@ def write_claims_run(
     opposing: Mapping[str, np.ndarray] | None = None,
     arms: Mapping[str, Mapping[str, Any]] | None = None,
     teachers: Mapping[str, Mapping[str, Any]] | None = None,
+    teachers_right: Mapping[str, np.ndarray] | None = None,
     soft_labels: Mapping[str, np.ndarray] | None = None,
     definitions: Mapping[str, Mapping[str, Any]] | None = None,
     labels: np.ndarray | None = None,
@@ -78,6 +80,8 @@ def write_claims_run(
         opposing: By arm, (R, N) bool, the flag of test rows.
         arms: Entries of the manifest beyond the defaults: loss, teacher, temperature, soft_label, role, ...
         teachers: Entries of the manifest: {"copies": 3}, {"draw": "per_replica"}, {"accuracy_test": 0.2}, ...
+        teachers_right: By name, (N,) or (T, N) bool, what a teacher or its T networks know of the test rows; stored as
+            logits.
         soft_labels: By name, (P, C) or (R, P, C) of P training rows.
         definitions: By name, what the study file says of a soft label, such as {"kind": "noise", "scale": 1}.
         labels, train_labels: (N,) and (P,); classes in turn if not given.
@@ -110,6 +114,9 @@ def write_claims_run(
     writer.samples(ids, np.concatenate([truth, train_labels]), splits, of_pool)
     for name, values in (soft_labels or {}).items():
         writer.soft_labels(name, ids[rows:], values)
+    for name, known in (teachers_right or {}).items():
+        logits = np.eye(num_classes)[np.where(known, truth, (truth + 1) % num_classes)]
+        writer.teacher(name, ids[:rows], logits, np.zeros(known.shape, dtype=bool))
     for arm, answered in right.items():
         writer.update_arm(arm, **entries[arm], status="complete")
         columns = _record(answered, truth, num_classes, log_probs.get(arm))

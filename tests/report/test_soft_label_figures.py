@@ -210,7 +210,8 @@ def test_draws_of_the_bootstrap_are_spearmans_of_redrawn_soft_labels() -> None:
     assert again.lead("sum")[1] == pytest.approx(draws)
 
 
-def test_the_claim_and_the_figure_say_the_same_of_the_indicators(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_claim_says_of_the_indicators_what_the_figure_says(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its interval counts replicas and test rows too, which the figure leaves out, as its caption says."""
     truth, arms = accuracy_prediction.compared_arms(run)
     roles = {"truth": truth, "arms": arms[::-1]}
     monkeypatch.setitem(run.manifest, "claims", {"L2": [roles]})
@@ -218,10 +219,13 @@ def test_the_claim_and_the_figure_say_the_same_of_the_indicators(run: Run, monke
     rho, lead = claims.claims_table([run]).to_dict("records")
     drawn = predictors.ranking_table(predictors.collect([run])).set_index("candidate").loc["sum"]
     assert rho["effect"] == pytest.approx(drawn["rho"])
-    assert (-rho["high"], -rho["low"]) == pytest.approx((drawn["low"], drawn["high"]))
     assert lead["effect"] == pytest.approx(drawn["versus"])
-    assert (lead["low"], lead["high"]) == pytest.approx((drawn["versus_low"], drawn["versus_high"]))
-    assert lead["stderr"] > 0
+    for low, high, of_figure in (
+        (-rho["high"], -rho["low"], drawn[["low", "high"]]),
+        (lead["low"], lead["high"], drawn[["versus_low", "versus_high"]]),
+    ):
+        assert low < of_figure.iloc[0] < of_figure.iloc[1] < high
+        assert high - low < 2 * (of_figure.iloc[1] - of_figure.iloc[0])
 
 
 def test_two_data_sets_are_ranked_apart(run: Run) -> None:

@@ -17,11 +17,13 @@ from biasvar.analysis.statistics.verdicts import holm_levels
 from biasvar.records import Run
 from biasvar.records.arms import FailedReplica
 from biasvar.report.claims import measures, soft_label_measures
+from biasvar.report.claims.across_data import Tested, across_runs
 from biasvar.report.claims.measurement import Measurement, Roles
 from biasvar.report.claims.words import FAILS, HOLDS, UNDECIDED, detail, in_words, teachers_in_words
 from biasvar.study.claims import LEDGER, Claim
 
 MEASURES = measures.MEASURES | soft_label_measures.MEASURES
+Test = tuple[Claim, Roles, list[Measurement], str]
 COLUMNS = (
     *("id", "claim", "regime", "arms", "test", "effect", "low", "high", "low_replicas", "high_replicas", "stderr"),
     *("stderr_samples", "stderr_teachers", "stderr_crossed", "df", "n", "n_samples", "n_teachers", "threshold"),
@@ -37,14 +39,17 @@ def claims_table(runs: list[Run]) -> pd.DataFrame:
     alone, for these rows and these teachers, with the error `stderr` (what else it may be is said in `test`).
     `stderr_samples` and `stderr_teachers` are the errors over rows and over teachers. `verdict` is the part's, `said`
     the same with what it holds for, `overall` the claim's under that regime: it holds if all its parts do, and does
-    not if one does not.
+    not if one does not. Claims that one data set does not decide have rows of several runs together at the end, whose
+    tests are a family by themselves.
     """
-    rows = [row for run in runs for row in _run_rows(run)]
+    found = [(run, list(measured_claims(run))) for run in runs]
+    rows = [row for run, tests in found for row in _run_rows(run, tests)]
+    for one in across_runs(Tested(run, *test) for run, tests in found for test in tests):
+        rows += [{**row, "run": one.name} for row in _run_rows(one.runs[0], [(one.claim, one.roles, one.parts, "")])]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _run_rows(run: Run) -> list[dict[str, Any]]:
-    tests_of_claims = list(measured_claims(run))
+def _run_rows(run: Run, tests_of_claims: Sequence[Test]) -> list[dict[str, Any]]:
     tests = [part for _, _, parts, _ in tests_of_claims for part in parts]
     levels = iter(holm_levels([part.p_value for part in tests])) if tests else iter(())
     rows: list[dict[str, Any]] = []
@@ -71,7 +76,7 @@ def said_of_arms(run: Run, claim: Claim, roles: Roles) -> dict[str, str]:
     return {"regime": _regime(run, claim, roles), "arms": ", ".join(_arms(roles))}
 
 
-def measured_claims(run: Run) -> Iterator[tuple[Claim, Roles, list[Measurement], str]]:
+def measured_claims(run: Run) -> Iterator[Test]:
     """Each claim with the roles of one test, its parts, and why it is undecided whatever they say ("" if it is not)."""
     asked = run.manifest.get("claims") or {}
     for claim in LEDGER:

@@ -28,9 +28,9 @@ def in_words(outcome: str, teachers: str) -> str:
 def teachers_in_words(run: Run, arms: Sequence[str], part: Measurement) -> str:
     """ "with this teacher", "with these teachers" where the error of a part is not over teachers; "" where it is.
 
-    It is, too, where every replica has a teacher of its own, and where no teacher is fixed.
+    It is, too, where every replica has a teacher of its own, where no teacher is fixed, and over data sets.
     """
-    if part.fisher or part.draws is not None or "teachers" in part.crossed.components:
+    if part.fisher or part.draws is not None or {"teachers", "data sets"} & part.crossed.components.keys():
         return ""
     fixed = {name for arm in arms if (name := _source(run, arm)) and _is_fixed(run, name)}
     numbers = sum(teacher_count(run, name) for name in fixed)
@@ -59,7 +59,8 @@ def detail(claim: str, part: Measurement, verdict: Verdict, alpha: float) -> str
 
 
 def _needed(part: Measurement, verdict: Verdict) -> str:
-    unit = "teachers" if part.fisher else "replicas" if part.draws is None else "soft labels"
+    other = "teachers" if part.fisher else "replicas" if part.draws is None else "soft labels"
+    unit = next((unit for unit in ("cells", "data sets") if unit in part.crossed.components), other)
     needed = verdict.replicas_needed
     many = "more than a study can have" if needed is None or needed > 100_000 else f"about {needed:,}"
     return f"{many} {unit} would decide"

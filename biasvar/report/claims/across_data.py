@@ -1,0 +1,114 @@
+"""Claims that no single data set decides (L2): one list of soft labels on several data sets, judged over data sets.
+
+The claim speaks of data in general, so data sets are what its interval is over: each gives one estimate, by the run's
+own measure, and their mean has the error of a mean of so many values. What the estimates are off by within their data
+sets is part of how far they lie apart; it is told beside.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from biasvar.analysis.statistics.comparison import mean_interval
+from biasvar.analysis.statistics.crossed import Component, combined
+from biasvar.records import Run
+from biasvar.report.claims.measurement import Measurement, Roles
+from biasvar.report.claims.soft_label_measures import PREDICTS
+from biasvar.report.statistics.estimates import measured
+from biasvar.study.claims import DATA_SETS, Claim
+
+OVER_DATA = {"L2": PREDICTS}
+"""The claims that are judged over data sets, and what their parts compare, in words."""
+
+
+@dataclass(frozen=True)
+class Tested:
+    """One test of a claim in one run, with its parts; `excuse` says why it is undecided, "" if it is not."""
+
+    run: Run
+    claim: Claim
+    roles: Roles
+    parts: list[Measurement]
+    excuse: str
+
+
+@dataclass(frozen=True)
+class AcrossRuns:
+    """One test of a claim over the data sets of several runs; the roles are those of the first."""
+
+    claim: Claim
+    runs: tuple[Run, ...]
+    roles: Roles
+    parts: list[Measurement]
+
+    @property
+    def name(self) -> str:
+        """The names of the runs together."""
+        return "+".join(dict.fromkeys(run.name for run in self.runs))
+
+
+def across_runs(tests: Iterable[Tested]) -> list[AcrossRuns]:
+    """Tests of the claims of `OVER_DATA` over data sets, one for each list of soft labels tried on three or more.
+
+    Runs count if they measured the claim and nothing leaves it undecided but that they are one data set. Several runs
+    on one data set count as one, by the mean of their estimates.
+    """
+    groups: dict[tuple[str, str], list[Tested]] = {}
+    for test in tests:
+        if test.claim.id in OVER_DATA and test.parts and not test.excuse:
+            groups.setdefault((test.claim.id, _list_of_kinds(test.run, test.roles)), []).append(test)
+    return [
+        AcrossRuns(
+            group[0].claim,
+            tuple(test.run for test in group),
+            group[0].roles,
+            [_stratified(group, place) for place in range(len(group[0].parts))],
+        )
+        for group in groups.values()
+        if len({_data_set(test.run) for test in group}) >= DATA_SETS
+    ]
+
+
+def _stratified(group: Sequence[Tested], place: int) -> Measurement:
+    """One part over data sets: the mean of their estimates, with the t interval of a mean of so many values."""
+    first = group[0].parts[place]
+    strata: dict[str, list[Measurement]] = {}
+    for one in group:
+        strata.setdefault(_data_set(one.run), []).append(one.parts[place])
+    values = [float(np.mean([part.row.estimate for part in parts])) for parts in strata.values()]
+    own = [sum(part.row.stderr**2 for part in parts) / len(parts) ** 2 for parts in strata.values()]
+    within = math.sqrt(sum(own)) / len(strata)
+    interval, df = mean_interval(values), len(strata) - 1
+    crossed = combined(interval.estimate, {"data sets": Component(interval.stderr, df, len(strata))})
+    told = ", ".join(f"{name} {value:+.2f}" for name, value in zip(strata, values, strict=True)).replace("-", "−")
+    test = (
+        f"{OVER_DATA[group[0].claim.id][place]}, mean over {len(strata)} data sets ({told}; n counts data sets; the "
+        f"error is over them; by the errors within them it would be {within:.2g})"
+    )
+    row = measured(
+        group[0].run, list(group[0].roles["arms"]), interval, df, quantity=first.row.quantity,
+        n_teachers=len(strata), crossed=crossed,
+    )  # fmt: skip
+    return replace(first, test=test, row=row, draws=None, undecided="")
+
+
+def _list_of_kinds(run: Run, roles: Roles) -> str:
+    """What two runs share that tried the same soft labels: by arm its definition in the study, and how it is fitted."""
+    said = (run.study or {}).get("soft_labels") or {}
+    kinds = {}
+    for arm in roles["arms"]:
+        entry = run.entry(arm)
+        definition = {key: value for key, value in (said.get(entry.soft_label) or {}).items() if key != "name"}
+        kinds[arm] = [definition, entry.setting("measure"), entry.setting("k")]
+    return json.dumps(kinds, sort_keys=True, default=str)
+
+
+def _data_set(run: Run) -> str:
+    """The name of a run's data set, or the file that it is."""
+    data = run.manifest.get("data") or (run.study or {}).get("data") or {}
+    return str(data.get("name") or data.get("path") or run.name)
