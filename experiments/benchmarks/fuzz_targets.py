@@ -52,13 +52,14 @@ def _analysis() -> list[Target]:
     error = {"effect": 0.5, "stderr": 0.2, "df": 9.0, "direction": "greater", "smallest_effect": 0.1}
     sufficient = {"delta": 0.1, "gamma": 0.3, "error": 0.1, "risk": 0.05, "hypotheses": None, "dimension": 5,
                   "num_classes": 3}  # fmt: skip
+    parts = {"replicas": analysis.Component(0.3, 4.0, 5), "rows": analysis.Component(0.1, 99.0, 100)}
     given: dict[str, Arguments] = {
         "decompose": {"logits": logits, "target": labels, "loss": "cross_entropy", "groups": 4, "errors": True,
                       "where": np.ones((R, N), dtype=bool)},
         "ensemble_diversity": {"logits": logits, "target": labels, "loss": "cross_entropy", "groups": 4,
                                "combiner": "mean_probability"},
         "decompose_groups": {"counts": np.ones((R, N), dtype=int), "target": labels, "errors": True,
-                             "mean_log_probs": np.log(_soft(rng, R, N, C))},
+                             "merge": np.arange(R) % 2, "mean_log_probs": np.log(_soft(rng, R, N, C))},
         "tradeoff_terms": {"student_logits": student, "teacher_logits": teacher, "labels": labels, "temperature": 2.0},
         "wsl_weights": {"student_logits": student, "teacher_logits": teacher, "labels": labels, "epsilon": 1e-7},
         "unreliability": indicator,
@@ -97,6 +98,9 @@ def _analysis() -> list[Target]:
         "interval_from": {"estimate": 0.5, "stderr": 0.1, "df": 9.0, "n": 10, "level": 0.95},
         "decision_p_value": {**error, "draws": rng.normal(size=99)},
         "judge": {**error, "n": 10, "alpha": 0.05, "draws": rng.normal(size=99)},
+        "crossed_mean": {"values": rng.normal(size=(R, N)), "factors": ("replicas", "rows")},
+        "combined": {"estimate": 0.5, "components": parts},
+        "plan": {"effect": parts, "gap": 0.3, "level": 0.95, "power": 0.8},
         "holm_levels": {"p_values": np.array([0.01, 0.04, 0.03]), "alpha": 0.05},
     }  # fmt: skip
     return [Target(f"analysis.{name}", getattr(analysis, name), _with_rest(name, good)) for name, good in given.items()]
@@ -148,6 +152,8 @@ def _objects() -> list[Target]:
         Target("analysis.Decomposition.totals", whole.totals, {"rows": np.arange(4)}),
         Target("analysis.Decomposition.to_frame", whole.to_frame, {"sample_ids": ids}),
         Target("analysis.Change.totals", change.totals, {"rows": np.arange(4)}),
+        Target("analysis.crossed_total", analysis.crossed_total,
+               {"found": change, "term": "bias", "teachers": np.arange(R), "rows": np.arange(N) > 2}),
         Target("analysis.paired_change", analysis.paired_change, {"treatment": whole, "control": other}),
         Target("analysis.regularization_samples", analysis.regularization_samples,
                {"terms": terms, "criterion": "opposing"}),

@@ -63,6 +63,8 @@ def crossed_total(
     >>> sorted(total.components), round(total.estimate, 3), round(total.stderr, 3)
     (['replicas', 'rows'], 0.258, 0.024)
     """
+    if not isinstance(found, Decomposition | Change):
+        raise TypeError(f"found must be a Decomposition or a Change, not {type(found).__name__}")
     if term not in _LEAST:
         raise ValueError(f"term must be one of {', '.join(_LEAST)}, got {term!r}")
     if found.group_counts is None:
@@ -91,7 +93,7 @@ def _teachers_drawn(teachers: Any, sizes: np.ndarray) -> bool:
     names = as_names(teachers, "teachers")
     if len(names) != len(sizes):
         raise ValueError(f"teachers must name one for each of the {len(sizes)} groups, got {len(names)}")
-    different = len(set(names[sizes > 0].tolist()))
+    different = len({str(name) for name in names[sizes > 0].tolist()})
     if 1 < different < np.count_nonzero(sizes):
         raise ValueError(
             f"{np.count_nonzero(sizes)} groups share {different} teachers: make the groups of one teacher one group, "

@@ -43,8 +43,8 @@ def decompose_groups(
             not read where the count is 0.
         target, errors: as for `decompose`.
         keep_groups: keeps groups that are empty in every row, for `joined`.
-        merge: `(G,)` names; groups of one name become one, in the order of the names. Replicas that learned from one
-            teacher, named by it, are then left out together.
+        merge: `(G,)` names; groups of one name become one, in the order in which the names first come. Replicas that
+            learned from one teacher, named by it, are then left out together.
 
     Raises:
         ValueError: also when the means are no means of log-probabilities (their exponentials sum to more than one),
@@ -76,12 +76,15 @@ def _merged(count: Array, means: Array, names: Any) -> tuple[Array, Array]:
     names = as_names(names, "merge")
     if len(names) != count.shape[0]:
         raise ValueError(f"merge must name each of the {count.shape[0]} groups, got {len(names)}")
+    members: dict[str, list[int]] = {}
+    for g, name in enumerate(names.tolist()):
+        members.setdefault(str(name), []).append(g)
     counts, together = [], []
-    for name in np.unique(names):
-        own = [int(g) for g in np.flatnonzero(names == name)]
-        counts.append(sum(count[g] for g in own))
-        sums = sum(count[g][:, None] * _read(means[g], count[g]) for g in own)
-        together.append(sums / xp.where(counts[-1] > 0, counts[-1], 1.0)[:, None])
+    with np.errstate(over="ignore", invalid="ignore"):  # what is no mean of log-probabilities is refused by its group
+        for own in members.values():
+            counts.append(sum(count[g] for g in own))
+            sums = sum(count[g][:, None] * _read(means[g], count[g]) for g in own)
+            together.append(sums / xp.where(counts[-1] > 0, counts[-1], 1.0)[:, None])
     return xp.stack(counts, axis=0), xp.stack(together, axis=0)
 
 

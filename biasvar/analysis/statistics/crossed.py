@@ -79,11 +79,13 @@ def crossed_mean(values: Any, factors: Sequence[str]) -> Crossed:
     (3.5, 1.756, 1.67)
     """
     table = as_real(values, "values")
+    if not isinstance(factors, list | tuple) or not all(isinstance(name, str) for name in factors):
+        raise ValueError(f"factors must be a list of the names of the axes of values, not {factors!r}")
     if table.ndim != len(factors) or not factors or len(set(factors)) < len(factors):
         raise ValueError(f"factors must name each of the {table.ndim} axes of values once, got {list(factors)}")
-    short = [name for name, n in zip(factors, table.shape, strict=True) if n < 2]
-    if short:
-        raise ValueError(f"{short[0]} must have at least 2 levels, got {table.shape[list(factors).index(short[0])]}")
+    for name, n in zip(factors, table.shape, strict=True):
+        if n < 2:
+            raise ValueError(f"values must have at least 2 levels of {name}, got {n}")
     axes = range(table.ndim)
     squares: dict[tuple[int, ...], tuple[float, float]] = {}  # V_S and its degrees of freedom
     effects: dict[tuple[int, ...], np.ndarray] = {(): table.mean(keepdims=True)}
@@ -119,21 +121,30 @@ def combined(estimate: float, components: Mapping[str, Component]) -> Crossed:
     error NaN; leave out factors that were not drawn.
 
     Raises:
-        ValueError: for no components.
+        ValueError: for no components, what is none, a negative error.
 
     >>> both = combined(1.0, {"replicas": Component(0.3, 4, 5), "rows": Component(0.4, 99, 100)})
     >>> round(both.stderr, 3), round(both.df, 1)
     (0.5, 27.4)
     """
-    if not components:
-        raise ValueError("combined needs at least one component")
-    parts = [(not_negative(part.stderr, name) ** 2, part.df) for name, part in components.items()]
+    parts = [(part.stderr**2, part.df) for part in checked_components(components, "components").values()]
     variance = sum(value for value, _ in parts)
     if math.isnan(variance):
         df = math.nan
     else:
         df = max(df for _, df in parts) if variance == 0.0 else _satterthwaite(variance, parts)
     return Crossed(float(estimate), math.sqrt(variance), df, dict(components))
+
+
+def checked_components(components: Any, name: str) -> Mapping[str, Component]:
+    """Components by factor, or ValueError: at least one, with an error of 0 or more or NaN."""
+    if not isinstance(components, Mapping) or not all(isinstance(part, Component) for part in components.values()):
+        raise ValueError(f"{name} must be a Component for each factor, such as {{'replicas': Component(...)}}")
+    if not components:
+        raise ValueError(f"{name} must hold at least one component")
+    for factor, part in components.items():
+        not_negative(part.stderr, f"{name}: the error over {factor}")
+    return components
 
 
 def _satterthwaite(variance: float, parts: Sequence[tuple[float, float]]) -> float:

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from biasvar.analysis.statistics.checks import in_unit, not_negative
-from biasvar.analysis.statistics.crossed import Component, Crossed, combined
+from biasvar.analysis.statistics.checks import in_unit
+from biasvar.analysis.statistics.crossed import Component, Crossed, checked_components, combined
 from biasvar.analysis.statistics.intervals import check_level, t_quantile
 from biasvar.arguments import checked
 
@@ -123,14 +123,12 @@ def one_digit(number: float) -> str:
 
 def _checked_components(effect: Crossed | Mapping[str, Component]) -> tuple[Mapping[str, Component], float]:
     """The components, and by how much their squared errors are scaled to add up to that of the effect."""
-    components = effect.components if isinstance(effect, Crossed) else effect
-    if not components:
-        raise ValueError("plan needs at least one component")
+    components = effect.components if isinstance(effect, Crossed) else checked_components(effect, "effect")
     for name, part in components.items():
-        if not math.isfinite(not_negative(part.stderr, f"the error over {name}")):
-            raise ValueError(f"the error over {name} must be a finite number, got {part.stderr}")
+        if not math.isfinite(part.stderr):
+            raise ValueError(f"effect must have a finite error over {name}, got {part.stderr}")
         if part.n < 2 or not part.df >= 1.0:
-            raise ValueError(f"{name} must have at least 2 levels and 1 degree of freedom, got {part.n} and {part.df}")
+            raise ValueError(f"effect must have 2 {name} or more and 1 degree of freedom, got {part.n} and {part.df}")
     squares = sum(part.stderr**2 for part in components.values())
     known = effect.stderr**2 if isinstance(effect, Crossed) else squares
     return components, known / squares if squares > 0.0 and math.isfinite(known) else 1.0

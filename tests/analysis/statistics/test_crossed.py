@@ -97,9 +97,13 @@ def test_combined_adds_squares_with_satterthwaites_df() -> None:
 
 
 def test_bad_tables_are_refused() -> None:
-    with pytest.raises(ValueError, match="replicas must have at least 2 levels, got 1"):
+    with pytest.raises(ValueError, match="values must have at least 2 levels of replicas, got 1"):
         crossed_mean([[1.0, 2.0]], ("replicas", "rows"))
     with pytest.raises(ValueError, match="factors must name each of the 2 axes"):
         crossed_mean([[1.0, 2.0]], ("rows",))
-    with pytest.raises(ValueError, match="at least one component"):
+    with pytest.raises(ValueError, match="components must hold at least one component"):
         combined(1.0, {})
+    with pytest.raises(ValueError, match="components must be a Component for each factor"):
+        combined(1.0, {"rows": 0.1})
+    with pytest.raises(ValueError, match="factors must be a list of the names"):
+        crossed_mean([[1.0, 2.0]], "ab")

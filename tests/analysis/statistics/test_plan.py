@@ -98,10 +98,10 @@ def test_what_a_billion_would_not_do():
 @pytest.mark.parametrize(
     ("parts", "gap", "said"),
     [
-        ({}, 1.0, "plan needs at least one component"),
-        ({"rows": Component(math.nan, 4, 5)}, 1.0, "the error over rows must be a finite number, got nan"),
-        ({"rows": Component(-1.0, 4, 5)}, 1.0, "the error over rows cannot be negative"),
-        ({"teachers": Component(1.0, 0, 1)}, 1.0, "teachers must have at least 2 levels and 1 degree of freedom"),
+        ({}, 1.0, "effect must hold at least one component"),
+        ({"rows": Component(math.nan, 4, 5)}, 1.0, "effect must have a finite error over rows, got nan"),
+        ({"rows": Component(-1.0, 4, 5)}, 1.0, "effect: the error over rows cannot be negative"),
+        ({"teachers": Component(1.0, 0, 1)}, 1.0, "effect must have 2 teachers or more and 1 degree of freedom"),
         ({"rows": Component(1.0, 4, 5)}, 0.0, "gap must be a finite number other than 0, got 0.0"),
         ({"rows": Component(1.0, 4, 5)}, math.nan, "gap must be a finite number"),
     ],
