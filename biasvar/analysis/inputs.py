@@ -45,9 +45,9 @@ def as_names(x: Any, name: str) -> np.ndarray:
     """`x` as `(n,)` names of rows on this machine's memory: numbers, or texts."""
     if isinstance(x, list | tuple) and all(isinstance(entry, str) for entry in x):
         return np.array(x, dtype=object)
-    found = (
-        np.asarray(x) if getattr(x, "dtype", None) is not None and x.dtype == object else to_numpy(as_array(x, name))
-    )
+    dtype = getattr(x, "dtype", None)
+    column = dtype is not None and not array_api_compat.is_array_api_obj(x)  # of a frame: texts, categories
+    found = np.asarray(x) if column or getattr(dtype, "kind", "") == "O" else to_numpy(as_array(x, name))
     if found.ndim != 1:
         raise ValueError(f"{name} must have shape (n,), got {tuple(found.shape)}")
     return found

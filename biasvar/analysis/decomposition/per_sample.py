@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from biasvar.analysis.arrays import Array
-from biasvar.analysis.decomposition.totals import LEAST_BIAS, LEAST_VARIANCE, Totals, make_totals
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from biasvar.analysis.arrays import Array, namespace
+from biasvar.analysis.decomposition.totals import LEAST_BIAS, LEAST_VARIANCE, Totals, make_totals, row_numbers
+from biasvar.analysis.inputs import as_names
 from biasvar.analysis.statistics.jackknife import jackknife_stderr
+from biasvar.messages import first_few
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    import pandas as pd
+
+TERMS = ("noise", "bias", "variance", "loss", "net_variance")
 
 
 class PerSample:
@@ -57,6 +71,61 @@ class PerSample:
             rows: bool `(N,)` or integer row numbers; all rows by default.
         """
         return make_totals(self._noise(), self, rows)
+
+    def totals_by(self, groups: Any) -> pd.DataFrame:
+        """The totals of every group of samples, one row a group and term: bias of each class, variance of each source.
+
+        Args:
+            groups: `(N,)` the name of each sample's group, such as its label: numbers or texts.
+
+        Returns:
+            Columns group, term ("noise", "bias", "variance", "loss"; for "zero_one" also "net_variance"), value,
+            stderr_replicas, stderr_samples, n_replicas, n_samples, as `totals` of the group's samples alone has them.
+            Groups rise, or stand in the order of the alphabet.
+
+        Raises:
+            ValueError: for another number of names than samples, or a name that is missing (NaN, None).
+
+        >>> from biasvar.analysis import decompose
+        >>> logits = [[[0.0, -1.0], [2.0, -1.0]], [[1.0, -1.0], [0.0, -1.0]], [[0.0, -2.0], [3.0, -1.0]]]
+        >>> found = decompose(logits, [0, 0]).totals_by(["cat", "dog"])
+        >>> found.loc[found["term"] == "bias", ["group", "value", "n_samples"]].round(4).values.tolist()
+        [['cat', 0.173, 1], ['dog', 0.0672, 1]]
+        """
+        import pandas as pd
+
+        names = as_names(groups, "groups")
+        if len(names) != self.bias.shape[0]:
+            raise ValueError(f"groups must name each of the {self.bias.shape[0]} samples, got {len(names)} names")
+        if (missing := pd.isna(names)).any():
+            raise ValueError(f"groups must name every sample; sample {first_few(np.flatnonzero(missing))} has no name")
+        try:
+            found, place = np.unique(names, return_inverse=True)
+        except TypeError:
+            raise ValueError("groups must be numbers or texts, not both") from None
+        terms = [name for name in TERMS if name != "net_variance" or self.signed_variance is not None]
+        order = np.argsort(place, kind="stable")
+        ends = np.searchsorted(place[order], np.arange(len(found) + 1))
+        rows = []
+        for name, start, end in zip(found.tolist(), ends[:-1], ends[1:], strict=True):
+            totals = self.take(order[start:end]).totals()
+            rows += [{"group": name, "term": term} | vars(getattr(totals, term)) for term in terms]
+        return pd.DataFrame(rows)
+
+    def take(self, rows: Array) -> Self:
+        """The same of some samples only.
+
+        Args:
+            rows: bool `(N,)`, or integer row numbers in the order that is wanted.
+        """
+        xp = namespace(self.bias)
+        chosen = row_numbers(rows, self.bias)
+        arrays = {
+            field.name: xp.take(value, chosen, axis=-1)
+            for field in fields(self)  # type: ignore[arg-type]
+            if (value := getattr(self, field.name)) is not None and not isinstance(value, str)
+        }
+        return replace(self, **arrays)  # type: ignore[type-var]
 
     def _noise(self) -> Array:
         return 0.0 * self.bias

@@ -102,14 +102,15 @@ def rows_counted(
     return use
 
 
-def _row_mask(rows: Array, reference: Array) -> Array:
+def row_numbers(rows: Array, reference: Array) -> Array:
+    """`rows`, bool `(N,)` or row numbers, as int64 row numbers beside `reference` `(N,)`."""
     rows = like(rows, reference, "rows")
     xp = namespace(reference)
     n = reference.shape[0]
     if xp.isdtype(rows.dtype, "bool"):
         if tuple(rows.shape) != (n,):
             raise ValueError(f"rows as a mask must have shape ({n},), got {tuple(rows.shape)}")
-        return rows
+        return xp.nonzero(rows)[0]
     if not xp.isdtype(rows.dtype, "integral") or rows.ndim != 1:
         raise ValueError(
             f"rows must be a bool mask ({n},) or a list of row numbers,"
@@ -117,6 +118,10 @@ def _row_mask(rows: Array, reference: Array) -> Array:
         )
     if bool(xp.any((rows < 0) | (rows >= n))):
         raise ValueError(f"rows must lie in 0 .. {n - 1}")
+    return xp.astype(rows, xp.int64)
+
+
+def _row_mask(rows: Array, reference: Array) -> Array:
     mask = 0.0 * reference != 0.0
-    mask[xp.astype(rows, xp.int64)] = True
+    mask[row_numbers(rows, reference)] = True
     return mask

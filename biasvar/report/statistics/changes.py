@@ -95,7 +95,7 @@ def change(
     keep = np.isfinite(whole.bias) & np.isfinite(whole.variance)
     if not keep.any():
         return None
-    part = _rows(whole, keep)
+    part = whole.take(keep)
     frame = pd.DataFrame(
         {
             "sample_id": first.sample_ids[keep],
@@ -165,18 +165,3 @@ def unstyled(frame: pd.DataFrame) -> tuple[dict[str, style.Look], pd.DataFrame]:
 def each(frame: pd.DataFrame) -> list[Any]:
     """The rows of a frame, with their columns as attributes."""
     return list(frame.itertuples(index=False))
-
-
-def _rows(whole: Change, keep: np.ndarray) -> Change:
-    def cut(values: np.ndarray | None) -> np.ndarray | None:
-        return None if values is None else values[..., keep]
-
-    return Change(
-        bias=whole.bias[keep],
-        variance=whole.variance[keep],
-        counts=whole.counts[keep],
-        group_counts=cut(whole.group_counts),
-        deleted_bias=cut(whole.deleted_bias),
-        deleted_variance=cut(whole.deleted_variance),
-        correction=whole.correction,
-    )
