@@ -14,6 +14,8 @@ from biasvar.study.sections import Section
 
 DIGITS = Path(__file__).parents[1] / "experiments" / "digits.yaml"
 
+FIXED = {"date": "2026-11-28", "ledger": "0123456789abcdef"}
+
 
 def put(study, key, value):
     *path, last = key.split(".")
@@ -138,6 +140,28 @@ def test_bad_overrides_are_named(tmp_path, tiny_study, override, message):
         ("learning_rate", {"grid": [0.1], "families": {"cross_entropy": "ce"}}, "'label_smoothing' has no entry"),
         ("schedule.momentum", 0, "nesterov: true needs a momentum above 0"),
         ("claims", {"W1": [{"treatment": "kdx", "control": "ce"}]}, r"claims.W1\[0\].treatment: no arm named 'kdx'"),
+        ("claims_fixed", "yes", "claims_fixed: must be a mapping of keys to values, not 'yes'|claims_fixed: .*'yes'"),
+        ("claims_fixed", {"date": "2026-11-28"}, "claims_fixed.ledger: missing; the study needs it"),
+        ("claims_fixed", {"ledger": "0" * 16}, "claims_fixed.date: missing; the study needs it"),
+        (
+            "claims_fixed",
+            FIXED | {"date": "28.11.2026"},
+            "claims_fixed.date: must be a day such as '2026-11-28'.*'28.11",
+        ),
+        ("claims_fixed", FIXED | {"date": "2026-02-30"}, "claims_fixed.date: must be a day .* not '2026-02-30'"),
+        ("claims_fixed", FIXED | {"date": "20261128"}, "claims_fixed.date: must be a day .* not '20261128'"),
+        (
+            "claims_fixed",
+            FIXED | {"ledger": "abc"},
+            r"claims_fixed.ledger: must be the 16 characters .*ledger_hash\(\)",
+        ),
+        ("claims_fixed", FIXED | {"by": "me"}, "claims_fixed.by: unknown key; allowed here: date, ledger"),
+        ("designs_tried", 6, "designs_tried: .*not 6"),
+        ("designs_tried", {"count": 6}, "designs_tried.seeds: missing"),
+        ("designs_tried", {"count": 0, "seeds": [1]}, "designs_tried.count: must be greater than or equal to 1, not 0"),
+        ("designs_tried", {"count": 6, "seeds": []}, "designs_tried.seeds: must not be empty"),
+        ("designs_tried", {"count": 6, "seeds": [-1]}, "designs_tried.seeds.0: must be greater than or equal to 0"),
+        ("designs_tried", {"count": True, "seeds": [1]}, "designs_tried.count: must be a number, not true or false"),
         ("defaults.tau", 3, "defaults.tau: allowed here: teacher, temperature"),
         ("name", "My study", "name: .*pattern"),
         ("arms", {}, "arms: "),
@@ -381,6 +405,16 @@ def test_a_key_at_its_default_is_no_part_of_the_identity(tiny_study):
         section[key] = value
         hashes.append(resolve_study(tiny_study).hash)
     assert len(set(hashes)) == len(hashes)
+
+
+def test_what_a_study_says_of_itself_is_no_part_of_its_identity(tiny_study):
+    """Nor of the first version's, so that it can be added to the study of any run that exists."""
+    before = resolve_study(tiny_study).hashes
+    assert len(before) == 2
+    said = {"claims_fixed": FIXED, "designs_tried": {"count": 6, "seeds": [3]}, "title": "T"}
+    study = resolve_study({**tiny_study, **said})
+    assert study.hashes == before
+    assert resolve_study(yaml.safe_load(study.to_yaml())) == study
 
 
 def test_a_study_that_says_something_new_has_no_identity_of_the_first_version(tiny_study):

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,13 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _is_day(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and date.fromisoformat(value).isoformat() == value
+    except ValueError:
+        return False
+
+
 def _whole(low: int, high: int = MOST, *, needed: bool = False) -> Shape:
     def holds(value: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
@@ -102,6 +110,8 @@ def _each(*names: str, shape: Shape) -> dict[str, Shape]:
 
 _TEXT = Shape("a text", lambda value: isinstance(value, str))
 _NEEDED_TEXT = Shape("a text", lambda value: isinstance(value, str), needed=True)
+_TRUTH = Shape("true or false", lambda value: isinstance(value, bool))
+_DAY = Shape("a day such as '2026-11-28'", _is_day, needed=True)
 _ANY_WHOLE = _whole(0, 2**63)
 _COUNT = _whole(1)
 _FROM_0 = _number("a number from 0 on", lambda value: value >= 0)
@@ -114,6 +124,8 @@ _ARM_NAMES = Shape(
     needed=True,
 )
 _WIDTHS = _list(_whole(1, needed=True), "whole numbers")
+
+_FIXED = _object({"date": _DAY, "ledger": _NEEDED_TEXT})
 
 _SESSION = _object(
     {
@@ -138,7 +150,7 @@ _ARM = _object(
         **_each("temperature", "record_temperature", "learning_rate", shape=_ABOVE_0),
         **_each("alpha", "seconds", shape=_FROM_0),
         **_each("smoothing", "clip", shape=_SHARE),
-        "shuffle": Shape("true or false", lambda value: isinstance(value, bool)),
+        "shuffle": _TRUTH,
         "student": _object(),
         "failed_replicas": _list(_FAILED, 'objects such as {"replica": 2, "reason": "at chance"}'),
         "weights_sha256": _object(entries=_NEEDED_TEXT),
@@ -179,7 +191,9 @@ MANIFEST = _object(
             Shape("a text", lambda value: isinstance(value, str) or _is_number(value), needed=True), "texts"
         ),
         "draw": _object({"kind": _TEXT, **_each("rows", "pool", shape=_whole(1, 2**63))}),
-        "data": _object(_each("name", "path", "split", "note", "fingerprint", shape=_TEXT)),
+        "data": _object(
+            {**_each("name", "path", "split", "note", "fingerprint", shape=_TEXT), "test_is_whole_split": _TRUTH}
+        ),
         "claims": _object(
             entries=_list(_object(entries=_ARM_NAMES, needed=True), "objects", needed=True),
         ),
@@ -187,6 +201,7 @@ MANIFEST = _object(
         "versions": _object(entries=_NEEDED_TEXT),
         **_each("sources", "people", shape=_object(entries=_TEXT)),
         "sessions": _list(_SESSION, "objects"),
+        "begun": _object({**(_FIXED.keys or {}), "claims_fixed": _FIXED}),
         "soft_label_files": _object(entries=_object(_each("path", "sha256", shape=_TEXT), needed=True)),
         "tuning": _object(entries=_list(_NEEDED_TEXT, "texts", needed=True)),
         "warnings": _list(_NEEDED_TEXT, "sentences"),

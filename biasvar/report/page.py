@@ -16,7 +16,7 @@ from biasvar.report.figures import load
 from biasvar.report.output import PAGE, into_place, write_figure, write_page, write_summary, write_table
 from biasvar.report.redraws import write_redraws
 from biasvar.report.text import description
-from biasvar.report.text.claims import claim_groups, outcome
+from biasvar.report.text.claims import claim_groups, outcome, rules
 
 
 def open_runs(directories: Sequence[Path]) -> list[Run]:
@@ -73,6 +73,7 @@ def write_report(runs: list[Run] | Redraws, out: Path, *, figures: Sequence[str]
             missing=[figure for figure in drawn if "picture" not in figure],
             outcome=outcome(claims),
             claims=claim_groups(claims),
+            rules=rules(runs),
         )
     return out / PAGE
 

@@ -19,7 +19,7 @@ from biasvar.report.output import PAGE, into_place, json_value, write_figure, wr
 from biasvar.report.statistics.estimates import final_accuracy
 from biasvar.report.summary import DIGITS, PROVENANCE
 from biasvar.report.text import description
-from biasvar.report.text.claims import claim_groups, outcome
+from biasvar.report.text.claims import claim_groups, outcome, rules
 from biasvar.report.text.numbers import counted
 
 NAME = "redraws"  # of the only figure that is drawn of redraws
@@ -75,6 +75,7 @@ def write_redraws(redraws: Redraws, out: Path, *, formats: Sequence[str]) -> Pat
             missing=[] if "picture" in drawn else [drawn],
             outcome=outcome(claims),
             claims=claim_groups(claims),
+            rules=rules(redraws.runs),
         )
     return out / PAGE
 

@@ -8,19 +8,22 @@ import pandas as pd
 
 import biasvar
 from biasvar.records import Run
+from biasvar.report.claims.statements import designs_tried, fixing
 from biasvar.report.output import json_value
 from biasvar.report.statistics.estimates import METRICS, TERMS, Estimate, decomposition_term, final_level, final_metrics
+from biasvar.study.claims import REVISION, ledger_hash
 
 DIGITS = 10  # beyond what any number here is known to
 PROVENANCE = (
     *("study_hash", "commit", "seed", "replicas", "draw", "data", "reference_teacher", "device", "threads", "versions"),
-    *("schema_version", "sessions"),
+    *("schema_version", "sessions", "begun"),
 )
 
 
 def summarise(runs: list[Run], claims: pd.DataFrame) -> dict[str, Any]:
     """Everything in summary.json; terms in nats, corrected, on held-out rows against the true labels."""
-    return {"biasvar": biasvar.__version__, "runs": {run.name: _of_run(run, claims) for run in runs}}
+    ledger = {"revision": REVISION, "hash": ledger_hash()}
+    return {"biasvar": biasvar.__version__, "ledger": ledger, "runs": {run.name: _of_run(run, claims) for run in runs}}
 
 
 def _of_run(run: Run, claims: pd.DataFrame) -> dict[str, Any]:
@@ -29,9 +32,20 @@ def _of_run(run: Run, claims: pd.DataFrame) -> dict[str, Any]:
         "title": run.manifest.get("title"),
         "kind": run.manifest.get("kind"),
         "status": run.manifest.get("status"),
+        **_statements(run),
         "arms": {arm: _of_arm(run, arm) for arm in run.arms},
         "claims": [{key: json_value(value, DIGITS) for key, value in row.items()} for row in mine.to_dict("records")],
         "provenance": {key: run.manifest.get(key) for key in PROVENANCE},
+    }
+
+
+def _statements(run: Run) -> dict[str, Any]:
+    """What the study says of its claims, and whether it was said before the run; null of runs without."""
+    about, tried = fixing(run), designs_tried(run)
+    return {
+        "claims_fixed": None if about is None or about.fixed is None else about.fixed.model_dump(),
+        "claims_fixed_before_the_run": None if about is None else about.before,
+        "designs_tried": None if tried is None else tried.model_dump(),
     }
 
 

@@ -47,6 +47,8 @@ class Claim:
         regime: the teacher regime that it is judged in; "" for that of its arms.
         chance_is_an_outcome: replicas at chance do not leave it undecided: where soft labels are tried, some teach
             nothing.
+        searched: one design for which it holds can be found by trying many, so it is undecided on a seed, or on test
+            rows, on which several were tried.
     """
 
     id: str
@@ -57,6 +59,7 @@ class Claim:
     remembered: bool = False
     regime: str = ""
     chance_is_an_outcome: bool = False
+    searched: bool = False
 
     @property
     def origin(self) -> str:
@@ -74,12 +77,15 @@ def _accuracy(bound: str) -> str:
 
 ZHOU, MUELLER = "Zhou et al. 2021", "Müller et al. 2019, Chandrasegaran et al. 2022"
 YUAN = "Yuan et al. 2023"
+_FRESH = "judged only on a seed and test rows on which no other design was tried"
+SEARCHED = ("L1", "L2", "L4")
 _LATE = "share of regularization samples in the last tenth of all epochs"
 
 
 def _on_soft_labels(*claims: tuple[str, str, str, tuple[str, ...]]) -> list[Claim]:
     return [
-        Claim(name, sentence, YUAN, rule, roles, chance_is_an_outcome=True) for name, sentence, rule, roles in claims
+        Claim(name, sentence, YUAN, rule, roles, chance_is_an_outcome=True, searched=name in SEARCHED)
+        for name, sentence, rule, roles in claims
     ]
 
 
@@ -179,7 +185,7 @@ LEDGER = (
             "L1", "Teachers below 30 % accuracy can teach good students.",
             _rule(
                 "test accuracy of the student less that of training on true labels, and the teacher's test accuracy",
-                f"the first is above −{NEAR:g} and the second below {BAD:g}",
+                f"the first is above −{NEAR:g} and the second below {BAD:g}; {_FRESH}",
             ),
             ("student", "truth"),
         ),
@@ -188,7 +194,8 @@ LEDGER = (
             _rule(
                 "rank correlation over soft labels of Δ + γ (best k) with the student's test accuracy, and its size "
                 "less that of the teacher's accuracy",
-                f"the first is below −{CORRELATION:g} and the second above 0",
+                f"the first is below −{CORRELATION:g} and the second above 0; judged over {DATA_SETS} data sets or more "
+                f"on which the same kinds were tried; {_FRESH}",
             ),
             ("arms", "truth"),
         ),
@@ -205,7 +212,7 @@ LEDGER = (
             "L4", "Δ + γ < 1 is not necessary for a good student.",
             _rule(
                 "test accuracy of the student less that of training on true labels, and Δ + γ of its soft labels",
-                f"the first is above −{NEAR:g} and the second above {ABOVE_ONE:g}",
+                f"the first is above −{NEAR:g} and the second above {ABOVE_ONE:g}; {_FRESH}",
             ),
             ("student", "truth"),
         ),

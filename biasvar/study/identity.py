@@ -13,7 +13,7 @@ import json
 from typing import Any
 
 VERSION = 2
-SHOWN = ("title", "redraws")
+SHOWN = ("title", "redraws", "claims_fixed", "designs_tried")
 """Keys of a study that decide none of its numbers; more redraws leave those that are there as they are."""
 NO_IDENTITY = {"arms": ("label",), "teachers": ("label",), "soft_labels": ("name", "path")}
 """Keys that say how something is shown or where it lies."""

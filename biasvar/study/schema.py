@@ -14,6 +14,7 @@ from biasvar.study.networks import Network
 from biasvar.study.places import is_path
 from biasvar.study.sections import MOST, Name, Section
 from biasvar.study.soft_labels import SoftLabel
+from biasvar.study.statements import ClaimsFixed, DesignsTried
 from biasvar.study.teachers import Teacher
 
 STUDENTS_TEACH = "students of another arm"
@@ -114,10 +115,12 @@ class Study(Section):
     reference_temperature: float = Field(4.0, gt=0)  # ... at this temperature
     arms: dict[Name, SerializeAsAny[Arm]] = Field(min_length=1)
     claims: dict[str, list[dict[str, str | list[str]]]] = Field({})
+    claims_fixed: ClaimsFixed | None = None
+    designs_tried: DesignsTried | None = None
 
     @property
     def hash(self) -> str:
-        """Identity of the study: everything in it that is not at its default, but its title, labels and redraws."""
+        """Identity of the study: everything in it that is not at its default, but labels and keys that are `SHOWN`."""
         return identity(self.model_dump(mode="json", exclude_defaults=True))
 
     @property

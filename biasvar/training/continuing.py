@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Mapping
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from biasvar.messages import first_few, in_words
 from biasvar.records.manifest import REDRAWS, read_manifest
 from biasvar.records.redraws import holds_redraws, read_redraws
 from biasvar.study import Study
+from biasvar.study.claims import ledger_hash
 from biasvar.study.identity import NO_IDENTITY, SHOWN
 from biasvar.training.context import StudyContext
 
@@ -148,6 +150,30 @@ def session(study: Study, context: StudyContext, commit: str | None) -> dict[str
         "device": context.device.type,
         "threads": study.threads,
     }
+
+
+def begun(study: Study, directory: Path) -> dict[str, Any]:
+    """`begun` for the manifest of a run that begins now; nothing where there is a run, which began before.
+
+    The day, the claim definitions of this version, and what the study says of when its claims were fixed: a page can
+    then tell a statement that was there from one that was added once the numbers were known.
+    """
+    if (directory / "manifest.json").exists():
+        return {}
+    fixed = study.claims_fixed
+    said = None if fixed is None else fixed.model_dump()
+    return {"begun": {"date": date.today().isoformat(), "ledger": ledger_hash(), "claims_fixed": said}}
+
+
+def restate(study: Study, directory: Path) -> str | None:
+    """The study file that a run is to hold now, where the study says other things about itself; else None."""
+    try:
+        before = yaml.safe_load((directory / "study.yaml").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, yaml.YAMLError):
+        return None  # written once the run begins, or damaged, which reading it says
+    now = study.model_dump(mode="json", include=set(SHOWN))
+    same = isinstance(before, dict) and all(before.get(key) == value for key, value in now.items())
+    return None if same or not isinstance(before, dict) else study.to_yaml()
 
 
 def sessions_with(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str]:

@@ -30,7 +30,7 @@ from biasvar.study import Study
 from biasvar.training.checks import check_begun, check_sources, open_study
 from biasvar.training.completeness import arm_fault, holds, is_whole, lost_weights, whole_table, written_teachers
 from biasvar.training.context import StudyContext
-from biasvar.training.continuing import SESSION, check_same_data, check_same_study, sessions_with
+from biasvar.training.continuing import SESSION, check_same_data, check_same_study, restate, sessions_with
 from biasvar.training.custom_networks import source_hashes
 from biasvar.training.manifest import arm_entry, arm_outcome, study_manifest
 from biasvar.training.replicas import groups_of
@@ -119,8 +119,11 @@ def run_study(
 
 
 def _rename(writer: RunWriter, study: Study) -> None:
-    """Take over the title and the labels, which are no part of a study's identity."""
+    """Take over the title, the labels and what the study says of itself, which are no part of a study's identity."""
     manifest = writer.manifest
+    text = restate(study, writer.directory)
+    if text is not None:
+        writer.study(text)
     if manifest.get("title") != study.title:
         writer.update_manifest(title=study.title)
     for name, arm in study.arms.items():

@@ -10,7 +10,7 @@ from biasvar.records.manifest import read_manifest
 from biasvar.study import Study
 from biasvar.training.checkpoints import file_hashes
 from biasvar.training.context import StudyContext
-from biasvar.training.continuing import fingerprints_of_people, session
+from biasvar.training.continuing import begun, fingerprints_of_people, session
 from biasvar.training.custom_networks import source_hashes
 
 
@@ -33,6 +33,7 @@ def study_manifest(study: Study, context: StudyContext) -> dict[str, Any]:
             "split": only,
             "note": context.dataset.note + (f"; all rows, test rows too, from its {only} split" if only else ""),
             "fingerprint": context.dataset.fingerprint,
+            "test_is_whole_split": _whole_test_split(context),
         },
         "reference_teacher": study.reference_teacher,
         "soft_label_files": {
@@ -44,8 +45,17 @@ def study_manifest(study: Study, context: StudyContext) -> dict[str, Any]:
         "arms": {name: {"label": arm.label, "status": "waiting"} for name, arm in study.arms.items()},
         "people": fingerprints_of_people(context),
         "sources": source_hashes(study),
+        **begun(study, context.directory),
         **session(study, context, _commit()),
     }
+
+
+def _whole_test_split(context: StudyContext) -> bool:
+    """True if the test rows are all of the official test split, the same ones whatever the seed."""
+    split = context.dataset.split
+    if split is None or context.study.data.split is not None:
+        return False
+    return len(context.blocks["test"]) == int((split == "test").sum())
 
 
 def _known_hash(study: Study, directory: Path) -> str:

@@ -40,7 +40,7 @@ NO_NUMBERS = (
     # How a study file is read: an arm's identity holds its settings as they were resolved. What the settings mean (the
     # channels of a network, which copy of a teacher a replica meets) counts.
     *(f"study/{name}.py" for name in ("__init__", "checks", "choosing", "claims", "crossing", "identity")),
-    *(f"study/{name}.py" for name in ("import_path", "places", "reading", "yaml_text")),
+    *(f"study/{name}.py" for name in ("import_path", "places", "reading", "statements", "yaml_text")),
     # Where pixels come from and how they are decoded: the identity holds the fingerprint of the pixels.
     *(f"data/{name}.py" for name in ("cache", "decode", "hub", "images", "layout", "parquet")),
     # What is only estimated from finished records.

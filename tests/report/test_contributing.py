@@ -46,7 +46,9 @@ def test_the_claim_is_judged(study_run: Run, monkeypatch) -> None:
     monkeypatch.setattr("biasvar.report.claims.table.LEDGER", (*claims.LEDGER, claim))
     monkeypatch.setitem(claims_table.__globals__["MEASURES"], "T1", names["calibration"])
     asked = {"T1": [{"treatment": "kd", "control": "ce"}]}
-    table = claims_table([Run(study_run.directory, {**study_run.manifest, "claims": asked})])
+    run = Run(study_run.directory, {**study_run.manifest, "claims": asked})
+    run.study = {**(study_run.study or {}), "claims": asked}
+    table = claims_table([run])
     assert table["id"].tolist() == ["T1"]
     final = study_run.metrics.query("split == 'test' and view == 'clean' and epoch == epoch.max()")
     ece = final.pivot(index="replica", columns="arm", values="ece")

@@ -6,6 +6,7 @@ import copy
 import json
 import shutil
 from dataclasses import replace
+from datetime import date, timedelta
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from biasvar.report.summary import summarise
 from biasvar.report.text.description import provenance
 from biasvar.run import main
 from biasvar.study import resolve_study
+from biasvar.study.claims import ledger_hash
 from biasvar.training import checks, continuing, reuse
 from biasvar.training.context import StudyContext
 from biasvar.training.continuing import check_same_study, sessions_with
@@ -166,6 +168,51 @@ def test_labels_and_later_keys_at_their_default_make_no_other_study(finished, tm
     check_same_study(study, tmp_path / "run")  # the writer refuses by the hash alone
     with pytest.raises(RecordError, match="holds another run, 'tiny': its study_hash is"):
         run_study(study, tmp_path / "run", device="cpu")
+
+
+FIXED = {"date": "2026-11-20", "ledger": ledger_hash()}
+STATED = {"claims_fixed": FIXED, "designs_tried": {"count": 6, "seeds": [3]}}
+
+
+def test_a_run_notes_what_its_study_said_when_it_began(tmp_path, finished):
+    noted = finished.manifest["begun"]
+    assert abs(date.fromisoformat(noted["date"]) - date.today()) <= timedelta(days=1)
+    assert (noted["ledger"], noted["claims_fixed"]) == (ledger_hash(), None)
+    study = resolve_study({**small(), **STATED})
+    assert continuing.begun(study, tmp_path)["begun"] == {**noted, "claims_fixed": FIXED}
+    assert continuing.begun(study, finished.directory) == {}
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_statements_may_be_added_to_the_study_of_a_run_and_its_beginning_stays(finished, interrupted, tmp_path, whole):
+    directory = tmp_path / "whole" if whole else interrupted
+    if whole:
+        shutil.copytree(finished.directory, directory)
+    run = run_study(resolve_study({**small(), **STATED}), directory, device="cpu")
+    assert run.manifest["status"] == "complete"
+    assert run.manifest["begun"] == finished.manifest["begun"]  # what it did not say then it does not say now
+    assert run.study | STATED == run.study
+    assert run.manifest["study_hash"] == finished.manifest["study_hash"]
+    changed = {**STATED, "claims_fixed": {**FIXED, "date": "2026-11-21"}}
+    before = (directory / "manifest.json").read_bytes()
+    assert (
+        run_study(resolve_study({**small(), **changed}), directory, device="cpu").study["claims_fixed"]
+        == changed["claims_fixed"]
+    )
+    again = run_study(resolve_study(small()), directory, device="cpu")
+    assert again.study["claims_fixed"] is None
+    assert (directory / "manifest.json").read_bytes() == before
+
+
+def test_an_older_run_that_goes_on_does_not_begin_now(interrupted):
+    edit(interrupted, begun=None)
+    run = run_study(resolve_study({**small(), **STATED}), interrupted, device="cpu")
+    assert run.manifest["begun"] is None
+    path = interrupted / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["begun"]
+    path.write_text(json.dumps(manifest))
+    assert "begun" not in run_study(resolve_study({**small(), **STATED}), interrupted, device="cpu").manifest
 
 
 def test_a_run_that_goes_on_under_other_versions_says_so_and_lists_them(interrupted, capsys, monkeypatch):

@@ -23,6 +23,7 @@ from biasvar.messages import first_few
 from biasvar.records import Redraws, Run
 from biasvar.report.claims.measurement import Measurement
 from biasvar.report.claims.needs import would_decide
+from biasvar.report.claims.statements import designs_tried
 from biasvar.report.claims.table import COLUMNS, measured_claims, overall, said_of_arms
 from biasvar.report.claims.words import EQUIVALENT, FAILS, UNDECIDED, in_words
 
@@ -122,6 +123,7 @@ def parts_over_redraws(redraws: Redraws) -> list[Part]:
     A part that no redraw could measure has no estimates.
     """
     tests = [list(measured_claims(run)) for run in redraws.runs]
+    tried = designs_tried(redraws.runs[0])
     found: list[Part] = []
     for same in zip(*tests, strict=True):  # one test of one claim, in every redraw
         claim, roles, _, _ = same[0]
@@ -130,6 +132,7 @@ def parts_over_redraws(redraws: Redraws) -> list[Part]:
             "claim": claim.sentence,
             "source": claim.origin,
             **said_of_arms(redraws.runs[0], claim, roles),
+            "designs_tried": None if tried is None else tried.count,
         }
         excuse = _excuse(redraws, [excuse for *_, excuse in same])
         measured = [(run, parts) for run, (_, _, parts, _) in zip(redraws.runs, same, strict=True)]

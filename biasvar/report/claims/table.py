@@ -19,6 +19,7 @@ from biasvar.records.arms import FailedReplica
 from biasvar.report.claims import measures, soft_label_measures
 from biasvar.report.claims.across_data import Tested, across_runs
 from biasvar.report.claims.measurement import Measurement, Roles
+from biasvar.report.claims.statements import designs_tried, unconfirmed
 from biasvar.report.claims.words import FAILS, HOLDS, UNDECIDED, detail, in_words, teachers_in_words
 from biasvar.study.claims import LEDGER, Claim
 
@@ -27,7 +28,7 @@ Test = tuple[Claim, Roles, list[Measurement], str]
 COLUMNS = (
     *("id", "claim", "regime", "arms", "test", "effect", "low", "high", "low_replicas", "high_replicas", "stderr"),
     *("stderr_samples", "stderr_teachers", "stderr_crossed", "df", "n", "n_samples", "n_teachers", "threshold"),
-    *("direction", "unit", "level", "verdict", "said", "overall", "detail", "source", "run"),
+    *("direction", "unit", "level", "verdict", "said", "overall", "detail", "designs_tried", "source", "run"),
 )
 
 
@@ -40,7 +41,8 @@ def claims_table(runs: list[Run]) -> pd.DataFrame:
     `stderr_samples` and `stderr_teachers` are the errors over rows and over teachers. `verdict` is the part's, `said`
     the same with what it holds for, `overall` the claim's under that regime: it holds if all its parts do, and does
     not if one does not. Claims that one data set does not decide have rows of several runs together at the end, whose
-    tests are a family by themselves.
+    tests are a family by themselves. `designs_tried` is what the study says of
+    them, if anything.
     """
     found = [(run, list(measured_claims(run))) for run in runs]
     rows = [row for run, tests in found for row in _run_rows(run, tests)]
@@ -53,10 +55,11 @@ def _run_rows(run: Run, tests_of_claims: Sequence[Test]) -> list[dict[str, Any]]
     tests = [part for _, _, parts, _ in tests_of_claims for part in parts]
     levels = iter(holm_levels([part.p_value for part in tests])) if tests else iter(())
     rows: list[dict[str, Any]] = []
+    tried = designs_tried(run) if tests_of_claims else None
     for claim, roles, parts, excuse in tests_of_claims:
         base = {
             "id": claim.id, "claim": claim.sentence, **said_of_arms(run, claim, roles), "source": claim.origin,
-            "run": run.name,
+            "run": run.name, "designs_tried": None if tried is None else tried.count,
         }  # fmt: skip
         if not parts:
             rows.append({**base, "verdict": UNDECIDED, "said": UNDECIDED, "overall": UNDECIDED, "detail": excuse})
@@ -92,6 +95,7 @@ def measured_claims(run: Run) -> Iterator[Test]:
                 for arm, items in failed.items()
             )
             parts = MEASURES[claim.id](run, roles)
+            excuse = excuse or unconfirmed(run, claim)
             yield claim, roles, parts, excuse or ("" if parts else "the records lack what this claim is measured by")
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
+from biasvar.records import Run
 from biasvar.report import style
-from biasvar.report.text.numbers import decimals, signed
+from biasvar.report.claims.statements import fixing, tried_in_words
+from biasvar.report.text.numbers import counted, decimals, signed
+from biasvar.study.claims import JUDGED, LEDGER, REVISION, ledger_hash
 
 VERDICTS = ("holds", "does not hold", "undecided")
 
@@ -38,14 +42,27 @@ def outcome(claims: pd.DataFrame) -> list[dict[str, Any]]:
     return groups
 
 
+def rules(runs: Sequence[Run]) -> dict[str, Any]:
+    """By which rules the claims are judged, and what each run's study says of when they were fixed and how found.
+
+    What several runs have in common is said once.
+    """
+    said = {run.name: f"{about.in_words} {tried_in_words(run)}".strip() for run in runs if (about := fixing(run))}
+    alike = len(set(said.values())) == 1
+    fixed = [{"run": "" if alike else name, "said": text} for name, text in said.items()]
+    return {"judged": JUDGED, "revision": REVISION, "hash": ledger_hash(), "fixed": fixed[:1] if alike else fixed}
+
+
 def claim_groups(claims: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows of the claims table, grouped by claim."""
     groups = []
     several = claims["run"].nunique() > 1
+    said = {claim.id: claim.rule for claim in LEDGER}
     for (run, identity), part in claims.groupby(["run", "id"], sort=False):
         first = part.iloc[0]
         rows = [_claim_row(row) for row in part.to_dict("records")]
         about = {"id": identity, "claim": first["claim"], "source": first["source"], "run": run if several else ""}
+        about |= {"rule": said.get(str(identity), ""), "tried": _tried(first["designs_tried"])}
         about["anchor"] = f"{run}-{identity}" if several else identity
         groups.append({**about, "rows": rows})
     return groups
@@ -71,6 +88,10 @@ def _claim_row(row: dict[Any, Any]) -> dict[str, str]:
         "needs": f"{sense}{'' if sense.endswith('±') else ' '}{threshold}" if bound else "",
         "detail": _text(row["detail"]),
     }
+
+
+def _tried(count: Any) -> str:
+    return counted(int(count), "design") + " tried" if pd.notna(count) else ""
 
 
 def _text(value: Any) -> str:
