@@ -194,8 +194,8 @@ LEDGER = (
             _rule(
                 "rank correlation over soft labels of Δ + γ (best k) with the student's test accuracy, and its size "
                 "less that of the teacher's accuracy",
-                f"the first is below −{CORRELATION:g} and the second above 0; judged over {DATA_SETS} data sets or more "
-                f"on which the same kinds were tried; {_FRESH}",
+                f"the first is below −{CORRELATION:g} and the second above 0; judged over {DATA_SETS} data sets or "
+                f"more on which the same kinds were tried; {_FRESH}",
             ),
             ("arms", "truth"),
         ),

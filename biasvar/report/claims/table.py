@@ -41,8 +41,7 @@ def claims_table(runs: list[Run]) -> pd.DataFrame:
     `stderr_samples` and `stderr_teachers` are the errors over rows and over teachers. `verdict` is the part's, `said`
     the same with what it holds for, `overall` the claim's under that regime: it holds if all its parts do, and does
     not if one does not. Claims that one data set does not decide have rows of several runs together at the end, whose
-    tests are a family by themselves. `designs_tried` is what the study says of
-    them, if anything.
+    tests are a family by themselves. `designs_tried` is what the study says of them, if anything.
     """
     found = [(run, list(measured_claims(run))) for run in runs]
     rows = [row for run, tests in found for row in _run_rows(run, tests)]
