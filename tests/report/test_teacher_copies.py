@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
+import math
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import stats
 
+import biasvar
 from biasvar.analysis.statistics.crossed import crossed_mean
 from biasvar.report.arms.teachers import groups_by_teacher, teacher_count
 from biasvar.report.claims.table import MEASURES, claims_table
 from biasvar.report.claims.words import teachers_in_words
-from biasvar.report.statistics.estimates import accuracy_combination, final_difference, final_level
+from biasvar.report.statistics.estimates import accuracy_combination, final_difference, final_level, term_change
 from biasvar.study import resolve_study
 from biasvar.training.execute import run_study
 from tests.conftest import TINY
@@ -93,6 +95,55 @@ def test_crossed_arms_meet_every_copy(crossed_run):
     assert (row.crossed.stderr, row.crossed.df) == pytest.approx((expected.stderr, expected.df))
     assert row.stderr == pytest.approx(stats.sem(cells.mean(0)))
     assert (row.n_teachers, row.n_replicas) == (3, REPLICAS)
+
+
+@pytest.mark.parametrize("term", ["bias", "variance"])
+def test_changes_of_terms_are_over_copies(runs, crossed_run, term):
+    """Copies are left out with all their replicas, by hand; in the crossed run in every turn."""
+    row = term_change(runs[3], "kd", "ce", term)
+    expected, stderr = over_copies([(runs[3], "kd", 0)], term)
+    assert (row.estimate, row.stderr_teachers) == pytest.approx((expected, stderr))
+    assert row.n_teachers == 3
+    assert row.crossed.df <= 2
+    rows = row.crossed.components["rows"].stderr
+    assert row.crossed.stderr == pytest.approx(math.hypot(stderr, rows))
+    met = term_change(crossed_run, "kd", "ce", term)
+    arms = [(crossed_run, arm, shift) for shift, arm in enumerate(("kd", "kd_shift1", "kd_shift2"))]
+    expected, stderr = over_copies(arms, term)
+    assert (met.estimate, met.stderr_teachers) == pytest.approx((expected, stderr))
+    assert set(met.crossed.components) == {"teachers", "replicas", "rows"}
+    assert (
+        teachers_in_words(
+            crossed_run, ["kd", "ce"], MEASURES["W1"](crossed_run, {"treatment": "kd", "control": "ce"})[0]
+        )
+        == ""
+    )
+
+
+def over_copies(arms, term):
+    """The jackknife-corrected mean change against ce, and its jackknife error over three copies of two replicas."""
+
+    def change(run, arm, keep):
+        terms = []
+        for name in (arm, "ce"):
+            found = run.predictions(name)
+            plain = biasvar.decompose(found.mean_log_probs[keep], found.labels)
+            terms.append((plain.bias.mean(), plain.variance.mean()))
+        return np.subtract(*terms)
+
+    def whole(left_out):
+        values = []
+        for run, arm, shift in arms:
+            copy = (np.arange(REPLICAS) + shift) % 3
+            values.append(change(run, arm, ~np.isin(copy, left_out)))
+        return np.mean(values, axis=0)
+
+    full, once = whole([]), np.array([whole([t]) for t in range(3)])
+    variance = 3 * full[1] - 2 * once[:, 1].mean()
+    estimate = {"bias": full.sum() - variance, "variance": variance}[term]
+    variance = once[:, 1] * 4 / 3  # four replicas are left; errors are those of the ratio form
+    deleted = {"bias": once.sum(axis=1) - variance, "variance": variance}[term]
+    return estimate, math.sqrt(2 / 3 * np.sum((deleted - deleted.mean()) ** 2))
 
 
 @pytest.mark.parametrize("count", [1, 6, "each"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,16 @@ class Measurement:
         if row.crossed is not None:
             return row.crossed
         return combined(row.estimate, {self._unit: Component(row.stderr, row.df, self.n)})
+
+    @property
+    def on_scale(self) -> Crossed:
+        """The same on the scale of the error: of a correlation, Fisher's z."""
+        crossed = self.crossed
+        if not self.fisher:
+            return crossed
+        steep = 1 - self.row.estimate**2
+        parts = {name: replace(part, stderr=part.stderr / steep) for name, part in crossed.components.items()}
+        return combined(math.atanh(self.row.estimate), parts)
 
     @property
     def gap(self) -> float:

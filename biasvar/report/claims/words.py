@@ -9,6 +9,7 @@ from biasvar.analysis.statistics.verdicts import OUTCOMES, Verdict
 from biasvar.records import Run
 from biasvar.report.arms.teachers import teacher_count
 from biasvar.report.claims.measurement import Measurement
+from biasvar.report.claims.needs import would_decide
 
 HOLDS, FAILS, UNDECIDED = OUTCOMES
 HERE = "for this data, network and size"
@@ -48,7 +49,7 @@ def detail(claim: str, part: Measurement, verdict: Verdict, alpha: float) -> str
     if verdict.outcome == UNDECIDED:
         scale = part.verdict(alpha)[1]
         detectable = f"{scale(verdict.detectable):.3g}".replace("-", "−")
-        said += [f"smallest detectable effect {detectable}", _needed(part, verdict)]
+        said += [f"smallest detectable effect {detectable}", would_decide(part.gap, part.on_scale, 1 - alpha)]
     elif verdict.outcome == FAILS and claim in EQUIVALENT:
         said.append(EQUIVALENT[claim])
     if row.crossed is not None and part.draws is None and not math.isnan(row.stderr):
@@ -56,14 +57,6 @@ def detail(claim: str, part: Measurement, verdict: Verdict, alpha: float) -> str
         if alone != verdict.outcome:
             said.append(f"on these rows, with these teachers: {alone}")
     return "; ".join(said)
-
-
-def _needed(part: Measurement, verdict: Verdict) -> str:
-    other = "teachers" if part.fisher else "replicas" if part.draws is None else "soft labels"
-    unit = next((unit for unit in ("cells", "data sets") if unit in part.crossed.components), other)
-    needed = verdict.replicas_needed
-    many = "more than a study can have" if needed is None or needed > 100_000 else f"about {needed:,}"
-    return f"{many} {unit} would decide"
 
 
 def _source(run: Run, arm: str) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -45,16 +45,27 @@ def contrast(run: Run, weights: Mapping[str, float], values: Values) -> Contrast
     copies are a factor beside replicas; else replicas are nested in copies, and each copy counts once, by the mean of
     its replicas.
     """
-    copies = {arm: shared_copies(run, arm) for arm in weights}
-    several = {count for count in copies.values() if count}
-    count = several.pop() if len(several) == 1 else 0
-    turns = {arm: _turns(run, arm, count) if copies[arm] else [arm] * max(count, 1) for arm in weights}
-    if count and all(len(names) == count for names in turns.values()):
-        return _met_by_all(weights, turns, count, values)
+    turns = turns_of(run, list(weights))
+    if turns:
+        return _met_by_all(weights, turns, values)
     table = _sum(weights, {arm: arm for arm in weights}, values)
     if table is None:
         return None
     return _nested(table, groups_by_teacher(run, weights))
+
+
+def turns_of(run: Run, arms: Sequence[str]) -> dict[str, list[str]]:
+    """By arm, the arms in which its replicas met the copies of their teacher, by shift; empty unless all met all.
+
+    An arm without copies is the same in every turn.
+    """
+    copies = {arm: shared_copies(run, arm) for arm in arms}
+    several = {count for count in copies.values() if count}
+    if len(several) != 1:
+        return {}
+    count = several.pop()
+    turns = {arm: _turns(run, arm, count) if copies[arm] else [arm] * count for arm in arms}
+    return turns if all(len(names) == count for names in turns.values()) else {}
 
 
 def alone(interval: Interval, df: float) -> Crossed:
@@ -110,10 +121,9 @@ def _sum(weights: Mapping[str, float], names: Mapping[str, str], values: Values)
     return pd.DataFrame(total, index=replicas, columns=columns)
 
 
-def _met_by_all(
-    weights: Mapping[str, float], turns: Mapping[str, list[str]], count: int, values: Values
-) -> Contrast | None:
+def _met_by_all(weights: Mapping[str, float], turns: Mapping[str, list[str]], values: Values) -> Contrast | None:
     """Teachers x replicas x rows: in the turn with shift s, replica r learned from copy (r + s) mod T."""
+    count = len(next(iter(turns.values())))
     shifted = [_sum(weights, {arm: names[shift] for arm, names in turns.items()}, values) for shift in range(count)]
     tables = [table for table in shifted if table is not None]
     if len(tables) < count or any(not table.index.equals(tables[0].index) for table in tables):

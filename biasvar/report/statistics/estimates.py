@@ -14,15 +14,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from biasvar.analysis.decomposition.crossing import crossed_total
 from biasvar.analysis.decomposition.totals import Estimate as Total
 from biasvar.analysis.statistics.comparison import mean_interval
-from biasvar.analysis.statistics.crossed import Component, Crossed, combined
+from biasvar.analysis.statistics.crossed import Crossed
 from biasvar.analysis.statistics.intervals import Interval, interval_from
 from biasvar.records import Run
 from biasvar.report.arms.roles import failed_replicas
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.changes import change
 from biasvar.report.statistics.crossing import Contrast, Values, contrast, one_each, right, right_by_replica
+from biasvar.report.statistics.terms_over_teachers import change_over_teachers
 
 HELD_OUT = ("test", "validation")
 METRICS = ("accuracy", "nll", "ece")
@@ -234,16 +236,22 @@ def term_change(run: Run, treatment: str, control: str, term: str, rows: str = "
     changed = change(run, treatment, control, split=split, membership=membership)
     if changed is None:
         return None
-    about = {"quantity": term, "rows": rows, "split": split, "epoch": changed.epoch, "control": control}
-    return from_total(run, treatment, getattr(changed.totals, term), changed.df, **about)
+    total = getattr(changed.totals, term)
+    about: dict[str, Any] = {"quantity": term, "rows": rows, "split": split, "epoch": changed.epoch, "control": control}
+    crossed = change_over_teachers(run, treatment, control, term, split, membership)
+    if crossed is None:
+        crossed = crossed_total(changed.change, term)  # type: ignore[arg-type]
+    else:
+        total = replace(total, value=crossed.estimate)  # one number for both intervals
+        teachers = crossed.components["teachers"]
+        about |= {"stderr_teachers": teachers.stderr, "n_teachers": teachers.n}
+    return from_total(run, treatment, total, changed.df, **about, crossed=crossed)
 
 
 def from_total(run: Run, arm: str, total: Total, df: int, **about: Any) -> Estimate:
     """A jackknifed total as an estimate with its t interval over replicas."""
     interval = interval_from(total.value, total.stderr_replicas, df, total.n_replicas)
-    rows = Component(total.stderr_samples, total.n_samples - 1, total.n_samples)
-    crossed = combined(total.value, {"replicas": Component(total.stderr_replicas, df, total.n_replicas), "rows": rows})
-    known = _about(run, arm, total.n_replicas) | {"n_samples": total.n_samples, "crossed": crossed} | about
+    known = _about(run, arm, total.n_replicas) | {"n_samples": total.n_samples} | about
     return replace(_from_interval(known, interval, total.stderr_samples), df=df)
 
 
