@@ -62,7 +62,8 @@ def plan(effect: Crossed | Mapping[str, Component], gap: float, *, level: float 
 
     Args:
         effect: a mean over crossed factors, or the error that each factor has alone, by its name. Where interactions
-            make the error of a `Crossed` other than the sum of its components, all are scaled to it.
+            make the error of a `Crossed` other than the sum of its components, all are scaled to it; where it has no
+            more degrees of freedom than one of its factors, as over a few teachers, that factor stays the limit.
         gap: distance of the effect from the threshold (the smallest effect of interest), not 0.
 
     Raises:
@@ -74,6 +75,7 @@ def plan(effect: Crossed | Mapping[str, Component], gap: float, *, level: float 
     about 20 replicas, or about 20 replicas and 700 rows together; rows alone cannot
     """
     components, scale = _checked_components(effect)
+    limit = _limit(effect, components)
     if not math.isfinite(gap) or gap == 0.0:
         raise ValueError(f"gap must be a finite number other than 0, got {gap}")
     check_level(level)
@@ -82,7 +84,8 @@ def plan(effect: Crossed | Mapping[str, Component], gap: float, *, level: float 
     def decides(levels: Mapping[str, float]) -> bool:
         drawn = {name: _drawn(part, levels.get(name, part.n), scale) for name, part in components.items()}
         total = combined(0.0, drawn)
-        return (t_quantile(0.5 + level / 2.0, total.df) + t_quantile(power, total.df)) * total.stderr <= abs(gap)
+        df = total.df if limit is None else min(total.df, drawn[limit].df)
+        return (t_quantile(0.5 + level / 2.0, df) + t_quantile(power, df)) * total.stderr <= abs(gap)
 
     now = {name: part.n for name, part in components.items()}
 
@@ -132,6 +135,12 @@ def _checked_components(effect: Crossed | Mapping[str, Component]) -> tuple[Mapp
     squares = sum(part.stderr**2 for part in components.values())
     known = effect.stderr**2 if isinstance(effect, Crossed) else squares
     return components, known / squares if squares > 0.0 and math.isfinite(known) else 1.0
+
+
+def _limit(effect: Crossed | Mapping[str, Component], components: Mapping[str, Component]) -> str | None:
+    """The factor with the fewest degrees of freedom, if the effect has no more than these: of teachers, say."""
+    fewest = min(components, key=lambda name: components[name].df)
+    return fewest if isinstance(effect, Crossed) and effect.df <= components[fewest].df else None
 
 
 def _drawn(part: Component, n: float, scale: float) -> Component:

@@ -1,6 +1,7 @@
 """Plans against the t test written out, closed forms of what more of one factor leaves, and simulated power."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -77,6 +78,24 @@ def test_components_are_scaled_to_the_error_of_the_mean():
     stderr = effect.stderr
     alone = plan(effect, 1.0001 * (stats.t.ppf(0.975, effect.df) + stats.t.ppf(0.8, effect.df)) * stderr)
     assert alone.times == pytest.approx(1.0, rel=0.1)
+
+
+def test_degrees_of_freedom_of_few_teachers_stay_the_limit():
+    """An interval by t(T - 1), as `crossed_total` gives it: more teachers must do by that t, not Satterthwaite's."""
+    parts = {"teachers": (0.02, 3, 4), "rows": (0.1, 199, 200)}
+    whole = combined(0.0, {name: Component(*part) for name, part in parts.items()})
+    over_teachers = replace(whole, df=3.0)
+    gap = 3.5 * whole.stderr
+    assert plan(whole, gap).times == 1.0
+    needed = plan(over_teachers, gap).alone["teachers"]
+
+    def enough(teachers):
+        error = math.hypot(0.02 * math.sqrt(4 / teachers), 0.1)
+        return (stats.t.ppf(0.975, teachers - 1) + stats.t.ppf(0.8, teachers - 1)) * error <= gap
+
+    assert enough(needed)
+    assert not enough(needed - 1)
+    assert needed > 4
 
 
 def test_what_does_not_vary_needs_no_more():
