@@ -89,6 +89,11 @@ def open_redraws(directory: str | Path) -> Redraws:
                 f"{place} is a run of seed {run.manifest.get('seed')}, but {path} says that redraw {number} has seed "
                 f"{seed}; put back what was there, or delete it to have it trained again"
             )
+        if runs and run.manifest.get("claims") != runs[0].manifest.get("claims"):
+            raise RecordError(
+                f"{place} is a run that tests other claims than {runs[0].directory.name}: it is of another study; put "
+                "back what was there, or delete it to have it trained again"
+            )
         runs.append(Run(place, all_visible({**run.manifest, "name": place.name})))
     return Redraws(path, manifest, runs, missing)
 

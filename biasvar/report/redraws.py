@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import biasvar
 from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.errors import RecordError
 from biasvar.messages import command, first_few
@@ -17,14 +16,16 @@ from biasvar.report.claims.over_redraws import claims_over_redraws, redrawn_in_w
 from biasvar.report.figures import load
 from biasvar.report.output import PAGE, into_place, json_value, write_figure, write_page, write_summary, write_table
 from biasvar.report.statistics.estimates import final_accuracy
-from biasvar.report.summary import DIGITS, PROVENANCE
+from biasvar.report.summary import DIGITS, PROVENANCE, header, statements_of
 from biasvar.report.text import description
 from biasvar.report.text.claims import claim_groups, outcome, rules
-from biasvar.report.text.numbers import counted
+from biasvar.report.text.numbers import counted, plain_number
+from biasvar.study.claims import JUDGED
 
 NAME = "redraws"  # of the only figure that is drawn of redraws
+OVER = "Here every interval is over redraws, in each of which all of that was drawn anew."
 OF_ONE = ("seed", "study_hash")
-"""What the provenance of a run says of it alone, and not of the other redraws."""
+"""What the provenance of a run says of it alone."""
 
 
 def redraws_among(directories: Sequence[Path], figures: Sequence[str] = ()) -> Redraws | None:
@@ -75,7 +76,7 @@ def write_redraws(redraws: Redraws, out: Path, *, formats: Sequence[str]) -> Pat
             missing=[] if "picture" in drawn else [drawn],
             outcome=outcome(claims),
             claims=claim_groups(claims),
-            rules=rules(redraws.runs),
+            rules=rules(redraws.runs) | {"judged": f"{JUDGED} {OVER}"},
         )
     return out / PAGE
 
@@ -96,7 +97,7 @@ def _described(redraws: Redraws) -> dict[str, Any]:
         "one": description.paragraph(first),
         "warnings": _warnings(redraws),
         "provenance": _provenance(redraws),
-        "arms": description.arm_rows(first),
+        "arms": [{**row, "rate": _rates_of(redraws, row["arm"])} for row in description.arm_rows(first)],
         "rates": None,
     }
 
@@ -138,6 +139,12 @@ def _rates(redraws: Redraws) -> str:
     return "; ".join(said) and f"chosen anew in each redraw on its validation rows; {'; '.join(said)}"
 
 
+def _rates_of(redraws: Redraws, arm: str) -> str:
+    """The learning rates that an arm had in one redraw or another."""
+    rates = {run.entry(arm).learning_rate for run in redraws.runs if arm in run.arms}
+    return ", ".join(plain_number(rate) for rate in sorted(rate for rate in rates if rate is not None)) or "–"
+
+
 def _listed(redraws: Redraws) -> list[dict[str, str]]:
     """Each redraw with its seed and its state, and the accuracy of its arms."""
     place = redraws.directory
@@ -158,6 +165,10 @@ def _summary(redraws: Redraws, claims: Any) -> dict[str, Any]:
         "title": redraws.manifest.get("title"),
         "kind": "redraws",
         "status": redraws.manifest["status"],
+        **statements_of(redraws.runs[0]),
+        "claims_fixed_before_the_run": all(
+            said["claims_fixed_before_the_run"] for said in map(statements_of, redraws.runs)
+        ),
         "arms": {arm: _of_arm(redraws.runs, arm) for arm in arms},
         "claims": [
             {key: json_value(value, DIGITS) for key, value in row.items()}
@@ -175,7 +186,7 @@ def _summary(redraws: Redraws, claims: Any) -> dict[str, Any]:
             **{key: redraws.manifest.get(key) for key in OF_ONE},
         },
     }
-    return {"biasvar": biasvar.__version__, "runs": {redraws.name: content}}
+    return {**header(), "runs": {redraws.name: content}}
 
 
 def _of_arm(runs: Sequence[Run], arm: str) -> dict[str, Any]:

@@ -22,8 +22,12 @@ PROVENANCE = (
 
 def summarise(runs: list[Run], claims: pd.DataFrame) -> dict[str, Any]:
     """Everything in summary.json; terms in nats, corrected, on held-out rows against the true labels."""
-    ledger = {"revision": REVISION, "hash": ledger_hash()}
-    return {"biasvar": biasvar.__version__, "ledger": ledger, "runs": {run.name: _of_run(run, claims) for run in runs}}
+    return {**header(), "runs": {run.name: _of_run(run, claims) for run in runs}}
+
+
+def header() -> dict[str, Any]:
+    """What summary.json begins with: by which biasvar and which definitions of claims it was made."""
+    return {"biasvar": biasvar.__version__, "ledger": {"revision": REVISION, "hash": ledger_hash()}}
 
 
 def _of_run(run: Run, claims: pd.DataFrame) -> dict[str, Any]:
@@ -32,14 +36,14 @@ def _of_run(run: Run, claims: pd.DataFrame) -> dict[str, Any]:
         "title": run.manifest.get("title"),
         "kind": run.manifest.get("kind"),
         "status": run.manifest.get("status"),
-        **_statements(run),
+        **statements_of(run),
         "arms": {arm: _of_arm(run, arm) for arm in run.arms},
         "claims": [{key: json_value(value, DIGITS) for key, value in row.items()} for row in mine.to_dict("records")],
         "provenance": {key: run.manifest.get(key) for key in PROVENANCE},
     }
 
 
-def _statements(run: Run) -> dict[str, Any]:
+def statements_of(run: Run) -> dict[str, Any]:
     """What the study says of its claims, and whether it was said before the run; null of runs without."""
     about, tried = fixing(run), designs_tried(run)
     return {

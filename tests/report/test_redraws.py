@@ -20,6 +20,7 @@ from biasvar.report.__main__ import main
 from biasvar.report.claims.over_redraws import claims_over_redraws, common_words
 from biasvar.report.figures import load
 from biasvar.report.page import open_runs, write_report
+from biasvar.study.claims import ledger_hash
 from tests.report.made_claims import write_claims_run
 
 REDRAWS, REPLICAS, ROWS = 6, 4, 2000
@@ -225,7 +226,11 @@ def test_the_command_reports_redraws_as_one(made, tmp_path: Path) -> None:
     assert "Only the test rows are the same in all redraws" in page
     assert all(str(redraw_path(made[0], number)) in page for number in range(REDRAWS))
     assert "n counts redraws" in page
-    summary = json.loads((tmp_path / "out/summary.json").read_text())["runs"]["made"]
+    assert "Here every interval is over redraws" in page
+    whole = json.loads((tmp_path / "out/summary.json").read_text())
+    assert whole["ledger"]["hash"] == ledger_hash()
+    summary = whole["runs"]["made"]
+    assert (summary["claims_fixed"], summary["claims_fixed_before_the_run"]) == (None, False)
     over = made[1]["kd"].mean(axis=1)
     assert summary["arms"]["kd"]["accuracy"]["value"] == pytest.approx(over.mean())
     assert summary["arms"]["kd"]["accuracy"]["stderr_redraws"] == pytest.approx(stats.sem(over))

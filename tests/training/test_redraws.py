@@ -189,3 +189,12 @@ def test_a_damaged_manifest_is_named(study, tmp_path, change, message):
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(RecordError, match=message):
         open_redraws(tmp_path / "out")
+
+
+def test_a_run_of_another_study_among_redraws_is_named(study, tmp_path):
+    redraws = run_redraws(resolve_study({**study, "redraws": 2}), tmp_path / "out", device="cpu")
+    path = redraws.runs[1].directory / "manifest.json"
+    claims = {"W8": [{"treatment": "kd", "control": "ce"}]}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "claims": claims}))
+    with pytest.raises(RecordError, match=r"redraw=001 is a run that tests other claims than redraw=000"):
+        open_redraws(tmp_path / "out")

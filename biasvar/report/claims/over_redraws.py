@@ -123,7 +123,7 @@ def parts_over_redraws(redraws: Redraws) -> list[Part]:
     A part that no redraw could measure has no estimates.
     """
     tests = [list(measured_claims(run)) for run in redraws.runs]
-    tried = designs_tried(redraws.runs[0])
+    tried = designs_tried(redraws.runs[0]) if redraws.runs else None
     found: list[Part] = []
     for same in zip(*tests, strict=True):  # one test of one claim, in every redraw
         claim, roles, _, _ = same[0]
