@@ -53,7 +53,8 @@ def judged(run, claim):
 
 def bad_teacher(directory, student, truth, teacher, **more):
     """A student of the soft labels of one teacher, and one of true labels; `teacher` is what it knows of test rows."""
-    teacher = {"accuracy_test": float(np.mean(teacher)), "label": "Bad teacher"}
+    networks = {"copies": len(teacher)} if teacher.ndim == 2 else {}
+    teacher = {"accuracy_test": float(np.mean(teacher)), "label": "Bad teacher", **networks}
     return write_claims_run(
         directory, {"student": student, "truth": truth}, arms={"student": {"soft_label": "bad"}},
         definitions={"bad": {"kind": "teacher", "teacher": "bad"}}, teachers={"bad": teacher},
@@ -76,6 +77,7 @@ def test_l1(student, teacher, verdicts, tmp_path):
     run = bad_teacher(tmp_path / "run", answers(student, 8, rows, seed=1), truth, np.arange(rows) < teacher * rows)
     table, overall = judged(run, "L1")
     assert tuple(table["verdict"]) == verdicts
+    assert table["said"].str.contains("with this teacher").tolist() == [one != "undecided" for one in verdicts]
     assert overall == ("holds" if set(verdicts) == {"holds"} else sorted(set(verdicts) - {"holds"})[0])
     assert table["effect"].tolist() == pytest.approx([run_gap(run, "student", "truth"), teacher])
     assert table["stderr_samples"].iloc[1] == pytest.approx(np.sqrt(teacher * (1 - teacher) / rows))
@@ -104,11 +106,26 @@ def test_a_teacher_of_several_networks_has_an_error_over_them(tmp_path):
     truth = answers(0.9, 6, 1000, seed=0)
     known = np.stack([answers(share, 1, 1000, seed=9)[0] for share in (0.1, 0.2, 0.3)])
     run = bad_teacher(tmp_path / "run", truth, truth, known, teachers_right={"bad": known})
-    found = judged(run, "L1")[0].iloc[1]
+    table, _ = judged(run, "L1")
+    assert table["said"].tolist()[0] == "holds"  # with teachers like these
+    found = table.iloc[1]
     assert found["effect"] == pytest.approx(known.mean())
     assert (found["n"], found["n_samples"]) == (3, 1000)
     assert found["stderr_crossed"] >= np.std(known.mean(axis=1), ddof=1) / np.sqrt(3)
     assert "3 networks" in found["test"]
+
+
+def test_students_of_one_copy_of_a_bad_teacher_are_not_independent(tmp_path):
+    """Six replicas, of which two each share a copy: what differs between copies counts once a copy."""
+    rng = np.random.default_rng(0)
+    by_copy = rng.random((3, 1000)) < np.array([[0.8], [0.85], [0.9]])
+    student = by_copy[np.arange(6) % 3]
+    known = np.zeros((3, 1000), dtype=bool)
+    run = bad_teacher(tmp_path / "run", student, np.ones((6, 1000), dtype=bool), known, teachers_right={"bad": known})
+    found = judged(run, "L1")[0].iloc[0]
+    assert found["n_teachers"] == 3
+    assert found["stderr_teachers"] == pytest.approx(stats.sem(by_copy.mean(axis=1)))
+    assert found["stderr_crossed"] >= found["stderr_teachers"]
 
 
 # L2: Delta + gamma predicts the student better than the teacher's accuracy does.

@@ -18,9 +18,19 @@ def teacher_count(run: Run, name: str) -> int:
     return int(run.manifest["replicas"]) if entry.get("draw") == "per_replica" else int(entry.get("copies") or 1)
 
 
+def teacher_of(run: Run, arm: str) -> str | None:
+    """The teacher that an arm learns from, directly or by a stored soft label; None if it has none."""
+    entry = run.entry(arm)
+    if entry.teacher or not entry.soft_label:
+        return entry.teacher
+    soft_labels = (run.study or {}).get("soft_labels") or {}
+    teacher: str | None = (soft_labels.get(entry.soft_label) or {}).get("teacher")
+    return teacher
+
+
 def shared_copies(run: Run, arm: str) -> int:
     """Copies of an arm's teacher that several of its replicas share; 0 for one network for all, or one for each."""
-    teacher = run.entry(arm).teacher
+    teacher = teacher_of(run, arm)
     count = teacher_count(run, teacher) if teacher else 0
     return count if 1 < count < int(run.manifest.get("replicas") or 0) else 0
 

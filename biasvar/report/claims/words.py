@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from biasvar.analysis.statistics.verdicts import OUTCOMES, Verdict
 from biasvar.records import Run
-from biasvar.report.arms.teachers import teacher_count
+from biasvar.report.arms.teachers import teacher_count, teacher_of
 from biasvar.report.claims.measurement import Measurement
 from biasvar.report.claims.needs import would_decide
 
@@ -33,7 +33,7 @@ def teachers_in_words(run: Run, arms: Sequence[str], part: Measurement) -> str:
     """
     if part.fisher or part.draws is not None or {"teachers", "data sets"} & part.crossed.components.keys():
         return ""
-    fixed = {name for arm in arms if (name := _source(run, arm)) and _is_fixed(run, name)}
+    fixed = {name for arm in arms if (name := teacher_of(run, arm)) and _is_fixed(run, name)}
     numbers = sum(teacher_count(run, name) for name in fixed)
     return "" if not fixed else "with this teacher" if numbers == 1 else "with these teachers"
 
@@ -57,13 +57,6 @@ def detail(claim: str, part: Measurement, verdict: Verdict, alpha: float) -> str
         if alone != verdict.outcome:
             said.append(f"on these rows, with these teachers: {alone}")
     return "; ".join(said)
-
-
-def _source(run: Run, arm: str) -> str | None:
-    """The teacher that an arm learns from, directly or by a stored soft label."""
-    entry = run.entry(arm)
-    labels = (run.study or {}).get("soft_labels") or {}
-    return entry.teacher or (labels.get(str(entry.soft_label)) or {}).get("teacher")
 
 
 def _is_fixed(run: Run, name: str) -> bool:
