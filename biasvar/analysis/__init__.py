@@ -26,6 +26,7 @@ from biasvar.analysis.soft_labels.random import PartialLabels, add_noise, partia
 from biasvar.analysis.soft_labels.top_k import from_top_k
 from biasvar.analysis.soft_labels.transforms import from_votes, project_to_simplex, smooth_labels, tempered
 from biasvar.analysis.statistics.calibration import LabelQuality, calibration_error, label_quality, reliability_table
+from biasvar.analysis.statistics.calibration_interval import calibration_interval
 from biasvar.analysis.statistics.comparison import (
     auc_interval,
     jackknife_interval,
@@ -70,6 +71,7 @@ __all__ = [
     "average_error",
     "calibration_error",
     "combined",
+    "calibration_interval",
     "count_votes",
     "crossed_mean",
     "crossed_total",

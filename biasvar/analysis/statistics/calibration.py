@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biasvar.analysis.batches import checked_batch
+from biasvar.analysis.clusters import as_clusters, spread_of
 from biasvar.analysis.inputs import as_soft_labels
 from biasvar.analysis.statistics.checks import as_real, refuse_rows
 from biasvar.analysis.statistics.intervals import check_level
-from biasvar.analysis.statistics.proportions import clopper_pearson
+from biasvar.analysis.statistics.proportions import clopper_pearson, share_interval
 from biasvar.arguments import checked
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def calibration_error(confidence: Any, correct: Any, *, bins: int = 15, binning:
     ``confidence`` (n,) in [0, 1] is the probability of the predicted class, ``correct`` (n,) whether it was right. With
     ``binning="width"`` bins are equally wide and closed on the right; with "mass" they hold equally many samples, equal
     confidences together. Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3 (equal
-    width).
+    width). It leans upwards, by chance alone: `calibration_interval` takes that off and has an interval.
 
     Raises:
         ValueError: as `reliability_table`.
@@ -55,14 +56,20 @@ def calibration_error(confidence: Any, correct: Any, *, bins: int = 15, binning:
     >>> round(calibration_error([0.9, 0.9, 0.6, 0.6], [True, True, True, False]), 3)
     0.1
     """
-    confidence, right = _confidences(confidence, correct)
-    place = _bins(confidence, bins, binning)
+    confidence, right = checked_confidences(confidence, correct)
+    place = binned(confidence, bins, binning)
     return float(np.abs(np.bincount(place, weights=right - confidence, minlength=bins)).sum() / len(confidence))
 
 
 @checked
 def reliability_table(
-    confidence: Any, correct: Any, *, bins: int = 15, binning: str = "width", level: float = 0.95
+    confidence: Any,
+    correct: Any,
+    *,
+    bins: int = 15,
+    binning: str = "width",
+    level: float = 0.95,
+    clusters: Any = None,
 ) -> pd.DataFrame:
     """The reliability diagram as a table, one row for every bin that is not empty.
 
@@ -73,6 +80,8 @@ def reliability_table(
     Args:
         confidence: `(n,)` in [0, 1]. correct: `(n,)` bool, or 0 and 1.
         bins, binning: as for `calibration_error`.
+        clusters: `(n,)` whole numbers or texts, what rows share: intervals are then those of
+            `biasvar.analysis.statistics.proportions.clustered_ends`.
 
     Raises:
         ValueError: for no samples, confidences outside [0, 1] or NaN, correctness other than 0 and 1, shapes that
@@ -84,9 +93,9 @@ def reliability_table(
     import pandas as pd
 
     check_level(level)
-    confidence, right = _confidences(confidence, correct)
-    place = _bins(confidence, bins, binning)
-    n = np.bincount(place, minlength=bins)
+    confidence, right = checked_confidences(confidence, correct)
+    place = binned(confidence, bins, binning)
+    n, got = np.bincount(place, minlength=bins), right
     there = np.flatnonzero(n)
     right = np.bincount(place, weights=right, minlength=bins)[there]
     sums = np.bincount(place, weights=confidence, minlength=bins)[there]
@@ -95,7 +104,16 @@ def reliability_table(
         low, high = there / bins, (there + 1) / bins
     else:
         low, high = (np.array([pick(confidence[place == b]) for b in there]) for pick in (np.min, np.max))
-    ends = clopper_pearson(right, n, 1.0 - level)
+    if clusters is None:
+        ends = clopper_pearson(right, n, 1.0 - level)
+    else:
+        numbers = as_clusters(clusters, len(confidence))[0]
+        found = []
+        for b in there:
+            rows = place == b
+            spread = spread_of(numbers[rows], got[rows])
+            found.append(share_interval(int(got[rows].sum()), int(rows.sum()), spread, level))
+        ends = np.array([one.low for one in found]), np.array([one.high for one in found])
     columns = {"bin": there, "low": low, "high": high, "n": n, "confidence": sums / n, "accuracy": right / n}
     return pd.DataFrame(columns | {"accuracy_low": ends[0], "accuracy_high": ends[1]})
 
@@ -158,7 +176,7 @@ def label_quality(
     )
 
 
-def _confidences(confidence: Any, correct: Any) -> tuple[np.ndarray, np.ndarray]:
+def checked_confidences(confidence: Any, correct: Any) -> tuple[np.ndarray, np.ndarray]:
     """Confidences and 0 or 1 for each, float64 `(n,)`, checked."""
     values, right = as_real(confidence, "confidence", bools=False), as_real(correct, "correct")
     if values.ndim != 1 or not len(values) or right.shape != values.shape:
@@ -172,7 +190,8 @@ def _confidences(confidence: Any, correct: Any) -> tuple[np.ndarray, np.ndarray]
     return values, right
 
 
-def _bins(confidence: np.ndarray, bins: int, binning: str) -> np.ndarray:
+def binned(confidence: np.ndarray, bins: int, binning: str) -> np.ndarray:
+    """The bin of every confidence, `(n,)`."""
     if binning not in BINNINGS:
         raise ValueError(f"binning must be one of {', '.join(BINNINGS)}, got {binning!r}")
     if isinstance(bins, bool) or not isinstance(bins, int | np.integer) or not 1 <= bins <= 10**9:
