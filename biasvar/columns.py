@@ -217,6 +217,15 @@ def _table(kinds: Sequence[tuple[str, Kind]], where: str) -> dict[str, Kind]:
     return table
 
 
+def named_like_an_id(name: str) -> bool:
+    """True of a column whose name says that it holds sample ids.
+
+    >>> named_like_an_id("image_id"), named_like_an_id("person")
+    (True, False)
+    """
+    return _is(name, _IDS) and not _is(name, _LABELS)
+
+
 def _is(name: str, pattern: re.Pattern[str]) -> bool:
     return pattern.fullmatch(re.sub(r"[\s-]+", "_", name.strip().lower())) is not None
 

@@ -62,6 +62,8 @@ def as_clusters(
 
     if isinstance(clusters, list | tuple) or hasattr(clusters, "to_numpy"):  # words, and columns with gaps
         names = np.asarray(clusters, dtype=object)
+    elif isinstance(clusters, np.ndarray):
+        names = clusters
     else:
         names = to_numpy(as_array(clusters, "clusters"))
     if names.shape != (rows,):

@@ -121,15 +121,16 @@ def open_soft_labels(
     columns: Sequence[str] | None = None,
     num_classes: int | None = None,
     rest: Rest | None = None,
+    ignore: Sequence[str] | None = None,
 ) -> SoftLabels:
     """Soft labels from a file or a run, to be read in batches.
 
     ``source``: a .npy or .npz of (N, K) (one array, or one named soft_labels, probabilities, predictions or logits); a
     .parquet with one list column, or one column a class, told by their names: numbered 0 to K - 1 after one prefix, or
-    the ``class_names``, else ``columns`` in the order of the classes; and optionally sample ids and ``label``; or a run
-    directory (or an open run). ``labels`` (N,): an array, frame, .npy, .npz, .csv or .parquet, matched by sample ids
-    (``sample_id``, a column named like an id, a pandas index) where both have them, else by position; a run, or a file
-    with a column ``label``, needs none.
+    the ``class_names``, else ``columns`` in the order of the classes; and optionally sample ids and ``label`` (columns
+    that ``ignore`` names are not looked at); or a run directory (or an open run). ``labels`` (N,): an array, frame,
+    .npy, .npz, .csv or .parquet, matched by sample ids (``sample_id``, a column named like an id, a pandas index) where
+    both have them, else by position; a run, or a file with a column ``label``, needs none.
     ``temperature``: the values are logits, to be divided by it; without, they are taken as they are. ``values`` says
     what is divided, "logits" or "probabilities" (then their logarithms); else the last batch refuses what looks like
     probabilities or votes.
@@ -154,6 +155,7 @@ def open_soft_labels(
     check_values(values)
     class_names = listed_names(class_names, "class_names")
     columns = [columns] if isinstance(columns, str) else listed_names(columns, "columns")
+    ignored = [ignore] if isinstance(ignore, str) else listed_names(ignore, "ignore") or []
     truth = None if labels is None else _sorted(read_labels(labels, class_names=class_names))
     source = source if isinstance(source, Run) else plain_value(source, "source", ("str", "Path"))
     is_run = isinstance(source, Run) or Path(source).is_dir()
@@ -177,7 +179,7 @@ def open_soft_labels(
     elif rest is not None:
         raise RecordError(f"rest is for files of some classes of every row, with indices and values; {path} is none")
     elif suffix == ".parquet":
-        classes, rows, read, has_ids = _parquet(path, truth, class_names, columns)
+        classes, rows, read, has_ids = _parquet(path, truth, class_names, columns, ignored)
     else:
         (classes, rows, read), has_ids = _numpy(path), False
     if truth is not None and truth.ids is not None and not truth.ids.sure and not has_ids:
@@ -251,16 +253,23 @@ def _sorted(labels: Labels) -> Labels:
     order = np.argsort(labels.ids.values, kind="stable")
     ids = labels.ids.values[order]
     again = np.unique(ids[1:][ids[1:] == ids[:-1]])
+    if len(again) and not labels.ids.sure:  # what rows share, such as an image, is no id of theirs
+        return replace(labels, ids=None)
     if len(again):
         raise RecordError(f"labels: {labels.ids.title} {first_few(again)} comes more than once")
     return replace(labels, values=labels.values[order], ids=replace(labels.ids, values=ids))
 
 
 def _parquet(
-    path: Path, truth: Labels | None, class_names: Sequence[str] | None, columns: Sequence[str] | None
+    path: Path,
+    truth: Labels | None,
+    class_names: Sequence[str] | None,
+    columns: Sequence[str] | None,
+    ignored: Sequence[str],
 ) -> tuple[int, int, Callable[[int], Iterator[Part]], bool]:
     layout, rows = parquet_schema(path)
     found, index = kinds(layout)
+    found = [(name, kind) for name, kind in found if name not in ignored]
     roles = prediction_columns(found, str(path), index=index.names, class_names=class_names, columns=columns)
     if not rows:
         raise RecordError(f"{path} holds no rows")

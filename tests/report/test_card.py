@@ -9,7 +9,14 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from biasvar.analysis import calibration_error, effectiveness, measure_indicators, smooth_labels, tempered
+from biasvar.analysis import (
+    calibration_error,
+    calibration_interval,
+    effectiveness,
+    measure_indicators,
+    smooth_labels,
+    tempered,
+)
 from biasvar.records import Run
 from biasvar.report.__main__ import main
 from biasvar.report.card import tabulate
@@ -95,6 +102,10 @@ def test_a_card_is_whole_and_its_numbers_are_those_of_the_analysis(
     assert summary["accuracy"]["value"] == pytest.approx(right.mean())  # type: ignore[index]
     error = calibration_error(soft.max(axis=1), right)
     assert summary["calibration_error"]["width"] == pytest.approx(error)  # type: ignore[index]
+    interval = calibration_interval(soft.max(axis=1), right)
+    shown = summary["calibration_error"]["intervals"]["width"]  # type: ignore[index]
+    assert [shown["debiased"], shown["low"], shown["high"]] == [interval.estimate, interval.low, interval.high]
+    assert f"{interval.low:.3f} to {interval.high:.3f}, debiased {interval.estimate:.3f})" in text
     entropies = pd.read_csv(out / "entropy.csv")
     assert entropies["n"].sum() == ROWS
     assert entropies["n_correct"].sum() == right.sum()
@@ -198,6 +209,136 @@ def test_a_guarantee_that_stands_has_the_numbers_of_the_upper_ends(tmp_path: Pat
     natarajan = 4 / theta * (10 * (np.log(40) + 2 * np.log(3) - np.log(theta)) + np.log(20) + 1)
     finite = (np.log(1e6) + np.log(20)) / (0.1 * kappa)
     assert found == pytest.approx([1 / (1 - 2 * high), kappa, natarajan, finite])
+
+
+def test_clusters_widen_every_interval_of_the_card_and_the_page_says_so(tmp_path: Path) -> None:
+    """Every row ten times over: a card that knows which are copies says what the card of the rows once says."""
+    logits, labels = made()
+    soft, image = np.repeat(tempered(logits, 1.0), 10, axis=0), np.repeat(np.arange(ROWS), 10)
+    order = np.random.default_rng(0).permutation(len(image))
+    many = pd.DataFrame(soft[order], columns=[f"p{c}" for c in range(CLASSES)])
+    many = many.assign(label=np.repeat(labels, 10)[order])
+    many.to_parquet(tmp_path / "rows.parquet")
+    many.assign(image=[f"img {i}" for i in image[order]]).to_parquet(tmp_path / "many.parquet")
+    np.save(tmp_path / "once.npy", tempered(logits, 1.0))
+    np.save(tmp_path / "labels.npy", labels)
+    for name, more in (("many", ["--clusters", "image"]), ("rows", [])):
+        out = ["--out", str(tmp_path / name), "--formats", "svg"]
+        assert main(["--soft-labels", str(tmp_path / f"{name}.parquet"), *more, *out]) == 0
+    assert card(tmp_path, soft="once.npy", out="once") == 0
+    summaries = {name: summary_of(tmp_path / name) for name in ("many", "rows", "once")}
+    assert [summaries[name]["clusters"] for name in summaries] == [ROWS, None, None]
+    assert [summaries[name]["n"] for name in summaries] == [10 * ROWS, 10 * ROWS, ROWS]
+
+    def widths(name: str) -> dict[str, float]:
+        summary, found = summaries[name], {}
+        found["accuracy"] = summary["accuracy"]["high"] - summary["accuracy"]["low"]  # type: ignore[index]
+        error = summary["calibration_error"]["intervals"]["width"]  # type: ignore[index]
+        found |= {"ece": error["high"] - error["low"], "root": error["root_high"] - error["root_low"]}
+        for file, columns in (
+            ("indicators", ("delta", "gamma", "sum", "worst_class_sum", "kappa_classes", "margin")),
+            ("classes", ("accuracy", "delta", "gamma", "sum", "margin")),
+            ("calibration", ("accuracy",)),
+        ):
+            table = pd.read_csv(tmp_path / name / f"{file}.csv")
+            found |= {f"{file} {c}": (table[f"{c}_high"] - table[f"{c}_low"]).median() for c in columns}
+        pairs = pd.read_csv(tmp_path / name / "pairs.csv")
+        return found | {"pairs": (pairs["high"] - pairs["low"]).median()}
+
+    many_wide, rows, once = (widths(name) for name in ("many", "rows", "once"))
+    for what, width in many_wide.items():
+        assert width == pytest.approx(once[what], rel=0.2), what
+        assert rows[what] < 0.75 * width, what
+    text = (tmp_path / "many" / "index.html").read_text(encoding="utf-8")
+    assert "4,000 soft labels in 400 clusters (column &#39;image&#39; of many.parquet)" in text
+    assert "Rows come in 400 clusters of 10 rows" in text
+    assert "over 400 clusters: Clopper-Pearson at the effective number of rows" in text
+
+
+def test_clusters_come_from_files_and_columns_by_id_or_place(files: Path) -> None:
+    labels = np.load(files / "labels.npy")
+    names = np.arange(ROWS) // 4
+    np.save(files / "names.npy", names)
+    np.save(files / "words.npy", np.char.add("a", names.astype(str)))
+    pd.DataFrame({"label": labels, "person": names}).to_csv(files / "labels.csv", index=False)
+    shuffled = np.random.default_rng(0).permutation(ROWS)
+    table = pd.DataFrame({"sample_id": shuffled, "person": names[shuffled], "place": 1})
+    table.to_parquet(files / "table.parquet")
+    table[["sample_id", "person"]].to_csv(files / "two.csv", index=False)
+    expected = None
+    for clusters in ("names.npy", "words.npy", "labels.csv:person", "person", "table.parquet:person", "two.csv"):
+        place = clusters if clusters == "person" else str(files / clusters)
+        assert card(files, "--clusters", place, labels="labels.csv") == 0
+        summary = summary_of(files / "card")
+        assert summary["clusters"] == ROWS / 4
+        expected = expected or summary["accuracy"]
+        assert summary["accuracy"] == expected
+        assert card(files, out="other") == 0
+    assert summary_of(files / "other")["accuracy"] != expected
+
+
+def test_bad_clusters_are_refused_in_one_line(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = np.arange(ROWS) // 4
+    labels = np.load(files / "labels.npy")
+    np.save(files / "short.npy", names[:-1])
+    np.save(files / "long.npy", np.append(names, 1))
+    np.save(files / "half.npy", names + 0.5)
+    np.save(files / "gaps.npy", np.where(np.arange(ROWS) == 7, np.nan, names))
+    np.save(files / "wide.npy", names[:, None])
+    frame = pd.DataFrame({"label": labels, "person": names, "site": 0})
+    frame.astype({"person": object}).assign(person=[None if i == 9 else str(n) for i, n in enumerate(names)]).to_csv(
+        files / "labels.csv", index=False
+    )
+    frame.assign(sample_id=np.arange(ROWS) + 1).to_parquet(files / "ids.parquet")
+    frame.assign(sample_id=np.arange(ROWS) // 2, person=np.arange(ROWS)).to_parquet(files / "twice.parquet")
+    frame.assign(id=np.arange(ROWS)[::-1]).to_parquet(files / "order.parquet")
+    (files / "names.txt").write_text("a\n")
+    for place, words in (
+        ("short.npy", ("clusters short.npy names 399 rows", "more soft labels")),
+        ("long.npy", ("names 401 rows", "400 soft labels")),
+        ("half.npy", ("--clusters must be named by whole numbers or texts", "0.5")),
+        ("gaps.npy", ("--clusters must name a cluster for every row; row 7 has none",)),
+        ("wide.npy", ("shape (N,)", "(400, 1)")),
+        ("labels.csv:person", ("every row; row 9 has none",)),
+        ("labels.csv:persn", ("has no column 'persn'", "did you mean 'person'", "label, person, site")),
+        ("labels.csv", ("which column names the clusters", "labels.csv:person")),
+        ("ids.parquet:person", ("lacks sample_id 0 of the soft labels",)),
+        ("twice.parquet:person", ("comes more than once, with different 'person'",)),
+        ("order.parquet:person", ("column 'id' is not in order",)),
+        ("names.txt", ("suffix", ".npy")),
+        ("none.npy", ("none.npy does not exist",)),
+        ("half.npy:person", ("holds an array and has no columns",)),
+    ):
+        fails(capsys, files, *words, more=f"--clusters {files / place}")
+    fails(capsys, files, "'persn' is neither a file", "did you mean 'person'", "labels.csv: label, person, site",
+          more="--clusters persn", labels="labels.csv")  # fmt: skip
+    fails(capsys, files, "no table is given", more="--clusters person")
+    assert main(["--clusters", "x.npy"]) == 2
+    assert "--clusters belongs to a card" in capsys.readouterr().err
+
+
+def test_rows_that_share_sample_ids_are_said(files: Path) -> None:
+    soft, labels = np.load(files / "soft.npy"), np.load(files / "labels.npy")
+    frame = pd.DataFrame(soft, columns=[f"p{c}" for c in range(CLASSES)])
+    frame.assign(sample_id=np.arange(ROWS) // 4, label=labels).to_parquet(files / "soft.parquet")
+    for more, said in (([], True), (["--clusters", "sample_id"], False)):
+        arguments = ["--soft-labels", str(files / "soft.parquet"), "--out", str(files / "card"), "--formats", "svg"]
+        assert main([*arguments, *more]) == 0
+        text = (files / "card" / "index.html").read_text(encoding="utf-8")
+        assert ("400 rows have 100 different sample ids" in text) == said
+        assert ("Rows come in 100 clusters of 4 rows" in text) == (not said)
+
+
+def test_clusters_of_a_run_go_by_sample_id(study_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = study_run.samples["sample_id"].to_numpy()
+    np.save(tmp_path / "names.npy", ids)
+    pd.DataFrame({"sample_id": ids, "writer": ids % 40}).to_csv(tmp_path / "writers.csv", index=False)
+    arguments = ["--soft-labels", f"{study_run.directory}:kd", "--out", str(tmp_path / "card"), "--formats", "svg"]
+    assert main([*arguments, "--clusters", str(tmp_path / "names.npy")]) == 2
+    assert "rows of a run go by sample_id" in capsys.readouterr().err
+    assert main([*arguments, "--clusters", str(tmp_path / "writers.csv")]) == 0
+    shown = study_run.samples.query("split == 'test'")["sample_id"]
+    assert summary_of(tmp_path / "card")["clusters"] == (shown % 40).nunique()
 
 
 def open_source_of(soft: np.ndarray, labels: np.ndarray) -> Source:

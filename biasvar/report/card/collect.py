@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,9 @@ from tqdm import tqdm
 
 from biasvar.analysis import IndicatorAccumulator, Indicators, label_quality
 from biasvar.analysis.batches import checked_batch
+from biasvar.analysis.clusters import Spread, as_clusters, spread_of
 from biasvar.analysis.indicators.result import require_all_classes
+from biasvar.records.cluster_files import Clusters
 from biasvar.report.card.options import CardOptions
 from biasvar.report.card.source import Source
 
@@ -30,6 +32,7 @@ class Samples:
         truth: mass on the truth; of scores, the truth's score less the largest other one.
         confidence, entropy: largest entry, and -sum q ln q in nats; None of scores.
         top: how many entries are the largest.
+        clusters: numbers of the clusters that rows come in; None where rows are independent.
     """
 
     ids: np.ndarray
@@ -39,6 +42,11 @@ class Samples:
     confidence: np.ndarray | None
     entropy: np.ndarray | None
     top: np.ndarray
+    clusters: np.ndarray | None = None
+
+    def spread(self, values: np.ndarray, where: Any = slice(None)) -> Spread | None:
+        """What the error of the share of these values needs of the clusters; None where rows are independent."""
+        return None if self.clusters is None else spread_of(self.clusters[where], values[where])
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +69,8 @@ class Worst:
 class Collected:
     """All that a card is made of, beside its options.
 
-    `tops` holds the indicators of top sets, `masses` those of threshold sets, None without any.
+    `tops` holds the indicators of top sets, `masses` those of threshold sets, None without any; `clusters` says what
+    the names of clusters are, None where rows are independent.
     """
 
     tops: Indicators
@@ -69,9 +78,10 @@ class Collected:
     samples: Samples
     worst: tuple[Worst, ...]
     fingerprint: str
+    clusters: str | None = None
 
 
-def collect(source: Source, options: CardOptions) -> Collected:
+def collect(source: Source, options: CardOptions, clusters: Clusters | None = None) -> Collected:
     """Read the soft labels once, in batches; memory in classes and a few numbers a sample.
 
     Raises ValueError or RecordError naming row and rule, as `IndicatorAccumulator.update` and the reader do, and for a
@@ -86,11 +96,14 @@ def collect(source: Source, options: CardOptions) -> Collected:
     )  # fmt: skip
     digest = hashlib.sha256()
     batches: list[Samples] = []
+    names: list[np.ndarray] = []
     lowest, highest = _Keeper(), _Keeper()
     first = 0
     with tqdm(total=source.rows, unit="row", disable=None, dynamic_ncols=True) as progress:
         for values, labels, ids in source.batches():
-            accumulator.update(values, labels, ids)
+            own = None if clusters is None else clusters.of(ids, first)
+            accumulator.update(values, labels, ids, clusters=own)
+            names += [] if own is None else [own]
             digest.update(np.ascontiguousarray(values).data)
             digest.update(np.ascontiguousarray(labels, dtype="<i8").data)
             shown, batch = _samples(np.asarray(values), labels, ids, options, first)
@@ -100,9 +113,13 @@ def collect(source: Source, options: CardOptions) -> Collected:
                 highest.add(-batch.entropy, shown, first)
             first += len(labels)
             progress.update(len(labels))
+    numbers = None
+    if clusters is not None:
+        clusters.check_rows(first)
+        numbers = as_clusters(np.concatenate(names), first)[0]
     indicators = accumulator.result()
     require_all_classes(indicators.sets[0])
-    samples = _joined(batches)
+    samples = _joined(batches, numbers)
     quantity = "score above the best rival" if options.scores else "mass on the truth"
     worst = [lowest.result("Truth lowest", quantity, samples.truth, 1.0)]
     if samples.entropy is not None:
@@ -110,7 +127,9 @@ def collect(source: Source, options: CardOptions) -> Collected:
     count = len(ks)
     tops = Indicators(indicators.sets[:count], indicators.means, indicators.ties, indicators.seed)
     masses = Indicators(indicators.sets[count:], None, indicators.ties, indicators.seed) if thresholds else None
-    return Collected(tops, masses, samples, tuple(kind for kind in worst if kind is not None), digest.hexdigest()[:16])
+    kinds = tuple(kind for kind in worst if kind is not None)
+    title = None if clusters is None else clusters.title
+    return Collected(tops, masses, samples, kinds, digest.hexdigest()[:16], title)
 
 
 def _samples(
@@ -132,13 +151,13 @@ def _samples(
     return scores, Samples(ids, labels, correct, truth - rivals.max(axis=1), None, None, top)
 
 
-def _joined(batches: list[Samples]) -> Samples:
+def _joined(batches: list[Samples], clusters: np.ndarray | None) -> Samples:
     def all_of(name: str) -> Any:
         values = [getattr(batch, name) for batch in batches]
         return None if values[0] is None else np.concatenate(values)
 
     names = ("ids", "labels", "correct", "truth", "confidence", "entropy", "top")
-    return Samples(*(all_of(name) for name in names))
+    return replace(Samples(*(all_of(name) for name in names)), clusters=clusters)
 
 
 class _Keeper:

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from biasvar.report import style
-from biasvar.report.card.tabulate import LABELS_SHOWN, log_counts
+from biasvar.report.card.tabulate import LABELS_SHOWN, CalibrationError, log_counts
 from biasvar.report.marks import heat, images
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def draw_entropy(table: pd.DataFrame) -> Drawing:
     return figure
 
 
-def draw_reliability(table: pd.DataFrame, error: float) -> Drawing:
+def draw_reliability(table: pd.DataFrame, error: CalibrationError) -> Drawing:
     """Accuracy against confidence in bins with intervals, and below how many samples each bin holds."""
     figure = style.new_figure(height=4.6, width=5.2)
     ax, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1.0])
@@ -174,7 +174,7 @@ def draw_reliability(table: pd.DataFrame, error: float) -> Drawing:
     middle = table["confidence"]
     ax.vlines(middle, middle, table["accuracy"], color=ORANGE, linewidth=5, alpha=0.3, zorder=1)
     ax.errorbar(table["confidence"], table["accuracy"], yerr=ends, color=BLUE, fmt="o", elinewidth=1.2, zorder=3)
-    ax.set_title(f"ECE {error:.3f}")
+    ax.set_title(f"ECE {error.value:.3f} ({error.low:.3f} to {error.high:.3f}), debiased {error.debiased:.3f}")
     ax.set_ylabel("accuracy in the bin")
     ax.set_ylim(-0.03, 1.05)
     ax.set_xlim(-0.02, 1.02)

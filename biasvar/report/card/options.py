@@ -40,6 +40,7 @@ class CardOptions:
     split: str | None = None
     replica: int | None = None
     held_out: bool = False
+    clusters: str | None = None
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +53,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
          "soft labels or the arm (its mean prediction) of that name in a run; or RUN: its reference teacher"),
         ("--labels", "FILE", str, "true classes, one a row (.npy, .npz, .csv, .parquet); a run, or a file with a "
          "column 'label', needs none"),
+        ("--clusters", "FILE_OR_COLUMN", str, "which rows share an image, person or document, one name a row (a .npy, "
+         ".npz, .csv or .parquet, FILE:COLUMN, or a column of the soft labels or labels): intervals are then over "
+         "these clusters"),
         ("--images", "FILE", str, "to show the worst samples: a .npy of (N, H, W) or (N, H, W, 3); or a data set's "
          "name, Parquet file or folder, matched by sample_id or by split and row, and checked by label"),
         ("--temperature", "T", float, "the numbers are logits: take softmax(logits / T) (default for a teacher or an "
@@ -94,8 +98,8 @@ def wanted(options: argparse.Namespace) -> bool:
         if options.runs or options.figures is not None:
             raise BiasvarError("--soft-labels makes a card: RUN and --figures belong to a report on runs")
         return True
-    given = [name for name in ("labels", "images", "temperature", "ks", "thresholds", *OF_A_FILE, "split", "replica")
-             if getattr(options, name) is not None]  # fmt: skip
+    plain = ("labels", "clusters", "images", "temperature", "ks", "thresholds", *OF_A_FILE, "split", "replica")
+    given = [name for name in plain if getattr(options, name) is not None]
     given += [name for name in ("normalize", "scores", "held_out") if getattr(options, name)]
     if given:
         raise BiasvarError(f"--{given[0].replace('_', '-')} belongs to a card: name its soft labels by --soft-labels")
@@ -133,6 +137,7 @@ def from_arguments(options: argparse.Namespace) -> CardOptions:
         split=options.split,
         replica=options.replica,
         held_out=options.held_out,
+        clusters=options.clusters,
     )
 
 
@@ -159,6 +164,9 @@ def in_words(error: Exception) -> str:
         ("rest='uniform' or 'zero'", "--rest uniform or zero"),
         ("num_classes=", "--num-classes K"),
         ("class_names=", "--class-names A,B"),
+        ("clusters must name", "--clusters must name"),
+        ("clusters must be named", "--clusters must be named"),
+        ("clusters: '", "--clusters: '"),
     ):
         text = text.replace(argument, option)
     return text

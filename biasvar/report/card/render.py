@@ -14,8 +14,8 @@ from biasvar.report import style
 from biasvar.report.card import draw
 from biasvar.report.card.collect import Collected, collect
 from biasvar.report.card.options import CardOptions, default_out
-from biasvar.report.card.source import Pictures, Source, open_pictures, open_source
-from biasvar.report.card.tabulate import BINS, Tables, accuracy, tabulate
+from biasvar.report.card.source import Pictures, Source, open_clusters, open_pictures, open_source
+from biasvar.report.card.tabulate import BINS, CalibrationError, Tables, accuracy, tabulate
 from biasvar.report.card.verdict import LEVEL
 from biasvar.report.output import (
     PAGE,
@@ -47,7 +47,7 @@ def write_card(options: CardOptions, formats: Sequence[str]) -> Path:
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"{out} is a file; name a directory for the card")
     source = open_source(options)
-    collected = collect(source, options)
+    collected = collect(source, options, open_clusters(options))
     samples = collected.samples
     pictures = None if options.images is None else open_pictures(options.images, samples.ids, samples.labels)
     names = _class_names(source, options, pictures)
@@ -107,11 +107,17 @@ def _figures(
         yield "entropy", draw.draw_entropy(tables.entropy), text.entropy_text(tables.entropy, n)
     if tables.calibration is not None and tables.calibration_error is not None:
         drawing = draw.draw_reliability(tables.calibration["width"], tables.calibration_error["width"])
-        yield "calibration", drawing, text.calibration_text(tables.calibration_error, n)
+        yield "calibration", drawing, text.calibration_text(tables.calibration_error, collected)
     if len(tables.worst) and pictures is not None:
         shown = sorted(set(tables.worst.loc[tables.worst["place"] < draw.ACROSS, "row"].astype(int)))
         images = dict(zip(shown, pictures.at(shown), strict=True))
         yield "worst", draw.draw_worst(tables.worst, images), text.worst_text(collected.worst, draw.ACROSS)
+
+
+def _calibration(errors: dict[str, CalibrationError]) -> dict[str, Any]:
+    """The plain error by binning, and beside it the debiased ones with their intervals."""
+    plain = {name: error.value for name, error in errors.items()}
+    return {"bins": BINS, **plain, "intervals": {name: vars(error) for name, error in errors.items()}}
 
 
 def _guarantee(sure: Guarantee) -> dict[str, Any]:
@@ -133,13 +139,14 @@ def _summary(collected: Collected, tables: Tables, source: Source, options: Card
         "fingerprint": collected.fingerprint,
         "biasvar": biasvar.__version__,
         "n": len(samples.labels),
+        "clusters": None if samples.clusters is None else collected.tops.sets[0].units,
         "num_classes": source.num_classes,
         "level": LEVEL,
         "options": {name: getattr(options, name) for name in ("temperature", "normalize", "scores", "ties", "seed")},
         "accuracy": dict(zip(("value", "low", "high"), accuracy(collected), strict=True)),
         "mean_truth": float(samples.truth.mean()),
         "mean_entropy": None if samples.entropy is None else float(samples.entropy.mean()),
-        "calibration_error": None if error is None else {"bins": BINS, **error},
+        "calibration_error": None if error is None else _calibration(error),
         "best": {name: value for name, value in best.items() if "_tie_" not in str(name)},
         "verdict": [vars(row) for row in tables.verdict],
         "guarantee": _guarantee(collected.tops.guarantee(level=LEVEL)),

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from biasvar.columns import SAMPLE_ID
 from biasvar.errors import RecordError
 from biasvar.records import Run, open_run
+from biasvar.records.cluster_files import Clusters, read_clusters
 from biasvar.records.numpy_files import check_numpy
 from biasvar.records.schema import one_of
 from biasvar.records.soft_labels import open_soft_labels
@@ -39,6 +41,20 @@ class Source:
     notes: tuple[str, ...]
 
 
+def open_clusters(options: CardOptions) -> Clusters | None:
+    """The names of the clusters that the options ask for, None if they ask for none.
+
+    Raises as `read_clusters` does; RecordError for names without ids beside a run.
+    """
+    if options.clusters is None:
+        return None
+    files = [None if place is None else Path(place) for place in (options.soft_labels, options.labels)]
+    found = read_clusters(options.clusters, *(path if path and path.is_file() else None for path in files))
+    if not Path(options.soft_labels).is_file() and found.ids is None:
+        raise RecordError(f"{found.title}: rows of a run go by sample_id: give a table with a column sample_id")
+    return found
+
+
 def open_source(options: CardOptions) -> Source:
     """The soft labels that the options name.
 
@@ -54,7 +70,9 @@ def open_source(options: CardOptions) -> Source:
     if options.split is not None or options.replica is not None or options.held_out:
         raise RecordError(f"--split, --replica and --held-out choose within a run; {place} is a file or missing")
     given = {name: getattr(options, name) for name in OF_A_FILE}
-    opened = open_soft_labels(place, options.labels, temperature=options.temperature, **given)
+    # A column of what rows share may be named like an id, and is none of theirs.
+    ignore = [options.clusters] if options.clusters not in (None, SAMPLE_ID) else None
+    opened = open_soft_labels(place, options.labels, temperature=options.temperature, ignore=ignore, **given)
     return Source(opened.name, opened.num_classes, opened.rows, opened.batches, None, ())
 
 

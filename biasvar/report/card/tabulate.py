@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from biasvar.analysis import Indicators, calibration_error, reliability_table
+from biasvar.analysis import Indicators, calibration_error, calibration_interval, reliability_table
 from biasvar.analysis.indicators.counts import SetCounts
-from biasvar.analysis.statistics.proportions import clopper_pearson
+from biasvar.analysis.statistics.proportions import clopper_pearson, share_interval
 from biasvar.report.card.collect import Collected, Samples, Worst
 from biasvar.report.card.verdict import LEVEL, Verdict, verdicts
 
@@ -21,6 +21,23 @@ ENTROPY_BINS = 40
 PAIRS = 200  # rows of the table of pairs
 MOST_CLASSES = 15  # of a heat map whose cells can still be read
 LABELS_SHOWN = 3  # labels listed for each of the worst samples
+
+
+@dataclass(frozen=True)
+class CalibrationError:
+    """The expected calibration error of some bins: as it is, without its lean and with an interval, and its square's.
+
+    `value` is the plain sum over bins, `debiased` the estimate without its upward lean, `low` to `high` its interval;
+    `root`, `root_low` and `root_high` are of the root of the mean squared gap, debiased.
+    """
+
+    value: float
+    debiased: float
+    low: float
+    high: float
+    root: float
+    root_low: float
+    root_high: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +66,7 @@ class Tables:
     classes: pd.DataFrame
     entropy: pd.DataFrame | None
     calibration: dict[str, pd.DataFrame] | None
-    calibration_error: dict[str, float] | None
+    calibration_error: dict[str, CalibrationError] | None
     worst: pd.DataFrame
 
     def files(self) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -107,10 +124,11 @@ def tabulate(collected: Collected, names: list[str]) -> Tables:
 
 
 def accuracy(collected: Collected) -> tuple[float, float, float]:
-    """Share of samples whose largest entry (the first of several) is the truth, with its Clopper-Pearson interval."""
-    correct = collected.samples.correct
-    low, high = clopper_pearson(np.array([correct.sum()]), np.array([len(correct)]), 1.0 - LEVEL)
-    return float(correct.mean()), float(low[0]), float(high[0])
+    """Share of samples whose largest entry (the first of several) is the truth, with its interval."""
+    samples = collected.samples
+    right = samples.correct
+    found = share_interval(int(right.sum()), len(right), samples.spread(right), LEVEL)
+    return found.estimate, found.low, found.high
 
 
 def _named(names: list[str], frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
@@ -161,8 +179,18 @@ def _classes(collected: Collected, k: int) -> pd.DataFrame:
     """Indicators, accuracy and margin of the mean soft label, class by class."""
     table = collected.tops.per_class(k=k, level=LEVEL)
     samples, size = collected.samples, len(table)
-    right = pd.Series(samples.correct).groupby(samples.labels).sum().reindex(range(size)).to_numpy()
-    low, high = clopper_pearson(right, table["n"].to_numpy(), 1.0 - LEVEL)
+    right = np.bincount(samples.labels, weights=samples.correct, minlength=size).astype(np.int64)
+    n = table["n"].to_numpy()
+    if samples.clusters is None:
+        low, high = clopper_pearson(right, n, 1.0 - LEVEL)
+    else:
+        order = np.argsort(samples.labels, kind="stable")
+        rows = np.split(order, np.cumsum(n)[:-1])
+        shares = [
+            share_interval(int(right[c]), int(n[c]), samples.spread(samples.correct, rows[c]), LEVEL)
+            for c in range(size)
+        ]
+        low, high = np.array([one.low for one in shares]), np.array([one.high for one in shares])
     student = collected.tops.student_condition(level=LEVEL).to_frame()
     return table.assign(
         accuracy=right / table["n"], accuracy_low=low, accuracy_high=high, margin=student["margin"],
@@ -187,15 +215,23 @@ def log_counts(entropy: pd.DataFrame) -> bool:
     return bool(crowded or 0 < wrong.max() < 0.1 * entropy["n"].max())
 
 
-def _calibration(samples: Samples) -> tuple[dict[str, pd.DataFrame], dict[str, float]] | tuple[None, None]:
+def _calibration(
+    samples: Samples,
+) -> tuple[dict[str, pd.DataFrame], dict[str, CalibrationError]] | tuple[None, None]:
     """Accuracy by confidence, and its expected error, in bins of equal width and of equal mass; None of scores."""
     if samples.confidence is None:
         return None, None
     confidence = samples.confidence.clip(0.0, 1.0)
     tables, errors = {}, {}
     for name in ("width", "mass"):
-        tables[name] = reliability_table(confidence, samples.correct, bins=BINS, binning=name, level=LEVEL)
-        errors[name] = calibration_error(confidence, samples.correct, bins=BINS, binning=name)
+        of_bins: dict[str, Any] = {"bins": BINS, "binning": name}
+        given = {**of_bins, "level": LEVEL, "clusters": samples.clusters}
+        tables[name] = reliability_table(confidence, samples.correct, **given)
+        plain = calibration_error(confidence, samples.correct, **of_bins)
+        found, root = (calibration_interval(confidence, samples.correct, norm=norm, **given) for norm in (1, 2))
+        errors[name] = CalibrationError(
+            plain, found.estimate, found.low, found.high, root.estimate, root.low, root.high
+        )  # fmt: skip
     return tables, errors
 
 

@@ -128,7 +128,7 @@ def _bounds(sure: Guarantee, names: list[str]) -> list[Verdict]:
         small = sure.bounds(error=ERROR, risk=RISK, hypotheses=HYPOTHESES, estimates=estimates)
         return [large.transfer, large.kappa, large.samples, small.samples]
 
-    example = f"error below {ERROR:g} with probability {1 - RISK:g}"
+    example = f"independent samples, error below {ERROR:g} with probability {1 - RISK:g}"
     abouts = (
         ("Excess risk carried over", "1 / (1 − max over c of (Δ_c + γ_c))", DERIVED,
          "error of a classifier at most this times its excess share of missed sets"),
@@ -152,8 +152,8 @@ def _bounds(sure: Guarantee, names: list[str]) -> list[Verdict]:
         Verdict(
             "", "Largest error if Δ is only an average", "Δ / (1 − γ)", average.estimate, average.low, average.high,
             sure.average_rule.replace("threshold", "mass ≥"), sure.n, DERIVED,
-            "of the classifier that misses fewest sets of all that could be drawn, so that it speaks of no number of "
-            "samples; assumes γ at every input, the overall Δ on average, and can be reached",
+            "of the classifier that misses fewest sets in the population, so that it speaks of no number of samples; "
+            "assumes that no input exceeds γ, lets Δ vary between inputs, and can be reached",
         )
     )  # fmt: skip
     return rows

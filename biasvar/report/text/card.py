@@ -15,11 +15,12 @@ from biasvar.messages import first_few
 from biasvar.report.card.collect import Collected, Worst
 from biasvar.report.card.options import CardOptions
 from biasvar.report.card.source import Source
-from biasvar.report.card.tabulate import BINS, LABELS_SHOWN, Tables, accuracy, log_counts
+from biasvar.report.card.tabulate import BINS, LABELS_SHOWN, CalibrationError, Tables, accuracy, log_counts
 from biasvar.report.card.verdict import LEVEL, Verdict
-from biasvar.report.text.numbers import short_number
+from biasvar.report.text.numbers import counted, short_number
 
 FEW = 100  # samples of a class, below which gamma's interval is too wide to say much
+FEW_CLUSTERS = 30  # below which the spread between clusters is itself little known
 NAMED_RULES = 3
 
 
@@ -32,7 +33,7 @@ class FigureText:
     caption: str
 
 
-def paragraph(collected: Collected, source: Source, options: CardOptions, error: float | None) -> str:
+def paragraph(collected: Collected, source: Source, options: CardOptions, error: CalibrationError | None) -> str:
     """What the soft labels are, and their plainest numbers."""
     n = len(collected.samples.labels)
     what = "raw scores" if options.scores else "soft labels"
@@ -45,16 +46,31 @@ def paragraph(collected: Collected, source: Source, options: CardOptions, error:
         made = ", softmax of logits at temperature 1"
     right, low, high = accuracy(collected)
     text = [
-        f"{n:,} {what} over {source.num_classes:,} classes{made}. Their largest entry is the truth in "
-        f"{_share(right)} of samples ({_share(low)} to {_share(high)})."
+        f"{n:,} {what}{_in_clusters(collected)} over {source.num_classes:,} classes{made}. Their largest entry is the "
+        f"truth in {_share(right)} of samples ({_share(low)} to {_share(high)})."
     ]
     samples = collected.samples
-    if samples.entropy is not None:
+    if samples.entropy is not None and error is not None:
         text.append(
             f"Mean mass on the truth {samples.truth.mean():.3f}, mean entropy {samples.entropy.mean():.3f} nats of at "
-            f"most {math.log(source.num_classes):.3f}, expected calibration error {error:.3f} (15 bins of equal width)."
+            f"most {math.log(source.num_classes):.3f}, expected calibration error {error.value:.3f} "
+            f"(15 bins of equal width; {error.low:.3f} to {error.high:.3f}, debiased {error.debiased:.3f})."
         )
     return " ".join(text)
+
+
+def _in_clusters(collected: Collected) -> str:
+    """The clusters that rows come in, in words; "" where rows are independent."""
+    if collected.clusters is None:
+        return ""
+    return f" in {collected.tops.sets[0].units:,} clusters ({collected.clusters})"
+
+
+def _how(collected: Collected, exact: str = "Clopper-Pearson") -> str:
+    """How intervals of shares are made."""
+    if collected.clusters is None:
+        return exact
+    return f"over {collected.tops.sets[0].units:,} clusters: {exact} at the effective number of rows"
 
 
 def _share(value: float) -> str:
@@ -77,15 +93,45 @@ def warnings(collected: Collected, source: Source, names: list[str]) -> list[str
             said.append(f"All tied labels are in a set, so that sets hold more than k labels on average: {sizes}.")
     else:
         said += _tied(collected)
-    by_class = collected.tops.sets[0].class_sizes
+    said += _clustered(collected)
+    by_class = _units_by_class(collected)
+    what = "samples" if collected.clusters is None else "clusters"
     if (small := by_class.min()) < FEW:
         least = np.flatnonzero(by_class < FEW)
         which = f"Class {names[int(by_class.argmin())]}" if len(least) == 1 else f"{len(least):,} classes"
         said.append(
-            f"{which} {'has' if len(least) == 1 else 'have'} fewer than {FEW} samples ({small:,} at least): "
+            f"{which} {'has' if len(least) == 1 else 'have'} fewer than {FEW} {what} ({small:,} at least): "
             "intervals of γ, which allow for all pairs of classes, are wide, and γ itself leans upwards, as the "
             "largest of many shares does."
         )
+    return said
+
+
+def _units_by_class(collected: Collected) -> np.ndarray:
+    """How many independent units each class has: samples, or clusters that have any of it."""
+    counts = collected.tops.sets[0]
+    return counts.class_sizes if counts.sums is None else counts.sums.members.clusters[:, 0].astype(np.int64)
+
+
+def _clustered(collected: Collected) -> list[str]:
+    """What to know of rows that share something."""
+    samples = collected.samples
+    n = len(samples.labels)
+    if samples.clusters is None:
+        different = len(np.unique(samples.ids))
+        return [] if different == n else [
+            f"{n:,} rows have {different:,} different sample ids: rows of one sample are not independent, and the "
+            "intervals take them to be. Give --clusters (sample_id, if it is a column)."
+        ]  # fmt: skip
+    sizes = np.bincount(samples.clusters)
+    least, most = int(sizes.min()), int(sizes.max())
+    of = counted(least, "row") if least == most else f"{least:,} to {most:,} rows"
+    said = [
+        f"Rows come in {len(sizes):,} clusters of {of} ({collected.clusters}): intervals are over clusters, which are "
+        "taken to be independent of each other."
+    ]
+    if len(sizes) < FEW_CLUSTERS:
+        said.append(f"Fewer than {FEW_CLUSTERS} clusters tell little of how clusters differ: intervals are rough.")
     return said
 
 
@@ -132,7 +178,7 @@ def _sets_caption(collected: Collected, *, ties: bool) -> str:
     by_class = f"{least:,}" if least == most else f"{least:,} to {most:,}"
     return (
         f"n = {len(collected.samples.labels):,} samples, {by_class} a class. Bars: 95 % intervals, each by itself "
-        "(Clopper-Pearson); those of γ and of the worst class allow for the largest of all pairs (Bonferroni), and "
+        f"({_how(collected)}); those of γ and of the worst class allow for the largest of all pairs (Bonferroni), and "
         "both estimates lean upwards. "
         "Floor: what γ cannot be below, (mean set size − 1 + Δ) / (K − 1). Red: Δ + γ = 1, below which the condition "
         "holds. κ: of the overall Δ and γ, or of all classes' Δ_c and γ_c together; 1 at best, at 0 nothing is bounded."
@@ -166,16 +212,22 @@ def entropy_text(entropy: pd.DataFrame, n: int) -> FigureText:
     )
 
 
-def calibration_text(errors: dict[str, float], n: int) -> FigureText:
+def calibration_text(errors: dict[str, CalibrationError], collected: Collected) -> FigureText:
     """Words for accuracy against confidence."""
     return FigureText(
         "Calibration",
         "On the dashed line a soft label of confidence 0.8 is right in 80 % of samples; below it, it is too sure.",
-        f"n = {n:,}. {BINS} bins of equal width, empty ones left out; bars: 95 % Clopper-Pearson, each bin by "
-        f"itself; orange: the gap. Expected calibration error {errors['width']:.4f} in these bins, "
-        f"{errors['mass']:.4f} in {BINS} bins of equally many samples: the mean gap over bins, weighted by samples, "
-        "which leans upwards.",
+        f"n = {len(collected.samples.labels):,}. {BINS} bins of equal width, empty ones left out; bars: 95 % intervals "
+        f"({_how(collected)}), each bin by itself; orange: the gap. Expected calibration error, the mean gap over bins "
+        f"weighted by samples, {_error(errors['width'])} in these bins, {_error(errors['mass'])} in {BINS} bins of "
+        "equally many samples. It leans upwards, since chance makes gaps too: the debiased value has that taken off as "
+        "far as can be (Kumar et al. 2019), and the interval allows for it. Root of the mean squared gap, debiased: "
+        f"{errors['width'].root:.4f} ({errors['width'].root_low:.4f} to {errors['width'].root_high:.4f}).",
     )
+
+
+def _error(error: CalibrationError) -> str:
+    return f"{error.value:.4f} (95 % {error.low:.4f} to {error.high:.4f}, debiased {error.debiased:.4f})"
 
 
 def worst_text(worst: tuple[Worst, ...], shown: int) -> FigureText:
@@ -262,6 +314,7 @@ def _between(low: float, high: float) -> str:
 
 def provenance(collected: Collected, source: Source, options: CardOptions) -> list[tuple[str, str]]:
     """Names and values of where the numbers come from."""
+    of_clusters = ", at effective numbers of rows by Korn and Graubard 1998" if collected.clusters else ""
     rules = [counts.rule for counts in (*collected.tops.sets, *(collected.masses.sets if collected.masses else ()))]
     values = [
         ("Soft labels", source.name),
@@ -269,7 +322,13 @@ def provenance(collected: Collected, source: Source, options: CardOptions) -> li
         ("Fingerprint", f"{collected.fingerprint} (SHA-256 over soft labels and labels as read, first 16 digits)"),
         ("Sets", ", ".join(rules)),
         ("Ties", f"{options.ties}, seed {options.seed}"),
-        ("Intervals", f"{100 * LEVEL:g} %, two-sided"),
+        ("Intervals", f"{100 * LEVEL:g} %, two-sided{of_clusters}"),
+        (
+            "Clusters",
+            "none: rows are taken to be independent"
+            if collected.clusters is None
+            else f"{collected.clusters}, {collected.tops.sets[0].units:,}",
+        ),
         ("Version", f"biasvar {biasvar.__version__}"),
     ]
     return values
