@@ -77,7 +77,8 @@ def open_redraws(directory: str | Path) -> Redraws:
     if not (path / "manifest.json").is_file():
         raise RecordError(f"{path} holds no redraws: it has no manifest.json")
     manifest = read_redraws(path)
-    runs, missing = [], []
+    runs: list[Run] = []
+    missing: list[str] = []
     for number, seed in enumerate(manifest["seeds"]):
         place = redraw_path(path, number)
         if not (place / "manifest.json").is_file():
