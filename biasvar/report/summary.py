@@ -22,12 +22,19 @@ PROVENANCE = (
 
 def summarise(runs: list[Run], claims: pd.DataFrame) -> dict[str, Any]:
     """Everything in summary.json; terms in nats, corrected, on held-out rows against the true labels."""
-    return {**header(), "runs": {run.name: _of_run(run, claims) for run in runs}}
+    together = claims[~claims["run"].isin([run.name for run in runs])]
+    of_runs = {run.name: _of_run(run, claims) for run in runs}
+    return {**header(), "runs": of_runs, "claims_over_data_sets": _rows(together)}
 
 
 def header() -> dict[str, Any]:
     """What summary.json begins with: by which biasvar and which definitions of claims it was made."""
     return {"biasvar": biasvar.__version__, "ledger": {"revision": REVISION, "hash": ledger_hash()}}
+
+
+def _rows(claims: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = claims.to_dict("records")
+    return [{str(key): json_value(value, DIGITS) for key, value in row.items()} for row in rows]
 
 
 def _of_run(run: Run, claims: pd.DataFrame) -> dict[str, Any]:
@@ -38,7 +45,7 @@ def _of_run(run: Run, claims: pd.DataFrame) -> dict[str, Any]:
         "status": run.manifest.get("status"),
         **statements_of(run),
         "arms": {arm: _of_arm(run, arm) for arm in run.arms},
-        "claims": [{key: json_value(value, DIGITS) for key, value in row.items()} for row in mine.to_dict("records")],
+        "claims": _rows(mine),
         "provenance": {key: run.manifest.get(key) for key in PROVENANCE},
     }
 

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import biasvar
 from biasvar.analysis.statistics.comparison import spearman
 from biasvar.report.claims.table import MEASURES, claims_table
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.accuracy_draws import accuracy_draws
 from biasvar.report.statistics.estimates import final_accuracy
+from biasvar.report.summary import summarise
 from tests.report.made_claims import CLASSES, answers, candidates, predictions, write_claims_run
 
 
@@ -202,6 +204,14 @@ def test_l2_holds_over_three_data_sets(made):
     assert sorted(together["level"]) == pytest.approx([0.95, 0.975])  # a family by themselves
 
 
+def test_the_summary_holds_what_several_runs_say_together(made):
+    runs, _, table = over_data(made, "missing", "missing", "missing")
+    found = summarise(runs, table)
+    assert [row["effect"] for row in found["claims_over_data_sets"]] == pytest.approx(table["effect"].iloc[-2:])
+    assert [len(one["claims"]) for one in found["runs"].values()] == [2, 2, 2]
+    assert summarise(runs[:1], table[:2])["claims_over_data_sets"] == []
+
+
 def test_l2_fails_where_the_labels_own_accuracy_predicts_as_well(made):
     _, rho, table = over_data(made, "behind", "behind", "behind")
     assert (np.abs(rho[:, 1]) > 0.9).all()
@@ -322,6 +332,10 @@ def test_l4(student, sure, rows, verdicts, tmp_path):
     assert tuple(table["verdict"]) == verdicts
     assert overall == ("holds" if set(verdicts) == {"holds"} else sorted(set(verdicts) - {"holds"})[0])
     assert table["effect"].tolist() == pytest.approx([run_gap(run, "student", "truth"), 2 * (1 - sure)])
+    bounds = biasvar.effectiveness(run.soft_labels("soft").values, run.soft_labels("soft").labels, level=1 - 0.05 / 4)
+    first = bounds.iloc[0]  # k = 1, of three k and the entries above 0
+    side = first["sum"] - first["sum_low"] if 2 * (1 - sure) > 1.1 else first["sum_high"] - first["sum"]
+    assert 1.96 * table["stderr"].iloc[1] == pytest.approx(side)
 
 
 # L5: with partial labels accuracy falls as Delta or gamma grows.

@@ -163,9 +163,12 @@ def gap_closes(run: Run, roles: Roles) -> list[Measurement]:
     gap = accuracy_contrast(run, {truths[most]: 1.0, arms[most]: -1.0}, **about)
     if slope is None or gap is None:
         return []
-    upper = float(label_indicators.judged(run, arms[most])["sum_high"])
-    surely = f"Δ + γ at most {upper:.2f}"
+    indicators = label_indicators.judged(run, arms[most])
+    upper = float(indicators["sum_high"])
+    surely = "Δ + γ not known" if math.isnan(upper) else f"Δ + γ at most {upper:.2f}"
     reason = "" if upper < BELOW_ONE else f"{surely}: the rule is for soft labels where that is below {BELOW_ONE:g}"
+    if math.isnan(upper) and indicators["reason"]:
+        reason = f"{surely}: {indicators['reason']}"
     told = f"slope of the gap to true labels in log n, {min(sizes):,} to {max(sizes):,} rows ({surely})"
     largest = f"gap to true labels at the largest n, {sizes[most]:,} rows: test accuracy, "
     return [
@@ -181,12 +184,14 @@ def not_necessary(run: Run, roles: Roles) -> list[Measurement]:
     """
     student = roles["student"]
     judged = label_indicators.judged(run, student)
-    total, low, n = float(judged["sum"]), float(judged["sum_low"]), int(judged["n"])
+    total, low, high, n = (float(judged[key]) for key in ("sum", "sum_low", "sum_high", "n"))
     if math.isnan(total):
         return []
-    interval = Interval(total, low, float(judged["sum_high"]), (total - low) / 1.96, n, 0.95)
-    row = measured(run, [student], interval, math.inf, quantity="sum", n_samples=n)
-    test = f"Δ + γ of {arm_label(run, student)}, {judged['rule']} (the error is its lower bound's)"
+    bound = low if total > ABOVE_ONE else high  # towards the threshold: the interval has sides of its own
+    interval = Interval(total, low, high, abs(bound - total) / 1.96, int(n), 0.95)
+    row = measured(run, [student], interval, math.inf, quantity="sum", n_samples=int(n))
+    side = "lower" if total > ABOVE_ONE else "upper"
+    test = f"Δ + γ of {arm_label(run, student)}, {judged['rule']} (the error is its {side} bound's)"
     near = _near(run, roles)
     return [*near, Measurement(test, row, ABOVE_ONE, "greater", "share")] if near else []
 
