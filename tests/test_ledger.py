@@ -6,8 +6,9 @@ import dataclasses
 import hashlib
 import json
 import re
+from pathlib import Path
 
-from biasvar.study import claims
+from biasvar.study import claims, load_study
 from biasvar.study.claims import LEDGER, REVISION, ledger_hash
 
 RULE = re.compile(r"measured as [^;]+; holds if [^.].*[^.]")
@@ -60,3 +61,13 @@ def test_the_hash_is_of_everything_that_defines_a_claim(monkeypatch):
             seen.add(ledger_hash())
     assert len(seen) == 8
     assert ledger_hash() in seen
+
+
+def test_shipped_studies_were_fixed_by_this_ledger_or_say_that_it_was_an_earlier_one():
+    """A file that names another hash has to say so beside it; the page of its run does, too."""
+    for path in sorted((Path(__file__).parents[1] / "experiments").rglob("*.yaml")):
+        text = path.read_text()
+        if "claims_fixed:" in text:
+            fixed = load_study(path).claims_fixed
+            assert fixed is not None
+            assert (fixed.ledger == ledger_hash()) != ("# by earlier claim definitions" in text), path

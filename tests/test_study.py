@@ -407,6 +407,17 @@ def test_a_key_at_its_default_is_no_part_of_the_identity(tiny_study):
     assert len(set(hashes)) == len(hashes)
 
 
+def test_what_a_file_says_of_itself_is_not_said_of_files_that_extend_it(tmp_path, tiny_study):
+    said = {"claims_fixed": FIXED, "designs_tried": {"count": 6, "seeds": [3]}}
+    (tmp_path / "first.yaml").write_text(yaml.safe_dump({**tiny_study, **said}))
+    (tmp_path / "second.yaml").write_text("extends: first.yaml\nname: second\n")
+    (tmp_path / "third.yaml").write_text("extends: second.yaml\ndesigns_tried: {count: 2, seeds: [5]}\n")
+    first, second, third = (load_study(tmp_path / f"{name}.yaml") for name in ("first", "second", "third"))
+    assert first.claims_fixed.model_dump() == FIXED
+    assert (second.claims_fixed, second.designs_tried) == (None, None)
+    assert third.designs_tried.model_dump() == {"count": 2, "seeds": [5]}
+
+
 def test_what_a_study_says_of_itself_is_no_part_of_its_identity(tiny_study):
     """Nor of the first version's, so that it can be added to the study of any run that exists."""
     before = resolve_study(tiny_study).hashes

@@ -22,6 +22,8 @@ from biasvar.study.yaml_text import read_yaml
 
 DEFAULTS = ("teacher", "temperature", "alpha", "smoothing")
 """The keys that `defaults` may give to every arm whose method takes them."""
+STATEMENTS = ("claims_fixed", "designs_tried")
+"""Keys by which a file speaks of itself, which a file that extends it does not take over."""
 MOST_EXTENDED = 1000  # files that extend one another
 _KINDS = {
     "model_type": "must be a mapping of keys to values", "dict_type": "must be a mapping of keys to values",
@@ -79,7 +81,7 @@ def _read(path: Path) -> tuple[dict[str, Any], str | None]:
         placed = place_data(raw, path.parent)
         said = placed if said is None else said
         base = raw.pop("extends", None)
-        layers.append(raw)
+        layers.append({key: value for key, value in raw.items() if not layers or key not in STATEMENTS})
         if base is None:
             break
         if not isinstance(base, str):
