@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -25,9 +25,7 @@ _LEAST = {"bias": LEAST_BIAS, "variance": LEAST_VARIANCE}
 
 
 @checked
-def crossed_total(
-    found: Decomposition | Change, term: Literal["bias", "variance"], *, teachers: Any = None, rows: Any = None
-) -> Crossed:
+def crossed_total(found: Decomposition | Change, term: str, *, teachers: Any = None, rows: Any = None) -> Crossed:
     """The mean over rows of a term, or of its change, with its error over replicas and rows together.
 
     variance = (jackknife error of the total over groups of replicas)^2 + (sd over rows)^2 / N, by `combined`. What
@@ -46,6 +44,7 @@ def crossed_total(
 
     Args:
         found: made with errors; corrected, if the sentence is about the population.
+        term: "bias" or "variance".
         teachers: `(G,)`, the name of each group's teacher, each once. None, or one name for all: no teacher was drawn,
             and the error holds with this one.
         rows: bool `(N,)` or integer row numbers; all rows by default.

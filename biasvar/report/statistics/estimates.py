@@ -240,7 +240,7 @@ def term_change(run: Run, treatment: str, control: str, term: str, rows: str = "
     about: dict[str, Any] = {"quantity": term, "rows": rows, "split": split, "epoch": changed.epoch, "control": control}
     crossed = change_over_teachers(run, treatment, control, term, split, membership)
     if crossed is None:
-        crossed = crossed_total(changed.change, term)  # type: ignore[arg-type]
+        crossed = crossed_total(changed.change, term)
     else:
         total = replace(total, value=crossed.estimate)  # one number for both intervals
         teachers = crossed.components["teachers"]

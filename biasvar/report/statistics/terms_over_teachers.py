@@ -35,13 +35,13 @@ def change_over_teachers(
     if any(one is None for one in changes):
         return None
     mean = _mean([one for one in changes if one is not None])
-    found = crossed_total(mean, term, teachers=list(range(copies)))  # type: ignore[arg-type]
+    found = crossed_total(mean, term, teachers=list(range(copies)))
     if not turns:
         return found
     by_replica = [change(run, a, b, split=split, membership=membership) for a, b in pairs]
     if any(one is None for one in by_replica):
         return None
-    met = crossed_total(_mean([one.change for one in by_replica if one is not None]), term)  # type: ignore[arg-type]
+    met = crossed_total(_mean([one.change for one in by_replica if one is not None]), term)
     parts: dict[str, Component] = {**found.components, "replicas": met.components["replicas"]}
     whole = combined(found.estimate, parts)
     return replace(whole, df=min(whole.df, copies - 1))
