@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -197,11 +199,35 @@ def test_l2_holds_over_three_data_sets(made):
         estimates = alone["effect"].iloc[part::2]
         found = together.iloc[part]
         assert found["effect"] == pytest.approx(estimates.mean())
-        assert found["stderr"] == found["stderr_crossed"] == pytest.approx(stats.sem(estimates))
-        assert (found["df"], found["n"]) == (2, 3)
+        assert found["stderr"] == pytest.approx(stats.sem(estimates))  # over data sets alone
+        assert found["n"] == 3
         half = stats.t.ppf(1 - (1 - found["level"]) / 2, 2) * stats.sem(estimates)
+        assert found["high_replicas"] - found["effect"] == pytest.approx(half)
+        assert found["stderr_crossed"] > found["stderr"]
+        half = stats.t.ppf(1 - (1 - found["level"]) / 2, found["df"]) * found["stderr_crossed"]
         assert found["high"] - found["effect"] == pytest.approx(half)
     assert sorted(together["level"]) == pytest.approx([0.95, 0.975])  # a family by themselves
+
+
+def test_the_error_over_soft_labels_is_that_of_a_list_that_all_data_sets_share(made):
+    """Against a bootstrap by hand: the same ten kinds drawn in all three data sets, the mean of the correlations."""
+    runs, _, table = over_data(made, "missing", "missing", "missing")
+    names = [f"kind_{i}" for i in range(10)]
+    x = np.array([[judged_sum(run, name) for name in names] for run in runs])
+    y = np.array([[final_accuracy(run, name).mean() for name in names] for run in runs])
+    rng = np.random.default_rng(1)
+    drawn = [rng.integers(10, size=10) for _ in range(1000)]
+    rho = [np.mean([spearman(np.stack([a[i], b[i]]))[0] for a, b in zip(x, y, strict=True)]) for i in drawn]
+    found = table.iloc[-2]
+    over_kinds = np.sqrt(found["stderr_crossed"] ** 2 - found["stderr"] ** 2)
+    assert 0.85 < over_kinds / np.nanstd(rho, ddof=1) < 1.3  # it has the errors over replicas and rows besides
+
+
+def judged_sum(run, arm):
+    """The smallest Delta + gamma over k of an arm's soft labels."""
+    stored = run.soft_labels(arm)
+    found = biasvar.measure_indicators(stored.values, stored.labels, ks=range(1, CLASSES), thresholds=[0.0])
+    return found.table()["sum"].min()
 
 
 def test_the_summary_holds_what_several_runs_say_together(made):
@@ -223,7 +249,7 @@ def test_l2_fails_where_the_labels_own_accuracy_predicts_as_well(made):
 def test_l2_is_undecided_where_data_sets_disagree_or_are_too_few(made, tmp_path):
     runs, _, table = over_data(made, "missing", "behind", "missing")
     assert set(table[-2:]["overall"]) == {"undecided"}
-    assert "data sets would decide" in table[-2:]["detail"].iloc[1]
+    assert re.search(r"data sets and .* soft labels together would decide", table[-2:]["detail"].iloc[1])
     two = claims_table(runs[:2])
     assert len(two) == 4
     assert set(two["detail"]) == {"one data set: the rule asks for 3"}

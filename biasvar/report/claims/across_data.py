@@ -1,8 +1,8 @@
 """Claims that no single data set decides (L2): one list of soft labels on several data sets, judged over data sets.
 
-The claim speaks of data in general, so data sets are what its interval is over: each gives one estimate, by the run's
-own measure, and their mean has the error of a mean of so many values. What the estimates are off by within their data
-sets is part of how far they lie apart; it is told beside.
+The claim speaks of data and of soft labels in general. Each data set gives one estimate, by the run's own measure, and
+their mean has the error of a mean of so many values, in which the errors within data sets are. What is not in it is the
+error over soft labels, since all data sets have the same ones: it is added.
 """
 
 from __future__ import annotations
@@ -75,24 +75,30 @@ def across_runs(tests: Iterable[Tested]) -> list[AcrossRuns]:
 
 
 def _stratified(group: Sequence[Tested], place: int) -> Measurement:
-    """One part over data sets: the mean of their estimates, with the t interval of a mean of so many values."""
+    """One part over data sets: the mean of their estimates, with its errors over data sets and over soft labels.
+
+    The latter is the spread of the mean over bootstrap draws, which take the same soft labels in every data set.
+    """
     first = group[0].parts[place]
     strata: dict[str, list[Measurement]] = {}
     for one in group:
         strata.setdefault(_data_set(one.run), []).append(one.parts[place])
     values = [float(np.mean([part.row.estimate for part in parts])) for parts in strata.values()]
-    own = [sum(part.row.stderr**2 for part in parts) / len(parts) ** 2 for parts in strata.values()]
-    within = math.sqrt(sum(own)) / len(strata)
+    draws = [np.mean([part.draws for part in parts if part.draws is not None], axis=0) for parts in strata.values()]
+    kinds = float(np.nanstd(np.mean(draws, axis=0), ddof=1))
     interval, df = mean_interval(values), len(strata) - 1
-    crossed = combined(interval.estimate, {"data sets": Component(interval.stderr, df, len(strata))})
+    errors = {
+        "data sets": Component(interval.stderr, df, len(strata)),
+        "soft labels": Component(kinds, math.inf, first.crossed.components["soft labels"].n),
+    }
     told = ", ".join(f"{name} {value:+.2f}" for name, value in zip(strata, values, strict=True)).replace("-", "−")
     test = (
         f"{OVER_DATA[group[0].claim.id][place]}, mean over {len(strata)} data sets ({told}; n counts data sets; the "
-        f"error is over them; by the errors within them it would be {within:.2g})"
+        f"error is over them, {interval.stderr:.2g}, and over the {first.n} soft labels that they share, {kinds:.2g})"
     )
     row = measured(
         group[0].run, list(group[0].roles["arms"]), interval, df, quantity=first.row.quantity,
-        n_teachers=len(strata), crossed=crossed,
+        n_teachers=len(strata), crossed=combined(interval.estimate, errors),
     )  # fmt: skip
     return replace(first, test=test, row=row, draws=None, undecided="")
 

@@ -55,8 +55,16 @@ def detail(claim: str, part: Measurement, verdict: Verdict, alpha: float) -> str
     if row.crossed is not None and part.draws is None and not math.isnan(row.stderr):
         alone = part.verdict(alpha, replicas=True)[0].outcome
         if alone != verdict.outcome:
-            said.append(f"on these rows, with these teachers: {alone}")
+            said.append(f"{_beside(part)}: {alone}")
     return "; ".join(said)
+
+
+def _beside(part: Measurement) -> str:
+    """What the narrower interval of a part holds for, the one that is not over all that was drawn."""
+    found = part.crossed.components
+    if "data sets" in found:
+        return "for these soft labels"
+    return "with these replicas, on these rows" if "cells" in found else "on these rows, with these teachers"
 
 
 def _is_fixed(run: Run, name: str) -> bool:
