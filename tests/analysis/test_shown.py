@@ -43,6 +43,9 @@ def test_indicators_and_conditions_show_what_they_are_of():
     assert repr(biasvar.measure_indicators(SOFT, LABELS, ks=[1, 2])) == (
         "<Indicators of 400 soft labels over 4 classes: k = 1, k = 2>"
     )
+    guarantee = biasvar.measure_indicators(SOFT, LABELS, ks=[1]).guarantee()
+    assert "not shown for" in repr(guarantee) or "fails" in repr(guarantee)
+    assert len(repr(guarantee)) < 200
     condition = biasvar.student_condition(SOFT, LABELS)
     assert condition.per_class in repr(condition)
     assert len(repr(condition)) < 200

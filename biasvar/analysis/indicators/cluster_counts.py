@@ -41,6 +41,7 @@ class ClusterCounts:
         self.names: dict[Any, int] = {}
         self.rows = _Codes()
         self.members = {rule: _Codes() for rule in rules}
+        self.full = {rule: _Codes() for rule in self.members}
 
     def number(self, clusters: Any, rows: int, where: np.ndarray | None, first_row: int) -> np.ndarray:
         """`(rows,)` numbers of the named clusters, the same for a name whenever it comes; -1 where rows do not count.
@@ -58,8 +59,12 @@ class ClusterCounts:
 
     def add_members(self, rule: Any, clusters: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> None:
         """Count the labels in sets given as masks `(n, K)`."""
+        cell, whole = clusters * self.num_classes + labels, mask.all(axis=1)
+        if whole.any():  # common among ties and masses above 0, and costs nothing
+            self.full[rule].add(cell[whole])
+            mask, cell = mask[~whole], cell[~whole]
         row, label = np.nonzero(mask)
-        self.members[rule].add((clusters[row] * self.num_classes + labels[row]) * self.num_classes + label)
+        self.members[rule].add(cell[row] * self.num_classes + label)
 
     def merge(self, other: ClusterCounts) -> np.ndarray:
         """Add the counts of another, clusters of one name being one; returns the numbers here of the other's."""
@@ -67,6 +72,7 @@ class ClusterCounts:
         for mine, theirs, below in (
             (self.rows, other.rows, self.num_classes),
             *((self.members[rule], other.members[rule], self.num_classes**2) for rule in self.members),
+            *((self.full[rule], other.full[rule], self.num_classes) for rule in self.full),
         ):
             code, count = theirs.total()
             mine.add(number[code // below] * below + code % below, count)
@@ -85,29 +91,46 @@ class ClusterCounts:
 
         code, count = self.members[rule].total()
         place, counted = code % classes**2, count.astype(np.float64)
-        of_cell = rows[np.searchsorted(cell, code // classes)]
-        shape = (classes, classes)
+        at = np.searchsorted(cell, code // classes)
+        # Rows whose set is all labels, counted by cell: each label has them beside its own.
+        full_cell, full_count = self.full[rule].total()
+        full = np.zeros(len(cell))
+        full[np.searchsorted(cell, full_cell)] = full_count
+        shape, of = (classes, classes), cell % classes
+
+        def by_label(of_codes: np.ndarray, of_cells: np.ndarray) -> np.ndarray:
+            sums = np.bincount(place, weights=of_codes, minlength=classes**2).reshape(shape)
+            return sums + np.bincount(of, weights=of_cells, minlength=classes)[:, None]
+
         members = Spread(
-            np.bincount(place, weights=counted**2, minlength=classes**2).reshape(shape),
-            np.bincount(place, weights=counted * of_cell, minlength=classes**2).reshape(shape),
+            by_label(counted * (counted + 2.0 * full[at]), full**2),
+            by_label(counted * rows[at], full * rows),
             np.broadcast_to(squares[:, None], shape),
             np.broadcast_to(present[:, None], shape),
         )
 
         group, true, label = code // classes**2, code // classes % classes, code % classes
-        own = true == label
-        hits = np.bincount(group[own], weights=counted[own], minlength=groups)
-        lost = sizes - hits
+        own, groups_of = true == label, cell // classes
+        every_label = np.bincount(groups_of, weights=full, minlength=groups)
+        lost = sizes - every_label - np.bincount(group[own], weights=counted[own], minlength=groups)
         whole, every = float((sizes**2).sum()), float((sizes > 0).sum())
         missed = Spread(*(np.array(x) for x in ((lost**2).sum(), (lost * sizes).sum(), whole, every)))
 
-        # Rows of other classes than j: n_g - n_gj.
-        mine = csr_array((rows.astype(np.float64), (cell // classes, cell % classes)), shape=(groups, classes))
+        # Rows of other classes than j: n_g - n_gj of a cluster, with f_g - f_gj of all labels among them.
+        def by_class(values: np.ndarray) -> Any:
+            return csr_array((values.astype(np.float64), (groups_of, of)), shape=(groups, classes))
+
+        def inner(one: Any, other: Any) -> np.ndarray:
+            return np.asarray(one.multiply(other).sum(axis=0)).ravel()
+
+        mine, all_labels = by_class(rows), by_class(full)
         wrong = csr_array((counted[~own], (group[~own], label[~own])), shape=(groups, classes))
         wrong.sum_duplicates()
-        square = np.asarray(wrong.multiply(wrong).sum(axis=0)).ravel()
-        cross = np.asarray(wrong.T @ sizes).ravel() - np.asarray(wrong.multiply(mine).sum(axis=0)).ravel()
-        others = whole - 2.0 * np.asarray(mine.T @ sizes).ravel() + squares
+        square = inner(wrong, wrong) + 2.0 * (wrong.T @ every_label - inner(wrong, all_labels))
+        square = square + (every_label**2).sum() - 2.0 * (all_labels.T @ every_label) + inner(all_labels, all_labels)
+        cross = wrong.T @ sizes - inner(wrong, mine) + every_label @ sizes - mine.T @ every_label
+        cross = cross - all_labels.T @ sizes + inner(all_labels, mine)
+        others = whole - 2.0 * (mine.T @ sizes) + squares
         alone = np.bincount(cell[rows == sizes[cell // classes]] % classes, minlength=classes)
         marginal = Spread(square, cross, others, every - alone)
         return ClusterSums(int(every), members, missed, marginal)

@@ -7,8 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
+from biasvar.analysis.clusters import Spread
 from biasvar.analysis.indicators.cluster_counts import ClusterSums
-from biasvar.analysis.statistics.proportions import clustered_ends
+from biasvar.analysis.statistics.proportions import clustered_ends, effective_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,9 +154,29 @@ class SetCounts:
         own = np.arange(self.num_classes)
         if self.sums is None:  # the most frequent label has the largest ends
             return self.label_ends(own, self.rivals, method, alpha)
-        true, label = np.broadcast_arrays(own[:, None], own)
-        low, high = (np.where(true != label, end, 0.0) for end in self.label_ends(true, label, method, alpha))
-        return low.max(axis=1), high.max(axis=1)
+        true, label = self._likely_rivals(self.sums.members, alpha)
+        ends = np.zeros((2, self.num_classes))
+        for end, found in zip(ends, self.label_ends(true, label, method, alpha), strict=True):
+            np.maximum.at(end, true, found)
+        return ends[0], ends[1]
+
+    def _likely_rivals(self, spread: Spread, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+        """Classes and wrong labels that can have a class's largest end: inverting all K^2 ends would take long.
+
+        An upper end rises with the share and falls with the effective number of rows, a lower one rises with both: a
+        label is left out where another has as large a share on fewer rows, and another on more.
+        """
+        classes, n = self.num_classes, np.maximum(self.class_sizes, 1)[:, None].astype(np.float64)
+        spread = Spread(spread.squares, spread.cross, spread.sizes[:, :1], spread.clusters[:, :1])
+        share, typical = self.members / n, np.maximum(spread.sizes, 1.0) / n
+        rows = effective_rows(share, n, typical, spread, alpha)
+        order = np.argsort(-np.where(np.eye(classes, dtype=bool), -1.0, share), axis=1, kind="stable")[:, :-1]
+        ranked = np.take_along_axis(rows, order, axis=1)
+        keep = np.ones(ranked.shape, dtype=bool)
+        keep[:, 1:] = ranked[:, 1:] < np.minimum.accumulate(ranked, axis=1)[:, :-1]
+        keep[:, 1:] |= ranked[:, 1:] > np.maximum.accumulate(ranked, axis=1)[:, :-1]
+        true, place = np.nonzero(keep)
+        return true, order[true, place]
 
     def _by_class(self, counts: np.ndarray) -> np.ndarray:
         sizes = self.class_sizes.reshape(-1, *[1] * (counts.ndim - 1))

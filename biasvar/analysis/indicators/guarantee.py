@@ -53,6 +53,12 @@ class Guarantee:
     n: int
     level: float
 
+    def __repr__(self) -> str:
+        sums, _, high = self.sums
+        worst = int(sums.argmax())
+        said = "stands" if self.stands else f"fails in classes {self.failing}, not shown for {self.undecided}"
+        return f"<Guarantee {said}: largest sum {sums[worst]:.4g} (class {worst}), upper end {high.max():.4g}>"
+
     @property
     def sums(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """`(K,)` Delta_c + gamma_c: estimates, lower and upper ends."""

@@ -95,7 +95,7 @@ def clustered_ends(
     if method == "hoeffding":
         radius = np.where(known, hoeffding_radius(np.maximum(some / typical, 1.0), alpha / 2.0), 1.0)
         return np.maximum(share - radius, 0.0), np.minimum(share + radius, 1.0)
-    effective = _effective_rows(share, some, typical, spread, alpha)
+    effective = effective_rows(share, some, typical, spread, alpha)
     low, high = _beta_ends(share * effective, (1.0 - share) * effective, alpha)
     return np.where(known, low, 0.0), np.where(known, high, 1.0)
 
@@ -109,7 +109,8 @@ def share_interval(count: int, n: int, spread: Spread | None, level: float, meth
     return Interval(share, float(low), float(high), math.sqrt(variance), units, level)
 
 
-def _effective_rows(share: np.ndarray, n: np.ndarray, typical: np.ndarray, spread: Spread, alpha: float) -> np.ndarray:
+def effective_rows(share: np.ndarray, n: np.ndarray, typical: np.ndarray, spread: Spread, alpha: float) -> np.ndarray:
+    """The effective numbers of rows of `clustered_ends`, of shares of n rows in clusters of a typical size."""
     from scipy.special import ndtri, stdtrit
 
     groups = np.maximum(spread.clusters, 2.0)

@@ -25,6 +25,7 @@ def test_sums_over_clusters_are_those_of_loops():
     classes, n = 4, 120
     labels, clusters = rng.integers(0, classes, n), rng.integers(0, 25, n)
     mask = rng.random((n, classes)) < 0.4
+    mask[rng.random(n) < 0.2] = True  # sets of all labels are counted apart
     counter = ClusterCounts(classes, ["rule"])
     for part in (slice(0, 50), slice(50, n)):  # clusters lie in both
         numbers = counter.number(clusters[part], len(labels[part]), None, 0)
@@ -147,6 +148,20 @@ def test_shares_of_clusters_cover():
         assert hits["exact"] / repeats >= 0.93
         assert hits["hoeffding"] / repeats >= 0.95
         assert hits["rows"] / repeats <= 0.8
+
+
+def test_the_largest_ends_are_those_of_all_labels():
+    rng = np.random.default_rng(8)
+    labels, clusters = rng.integers(0, 12, 900), rng.integers(0, 90, 900)
+    soft = rng.dirichlet(np.full(12, 0.4), 900) * 0.7 + 0.3 * np.eye(12)[(clusters + labels) % 12]
+    found = measure_indicators(soft, labels, ks=[1, 3], thresholds=[0.0, 0.1], clusters=clusters)
+    wrong = ~np.eye(12, dtype=bool)
+    true, label = np.nonzero(np.ones((12, 12), dtype=bool))
+    for counts in found.sets:
+        for method in ("exact", "hoeffding"):
+            ends = [np.where(wrong, end.reshape(12, 12), 0).max(axis=1)
+                    for end in counts.label_ends(true, label, method, 0.001)]  # fmt: skip
+            np.testing.assert_array_equal(counts.rival_ends(method, 0.001), ends)
 
 
 def test_ends_at_the_edges():
