@@ -114,7 +114,7 @@ def test_a_run_of_an_earlier_version_gets_the_report_that_it_had(tmp_path, name)
     write_report(open_runs([unpacked(name, tmp_path / "run")]), tmp_path / "report", figures=list(FIGURES), formats=())
     here, before = tmp_path / "report", unpacked(name, tmp_path / "before", "reports")
     ours, theirs = (pd.read_csv(folder / "claims.csv").query("id not in @MEASURED_ANEW") for folder in (here, before))
-    same = ["id", "claim", "regime", "arms", "test", "effect", "threshold", "direction", "unit", "source"]
+    same = ["id", "claim", "regime", "arms", "effect", "threshold", "direction", "unit", "source"]
     pd.testing.assert_frame_equal(ours[same], theirs[same])
     drawn = sorted(path.name for path in (tmp_path / "report").glob("*.csv"))
     assert drawn == sorted(path.name for path in before.glob("*.csv"))
