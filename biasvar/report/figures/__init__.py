@@ -15,6 +15,7 @@ FIGURES = (
     "published",
     "changes",
     "directions",
+    "by_class",
     "training",
     "shares",
     "temperatures",

@@ -229,6 +229,26 @@ def decomposition_term(
     return from_total(run, arm, getattr(totals[0], term), totals[1] - 1, **about)
 
 
+def class_terms(run: Run, arm: str) -> dict[int, list[Estimate]]:
+    """An arm's mean corrected bias and variance over the held-out rows of each true class, by class.
+
+    Rows are those of `decomposition_term`; empty where the run holds no such predictions, or no class has a value.
+    """
+    last = stored.terms(run, arm) or stored.terms(run, arm, "validation")
+    if last is None:
+        return {}
+    about = {"rows": "held-out", "split": "test" if stored.terms(run, arm) else "validation", "epoch": last.epoch}
+    groups = last.decomposition.group_counts
+    df = (0 if groups is None else int(np.count_nonzero(groups.sum(axis=1)))) - 1
+    found: dict[int, list[Estimate]] = {}
+    for row in last.decomposition.totals_by(last.labels).to_dict("records"):
+        total: dict[str, Any] = {str(name): value for name, value in row.items() if name not in ("group", "term")}
+        if row["term"] in TERMS and total["n_samples"]:
+            one = from_total(run, arm, Total(**total), df, quantity=row["term"], **about)
+            found.setdefault(int(row["group"]), []).append(one)
+    return found
+
+
 @lru_cache(maxsize=4096)
 def term_change(run: Run, treatment: str, control: str, term: str, rows: str = "held-out") -> Estimate | None:
     """The mean change of corrected bias or variance from control to treatment, on paired replicas."""
