@@ -19,17 +19,27 @@ def by_ratio(bias: Array, variance: Array, counts: Array) -> tuple[Array, Array]
     return bias - missing, variance + missing
 
 
-def by_jackknife(variance: Array, deleted: Array, group_counts: Array) -> Array:
-    """The variance `(N,)` less the bias of order 1/R that its deleted values `(G, N)` show; NaN below two groups.
+def by_jackknife(
+    bias: Array, variance: Array, group_counts: Array, deleted_bias: Array, deleted_variance: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Bias and variance `(N,)` without the error of order 1/R that the deleted values `(G, N)` show; both deleted.
 
-    With n replicas in G groups of m_j, G V - sum_j (1 - m_j / n) V_(-j) (Busing, Meijer and van der Leeden 1999), which
-    is R V - (R - 1) mean_j V_(-j) for groups of one replica. Groups without replicas do not count.
+    With n replicas in G groups of m_j the variance is G V - sum_j (1 - m_j / n) V_(-j) (Busing, Meijer and van der
+    Leeden 1999), which is R V - (R - 1) mean_j V_(-j) for groups of one replica; NaN below two groups. Groups without
+    replicas do not count. The deleted values are those `by_ratio`, with groups for replicas where there are three or
+    more, moved so that the full value by that ratio would lie on the jackknife's.
     """
     xp = namespace(variance)
     n = xp.sum(group_counts, axis=0)
-    present = group_counts > 0
-    groups = xp.sum(xp.astype(present, xp.float64), axis=0)
+    present = xp.astype(group_counts > 0, xp.float64)
+    groups = xp.sum(present, axis=0)
     weights = 1.0 - group_counts / xp.where(n > 0, n, 1.0)
     # In differences, so that nothing large cancels.
-    change = xp.where(present, weights * (deleted - variance), 0.0)
-    return xp.where(groups > 1, variance - xp.sum(change, axis=0), float("nan"))
+    change = xp.where(present > 0, weights * (deleted_variance - variance), 0.0)
+    raised = xp.where(groups > 1, variance - xp.sum(change, axis=0), float("nan"))
+    several = groups > 2
+    by_units = by_ratio(bias, variance, xp.where(several, groups, n))[1]
+    left = xp.where(several, groups - present, n - group_counts)
+    deleted_bias, deleted_variance = by_ratio(deleted_bias, deleted_variance, left)
+    moved = raised - by_units
+    return bias + (variance - raised), raised, deleted_bias - moved, deleted_variance + moved

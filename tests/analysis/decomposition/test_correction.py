@@ -58,9 +58,37 @@ def test_errors_are_those_of_the_ratio_and_changes_stay_paired():
             ours, theirs = (getattr(terms.totals(), name) for terms in (jackknife, ratio))
             assert ours.stderr_replicas == pytest.approx(theirs.stderr_replicas)
             assert ours.value != pytest.approx(theirs.value)
-    unequal = decompose(logits[:7], labels, groups=4)
-    ours, theirs = (unequal.corrected(method).totals().variance for method in ("jackknife", "ratio"))
-    assert ours.stderr_replicas == pytest.approx(theirs.stderr_replicas)
+
+
+def test_groups_of_several_replicas_count_as_one_each_in_the_errors():
+    logits, labels, _ = reference.arrays(6, replicas=7, spread=3.0)
+    plain = decompose(logits, labels, groups=4)
+    ours = plain.corrected("jackknife")
+    deleted = 3 / 2 * plain.deleted_variance  # of 4 groups 3 are left
+    for i in range(9):
+        expected = reference.jackknife(4 / 3 * plain.variance[i], deleted[:, i], [2, 2, 2, 1])
+        assert ours.variance_stderr[i] == pytest.approx(expected)
+        loss = plain.bias[i] + plain.variance[i]
+        left = plain.deleted_bias[:, i] + plain.deleted_variance[:, i] - deleted[:, i]
+        expected = reference.jackknife(loss - 4 / 3 * plain.variance[i], left, [2, 2, 2, 1])
+        assert ours.bias_stderr[i] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("teachers", "each"), [(4, 4), (8, 2)])
+def test_errors_over_groups_hold_where_replicas_share_teachers(teachers, each):
+    """Totals over 40 rows, logits of sd .7 over teachers and .7 over replicas of one, drawn 500 times."""
+    rows, classes, draws = 40, 5, 500
+    rng = np.random.default_rng(teachers)
+    base = rng.normal(size=(rows, classes)) * 2.0
+    of_teacher = 0.7 * rng.normal(size=(teachers, draws, rows, classes))
+    of_replica = 0.7 * rng.normal(size=(teachers * each, draws, rows, classes))
+    logits = base + of_teacher[np.arange(teachers * each) % teachers] + of_replica
+    logits = logits.reshape(teachers * each, draws * rows, classes)
+    terms = decompose(logits, np.zeros(draws * rows, int), groups=teachers).corrected("jackknife")
+    value = terms.variance.reshape(draws, rows).mean(1)
+    deleted = terms.deleted_variance.reshape(teachers, draws, rows).mean(2)
+    stderr = jackknife_stderr(value, deleted, np.full_like(deleted, each))
+    assert 0.95 < np.sqrt(np.mean(stderr**2)) / value.std(ddof=1) < 1.35
 
 
 def test_what_is_said_of_the_method():
