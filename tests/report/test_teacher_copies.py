@@ -141,7 +141,7 @@ def over_copies(arms, term):
     full, once = whole([]), np.array([whole([t]) for t in range(3)])
     variance = 3 * full[1] - 2 * once[:, 1].mean()
     estimate = {"bias": full.sum() - variance, "variance": variance}[term]
-    variance = once[:, 1] * 4 / 3  # four replicas are left; errors are those of the ratio form
+    variance = once[:, 1] * 2 / 1  # two copies are left; errors are those of the ratio form, by copies
     deleted = {"bias": once.sum(axis=1) - variance, "variance": variance}[term]
     return estimate, math.sqrt(2 / 3 * np.sum((deleted - deleted.mean()) ** 2))
 

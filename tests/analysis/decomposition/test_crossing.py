@@ -62,6 +62,9 @@ def test_a_teacher_is_left_out_with_all_its_replicas(term, teachers):
 
     total = crossed_total(merged(np.ones(R, bool)), term, teachers=[f"t{t}" for t in range(teachers)])
     pseudo = pseudo_values(plain, [taught_by == t for t in range(teachers)], term)
+    if (term, teachers) == ("variance", 2):  # the variance among the teachers left is that of one
+        assert math.isnan(total.stderr)
+        return
     assert total.components["teachers"].stderr == pytest.approx(math.sqrt(pseudo.var(ddof=1) / teachers))
     assert total.estimate == pytest.approx(getattr(plain(np.ones(R, bool)), term).mean())
     assert total.df == teachers - 1
