@@ -235,12 +235,14 @@ def test_numbers_show_two_digits_of_their_error() -> None:
     row = {
         "effect": -0.046812, "low": -0.0512, "high": -0.0424, "stderr": 0.0021, "threshold": -0.00591, "level": 0.99,
         "direction": "less", "unit": "nats", "n": 16.0, "verdict": "holds", "regime": "per replica", "test": "t",
-        "detail": float("nan"),
+        "detail": float("nan"), "said": "holds with this teacher", "low_replicas": -0.0493, "high_replicas": -0.0443,
+        "n_samples": 500, "n_teachers": float("nan"), "designs_tried": float("nan"),
     }  # fmt: skip
     found = claim_groups(pd.DataFrame([{**row, "run": "r", "id": "W1", "claim": "c", "source": "s"}]))
     shown = found[0]["rows"][0]
     assert (shown["effect"], shown["interval"], shown["needs"]) == ("−0.0468", "−0.0512 to −0.0424", "below −0.00591")
-    assert (shown["n"], shown["level"], shown["detail"]) == ("16", "99 %", "")
+    assert (shown["n"], shown["level"], shown["detail"]) == ("16 replicas, 500 rows", "99 %", "")
+    assert (shown["said"], shown["alone"]) == ("with this teacher", "−0.0493 to −0.0443")
 
 
 def test_zero_has_no_sign() -> None:

@@ -114,8 +114,13 @@ def test_every_figure_has_its_number_caption_and_conditions(written: Path) -> No
 def test_claims_stand_on_the_page_with_verdict_interval_and_regime(written: Path) -> None:
     claims = pd.read_csv(written / "claims.csv")
     assert claims["id"].tolist() == ["W1", "W1", "W8"]
-    rows = re.findall(r'<span class="verdict [a-z-]+">([a-z ]+)</span></td>', text_of(written))
-    assert rows == claims["verdict"].tolist()
+    rows = re.findall(
+        r'<td><span class="verdict [a-z-]+">([a-z ]+)</span>(?:<br><span class="detail">([^<]+)</span>)?',
+        text_of(written),
+    )
+    assert [
+        f"{verdict}{',' if rest[:1] == ',' else ''} {rest.lstrip(', ')}".strip() for verdict, rest in rows
+    ] == claims["said"].tolist()
     assert "own teacher per replica" in text_of(written)
     shown = [float(text.replace("−", "-")) for text in re.findall(r'class="effect">([+−][\d.]+)<', text_of(written))]
     assert np.all(np.abs(shown - claims["effect"]) < claims["stderr"] / 10)

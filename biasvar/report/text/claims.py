@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 from biasvar.records import Run
 from biasvar.report import style
 from biasvar.report.claims.statements import fixing, tried_in_words
+from biasvar.report.claims.words import FAILS, HERE
 from biasvar.report.text.numbers import counted, decimals, signed
 from biasvar.study.claims import JUDGED, LEDGER, REVISION, ledger_hash
 
@@ -29,17 +31,25 @@ def outcome(claims: pd.DataFrame) -> list[dict[str, Any]]:
         for (run, identity), mine in tests.groupby(["run", "id"], sort=False):
             where = []
             for regime, part in mine.groupby("regime", sort=False):
-                hits = int((part["overall"] == verdict).sum())
-                if hits:
-                    of_several = f": {hits} of {len(part)} comparisons" if len(part) > 1 else ""
-                    where.append(f"{style.regime_label(str(regime))}{of_several}")
+                hits = part[part["overall"] == verdict]
+                if len(hits):
+                    of_several = f": {len(hits)} of {len(part)} comparisons" if len(part) > 1 else ""
+                    teachers = next((f" {words}" for said in hits["said"] if (words := _with_teachers(said))), "")
+                    where.append(f"{style.regime_label(str(regime))}{teachers}{of_several}")
             if where:
                 about = {"id": identity, "anchor": f"{run}-{identity}" if several else identity}
                 said = "; ".join([f"run {run}", *where] if several else where)
                 entries.append({**about, "claim": mine["claim"].iloc[0], "where": said})
         if entries:
-            groups.append({"verdict": verdict, "entries": entries})
+            limit = f" {HERE}" if verdict == FAILS else ""
+            groups.append({"verdict": verdict, "limit": limit, "entries": entries})
     return groups
+
+
+def _with_teachers(said: Any) -> str:
+    """ "with this teacher", "with these teachers", or "": what a verdict in words says of teachers."""
+    found = re.search(r"with (this teacher|these teachers)", str(said))
+    return found.group() if found else ""
 
 
 def rules(runs: Sequence[Run]) -> dict[str, Any]:
@@ -76,18 +86,34 @@ def _claim_row(row: dict[Any, Any]) -> dict[str, str]:
     bound = math.isfinite(float(row["threshold"])) and sense
     threshold = f"{float(row['threshold']):.3g}".replace("-", "−")
     level = float(row["level"])
+    alone = [float(row.get(key, math.nan)) for key in ("low_replicas", "high_replicas")]
+    beside = math.isfinite(alone[0]) and alone != [low, high]
+    verdict = str(row["verdict"])
     return {
-        "verdict": str(row["verdict"]),
+        "verdict": verdict,
+        "said": _text(row.get("said", "")).removeprefix(verdict).strip(),
+        "alone": f"{signed(alone[0], places)} to {signed(alone[1], places)}" if beside else "",
         "regime": style.regime_label(str(row["regime"])),
         "test": _text(row["test"]),
         "effect": signed(effect, places) if known else "–",
         "interval": f"{signed(low, places)} to {signed(high, places)}" if math.isfinite(low) else "",
         "level": f"{100 * level:.4g} %" if math.isfinite(level) else "",
         "unit": _text(row["unit"]),
-        "n": f"{row['n']:.0f}" if known else "",
+        "n": _counts(row) if known else "",
         "needs": f"{sense}{'' if sense.endswith('±') else ' '}{threshold}" if bound else "",
         "detail": _text(row["detail"]),
     }
+
+
+def _counts(row: dict[Any, Any]) -> str:
+    """What the number rests on: redraws, cells or soft labels by their number, else replicas, rows and teachers."""
+    n, rows, teachers = (row.get(key, math.nan) for key in ("n", "n_samples", "n_teachers"))
+    if row["unit"] == "rank correlation" or pd.isna(rows):
+        return f"{n:,.0f}"
+    said = [] if pd.notna(teachers) and n == teachers else [counted(int(n), "replica")]
+    said += [counted(int(rows), "row")] if rows > 0 else []
+    said += [counted(int(teachers), "teacher")] if pd.notna(teachers) else []
+    return ", ".join(said)
 
 
 def _tried(count: Any) -> str:
