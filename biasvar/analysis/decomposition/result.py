@@ -123,14 +123,18 @@ class Decomposition(PerSample):
         return self.noise
 
     def to_frame(self, sample_ids: Any = None) -> pd.DataFrame:
-        """One row per sample: sample_id, noise, bias, variance, bias_stderr, variance_stderr, replicas."""
+        """One row per sample: sample_id, noise, bias, variance, bias_stderr, variance_stderr, replicas.
+
+        For "zero_one" also net_variance, which the loss is the sum with.
+        """
         import pandas as pd
 
         n = self.noise.shape[0]
         ids = range(n) if sample_ids is None else as_names(sample_ids, "sample_ids")
         if len(ids) != n:
             raise ValueError(f"sample_ids must hold one id for each of the {n} rows, got {len(ids)}")
-        columns = ("noise", "bias", "variance", "bias_stderr", "variance_stderr")
+        columns = ["noise", "bias", "variance", "bias_stderr", "variance_stderr"]
+        columns += [] if self.signed_variance is None else ["net_variance"]
         frame = pd.DataFrame({"sample_id": ids} | {name: to_numpy(getattr(self, name)) for name in columns})
         return frame.assign(replicas=to_numpy(self.counts).astype("int64"))
 

@@ -92,6 +92,9 @@ def test_totals_and_changes_add_up_with_the_net_variance():
         assert totals.loss.value == pytest.approx(loss)
         assert totals.bias.value + totals.net_variance.value == pytest.approx(loss)
         assert totals.net_variance.value != pytest.approx(totals.variance.value)
+    frame = arms[1].to_frame()
+    wrong = (logits.argmax(-1) != labels).mean(0)
+    np.testing.assert_allclose(frame["noise"] + frame["bias"] + frame["net_variance"], wrong, atol=1e-14)
     each = (logits.argmax(-1) != labels).mean(1)
     # The loss is a mean over replicas, so that its jackknife error is that of a mean.
     assert arms[1].totals().loss.stderr_replicas == pytest.approx(each.std(ddof=1) / np.sqrt(7))
