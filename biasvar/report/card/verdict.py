@@ -67,7 +67,7 @@ def verdicts(collected: Collected, names: list[str]) -> list[Verdict]:
             Verdict(
                 _below_one(mass["sum_low"], mass["sum_high"], collected.masses, "sum"), "The same for threshold sets",
                 "Δ + γ < 1", mass["sum"], mass["sum_low"], mass["sum_high"], _rule(mass["k"], mass["threshold"]), n,
-                DERIVED, _choice(len(collected.masses.sets), "thresholds"),
+                DERIVED, _join("an average over classes as well", _choice(len(collected.masses.sets), "thresholds")),
             )
         )  # fmt: skip
     rows += _students(tops.student_condition(level=LEVEL))
