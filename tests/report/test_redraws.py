@@ -221,6 +221,9 @@ def test_the_command_reports_redraws_as_one(made, tmp_path: Path) -> None:
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"index.html", "summary.json", "claims.csv", "redraws.csv", "redraws.png"}
     page = (tmp_path / "out/index.html").read_text()
+    assert (
+        page.count("The study file does not say when its claims were fixed.") == 1
+    )  # what all redraws say is said once
     assert "Made &lt;redraws&gt;" in page
     assert "Everything was drawn 6 times" in page
     assert "Only the test rows are the same in all redraws" in page
