@@ -211,7 +211,9 @@ class Hits:
 
     def add(self, found: dict[tuple[str, str], Interval]) -> None:
         for (name, term), interval in found.items():
-            self._all.setdefault((name, term), []).append(interval.low <= self._truth[term] <= interval.high)
+            none = math.isnan(interval.low)  # as for a variance over two teachers
+            hit = math.nan if none else float(interval.low <= self._truth[term] <= interval.high)
+            self._all.setdefault((name, term), []).append(hit)
 
     def shares(self) -> Shares:
         return {key: float(np.mean(hits)) for key, hits in self._all.items()}
