@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from biasvar.analysis import mean_interval
 from biasvar.records import Run
 from biasvar.report import style
 from biasvar.report.__main__ import main
@@ -395,3 +396,20 @@ def test_the_command_line_ends_with_the_status() -> None:
     assert done.stderr == (
         "biasvar: error: no/such/run does not exist; name a run directory, as `python -m biasvar.run` makes it\n"
     )
+
+
+def test_rates_within_one_error_of_the_best_are_named(study_run: Run) -> None:
+    found = description.rate_table(study_run)
+    assert found is not None
+    tuning = study_run.tuning
+    assert tuning is not None
+    for line, (_, part) in zip(found["lines"], tuning.groupby(["family", "arm"], sort=False), strict=True):
+        by_rate = part.groupby("learning_rate")["accuracy"]
+        mean, error = by_rate.mean(), by_rate.sem()
+        near = mean[mean >= mean.max() - error[mean.idxmax()]].index
+        chosen = part.loc[part["chosen"], "learning_rate"].unique()
+        expected = [rate for rate in near if rate not in chosen]
+        assert line["as_good"] == (", ".join(f"{rate:g}" for rate in expected) or "–")
+    assert found["few"] == (found["replicas"] < 8)
+    by_rate = {0.1: mean_interval([0.5, 0.7]), 0.3: mean_interval([0.55, 0.59]), 1.0: mean_interval([0.1, 0.2])}
+    assert description._as_good(by_rate) == [0.1, 0.3]

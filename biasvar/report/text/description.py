@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
 import biasvar
 from biasvar.analysis.statistics.comparison import mean_interval
+from biasvar.analysis.statistics.intervals import Interval
 from biasvar.records import Run
 from biasvar.records.stored_files import incomplete_records
 from biasvar.report.arms.description import arm_label, loss_in_words
 from biasvar.report.text.captions import draw_note, replica_count
 from biasvar.report.text.numbers import counted, plain_number
+
+REPLICAS_FOR_A_RATE = 8
+"""Replicas on which a learning rate should be chosen: the choice carries an error of its own."""
 
 
 def paragraph(run: Run) -> str:
@@ -205,12 +211,29 @@ def rate_table(run: Run) -> dict[str, Any] | None:
     rates = sorted(tuning["learning_rate"].unique())
     lines = []
     for (family, arm), part in tuning.groupby(["family", "arm"], sort=False):
-        cells = []
+        cells, means = [], {}
         for rate in rates:
             here = part[part["learning_rate"] == rate]
             interval = mean_interval(here["accuracy"]) if len(here) else None
             text = f"{interval.estimate:.3f} ± {interval.stderr:.3f}" if interval else "–"
             cells.append({"text": text, "chosen": bool(here["chosen"].any())})
-        lines.append({"family": str(family).replace("_", " "), "arm": str(arm), "cells": cells})
+            if interval and math.isfinite(interval.estimate):
+                means[rate] = interval
+        near = [plain_number(rate) for rate in _as_good(means) if not cells[rates.index(rate)]["chosen"]]
+        about = {"family": str(family).replace("_", " "), "arm": str(arm), "as_good": ", ".join(near) or "–"}
+        lines.append({**about, "cells": cells})
     replicas = int(tuning.groupby(["family", "learning_rate"])["replica"].nunique().max())
-    return {"rates": [plain_number(rate) for rate in rates], "lines": lines, "replicas": replicas}
+    return {
+        "rates": [plain_number(rate) for rate in rates],
+        "lines": lines,
+        "replicas": replicas,
+        "few": replicas < REPLICAS_FOR_A_RATE,
+    }
+
+
+def _as_good(means: Mapping[float, Interval]) -> list[float]:
+    """The rates whose mean accuracy lies within one standard error, the best one's, of the best."""
+    if not means:
+        return []
+    best = max(means.values(), key=lambda one: one.estimate)
+    return [rate for rate, one in means.items() if one.estimate >= best.estimate - best.stderr]
