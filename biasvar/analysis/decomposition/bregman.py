@@ -46,6 +46,9 @@ class Bregman:
     gradient: Callable[[Array], Array]
     inverse_gradient: Callable[[Array], Array]
 
+    def __str__(self) -> str:
+        return self.name
+
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise ValueError(f"the name of a Bregman loss must be a text, got {self.name!r}")
