@@ -9,6 +9,7 @@ the n_g rows of cluster g counted, the linearised variance (a ratio estimator; C
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +96,7 @@ def spread_of(numbers: np.ndarray, sums: np.ndarray) -> Spread:
 
 def _is_name(name: Any) -> bool:
     if isinstance(name, float | np.floating):
-        return bool(name != name or name == int(name))
+        return bool(name != name or (math.isfinite(name) and name == int(name)))
     return isinstance(name, str | bytes | int | np.integer)
 
 

@@ -23,7 +23,10 @@ from biasvar.report.text.numbers import counted, plain_number
 from biasvar.study.claims import JUDGED
 
 NAME = "redraws"  # of the only figure that is drawn of redraws
-OVER = "Here every interval is over redraws, in each of which all of that was drawn anew."
+OVER = (
+    "Here every interval is over redraws of the study from the rows that its data set has: they overlap between "
+    "redraws, so the verdicts hold for these rows, and what other rows would add is not in the intervals."
+)
 OF_ONE = ("seed", "study_hash")
 """What the provenance of a run says of it alone."""
 

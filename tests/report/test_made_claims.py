@@ -32,7 +32,8 @@ def accuracies(claim: str, **shares: float) -> Make:
 
     def make(directory: Path) -> Run:
         right = {role: answers(share, REPLICAS, seed=place) for place, (role, share) in enumerate(shares.items())}
-        arms = {role: {"teacher": "main"} for role in shares}
+        cool = [role for role in shares if claim == "M2" or role.endswith("_t1")]
+        arms = {role: {"teacher": "main", "temperature": 1.0 if role in cool else 4.0} for role in shares}
         asked = {claim: [{role: role for role in shares}]}
         return write_claims_run(directory, right, arms=arms, teachers={"main": {}}, claims=asked)
 

@@ -236,6 +236,7 @@ def test_numbers_show_two_digits_of_their_error() -> None:
         "effect": -0.046812, "low": -0.0512, "high": -0.0424, "stderr": 0.0021, "threshold": -0.00591, "level": 0.99,
         "direction": "less", "unit": "nats", "n": 16.0, "verdict": "holds", "regime": "per replica", "test": "t",
         "detail": float("nan"), "said": "holds with this teacher", "low_replicas": -0.0493, "high_replicas": -0.0443,
+        "stderr_samples": 0.002, "n_replicas": 16,
         "n_samples": 500, "n_teachers": float("nan"), "designs_tried": float("nan"),
     }  # fmt: skip
     found = claim_groups(pd.DataFrame([{**row, "run": "r", "id": "W1", "claim": "c", "source": "s"}]))

@@ -41,9 +41,9 @@ def begun(day: str = "2026-11-29", ledger: str = OURS, fixed: Any = ON) -> dict[
 @pytest.mark.parametrize(
     ("fixed", "noted", "before", "words"),
     [
-        (ON, begun(), True, "were fixed on 2026-11-28, before the run began on 2026-11-29, by the definitions OURS,"),
-        (ON, begun("2026-11-28"), True, "before the run began on 2026-11-28"),
-        (ON, begun(ledger=OTHER), True, "by the definitions OURS, those used here."),
+        (ON, begun(), True, "were fixed on 2026-11-28 by the definitions OURS, those used here"),
+        (ON, begun("2026-11-28"), True, "noted this when it began, on 2026-11-28"),
+        (ON, begun(ledger=OTHER), True, "by the definitions OURS, those used here, and the run noted this"),
         (None, begun(fixed=None), False, "The study file does not say when its claims were fixed."),
         (None, begun(), False, "The study file does not say when its claims were fixed."),
         (ON, begun(fixed=None), False, "the statement was added after the run began, on 2026-11-29."),
@@ -68,13 +68,13 @@ def test_claims_were_fixed_before_a_run_only_if_all_of_it_is_true(fixed, noted, 
     about = fixing(made({"claims_fixed": fixed}, **noted))
     assert about.before is before
     assert words.replace("OURS", OURS) in about.in_words
-    assert ("before the run began" in about.in_words) is before
+    assert ("noted this when it began" in about.in_words) is before
 
 
 def test_arms_of_other_runs_are_left_out_of_the_statement():
     arms = {"ce": {"shared_from": ["older"]}, "kd": {"shared_from": []}, "wsl": {}}
     words = fixing(made({"claims_fixed": ON}, arms=arms, **begun())).in_words
-    assert words.endswith("; this does not hold of the arms that were taken over from older: ce.")
+    assert "; this does not hold of the arms that were taken over from older: ce." in words
 
 
 @pytest.mark.parametrize("kind", ["recorder", "import"])
@@ -173,7 +173,7 @@ def page(directory: Path, out: Path) -> tuple[str, dict[str, Any]]:
 def test_the_page_says_by_which_rules_and_since_when(stated: Path, study_run: Run, tmp_path: Path) -> None:
     text, summary = page(stated, tmp_path / "out")
     assert JUDGED in text
-    assert f"revision 2 (claim definitions <code>{OURS}</code>)" in text
+    assert f"revision 2, each with its claim below; <code>{OURS}</code>" in " ".join(text.split())
     assert "the statement was added after the run began" in text
     assert "6 designs of the study were tried, on seed 3; this run has that seed." in text
     assert text.count("; 6 designs tried") == 2  # W1 and W8
@@ -189,7 +189,8 @@ def test_the_page_says_by_which_rules_and_since_when(stated: Path, study_run: Ru
     manifest["begun"] = begun()["begun"]
     (stated / "manifest.json").write_text(json.dumps(manifest))
     text, summary = page(stated, tmp_path / "again")
-    assert "The claims were fixed on 2026-11-28, before the run began on 2026-11-29" in text
+    assert "The study file says that its claims were fixed on 2026-11-28 by the definitions" in text
+    assert "the run noted this when it began, on 2026-11-29" in text
     assert summary["runs"]["small"]["claims_fixed_before_the_run"] is True
 
     text, summary = page(study_run.directory, tmp_path / "plain")

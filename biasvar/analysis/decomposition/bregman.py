@@ -69,7 +69,25 @@ class Bregman:
         found = self._answer("value", xp.eye(classes, **_beside(reference)), (classes,))
         if not bool(xp.all(xp.isfinite(found))):
             raise ValueError(f"the value of the Bregman loss {self.name!r} must be finite at one-hot labels; it is not")
+        self._check_gradient(reference, classes)
         return found
+
+    def _check_gradient(self, reference: Array, classes: int) -> None:
+        """Refuse a gradient that is not the value's: held against differences at a few distributions."""
+        xp = namespace(reference)
+        corners = xp.eye(classes, **_beside(reference))
+        inner = 0.5 * corners + 0.5 / classes
+        along = corners - xp.roll(corners, 1, axis=0)  # from one class to the next; sums to 0
+        step = 1e-4 / classes
+        ahead, behind = (self._answer("value", inner + sign * step * along, (classes,)) for sign in (1.0, -1.0))
+        slope = xp.sum(self._answer("gradient", inner, inner.shape) * along, axis=-1)
+        difference = (ahead - behind) / (2.0 * step)
+        apart = xp.abs(slope - difference) > 1e-3 * (xp.abs(slope) + xp.abs(difference)) + 1e-5
+        if bool(xp.any(apart)):
+            raise ValueError(
+                f"the gradient of the Bregman loss {self.name!r} is not that of its value: from class to class it says "
+                f"{float(slope[apart][0]):.4g} where the value changes by {float(difference[apart][0]):.4g}"
+            )
 
     def centre(self, slope: Array, checked: bool) -> tuple[Array, Array]:
         """The central prediction of mean gradients `(..., C)`, and F there `(...)`; `checked`: held against `gradient`.

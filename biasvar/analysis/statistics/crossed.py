@@ -16,8 +16,10 @@ import numpy as np
 
 from biasvar.analysis.equality import EqualByNumbers
 from biasvar.analysis.statistics.checks import as_real, not_negative
-from biasvar.analysis.statistics.intervals import Interval, interval_from
+from biasvar.analysis.statistics.intervals import Interval, interval_from, t_quantile
 from biasvar.arguments import checked
+
+_HIGHEST = 0.9995
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +66,8 @@ def crossed_mean(values: Any, factors: Sequence[str]) -> Crossed:
 
     which is unbiased for random effects of any order (two factors: V_a + V_b - V_ab; Cornfield and Tukey 1956), but
     never less than the largest V_a: interactions are estimated too. Degrees of freedom by Satterthwaite (1946),
-    variance^2 / sum V_S^2 / df_S, at least the smallest df_S. A factor without any variance adds nothing and takes no
+    variance^2 / sum V_S^2 / df_S, at least the smallest df_S, and so few that no interval is narrower than one over a
+    factor alone. A factor without any variance adds nothing and takes no
     degrees of freedom.
 
     Args:
@@ -76,7 +79,7 @@ def crossed_mean(values: Any, factors: Sequence[str]) -> Crossed:
 
     >>> found = crossed_mean([[1.0, 2.0, 3.0], [3.0, 4.0, 8.0]], ("replicas", "rows"))
     >>> round(found.estimate, 3), round(found.stderr, 3), round(found.df, 2)
-    (3.5, 1.756, 1.67)
+    (3.5, 1.756, 1.0)
     """
     table = as_real(values, "values")
     if not isinstance(factors, list | tuple) or not all(isinstance(name, str) for name in factors):
@@ -107,9 +110,10 @@ def crossed_mean(values: Any, factors: Sequence[str]) -> Crossed:
     }
     largest = max(alone.values(), key=lambda one: one[0])
     variance = sum(value for value, _ in signed)
-    if not variance > largest[0]:  # also NaN
-        return Crossed(float(table.mean()), math.sqrt(largest[0]), largest[1], components)
-    return Crossed(float(table.mean()), math.sqrt(variance), _satterthwaite(variance, signed), components)
+    stderr, df = math.sqrt(largest[0]), largest[1]
+    if variance > largest[0]:
+        stderr, df = math.sqrt(variance), _satterthwaite(variance, signed)
+    return Crossed(float(table.mean()), stderr, _as_wide_as_each(stderr, df, components), components)
 
 
 @checked
@@ -118,14 +122,14 @@ def combined(estimate: float, components: Mapping[str, Component]) -> Crossed:
 
     stderr = sqrt(sum of squares), which counts interactions once for each of their factors and so is too large rather
     than too small; degrees of freedom by Satterthwaite. A component whose error is NaN (nobody measured it) makes the
-    error NaN; leave out factors that were not drawn.
+    error NaN; leave out factors that were not drawn. No interval is narrower than one over a factor alone.
 
     Raises:
         ValueError: for no components, what is none, a negative error.
 
     >>> both = combined(1.0, {"replicas": Component(0.3, 4, 5), "rows": Component(0.4, 99, 100)})
     >>> round(both.stderr, 3), round(both.df, 1)
-    (0.5, 27.4)
+    (0.5, 4)
     """
     parts = [(part.stderr**2, part.df) for part in checked_components(components, "components").values()]
     variance = sum(value for value, _ in parts)
@@ -133,18 +137,37 @@ def combined(estimate: float, components: Mapping[str, Component]) -> Crossed:
         df = math.nan
     else:
         df = max(df for _, df in parts) if variance == 0.0 else _satterthwaite(variance, parts)
-    return Crossed(float(estimate), math.sqrt(variance), df, dict(components))
+    stderr = math.sqrt(variance)
+    return Crossed(float(estimate), stderr, _as_wide_as_each(stderr, df, components), dict(components))
 
 
 def checked_components(components: Any, name: str) -> Mapping[str, Component]:
     """Components by factor, or ValueError: at least one, with an error of 0 or more or NaN."""
     if not isinstance(components, Mapping) or not all(isinstance(part, Component) for part in components.values()):
-        raise ValueError(f"{name} must be a Component for each factor, such as {{'replicas': Component(...)}}")
+        raise ValueError(
+            f"{name} must be a Component for each factor, such as {{'replicas': Component(...)}}, or a Crossed, as"
+            " crossed_mean and crossed_total return"
+        )
     if not components:
         raise ValueError(f"{name} must hold at least one component")
     for factor, part in components.items():
         not_negative(part.stderr, f"{name}: the error over {factor}")
+        if part.df < 1.0 and part.stderr == part.stderr:
+            raise ValueError(f"{name}: the degrees of freedom over {factor} must be at least 1, got {part.df}")
     return components
+
+
+def _as_wide_as_each(stderr: float, df: float, components: Mapping[str, Component]) -> float:
+    """Degrees of freedom with which no interval, up to the level .999, is narrower than one over a factor alone.
+
+    Satterthwaite's are those of the factors with the most variance: beside hundreds of rows they can hide that two
+    replicas, or two teachers, leave a single one.
+    """
+    for part in components.values():
+        alone = t_quantile(_HIGHEST, part.df) * part.stderr
+        if part.df < df and alone > t_quantile(_HIGHEST, df) * stderr:
+            df = part.df
+    return df
 
 
 def _satterthwaite(variance: float, parts: Sequence[tuple[float, float]]) -> float:

@@ -70,6 +70,7 @@ def plan(effect: Crossed | Mapping[str, Component], gap: float, *, level: float 
         ValueError: for no components, an error, n or df that is none or below 0, fewer than 2 levels, a gap of 0 or
             that is not finite, a level or power outside (0, 1).
 
+    >>> from biasvar.analysis import Component
     >>> pilot = {"replicas": Component(0.3, 4, 5), "rows": Component(0.1, 199, 200)}
     >>> print(plan(pilot, 0.5))
     about 20 replicas, or about 20 replicas and 700 rows together; rows alone cannot

@@ -70,7 +70,7 @@ def across_runs(tests: Iterable[Tested]) -> list[AcrossRuns]:
             [_stratified(group, place) for place in range(len(group[0].parts))],
         )
         for group in groups.values()
-        if len({_data_set(test.run) for test in group}) >= DATA_SETS
+        if len(set(_data_sets([test.run for test in group]))) >= DATA_SETS
     ]
 
 
@@ -81,8 +81,8 @@ def _stratified(group: Sequence[Tested], place: int) -> Measurement:
     """
     first = group[0].parts[place]
     strata: dict[str, list[Measurement]] = {}
-    for one in group:
-        strata.setdefault(_data_set(one.run), []).append(one.parts[place])
+    for one, name in zip(group, _data_sets([one.run for one in group]), strict=True):
+        strata.setdefault(name, []).append(one.parts[place])
     values = [float(np.mean([part.row.estimate for part in parts])) for parts in strata.values()]
     draws = [np.mean([part.draws for part in parts if part.draws is not None], axis=0) for parts in strata.values()]
     kinds = float(np.nanstd(np.mean(draws, axis=0), ddof=1))
@@ -114,7 +114,12 @@ def _list_of_kinds(run: Run, roles: Roles) -> str:
     return json.dumps(kinds, sort_keys=True, default=str)
 
 
-def _data_set(run: Run) -> str:
-    """The name of a run's data set, or the file that it is."""
-    data = run.manifest.get("data") or (run.study or {}).get("data") or {}
-    return str(data.get("name") or data.get("path") or run.name)
+def _data_sets(runs: Sequence[Run]) -> list[str]:
+    """The name of each run's data set, or the file that it is; the same for two files with the same data in them."""
+    names: list[str] = []
+    first: dict[str, str] = {}
+    for run in runs:
+        data = run.manifest.get("data") or (run.study or {}).get("data") or {}
+        name = str(data.get("name") or data.get("path") or run.name)
+        names.append(first.setdefault(str(data.get("fingerprint") or name), name))
+    return names

@@ -157,23 +157,27 @@ def flag_meaning(run: Run, roles: Roles) -> list[Measurement]:
         reason = (
             f"the target itself cannot be measured with {replicas} replicas: against itself it has an AUC of "
             f"{own['auc']:.2f} ({own['low']:.2f} to {own['high']:.2f}), and the rule asks for a lower end of "
-            f"{SELF_AUC:g}; {_replicas_to_measure(own['auc'], replicas)}"
+            f"{SELF_AUC:g}; {_replicas_to_measure(own['auc'], own['low'], replicas)}"
         )
     test = f"AUC of the flag for bias up and variance down, {versus(run, treatment, control)}, split replicas"
     return [Measurement(test, row, 0.5 + AUC, "greater", "AUC", undecided=reason)]
 
 
-def _replicas_to_measure(area: float, replicas: int) -> str:
+def _replicas_to_measure(area: float, low: float, replicas: int) -> str:
     """About how many replicas a target takes whose halves agree with this AUC, in words.
 
     Two halves of a normal score with correlation r agree in sign with an AUC of 1/2 + asin(r) / pi, and m times as many
-    replicas turn r into m r / (1 + (m - 1) r) (Spearman and Brown).
+    replicas turn r into m r / (1 + (m - 1) r) (Spearman and Brown); the interval's half width falls as 1 / sqrt(m).
     """
-    if not area > 0.5:
-        return "nothing suggests that more replicas would do"
-    own, asked = (math.sin(math.pi * (value - 0.5)) for value in (min(area, 0.999), SELF_AUC))
-    times = asked * (1 - own) / (own * (1 - asked))
-    return f"about {_rounded(max(times * replicas, replicas + 1))} replicas or more would do"
+    if not (area > 0.5 and math.isfinite(low)):
+        return "nothing suggests how many replicas would do"
+    own, times = math.sin(math.pi * (min(area, 0.999) - 0.5)), 1.0
+    while times < 1e4:
+        agreed = 0.5 + math.asin(times * own / (1 + (times - 1) * own)) / math.pi
+        if agreed - (area - low) / math.sqrt(times) >= SELF_AUC:
+            return f"about {_rounded(max(times * replicas, replicas + 1))} replicas or more would do"
+        times *= 1.02
+    return "no number of replicas that a study can have would do"
 
 
 def _rounded(value: float) -> str:
@@ -212,10 +216,12 @@ def share_difference(run: Run, roles: Roles) -> list[Measurement]:
     if row is None:
         return []
     first, second = (mean_share(run, arm) for arm in (treatment, control))
-    whole = f"{float((first - second).mean()):+.3f}".replace("-", "−")
+    epochs = min(len(shares_by_epoch(run, arm)) for arm in (treatment, control))
+    area = f"{float((first - second).mean()):+.3f}".replace("-", "−")
+    whole = f"; over all epochs (area) {area}" if epochs > 1 else ""
     test = (
-        f"share of regularization samples in the last tenth of epochs, {versus(run, treatment, control)}; "
-        f"over all epochs (area) {whole}{_over_copies(row)}"
+        f"share of regularization samples in the last tenth of epochs, {versus(run, treatment, control)}"
+        f"{whole}{_over_copies(row)}"
     )
     reason = late_gap(run, treatment) or late_gap(run, control)
     return [Measurement(test, row, SHARE, "greater", "share", undecided=reason)]
@@ -229,8 +235,26 @@ def harm_with_temperature(run: Run, roles: Roles) -> list[Measurement]:
     if row is None:
         return []
     temperature = run.entry(roles["treatment"]).temperature
+    asked = {"treatment": temperature, "control": temperature, "treatment_t1": 1.0, "control_t1": 1.0}
     test = f"test accuracy, effect of the smoothed teacher at τ {temperature:g} − at τ 1, at one learning rate"
-    return [Measurement(test + _over_copies(row), row, -ACCURACY, "less", "accuracy")]
+    reason = _other_temperatures(run, roles, asked)
+    return [Measurement(test + _over_copies(row), row, -ACCURACY, "less", "accuracy", undecided=reason)]
+
+
+def harm_at_temperature_1(run: Run, roles: Roles) -> list[Measurement]:
+    """The smoothed teacher's effect on accuracy at temperature 1 (M2)."""
+    parts = accuracy_difference(("treatment", "control"), direction="greater", threshold=-ACCURACY)(run, roles)
+    reason = _other_temperatures(run, roles, {"treatment": 1.0, "control": 1.0})
+    return [replace(part, undecided=reason) for part in parts]
+
+
+def _other_temperatures(run: Run, roles: Roles, asked: dict[str, float | None]) -> str:
+    """Which arm has another temperature than its role asks for, in words; "" if none."""
+    for role, temperature in asked.items():
+        found = run.entry(roles[role]).temperature
+        if found != temperature:
+            return f"{roles[role]} as {role} must have temperature {temperature:g}, not {found or 'none'}"
+    return ""
 
 
 def _over_copies(row: Estimate) -> str:
@@ -252,6 +276,6 @@ MEASURES: dict[str, Measure] = {
     "W11": accuracy_difference(("treatment", "control"), direction="less"),
     "W12": accuracy_difference(("treatment", "control"), direction="less"),
     "M1": harm_with_temperature,
-    "M2": accuracy_difference(("treatment", "control"), direction="greater", threshold=-ACCURACY),
+    "M2": harm_at_temperature_1,
 }
 """What each claim is measured by; the others are in `biasvar.report.claims.soft_label_measures`."""

@@ -1,6 +1,7 @@
 """Claims judged over redraws: each part's estimate in every redraw, their mean, and Student's t over them.
 
-A redraw has its own split, teachers and replicas, so redraws are independent and their spread holds all three. The
+A redraw has its own split, teachers and replicas, and their spread holds all three, for the rows that the data set has:
+test rows of two redraws overlap, so that the spread does not show what another data set of the same kind would. The
 error within a redraw, over its replicas, stands beside it and judges nothing.
 """
 
@@ -27,6 +28,8 @@ from biasvar.report.claims.statements import designs_tried
 from biasvar.report.claims.table import COLUMNS, measured_claims, overall, said_of_arms
 from biasvar.report.claims.words import EQUIVALENT, FAILS, UNDECIDED, in_words
 
+LEAST_REDRAWS = 5
+"""Redraws below which nothing is said of how many would decide: their spread is hardly known."""
 NAMED = 3  # redraws named of those that leave a claim undecided
 
 
@@ -252,7 +255,8 @@ def _row(part: Part, level: float | None) -> dict[str, Any]:
         "high": scale(found.effect.high), "stderr": part.stderr, "stderr_within": part.within,
         "df": len(part.estimates) - 1, "n": len(part.estimates), "threshold": part.threshold,
         "direction": part.direction, "unit": part.unit, "level": 1 - level, "verdict": outcome,
-        "said": in_words(outcome, ""), "detail": "; ".join(_details(part, outcome, found, scale)),
+        "said": in_words(outcome, "over redraws of these rows"),
+        "detail": "; ".join(_details(part, outcome, found, scale)),
     }  # fmt: skip
 
 
@@ -263,6 +267,9 @@ def _details(part: Part, outcome: str, found: Verdict, scale: Any) -> Iterator[s
     elif math.isnan(part.stderr):
         yield "the effect could not be computed in every redraw"
     elif outcome == UNDECIDED:
+        if len(part.estimates) < LEAST_REDRAWS:
+            yield f"too few redraws to say how many would decide: {LEAST_REDRAWS} or more can"
+            return
         yield f"smallest detectable effect {scale(found.detectable):.3g}".replace("-", "−")
         yield would_decide(part.gap, part.crossed, found.effect.level)
     elif outcome == FAILS and part.claim["id"] in EQUIVALENT:

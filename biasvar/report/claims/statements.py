@@ -61,8 +61,12 @@ def fixing(run: Run) -> Fixing | None:
     if faults:
         said = f"The study file says that its claims were fixed on {fixed.date}, but {', and '.join(faults)}."
         return Fixing(fixed, begun, False, said)
-    words = f"The claims were fixed on {fixed.date}, before the run began on {begun}, by the definitions {ours}"
-    return Fixing(fixed, begun, True, f"{words}, those used here{_taken_over(run)}.")
+    words = (
+        f"The study file says that its claims were fixed on {fixed.date} by the definitions {ours}, those used here, "
+        f"and the run noted this when it began, on {begun}{_taken_over(run)}. Earlier runs of the study are not seen "
+        "by this."
+    )
+    return Fixing(fixed, begun, True, words)
 
 
 def _taken_over(run: Run) -> str:

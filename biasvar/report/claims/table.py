@@ -27,7 +27,17 @@ MEASURES = measures.MEASURES | soft_label_measures.MEASURES
 Test = tuple[Claim, Roles, list[Measurement], str]
 COLUMNS = (
     *("id", "claim", "regime", "arms", "test", "effect", "low", "high", "low_replicas", "high_replicas", "stderr"),
-    *("stderr_samples", "stderr_teachers", "stderr_crossed", "df", "n", "n_samples", "n_teachers", "threshold"),
+    *(
+        "stderr_samples",
+        "stderr_teachers",
+        "stderr_crossed",
+        "df",
+        "n",
+        "n_replicas",
+        "n_samples",
+        "n_teachers",
+        "threshold",
+    ),
     *("direction", "unit", "level", "verdict", "said", "overall", "detail", "designs_tried", "source", "run"),
 )
 
@@ -131,6 +141,7 @@ def _row(run: Run, claim: Claim, roles: Roles, part: Measurement, alpha: float, 
         "stderr_crossed": part.crossed.stderr,
         "df": part.crossed.df,
         "n": part.n,
+        "n_replicas": row.n_replicas,
         "n_samples": row.n_samples,
         "n_teachers": row.n_teachers,
         "threshold": part.threshold,

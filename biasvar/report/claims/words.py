@@ -55,8 +55,17 @@ def detail(claim: str, part: Measurement, verdict: Verdict, alpha: float) -> str
     if row.crossed is not None and part.draws is None and not math.isnan(row.stderr):
         alone = part.verdict(alpha, replicas=True)[0].outcome
         if alone != verdict.outcome:
-            said.append(f"{_beside(part)}: {alone}")
+            said.append(f"{_beside(part)} it would read: {alone}")
+    if _lacks_rows(part):
+        said.append("not over test rows: this measure has no error over them here")
     return "; ".join(said)
+
+
+def _lacks_rows(part: Measurement) -> bool:
+    """True if a number was measured on held-out rows and its error leaves them out."""
+    of_replicas = {"replicas", "teachers"} & part.crossed.components.keys()
+    held_out = part.row.rows == "held-out" and part.row.n_samples > 0
+    return bool(of_replicas) and held_out and "rows" not in part.crossed.components
 
 
 def _beside(part: Measurement) -> str:

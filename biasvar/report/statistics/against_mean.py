@@ -14,10 +14,13 @@ from biasvar.analysis.decomposition.result import Change, paired_change
 from biasvar.analysis.statistics.jackknife import jackknife_stderr
 from biasvar.records import Run
 from biasvar.report.statistics.changes import CLEAR, SampleChange
-from biasvar.seeding import generator
+from biasvar.seeding import generator, resampling
 
 SWAPS = 64
 """Exchanges of the two arms within half of the pairs of replicas, at most, for the share without any effect."""
+
+ROWS_DRAWN = 400
+"""Bootstrap draws of the rows."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class AgainstMean:
             sample's mean log-probabilities were made the same in both arms: what is left is the noise of replicas.
         stderr_replicas: of the share less its null: the larger of the jackknife's error and the spread over exchanges,
             since leaving out a replica hardly moves a count of samples beyond a limit.
-        stderr_samples: binomial.
+        stderr_samples: of a bootstrap over rows, with the sign of each resample's own mean.
     """
 
     share: float
@@ -45,15 +48,34 @@ def against_mean(run: Run, found: SampleChange) -> AgainstMean | None:
     change = found.change
     if change.deleted_bias is None or change.deleted_variance is None or change.group_counts is None:
         return None
-    sign = np.sign([[change.bias.mean()], [change.variance.mean()]])  # of the means over all replicas, also below
+    sign = _sign(change.bias.mean(), change.variance.mean())
     clear = CLEAR * np.stack([change.bias_stderr, change.variance_stderr])
     share = float(_against(change.bias, change.variance, sign, clear).mean())
-    deleted = _against(change.deleted_bias, change.deleted_variance, sign, clear).mean(-1)
+    deleted = [
+        _against(bias, variance, _sign(bias.mean(), variance.mean()), clear).mean()
+        for bias, variance in zip(change.deleted_bias, change.deleted_variance, strict=True)
+    ]
     sizes = np.asarray(change.group_counts).max(axis=1)
-    jackknife = float(jackknife_stderr(np.float64(share), deleted, sizes, least=3))
+    jackknife = float(jackknife_stderr(np.float64(share), np.array(deleted), sizes, least=3))
     shares = _exchanged(run, found, sign)
-    over_samples = float(np.sqrt(share * (1 - share) / found.n_samples))
+    over_samples = _over_samples(change, clear)
     return AgainstMean(share, float(shares.mean()), max(jackknife, float(shares.std(ddof=1))), over_samples)
+
+
+def _over_samples(change: Change, clear: np.ndarray) -> float:
+    """The bootstrap's error over rows, which draws the mean's sign anew: it may hang on a few of them."""
+    rows = len(change.bias)
+    weights = resampling(0, rows).multinomial(rows, np.full(rows, 1 / rows), size=ROWS_DRAWN) / rows  # (B, N)
+    signs = np.sign(np.stack([weights @ change.bias, weights @ change.variance], axis=1))  # (B, 2)
+    shares = np.empty(len(weights))
+    for sign in np.unique(signs, axis=0):
+        those = (signs == sign).all(axis=1)
+        shares[those] = weights[those] @ _against(change.bias, change.variance, sign[:, None], clear)
+    return float(shares.std(ddof=1))
+
+
+def _sign(bias: float, variance: float) -> np.ndarray:
+    return np.sign([[bias], [variance]])
 
 
 def _against(bias: Any, variance: Any, sign: np.ndarray, clear: np.ndarray) -> Any:

@@ -107,17 +107,17 @@ def _claim_row(row: dict[Any, Any]) -> dict[str, str]:
 
 def _counts(row: dict[Any, Any]) -> str:
     """What the number rests on: redraws, cells or soft labels by their number, else replicas, rows and teachers."""
-    n, rows, teachers = (row.get(key, math.nan) for key in ("n", "n_samples", "n_teachers"))
+    n, rows, teachers, replicas = (row.get(key, math.nan) for key in ("n", "n_samples", "n_teachers", "n_replicas"))
     if row["unit"] == "rank correlation" or pd.isna(rows):
         return f"{n:,.0f}"
-    said = [] if pd.notna(teachers) and n == teachers else [counted(int(n), "replica")]
-    said += [counted(int(rows), "row")] if rows > 0 else []
+    said = [counted(int(replicas), "replica")] if replicas > 0 else []
+    said += [counted(int(rows), "row")] if rows > 0 and pd.notna(row.get("stderr_samples")) else []
     said += [counted(int(teachers), "teacher")] if pd.notna(teachers) else []
     return ", ".join(said)
 
 
 def _tried(count: Any) -> str:
-    return counted(int(count), "design") + " tried" if pd.notna(count) else ""
+    return counted(int(count), "design") + " tried" if pd.notna(count) and count > 1 else ""
 
 
 def _text(value: Any) -> str:

@@ -149,9 +149,17 @@ def bad(**change):
             r"value .* must give an array of shape \(4,\) like its argument, got \(4, 4\)",
         ),
         (lambda: bad(value=lambda p: np.log(p).sum(-1)), "must be finite at one-hot labels"),
+        (lambda: bad(gradient=lambda p: p, inverse_gradient=lambda g: g), "is not that of its value"),
+        (lambda: bad(gradient=lambda p: 3 * p, inverse_gradient=lambda g: g / 3), "is not that of its value"),
         (lambda: bad(inverse_gradient=lambda g: g), "must give the distribution over classes whose gradient"),
         (lambda: bad(inverse_gradient=softmax), "must give the distribution over classes whose gradient"),
-        (lambda: bad(value=lambda p: -square(p)), "negative divergence: its value must be convex"),
+        (lambda: bad(value=lambda p: -square(p)), "is not that of its value"),
+        (
+            lambda: bad(
+                value=lambda p: -square(p), gradient=lambda p: -2 * p, inverse_gradient=lambda g: onto_sum_one(-g)
+            ),
+            "negative divergence: its value must be convex",
+        ),
         (lambda: bad(gradient=lambda p: np.where(p < 0.01, np.inf, 2 * p)), "not finite at the predictions of row 3"),
         (lambda: "hinge", "loss must be one of cross_entropy, squared_error, zero_one or a Bregman loss, got 'hinge'"),
         (lambda: 7, "loss must be one of .* got 7"),

@@ -36,7 +36,7 @@ def test_two_factors_are_the_textbooks_mean_squares(a: int, b: int, seed: int) -
     largest = max(table.mean(1).var(ddof=1) / a, table.mean(0).var(ddof=1) / b)
     if variance > largest:
         assert found.stderr == pytest.approx(math.sqrt(variance), rel=1e-9)
-        assert found.df == pytest.approx(max(df, min(a, b) - 1), rel=1e-9)
+        assert found.df <= max(df, min(a, b) - 1) * (1 + 1e-9)
     else:
         assert found.stderr == pytest.approx(math.sqrt(largest), rel=1e-9)
     assert found.components["replicas"].stderr == pytest.approx(mean_interval(table.mean(1)).stderr, rel=1e-9)
@@ -88,12 +88,37 @@ def test_factors_without_variance_are_safe() -> None:
 
 
 def test_combined_adds_squares_with_satterthwaites_df() -> None:
-    found = combined(2.0, {"replicas": Component(0.3, 4, 5), "rows": Component(0.4, 99, 100)})
-    assert found.stderr == pytest.approx(0.5)
-    assert found.df == pytest.approx(0.25**2 / (0.09**2 / 4 + 0.16**2 / 99))
-    assert found.n == 5
+    found = combined(2.0, {"replicas": Component(0.2, 15, 16), "rows": Component(0.4, 99, 100)})
+    assert found.stderr == pytest.approx(math.hypot(0.2, 0.4))
+    assert found.df == pytest.approx(0.2**2 / (0.04**2 / 15 + 0.16**2 / 99))
+    assert found.n == 16
     assert combined(2.0, {"replicas": Component(0.0, 4, 5)}).interval().low == 2.0
     assert math.isnan(combined(2.0, {"replicas": Component(0.1, 4, 5), "rows": Component(math.nan, 9, 10)}).stderr)
+
+
+@given(
+    st.integers(2, 5), st.integers(2, 200), st.integers(0, 10**6), st.floats(0, 3), st.sampled_from([0.9, 0.95, 0.99])
+)
+def test_no_interval_is_narrower_than_one_over_a_factor_alone(
+    a: int, b: int, seed: int, of_a: float, level: float
+) -> None:
+    """Two replicas leave one degree of freedom, however many rows stand beside them."""
+    rng = np.random.default_rng(seed)
+    table = of_a * rng.normal(size=(a, 1)) + rng.normal(size=(1, b)) + rng.normal(size=(a, b))
+    found = crossed_mean(table, ("replicas", "rows"))
+    for whole in (found, combined(found.estimate, found.components)):
+        for means in (table.mean(1), table.mean(0)):
+            alone, both = mean_interval(means, level=level), whole.interval(level)
+            assert both.high - both.low >= (alone.high - alone.low) * (1 - 1e-9)
+
+
+def test_two_replicas_are_covered_at_their_own_degrees_of_freedom() -> None:
+    rng, hits = np.random.default_rng(11), 0
+    for _ in range(1500):
+        table = 0.1 * rng.normal(size=(2, 1)) + rng.normal(size=(1, 300)) / 1.2 + 0.3 * rng.normal(size=(2, 300))
+        found = crossed_mean(table, ("replicas", "rows")).interval()
+        hits += found.low <= 0 <= found.high
+    assert hits / 1500 >= 0.94
 
 
 def test_bad_tables_are_refused() -> None:

@@ -120,7 +120,7 @@ def test_what_a_billion_would_not_do():
         ({}, 1.0, "effect must hold at least one component"),
         ({"rows": Component(math.nan, 4, 5)}, 1.0, "effect must have a finite error over rows, got nan"),
         ({"rows": Component(-1.0, 4, 5)}, 1.0, "effect: the error over rows cannot be negative"),
-        ({"teachers": Component(1.0, 0, 1)}, 1.0, "effect must have 2 teachers or more and 1 degree of freedom"),
+        ({"teachers": Component(1.0, 0, 1)}, 1.0, "the degrees of freedom over teachers must be at least 1, got 0"),
         ({"rows": Component(1.0, 4, 5)}, 0.0, "gap must be a finite number other than 0, got 0.0"),
         ({"rows": Component(1.0, 4, 5)}, math.nan, "gap must be a finite number"),
     ],

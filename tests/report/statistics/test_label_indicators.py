@@ -65,7 +65,7 @@ def test_l4_says_at_which_k_it_looked(run: Run) -> None:
     claims = claims_table([run])
     tests = dict(zip(claims["arms"].str.split(",").str[0] + claims["unit"], claims["test"], strict=True))
     assert tests["mixedshare"] == "Δ + γ of mixed, the smallest over k (the error is its lower bound's)"
-    assert tests["setsshare"] == "Δ + γ of sets, at k = 3, which its students fit (the error is its lower bound's)"
+    assert tests["setsshare"] == "Δ + γ of sets, at k = 3, which its students fit (the error is its upper bound's)"
     assert "of the entries above 0, which its students fit" in tests["supportshare"]
     part = claims[(claims["unit"] == "share") & claims["arms"].str.startswith("mixed")].iloc[0]
     assert part["effect"] > 1.3
