@@ -220,11 +220,12 @@ def test_accuracies_are_compared_in_pairs(run, table, claim, place, plus, minus,
     assert found["high"] - found["effect"] == pytest.approx(half)
 
 
-def test_an_effect_of_nothing_does_not_count_as_one(table):
-    """A claim with two parts, of which one compares an arm with itself, cannot hold."""
-    assert row(table, "W7", 1)["effect"] == 0
-    assert row(table, "W7", 1)["verdict"] == "does not hold"
-    assert row(table, "W7", 0)["overall"] == row(table, "W7", 1)["overall"] == "does not hold"
+def test_an_effect_without_any_spread_decides_nothing(table):
+    """A claim with two parts, of which one compares an arm with itself: an error of 0 is no certainty about others."""
+    assert row(table, "W7", 1)["effect"] == row(table, "W7", 1)["stderr_crossed"] == 0
+    assert row(table, "W7", 1)["verdict"] == "undecided"
+    assert row(table, "W7", 1)["detail"] == "no replica and no row differs: an error of 0 says nothing of others"
+    assert row(table, "W7", 0)["overall"] == row(table, "W7", 1)["overall"] != "holds"
 
 
 def test_levels_are_holms_over_all_tests_of_the_run(table):

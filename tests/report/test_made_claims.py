@@ -204,3 +204,14 @@ def test_the_area_over_all_epochs_is_told_where_the_sign_turns(tmp_path: Path) -
     assert found["verdict"] == "holds"
     area = np.trapezoid(levels["smooth"] - levels["kd"]) / 9
     assert f"over all epochs (area) {area:+.3f}".replace("-", "−") in found["test"]
+
+
+def test_arms_at_other_temperatures_than_their_roles_ask_for_decide_nothing(tmp_path: Path) -> None:
+    labels = {"treatment": 0.9, "control": 0.5}
+    right = {role: answers(share, REPLICAS, seed=place) for place, (role, share) in enumerate(labels.items())}
+    arms = {role: {"teacher": "main", "temperature": 4.0} for role in labels}
+    asked = {"M2": [{role: role for role in labels}]}
+    run = write_claims_run(tmp_path / "run", right, arms=arms, teachers={"main": {}}, claims=asked)
+    found = judge(run, "M2").iloc[0]
+    assert found["verdict"] == "undecided"
+    assert found["detail"] == "treatment as treatment must have temperature 1, not 4.0"

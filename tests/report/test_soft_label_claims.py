@@ -109,7 +109,9 @@ def test_few_test_rows_leave_undecided_what_replicas_alone_would_decide(tmp_path
 def test_a_teacher_of_several_networks_has_an_error_over_them(tmp_path):
     truth = answers(0.9, 6, 1000, seed=0)
     known = np.stack([answers(share, 1, 1000, seed=9)[0] for share in (0.1, 0.2, 0.3)])
-    run = bad_teacher(tmp_path / "run", truth, truth, known, teachers_right={"bad": known})
+    student = truth.copy()
+    student[0, :3] ^= True  # a difference that varies a little
+    run = bad_teacher(tmp_path / "run", student, truth, known, teachers_right={"bad": known})
     table, _ = judged(run, "L1")
     assert table["said"].tolist()[0] == "holds"  # with teachers like these
     found = table.iloc[1]

@@ -112,6 +112,8 @@ def share_and_accuracy(run: Run, roles: Roles) -> list[Measurement]:
         f"{frame['n_epochs'].iloc[0]} epochs {whole:+.2f}".replace("-", "−")
     )
     reasons = [text for arm in arms if (text := late_gap(run, arm))][:1]
+    if len({(run.entry(arm).temperature, run.entry(arm).alpha) for arm in arms}) > 1:
+        reasons.append("the arms differ in temperature or alpha")
     if interval.n < LEAST_TEACHERS_W5:
         reasons.append(f"{interval.n} teachers; the rule asks for {LEAST_TEACHERS_W5} or more")
     return [replace(part, undecided="; ".join(reasons)) for part in falling(run, arms, interval, "share", test)]

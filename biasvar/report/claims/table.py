@@ -20,7 +20,7 @@ from biasvar.report.claims import measures, soft_label_measures
 from biasvar.report.claims.across_data import Tested, across_runs
 from biasvar.report.claims.measurement import Measurement, Roles
 from biasvar.report.claims.statements import designs_tried, unconfirmed
-from biasvar.report.claims.words import FAILS, HOLDS, UNDECIDED, detail, in_words, teachers_in_words
+from biasvar.report.claims.words import FAILS, HOLDS, UNDECIDED, detail, in_words, teachers_in_words, without_spread
 from biasvar.study.claims import LEDGER, Claim
 
 MEASURES = measures.MEASURES | soft_label_measures.MEASURES
@@ -127,7 +127,7 @@ def _regime(run: Run, claim: Claim, roles: Roles) -> str:
 def _row(run: Run, claim: Claim, roles: Roles, part: Measurement, alpha: float, excuse: str) -> dict[str, Any]:
     (verdict, scale), row = part.verdict(alpha), part.row
     alone = part.verdict(alpha, replicas=True)[0].effect if row.crossed is not None else verdict.effect
-    outcome = UNDECIDED if excuse or part.undecided else verdict.outcome
+    outcome = UNDECIDED if excuse or part.undecided or without_spread(part) else verdict.outcome
     return {
         "test": part.test,
         "effect": row.estimate,

@@ -45,6 +45,8 @@ def detail(claim: str, part: Measurement, verdict: Verdict, alpha: float) -> str
         return part.undecided
     if math.isnan(row.estimate) or math.isnan(part.crossed.stderr):
         return "the effect or its error could not be computed"
+    if without_spread(part):
+        return "no replica and no row differs: an error of 0 says nothing of others"
     said = []
     if verdict.outcome == UNDECIDED:
         scale = part.verdict(alpha)[1]
@@ -59,6 +61,11 @@ def detail(claim: str, part: Measurement, verdict: Verdict, alpha: float) -> str
     if _lacks_rows(part):
         said.append("not over test rows: this measure has no error over them here")
     return "; ".join(said)
+
+
+def without_spread(part: Measurement) -> bool:
+    """True if a difference of accuracies is the same everywhere: then nothing tells how far others lie."""
+    return part.unit == "accuracy" and part.crossed.stderr == 0.0
 
 
 def _lacks_rows(part: Measurement) -> bool:
