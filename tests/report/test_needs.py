@@ -25,7 +25,7 @@ def crossed(**parts: tuple[float, float, int]) -> Crossed:
         (
             0.02,
             {"teachers": (0.02, 1, 2), "rows": (0.004, 40, 200)},
-            "about 20 (7 or more) teachers would decide; more test rows alone would not",
+            "about 30 (7 or more) teachers would decide; more test rows alone would not",
         ),
         (0.0004, {"redraws": (0.02, 8, 9)}, "more than 100,000 redraws would decide"),
         (0.0, {"redraws": (0.02, 8, 9)}, "what would decide is more than can be said: the estimate lies at the"),
