@@ -215,3 +215,19 @@ def test_arms_at_other_temperatures_than_their_roles_ask_for_decide_nothing(tmp_
     found = judge(run, "M2").iloc[0]
     assert found["verdict"] == "undecided"
     assert found["detail"] == "treatment as treatment must have temperature 1, not 4.0"
+
+
+def test_m1_among_arms_without_a_temperature_decides_nothing(tmp_path: Path) -> None:
+    roles = CLAIM_ROLES["M1"]
+    right = {role: answers(0.7, REPLICAS, seed=place) for place, role in enumerate(sorted(roles))}
+    run = write_claims_run(tmp_path / "run", right, claims={"M1": [{role: role for role in roles}]})
+    found = judge(run, "M1").iloc[0]
+    assert found["verdict"] == "undecided"
+    assert found["detail"] == "treatment as treatment must have a temperature"
+
+
+def test_w4_asks_for_the_last_tenth_of_all_epochs(tmp_path: Path) -> None:
+    """A record that ends at epoch 10 of 20 holds no last tenth."""
+    rising = shares("W4", {"kd": RISING}, schedule={"epochs": 20}, arms={"kd": {"epochs": 20}})(tmp_path / "run")
+    found = judge(rising, "W4").iloc[0]
+    assert (found["verdict"], found["detail"]) == ("undecided", "the records lack what this claim is measured by")

@@ -8,6 +8,7 @@ beside it.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +32,7 @@ from biasvar.report.statistics.estimates import (
 )
 from biasvar.report.statistics.flag_meaning import REFERENCE, flag_auc
 from biasvar.report.statistics.over_teachers import association, shares_and_accuracy
-from biasvar.report.statistics.shares import late_gap, late_share, mean_share, shares_by_epoch
+from biasvar.report.statistics.shares import epochs_of, late_gap, late_share, mean_share, shares_by_epoch
 from biasvar.study.claims import ACCURACY, AUC, CORRELATION, LEAST_TEACHERS_W5, SELF_AUC, SHARE, TERM, TRADE_OFF
 
 
@@ -86,11 +87,11 @@ def share_through_training(run: Run, roles: Roles) -> list[Measurement]:
     shares = shares_by_epoch(run, arm)
     if len(shares) < 2:
         return []
-    last = shares.index.max()
-    late, early = shares[shares.index > 0.9 * last], shares[shares.index <= max(0.1 * last, shares.index.min())]
-    row = over_replicas(
-        run, arm, late.mean() - early.mean(), quantity="share_opposing", rows="training pass", split="train"
-    )
+    early = shares[shares.index <= max(0.1 * epochs_of(run, arm), shares.index.min())]
+    gain = (late_share(run, arm) - early.mean()).dropna()
+    if gain.empty:
+        return []
+    row = over_replicas(run, arm, gain, quantity="share_opposing", rows="training pass", split="train")
     test = f"share of regularization samples, last tenth − first tenth of the epochs, {arm_label(run, arm)}"
     return [Measurement(test, row, SHARE, "differs", "share")]
 
@@ -237,8 +238,9 @@ def harm_with_temperature(run: Run, roles: Roles) -> list[Measurement]:
     if row is None:
         return []
     temperature = run.entry(roles["treatment"]).temperature
-    asked = {"treatment": temperature, "control": temperature, "treatment_t1": 1.0, "control_t1": 1.0}
-    test = f"test accuracy, effect of the smoothed teacher at τ {temperature:g} − at τ 1, at one learning rate"
+    asked = {"control": temperature, "treatment_t1": 1.0, "control_t1": 1.0}
+    warm = "none" if temperature is None else f"{temperature:g}"
+    test = f"test accuracy, effect of the smoothed teacher at τ {warm} − at τ 1, at one learning rate"
     reason = _other_temperatures(run, roles, asked)
     return [Measurement(test + _over_copies(row), row, -ACCURACY, "less", "accuracy", undecided=reason)]
 
@@ -250,11 +252,13 @@ def harm_at_temperature_1(run: Run, roles: Roles) -> list[Measurement]:
     return [replace(part, undecided=reason) for part in parts]
 
 
-def _other_temperatures(run: Run, roles: Roles, asked: dict[str, float | None]) -> str:
-    """Which arm has another temperature than its role asks for, in words; "" if none."""
+def _other_temperatures(run: Run, roles: Roles, asked: Mapping[str, float | None]) -> str:
+    """Which arm has another temperature than its role asks for, or none, in words; "" if none has."""
     for role, temperature in asked.items():
         found = run.entry(roles[role]).temperature
-        if found != temperature:
+        if temperature is None or found != temperature:
+            if temperature is None:
+                return f"{roles['treatment']} as treatment must have a temperature"
             return f"{roles[role]} as {role} must have temperature {temperature:g}, not {found or 'none'}"
     return ""
 

@@ -68,11 +68,6 @@ def turns_of(run: Run, arms: Sequence[str]) -> dict[str, list[str]]:
     return turns if all(len(names) == count for names in turns.values()) else {}
 
 
-def alone(interval: Interval, df: float) -> Crossed:
-    """The error of an estimate that was drawn by replicas alone, or whose other errors nobody knows."""
-    return combined(interval.estimate, {"replicas": Component(interval.stderr, df, interval.n)})
-
-
 def right(run: Run, split: str) -> Values:
     """Whether each replica is right about each row after the last recorded epoch, 0 or 1."""
     return lambda arm: right_by_replica(run, arm, split)
@@ -163,5 +158,5 @@ def _crossed(values: np.ndarray, factors: tuple[str, ...]) -> Crossed:
     if values.shape[-1] == 1:
         values, factors = values[..., 0], factors[:-1]
     if min(values.shape) < 2:
-        return alone(interval_from(float(values.mean()), math.nan, math.nan, int(values.shape[0])), math.nan)
+        return combined(float(values.mean()), {"replicas": Component(math.nan, math.nan, values.shape[0])})
     return crossed_mean(values, factors)
