@@ -12,7 +12,7 @@ from biasvar.data.draws import Rows
 from biasvar.seeding import generator
 from biasvar.training.companions import Companions, Features
 from biasvar.training.inputs import Inputs
-from biasvar.training.methods.base import Batch
+from biasvar.training.methods.base import Batch, Step
 from biasvar.training.objective import Objective
 from biasvar.training.replicas import Replicas
 from biasvar.training.schedules import Phase
@@ -76,19 +76,21 @@ def train(
             if "random keys" in needs:
                 draws = [generator(seed, "arm", arm, r, epoch).random(all_ids.shape[1]) for r in rows.replicas]
                 keys = torch.as_tensor(np.stack(draws), device=device)
-            for step in range(steps):
-                piece = slice(step * batch_size, (step + 1) * batch_size)
+            for number in range(steps):
+                piece = slice(number * batch_size, (number + 1) * batch_size)
                 ids = epoch_ids[:, piece]
                 x = inputs.training(ids, rows.replicas, epoch)
-                asked = "teacher" in needs or epoch in score_epochs
-                now = rate_of((epoch - 1) * steps + step, steps)
+                now = rate_of((epoch - 1) * steps + number, steps)
+                step = Step(
+                    ids=ids, inputs=x, labels=labels[ids], epoch=epoch, number=number, rate=now,
+                    counts=None if epoch_counts is None else epoch_counts[:, piece], phase=names[epoch - 1],
+                )  # fmt: skip
+                method.before_forward(objective.state, replicas, step)
                 batch = Batch(
-                    ids, x, replicas(x), labels[ids], epoch, now,
-                    teacher_logits=objective.seen(ids, x, epoch) if asked else None,
+                    **vars(step), logits=replicas(x),
+                    teacher_logits=objective.taught(step, asked="teacher" in needs or epoch in score_epochs),
                     clean_teacher_logits=objective.teacher_logits(ids) if "clean teacher" in needs else None,
-                    keys=None if keys is None else keys[:, piece],
-                    counts=None if epoch_counts is None else epoch_counts[:, piece],
-                    phase=names[epoch - 1], features=features.taken(),
+                    keys=None if keys is None else keys[:, piece], features=features.taken(),
                 )  # fmt: skip
                 losses, weights = objective(batch)
                 if on_batch is not None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from biasvar.training.hooks import checked_result
 from biasvar.training.lookups import Views
-from biasvar.training.methods.base import Batch, Method, Result
+from biasvar.training.methods.base import Batch, Method, Result, Step
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,11 @@ class Objective:
     teacher: torch.Tensor | None = None
     networks: Sequence[nn.Module] | None = None
     views: Sequence[Views] | None = None
+
+    def taught(self, step: Step, asked: bool) -> torch.Tensor | None:
+        """(R, B, C) logits of the method's own teacher, else of the study's where it is asked."""
+        own = self.method.teacher_logits(self.state, step)
+        return own if own is not None or not asked else self.seen(step.ids, step.inputs, step.epoch)
 
     def seen(self, ids: torch.Tensor, x: torch.Tensor, epoch: int) -> torch.Tensor | None:
         """(R, B, C) teacher logits of the views x that the training pass of an epoch gives of (R, B) samples."""

@@ -12,6 +12,7 @@ from biasvar.report import style
 from biasvar.report.claims import measures
 from biasvar.report.claims.table import claims_table
 from biasvar.study import claims
+from biasvar.study.ledger import base
 from tests.report.conftest import ROOT
 
 
@@ -40,16 +41,16 @@ def test_the_figure_is_drawn(study_run: Run) -> None:
 
 
 def test_the_claim_is_judged(study_run: Run, monkeypatch) -> None:
-    claim = eval(example("Add a claim", 0), vars(claims).copy())
+    claim = eval(example("Add a claim", 0), vars(base).copy())
     names = vars(measures).copy()
     exec(example("Add a claim", 1), names)
     monkeypatch.setattr("biasvar.report.claims.table.LEDGER", (*claims.LEDGER, claim))
-    monkeypatch.setitem(claims_table.__globals__["MEASURES"], "T1", names["calibration"])
-    asked = {"T1": [{"treatment": "kd", "control": "ce"}]}
+    monkeypatch.setitem(claims_table.__globals__["MEASURES"], "C1", names["calibration"])
+    asked = {"C1": [{"treatment": "kd", "control": "ce"}]}
     run = Run(study_run.directory, {**study_run.manifest, "claims": asked})
     run.study = {**(study_run.study or {}), "claims": asked}
     table = claims_table([run])
-    assert table["id"].tolist() == ["T1"]
+    assert table["id"].tolist() == ["C1"]
     final = study_run.metrics.query("split == 'test' and view == 'clean' and epoch == epoch.max()")
     ece = final.pivot(index="replica", columns="arm", values="ece")
     np.testing.assert_allclose(table["effect"], (ece["kd"] - ece["ce"]).mean())

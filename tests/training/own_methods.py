@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from biasvar.data.draws import Rows
 from biasvar.losses import DistillationLoss
 from biasvar.study import Arm, TaughtArm, TaughtBy
-from biasvar.training.methods import Batch, Method, Phase
+from biasvar.training.methods import Batch, Method, Phase, Step
+from biasvar.training.replicas import Replicas
 
 
 class FocalSettings(Arm):
@@ -87,6 +88,11 @@ class EveryHook(Method):
 
     def restore(self, state: EveryState, tensors: Mapping[str, torch.Tensor]) -> None:
         state.steps.copy_(tensors["steps"])
+
+    def before_forward(self, state: EveryState, students: Replicas, step: Step) -> None:
+        assert students.network.training
+        assert step.inputs.shape[:2] == step.labels.shape
+        state.calls.append("forward")
 
     def before_step(self, state: EveryState, batch: Batch) -> None:
         assert batch.keys.shape == batch.ids.shape

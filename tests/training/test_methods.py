@@ -183,7 +183,7 @@ def test_every_hook_is_called_and_its_state_goes_into_the_checkpoint(tmp_path, m
     assert trained.net.parameters()["layers.0.bias"].abs().sum() == 0
     trained.train()
     assert not torch.equal(before, state.projectors[0].weight)
-    assert state.calls == ["before", "after"] * (4 * 2)  # 60 rows in batches of 40
+    assert state.calls == ["forward", "before", "after"] * (4 * 2)  # 60 rows in batches of 40
     assert state.steps == 8
 
 

@@ -177,7 +177,7 @@ def test_the_mean_over_a_batch_is_over_rows_with_a_target():
     targets[0, 1] = torch.tensor([0.0, 1.0, 0.0])
     logits, ids = torch.randn(1, 4, 3), torch.arange(4)[None]
     labels = torch.zeros(1, 4, dtype=torch.int64)
-    batch = Batch(ids, torch.empty(0), logits, labels, epoch=1, rate=0.1)
+    batch = Batch(ids=ids, inputs=torch.empty(0), logits=logits, labels=labels, epoch=1, rate=0.1)
     for measure in ("cross_entropy", "candidates"):
         method = SoftLabelMethod(SoftLabelOnly(loss="soft_label", soft_label="s", measure=measure))
         values, weights = method.loss(SoftTargets(targets[0]), batch)

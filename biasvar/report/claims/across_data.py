@@ -20,7 +20,7 @@ from biasvar.records import Run
 from biasvar.report.claims.measurement import Measurement, Roles
 from biasvar.report.claims.soft_label_measures import PREDICTS
 from biasvar.report.statistics.estimates import measured
-from biasvar.study.claims import DATA_SETS, Claim
+from biasvar.study.ledger.base import DATA_SETS, Claim
 
 OVER_DATA = {"L2": PREDICTS}
 """The claims that are judged over data sets, and what their parts compare, in words."""

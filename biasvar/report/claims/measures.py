@@ -1,4 +1,4 @@
-"""What measures a claim: rows of the table of estimates, and the smallest effect that counts.
+"""What measures the claims on distillation: rows of the table of estimates, and the smallest effect that counts.
 
 A measure takes the run and one entry of the study's `claims` (role -> arm) and gives the parts that the claim asserts,
 all of which must hold. Errors are over replicas, on the same samples; where there is one, the error over samples stands
@@ -18,42 +18,20 @@ from biasvar.analysis.statistics.crossed import Component, combined
 from biasvar.analysis.statistics.intervals import Interval, interval_from
 from biasvar.records import Run
 from biasvar.report.arms.description import arm_label
+from biasvar.report.claims.common import accuracy_difference, change_of_term, over_copies, versus
 from biasvar.report.claims.measurement import Measure, Measurement, Roles
 from biasvar.report.statistics.against_mean import against_mean
 from biasvar.report.statistics.changes import change
 from biasvar.report.statistics.estimates import (
-    Estimate,
     accuracy_combination,
-    decomposition_term,
     measured,
     over_pairs,
     over_replicas,
-    term_change,
 )
 from biasvar.report.statistics.flag_meaning import REFERENCE, flag_auc
 from biasvar.report.statistics.over_teachers import association, shares_and_accuracy
 from biasvar.report.statistics.shares import epochs_of, late_gap, late_share, mean_share, shares_by_epoch
-from biasvar.study.claims import ACCURACY, AUC, CORRELATION, LEAST_TEACHERS_W5, SELF_AUC, SHARE, TERM, TRADE_OFF
-
-
-def versus(run: Run, a: str, b: str) -> str:
-    """Two arms in words, the first less the second."""
-    return f"{arm_label(run, a)} − {arm_label(run, b)}"
-
-
-def change_of_term(term: str, direction: str) -> Measure:
-    """Mean change of corrected bias or variance, treatment against control; test rows."""
-
-    def measure(run: Run, roles: Roles) -> list[Measurement]:
-        treatment, control = roles["treatment"], roles["control"]
-        row, base = term_change(run, treatment, control, term), decomposition_term(run, control, term)
-        if row is None or base is None:
-            return []
-        smallest = TERM * abs(base.estimate)
-        threshold = -smallest if direction == "less" else smallest
-        return [Measurement(f"mean {term}, {versus(run, treatment, control)}", row, threshold, direction, "nats")]
-
-    return measure
+from biasvar.study.ledger.base import ACCURACY, AUC, CORRELATION, LEAST_TEACHERS_W5, SELF_AUC, SHARE, TRADE_OFF
 
 
 def sample_trade_offs(run: Run, roles: Roles) -> list[Measurement]:
@@ -189,22 +167,6 @@ def _rounded(value: float) -> str:
     return f"{math.ceil(value / power) * power:,}"
 
 
-def accuracy_difference(*pairs: tuple[str, str], direction: str, threshold: float | None = None) -> Measure:
-    """Final test accuracy of one role's arm less another's, paired by replica; one part a pair of roles."""
-    limit = threshold if threshold is not None else (-ACCURACY if direction == "less" else ACCURACY)
-
-    def measure(run: Run, roles: Roles) -> list[Measurement]:
-        found = []
-        for a, b in pairs:
-            row = accuracy_combination(run, [roles[a]], [roles[b]])
-            if row is not None:
-                test = f"test accuracy, {versus(run, roles[a], roles[b])}{_over_copies(row)}"
-                found.append(Measurement(test, row, limit, direction, "accuracy"))
-        return found
-
-    return measure
-
-
 def share_difference(run: Run, roles: Roles) -> list[Measurement]:
     """Share of regularization samples in the last tenth of epochs, paired by replica (W10).
 
@@ -224,7 +186,7 @@ def share_difference(run: Run, roles: Roles) -> list[Measurement]:
     whole = f"; over all epochs (area) {area}" if epochs > 1 else ""
     test = (
         f"share of regularization samples in the last tenth of epochs, {versus(run, treatment, control)}"
-        f"{whole}{_over_copies(row)}"
+        f"{whole}{over_copies(row)}"
     )
     reason = late_gap(run, treatment) or late_gap(run, control)
     return [Measurement(test, row, SHARE, "greater", "share", undecided=reason)]
@@ -242,7 +204,7 @@ def harm_with_temperature(run: Run, roles: Roles) -> list[Measurement]:
     warm = "none" if temperature is None else f"{temperature:g}"
     test = f"test accuracy, effect of the smoothed teacher at τ {warm} − at τ 1, at one learning rate"
     reason = _other_temperatures(run, roles, asked)
-    return [Measurement(test + _over_copies(row), row, -ACCURACY, "less", "accuracy", undecided=reason)]
+    return [Measurement(test + over_copies(row), row, -ACCURACY, "less", "accuracy", undecided=reason)]
 
 
 def harm_at_temperature_1(run: Run, roles: Roles) -> list[Measurement]:
@@ -263,11 +225,6 @@ def _other_temperatures(run: Run, roles: Roles, asked: Mapping[str, float | None
     return ""
 
 
-def _over_copies(row: Estimate) -> str:
-    """How a test says that its error is over copies of teachers."""
-    return "" if row.n_teachers is None else f", over {row.n_teachers} copies of each teacher (n counts them)"
-
-
 MEASURES: dict[str, Measure] = {
     "W1": change_of_term("bias", "greater"),
     "W2": change_of_term("variance", "less"),
@@ -284,4 +241,4 @@ MEASURES: dict[str, Measure] = {
     "M1": harm_with_temperature,
     "M2": harm_at_temperature_1,
 }
-"""What each claim is measured by; the others are in `biasvar.report.claims.soft_label_measures`."""
+"""What each claim is measured by."""

@@ -16,12 +16,12 @@ from biasvar.analysis.statistics.intervals import Interval
 from biasvar.errors import RecordError
 from biasvar.records import Run
 from biasvar.report.arms.description import arm_label
+from biasvar.report.claims.common import versus
 from biasvar.report.claims.measurement import Measure, Measurement, Roles
-from biasvar.report.claims.measures import versus
 from biasvar.report.statistics import accuracy_prediction, label_indicators
 from biasvar.report.statistics.accuracy_draws import accuracy_draws
 from biasvar.report.statistics.estimates import accuracy_contrast, final_accuracy, measured
-from biasvar.study.claims import ABOVE_ONE, ACCURACY, BAD, BELOW_ONE, CORRELATION, DATA_SETS, NEAR
+from biasvar.study.ledger.base import ABOVE_ONE, ACCURACY, BAD, BELOW_ONE, CORRELATION, DATA_SETS, NEAR
 
 PREDICTS = (
     "rank correlation of Δ + γ (best k) with student accuracy",

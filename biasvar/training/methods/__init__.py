@@ -6,10 +6,10 @@ import importlib
 
 from biasvar.study import Arm
 from biasvar.study.import_path import import_named
-from biasvar.training.methods.base import Batch, Method, Need, Result
+from biasvar.training.methods.base import Batch, Method, Need, Result, Step
 from biasvar.training.schedules import Phase
 
-__all__ = ["Batch", "Method", "Need", "Phase", "Result", "method_of"]
+__all__ = ["Batch", "Method", "Need", "Phase", "Result", "Step", "method_of"]
 
 
 def method_of(arm: Arm) -> Method:

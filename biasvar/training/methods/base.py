@@ -28,6 +28,7 @@ from biasvar.training.schedules import Phase
 
 if TYPE_CHECKING:
     from biasvar.training.context import StudyContext
+    from biasvar.training.replicas import Replicas
 
 Need = Literal["teacher", "clean teacher", "random keys"]
 """What a loss may ask the loop for: the teacher's logits of the views that the student sees; its logits of the samples
@@ -37,36 +38,47 @@ Result = tuple[torch.Tensor, torch.Tensor | None]
 """Per-sample losses (R, B), and the weights (R, B) that the loss gave the soft labels; None: 1 for all."""
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What a method, and whoever records, sees of a step before the update, for R replicas that train together.
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What is known of a step before the students see its inputs, for R replicas that train together.
 
     Attributes:
         ids: int (R, B) sample ids.
-        inputs: (R, B, ...) what the student was given.
-        logits: (R, B, C) what it answered.
+        inputs: (R, B, ...) what the students are given.
         labels: int (R, B).
         epoch: Counted from 1.
+        number: Of the step within its epoch, counted from 0.
         rate: The learning rate of the step.
-        teacher_logits: (R, B, C), if the method needs "teacher" or the epoch is recorded; else None.
-        clean_teacher_logits: (R, B, C), if the method needs "clean teacher".
-        keys: (R, B) random numbers in [0, 1), if the method needs "random keys".
         counts: (R, B) multiplicities of a bootstrap draw; None where all are 1.
         phase: Name of the phase of the training, "" where there is one only.
-        features: (R, B, ...) outputs of the student's modules that the method names, by path.
     """
 
     ids: torch.Tensor
     inputs: torch.Tensor
-    logits: torch.Tensor
     labels: torch.Tensor
     epoch: int
+    number: int = 0
     rate: float
+    counts: torch.Tensor | None = None
+    phase: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch(Step):
+    """What a method, and whoever records, sees of a step before the update.
+
+    Attributes:
+        logits: (R, B, C) what the students answered.
+        teacher_logits: (R, B, C), if the method needs "teacher", gives its own, or the epoch is recorded; else None.
+        clean_teacher_logits: (R, B, C), if the method needs "clean teacher".
+        keys: (R, B) random numbers in [0, 1), if the method needs "random keys".
+        features: (R, B, ...) outputs of the student's modules that the method names, by path.
+    """
+
+    logits: torch.Tensor
     teacher_logits: torch.Tensor | None = None
     clean_teacher_logits: torch.Tensor | None = None
     keys: torch.Tensor | None = None
-    counts: torch.Tensor | None = None
-    phase: str = ""
     features: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def asked_teacher(self) -> torch.Tensor:
@@ -115,6 +127,19 @@ class Method:
 
     def restore(self, state: Any, tensors: Mapping[str, torch.Tensor]) -> None:
         """Put back what `saved` gave."""
+
+    def before_forward(self, state: Any, students: Replicas, step: Step) -> None:
+        """Called before the students see a batch, such as for the step of a teacher that trains along.
+
+        A method that asks the students here puts them back into training mode.
+        """
+
+    def teacher_logits(self, state: Any, step: Step) -> torch.Tensor | None:
+        """(R, B, C) logits of a teacher that the method has itself, after `before_forward`; None: the study's teacher.
+
+        They are what the batch holds and what is recorded.
+        """
+        return None
 
     def before_step(self, state: Any, batch: Batch) -> None:
         """Called with every batch before the loss."""

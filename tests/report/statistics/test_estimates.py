@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 import biasvar
-from biasvar.report.claims.measures import change_of_term
+from biasvar.report.claims.common import change_of_term
 from biasvar.report.statistics import estimates
 from tests.report.made import make_run
 
