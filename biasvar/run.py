@@ -191,6 +191,8 @@ def _warn_of_failures(failed: list[dict[str, Any]], replicas: int, where: str) -
 
 def describe(study: Study, directory: Path) -> str:
     """What a run of the study would do, as plain text."""
+    from biasvar.study.claims import ledger_hash
+
     rate = study.learning_rate
     grid = ", ".join(f"{value:g}" for value in rate.grid)
     chosen = f"from {grid} on the validation split, for {', '.join(rate.families)}"
@@ -205,6 +207,8 @@ def describe(study: Study, directory: Path) -> str:
         f"{len(study.arms)} arms, in this order:",
     ]
     lines += [f"  {name}: {study.arms[name].in_words()}" for name in study.order()]
+    if study.claims:
+        lines.append(f"claims {', '.join(study.claims)}, by the definitions {ledger_hash(study.claims)}")
     return "\n".join(lines)
 
 

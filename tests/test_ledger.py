@@ -71,4 +71,16 @@ def test_shipped_studies_were_fixed_by_this_ledger_or_say_that_it_was_an_earlier
         if "claims_fixed:" in text:
             fixed = load_study(path).claims_fixed
             assert fixed is not None
-            assert (fixed.ledger == ledger_hash()) != ("# by earlier claim definitions" in text), path
+            assert (fixed.ledger == ledger_hash(load_study(path).claims)) != (
+                "# by earlier claim definitions" in text
+            ), path
+
+
+def test_a_study_hashes_the_claims_that_it_tests_and_no_others(monkeypatch):
+    some = ledger_hash(["W1", "L3"])
+    assert some == ledger_hash({"L3": [], "W1": []}) != ledger_hash(["W1"])
+    monkeypatch.setattr(claims, "LEDGER", (*LEDGER, dataclasses.replace(LEDGER[0], id="Z1")))
+    assert ledger_hash(["W1", "L3"]) == some
+    changed = tuple(dataclasses.replace(claim, rule="x") if claim.id == "L3" else claim for claim in LEDGER)
+    monkeypatch.setattr(claims, "LEDGER", changed)
+    assert ledger_hash(["W1", "L3"]) != some

@@ -153,7 +153,7 @@ def test_bad_overrides_are_named(tmp_path, tiny_study, override, message):
         (
             "claims_fixed",
             FIXED | {"ledger": "abc"},
-            r"claims_fixed.ledger: must be the 16 characters .*ledger_hash\(\)",
+            r"claims_fixed.ledger: must be the 16 characters .*ledger_hash\(claims\)",
         ),
         ("claims_fixed", FIXED | {"by": "me"}, "claims_fixed.by: unknown key; allowed here: date, ledger"),
         ("designs_tried", 6, "designs_tried: .*not 6"),

@@ -189,7 +189,7 @@ def _summary(redraws: Redraws, claims: Any) -> dict[str, Any]:
             **{key: redraws.manifest.get(key) for key in OF_ONE},
         },
     }
-    return {**header(), "runs": {redraws.name: content}}
+    return {**header(redraws.runs), "runs": {redraws.name: content}}
 
 
 def _of_arm(runs: Sequence[Run], arm: str) -> dict[str, Any]:

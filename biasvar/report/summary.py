@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -24,12 +25,13 @@ def summarise(runs: list[Run], claims: pd.DataFrame) -> dict[str, Any]:
     """Everything in summary.json; terms in nats, corrected, on held-out rows against the true labels."""
     together = claims[~claims["run"].isin([run.name for run in runs])]
     of_runs = {run.name: _of_run(run, claims) for run in runs}
-    return {**header(), "runs": of_runs, "claims_over_data_sets": _rows(together)}
+    return {**header(runs), "runs": of_runs, "claims_over_data_sets": _rows(together)}
 
 
-def header() -> dict[str, Any]:
-    """What summary.json begins with: by which biasvar and which definitions of claims it was made."""
-    return {"biasvar": biasvar.__version__, "ledger": {"revision": REVISION, "hash": ledger_hash()}}
+def header(runs: Sequence[Run]) -> dict[str, Any]:
+    """What summary.json begins with: by which biasvar and which definitions of its claims it was made."""
+    tested = {claim for run in runs for claim in run.manifest.get("claims") or ()}
+    return {"biasvar": biasvar.__version__, "ledger": {"revision": REVISION, "hash": ledger_hash(tested)}}
 
 
 def _rows(claims: pd.DataFrame) -> list[dict[str, Any]]:

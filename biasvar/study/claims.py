@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 
 from biasvar.study.ledger import biased_soft_labels, distillation
@@ -20,11 +21,17 @@ LEDGER: tuple[Claim, ...] = (*distillation.CLAIMS, *biased_soft_labels.CLAIMS)
 CLAIM_ROLES = {claim.id: frozenset(claim.roles) for claim in LEDGER}
 
 
-def ledger_hash() -> str:
-    """The hash of the ledger, 16 characters: of its revision, the rule that all claims share, and all of every claim.
+def ledger_hash(claims: Iterable[str] | None = None) -> str:
+    """The hash of claims, 16 characters: of the revision, the rule that all claims share, and all of each of these.
 
-    A study that names it in `claims_fixed` says which definitions its claims were fixed by.
+    A study that names it in `claims_fixed` says which definitions its claims were fixed by; the hash is of those that
+    it tests, so that a claim which is added to the ledger changes nothing for it. Their order does not count.
+
+    Args:
+        claims: Ids of claims; none given: all of the ledger.
     """
-    content = {"revision": REVISION, "judged": JUDGED, "claims": [asdict(claim) for claim in LEDGER]}
+    asked = None if claims is None else set(claims)
+    defined = [asdict(claim) for claim in LEDGER if asked is None or claim.id in asked]
+    content = {"revision": REVISION, "judged": JUDGED, "claims": defined}
     text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -42,7 +42,8 @@ def _is_day(text: str) -> str:
 def _is_hash(text: str) -> str:
     if not re.fullmatch(HASH, text):
         raise ValueError(
-            f"must be the 16 characters (0-9, a-f) that biasvar.study.claims.ledger_hash() gives, not {text!r:.40}"
+            "must be the 16 characters (0-9, a-f) that biasvar.study.claims.ledger_hash(claims) gives, or --dry-run "
+            f"shows, not {text!r:.40}"
         )
     return text
 

@@ -155,14 +155,14 @@ def session(study: Study, context: StudyContext, commit: str | None) -> dict[str
 def begun(study: Study, directory: Path) -> dict[str, Any]:
     """`begun` for the manifest of a run that begins now; nothing where there is a run, which began before.
 
-    The day, the claim definitions of this version, and what the study says of when its claims were fixed: a page can
+    The day, the definitions of its claims in this version, and what the study says of when they were fixed: a page can
     then tell a statement that was there from one that was added once the numbers were known.
     """
     if (directory / "manifest.json").exists():
         return {}
     fixed = study.claims_fixed
     said = None if fixed is None else fixed.model_dump()
-    return {"begun": {"date": date.today().isoformat(), "ledger": ledger_hash(), "claims_fixed": said}}
+    return {"begun": {"date": date.today().isoformat(), "ledger": ledger_hash(study.claims), "claims_fixed": said}}
 
 
 def restate(study: Study, directory: Path) -> str | None:

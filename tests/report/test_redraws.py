@@ -231,7 +231,7 @@ def test_the_command_reports_redraws_as_one(made, tmp_path: Path) -> None:
     assert "n counts redraws" in page
     assert "Here every interval is over redraws" in page
     whole = json.loads((tmp_path / "out/summary.json").read_text())
-    assert whole["ledger"]["hash"] == ledger_hash()
+    assert whole["ledger"]["hash"] == ledger_hash(CLAIMS)
     summary = whole["runs"]["made"]
     assert (summary["claims_fixed"], summary["claims_fixed_before_the_run"]) == (None, False)
     over = made[1]["kd"].mean(axis=1)

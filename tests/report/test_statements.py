@@ -20,7 +20,7 @@ from biasvar.report.text.claims import rules
 from biasvar.study.claims import JUDGED, LEDGER, ledger_hash
 from tests.report.made_claims import answers, candidates, write_claims_run
 
-OURS, OTHER = ledger_hash(), "0123456789abcdef"
+OURS, OTHER = ledger_hash(["L4"]), "0123456789abcdef"
 CLAIMS = {claim.id: claim for claim in LEDGER}
 ON = {"date": "2026-11-28", "ledger": OURS}
 
@@ -160,7 +160,8 @@ def stated(study_run: Run, tmp_path: Path) -> Path:
     directory = tmp_path / "run"
     shutil.copytree(study_run.directory, directory)
     path = directory / "study.yaml"
-    content = yaml.safe_load(path.read_text()) | {"claims_fixed": ON, "designs_tried": {"count": 6, "seeds": [3]}}
+    fixed = {**ON, "ledger": ledger_hash(study_run.manifest["claims"])}
+    content = yaml.safe_load(path.read_text()) | {"claims_fixed": fixed, "designs_tried": {"count": 6, "seeds": [3]}}
     path.write_text(yaml.safe_dump(content))
     return directory
 
@@ -173,20 +174,22 @@ def page(directory: Path, out: Path) -> tuple[str, dict[str, Any]]:
 def test_the_page_says_by_which_rules_and_since_when(stated: Path, study_run: Run, tmp_path: Path) -> None:
     text, summary = page(stated, tmp_path / "out")
     assert JUDGED in text
-    assert f"revision 2, each with its claim below; <code>{OURS}</code>" in " ".join(text.split())
+    ours = ledger_hash(study_run.manifest["claims"])
+    fixed = {**ON, "ledger": ours}
+    assert f"revision 2, each with its claim below; <code>{ours}</code>" in " ".join(text.split())
     assert "the statement was added after the run began" in text
     assert "6 designs of the study were tried, on seed 3; this run has that seed." in text
     assert text.count("; 6 designs tried") == 2  # W1 and W8
     for name in ("W1", "W8"):
         assert f'<span class="rule">{CLAIMS[name].rule.replace(chr(39), "&#39;")}</span>' in text
     assert (pd.read_csv(tmp_path / "out/claims.csv")["designs_tried"] == 6).all()
-    assert summary["ledger"] == {"revision": 2, "hash": OURS}
-    assert summary["runs"]["small"]["claims_fixed"] == ON
+    assert summary["ledger"] == {"revision": 2, "hash": ours}
+    assert summary["runs"]["small"]["claims_fixed"] == fixed
     assert summary["runs"]["small"]["claims_fixed_before_the_run"] is False
     assert summary["runs"]["small"]["designs_tried"] == {"count": 6, "seeds": [3]}
 
     manifest = json.loads((stated / "manifest.json").read_text())
-    manifest["begun"] = begun()["begun"]
+    manifest["begun"] = begun(fixed=fixed)["begun"]
     (stated / "manifest.json").write_text(json.dumps(manifest))
     text, summary = page(stated, tmp_path / "again")
     assert "The study file says that its claims were fixed on 2026-11-28 by the definitions" in text

@@ -170,14 +170,14 @@ def test_labels_and_later_keys_at_their_default_make_no_other_study(finished, tm
         run_study(study, tmp_path / "run", device="cpu")
 
 
-FIXED = {"date": "2026-11-20", "ledger": ledger_hash()}
+FIXED = {"date": "2026-11-20", "ledger": ledger_hash([])}
 STATED = {"claims_fixed": FIXED, "designs_tried": {"count": 6, "seeds": [3]}}
 
 
 def test_a_run_notes_what_its_study_said_when_it_began(tmp_path, finished):
     noted = finished.manifest["begun"]
     assert abs(date.fromisoformat(noted["date"]) - date.today()) <= timedelta(days=1)
-    assert (noted["ledger"], noted["claims_fixed"]) == (ledger_hash(), None)
+    assert (noted["ledger"], noted["claims_fixed"]) == (ledger_hash(finished.manifest["claims"]), None)
     study = resolve_study({**small(), **STATED})
     assert continuing.begun(study, tmp_path)["begun"] == {**noted, "claims_fixed": FIXED}
     assert continuing.begun(study, finished.directory) == {}

@@ -47,7 +47,7 @@ def fixing(run: Run) -> Fixing | None:
     begun = noted.get("date")
     if fixed is None:
         return Fixing(None, begun, False, "The study file does not say when its claims were fixed.")
-    ours = ledger_hash()
+    ours = ledger_hash(run.manifest["claims"])
     faults = []
     if fixed.ledger != ours:
         then = ", which were those in force when the run began" if noted.get("ledger") == fixed.ledger else ""

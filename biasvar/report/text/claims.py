@@ -60,7 +60,10 @@ def rules(runs: Sequence[Run]) -> dict[str, Any]:
     said = {run.name: f"{about.in_words} {tried_in_words(run)}".strip() for run in runs if (about := fixing(run))}
     alike = len(set(said.values())) == 1
     fixed = [{"run": "" if alike else name, "said": text} for name, text in said.items()]
-    return {"judged": JUDGED, "revision": REVISION, "hash": ledger_hash(), "fixed": fixed[:1] if alike else fixed}
+    tested = {claim for run in runs for claim in run.manifest.get("claims") or ()}
+    return {
+        "judged": JUDGED, "revision": REVISION, "hash": ledger_hash(tested), "fixed": fixed[:1] if alike else fixed
+    }  # fmt: skip
 
 
 def claim_groups(claims: pd.DataFrame) -> list[dict[str, Any]]:
