@@ -21,6 +21,7 @@ from biasvar.losses.bad_teacher import (
 )
 from biasvar.losses.distillation import KEEP, DistillationLoss, MaskedDistillationLoss, WeightedSoftLabelLoss
 from biasvar.losses.labels import CrossEntropyLoss, LabelSmoothingLoss
+from biasvar.losses.proximal import LocalTargetLoss, ProximalTeacherLoss, PullConstraint
 from biasvar.losses.soft_labels import (
     CandidateAverageLoss,
     CandidateSetLoss,
@@ -39,7 +40,10 @@ __all__ = [
     "CrossEntropyLoss",
     "DistillationLoss",
     "LabelSmoothingLoss",
+    "LocalTargetLoss",
     "MaskedDistillationLoss",
+    "ProximalTeacherLoss",
+    "PullConstraint",
     "PunishmentLoss",
     "RivalsLoss",
     "ScoreLoss",

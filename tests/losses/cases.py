@@ -36,6 +36,19 @@ LOSSES: dict[str, tuple[Callable[..., nn.Module], tuple[str, ...]]] = {
     "ScoreLoss of logits": (lambda **more: losses.ScoreLoss(output="logits", **more), ("scores",)),
     "CandidateAverageLoss": (losses.CandidateAverageLoss, ("candidates",)),
     "CandidateSetLoss": (losses.CandidateSetLoss, ("candidates",)),
+    "ProximalTeacherLoss": (
+        lambda **more: losses.ProximalTeacherLoss(**({"pull": 0.3} | more)),
+        ("student_logits", "labels"),
+    ),
+    "ProximalTeacherLoss, dual": (
+        lambda **more: losses.ProximalTeacherLoss(dual={"multiplier": 0.7, "bound": 0.0}, **more),
+        ("student_logits", "labels"),
+    ),
+    "LocalTargetLoss": (losses.LocalTargetLoss, ("teacher_logits",)),
+    "LocalTargetLoss and labels": (
+        lambda **more: losses.LocalTargetLoss(**({"temperature": 2.0, "soft": 0.5, "hard": 0.5} | more)),
+        ("teacher_logits", "labels"),
+    ),
     "PunishmentLoss": (losses.PunishmentLoss, ("labels",)),
     "CompensationLoss": (lambda **more: losses.CompensationLoss(k=K, **more), ("labels",)),
     "RivalsLoss": (losses.RivalsLoss, ("rivals",)),
@@ -51,6 +64,8 @@ LOSSES: dict[str, tuple[Callable[..., nn.Module], tuple[str, ...]]] = {
 
 def logits_name(name: str) -> str:
     """What a loss calls its logits."""
+    if name.startswith("ProximalTeacher"):
+        return "teacher_logits"
     bad = ("PunishmentLoss", "CompensationLoss", "RivalsLoss", "BadTeacherLoss")
     return "logits" if name in bad else "student_logits"
 
@@ -72,6 +87,7 @@ def arguments(shape: tuple[int, ...] = (6,), *, seed: int = 0, dtype: torch.dtyp
         "scores": normal(),
         "candidates": torch.rand(*shape, CLASSES, generator=generator) < 0.5,
         "rivals": (labels[..., None] + torch.tensor([1, 2])) % CLASSES,
+        "student_logits": normal(),
     }
 
 

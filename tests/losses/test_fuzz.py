@@ -22,6 +22,7 @@ CASES = 400
 NAMES = (
     *("student_logits", "logits", "teacher_logits", "labels", "weights", "soft_labels", "scores", "candidates"),
     *("rivals", "where", "keys", "values", "reduction", "temperature", "alpha", "epsilon", "smoothing", "keep"),
+    *("pull", "dual", "soft", "hard"),
     *("output", "k", "punishment", "compensation", "num_classes", "seed", "epoch", "replica", "a loss with rivals"),
 )
 SHAPES = [(), (1,), (6,), (6, 1), (1, 6), (6, CLASSES), (2, CLASSES), (6, CLASSES, 1), (2, 3), (2, 3, CLASSES), (0,)]
@@ -104,6 +105,9 @@ class Fuzz:
             "Distillation": ["temperature", "alpha"],
             "Weighted": ["temperature", "alpha", "epsilon"],
             "Masked": ["temperature", "alpha", "keep"],
+            "ProximalTeacherLoss,": [],
+            "ProximalTeacher": ["pull"],
+            "LocalTarget": ["temperature", "soft", "hard"],
             "BadTeacher": ["k", "punishment", "compensation", "rivals"],
         }
         found = next((keys for start, keys in own.items() if name.startswith(start)), [])

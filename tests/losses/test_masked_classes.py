@@ -25,6 +25,7 @@ def masked_and_small(shape=(6,), dtype=torch.float64):
     large = small | {
         "logits": wider(small["logits"], -math.inf),
         "teacher_logits": wider(small["teacher_logits"], -math.inf),
+        "student_logits": wider(small["student_logits"], -math.inf),
         "soft_labels": wider(small["soft_labels"], 0.0),
         "scores": wider(small["scores"], 0.0),
         "candidates": wider(small["candidates"], False),
