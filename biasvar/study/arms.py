@@ -1,4 +1,4 @@
-"""The settings of an arm: one class a method, and what all arms have in common.
+"""The settings of the methods: one class a method, on what all arms have in common (`biasvar.study.arm`).
 
 A method is two files: its settings class here, and its room `biasvar/training/methods/LOSS.py`. Everything else is
 derived from the fields of the class: which keys a study file may give, which are needed (those without a default),
@@ -9,114 +9,22 @@ columns of the report. A method of your own has its settings class beside it and
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from pydantic import Field
 
-from biasvar.study.networks import Network
-from biasvar.study.sections import Section, SoftLabelName, TaughtBy, WeightsOf
+from biasvar.study.arm import Arm, Part, Predictions, Record, TaughtArm, is_nothing
+from biasvar.study.sections import SoftLabelName, WeightsOf
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from biasvar.study.soft_labels import SoftLabel
 
-Part = Literal["baseline", "smoothing", "distillation", "weighting", "masking", "soft labels"]
-"""Parts that methods play in a report: what others are compared with; distillation that takes its soft labels as they
-are; weighted sample by sample; left to some samples only; soft labels and nothing else."""
-
-Epoch = Annotated[int, Field(ge=1, strict=True)]
-Temperature = Annotated[float, Field(gt=0)]
-Weight = Annotated[float, Field(ge=0)]
-
-
-class Record(Section):
-    # An integer k: every k-th, with the first and the last.
-    epochs: Literal["all", "last"] | Epoch | Annotated[list[Epoch], Field(min_length=1)] = "all"
-
-    def selected(self, total: int) -> set[int]:
-        """The epochs, counted from 1, whose per-sample record is kept."""
-        if self.epochs == "all":
-            return set(range(1, total + 1))
-        if self.epochs == "last":
-            return {total}
-        if isinstance(self.epochs, int):
-            return {1, total, *range(self.epochs, total + 1, self.epochs)}
-        return {epoch for epoch in self.epochs if epoch <= total}
-
-
-class Predictions(Record):
-    """Epochs after which predictions are kept, for the decomposition; those of the last epoch always are."""
-
-    epochs: Literal["all", "last"] | Epoch | Annotated[list[Epoch], Field(min_length=1)] = "last"
-    train: bool = False  # also of the training rows, member and non-member, at every one of these epochs
-
-    def selected(self, total: int) -> set[int]:
-        return super().selected(total) | {total}
-
-
-class Arm(Section):
-    """What every arm has; the settings of a method are the fields that its class adds.
-
-    The `title` of a field is how a dry run says it, "{}" being the value; without one it is the key and the value.
-
-    Attributes:
-        plays: The part that the method plays in figures and contrasts, so that these know no method by name; a method
-            of your own may play one of ours.
-    """
-
-    plays: ClassVar[Part | None] = None
-
-    loss: str  # a method by name, or the import path of your own, "package.module:Method"
-    label: str = ""
-    role: Literal["main", "control", "regime", "teacher sweep", "grid"] = "main"
-    family: str = ""  # arms of one family share a learning rate; default: the loss
-    student: Network | None = None  # another network than the study's
-    teacher_shift: int | None = Field(None, ge=1)  # replica r learns from copy (r + shift) mod copies of its teacher
-    record: Record | None = None
-    predictions: Predictions | None = None
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The method's own keys with their values, those at "nothing" left out."""
-        values = {key: getattr(self, key) for key in self.own_keys()}
-        return {key: value for key, value in values.items() if not is_nothing(value)}
-
-    @property
-    def teacher_name(self) -> str | None:
-        """The teacher that the loss learns from; None if it has none."""
-        return self.get("teacher")
-
-    @property
-    def tau(self) -> float | None:
-        """The temperature of the loss; None if it has none."""
-        return self.get("temperature")
-
-    def uses(self) -> list[str]:
-        """The arms whose record or students the method needs, as its own keys say."""
-        return [name for _, mark, name in self.references() if mark.to == "arm"]
-
-    def faults(self, soft_labels: Mapping[str, SoftLabel]) -> Iterator[tuple[str, str]]:
-        """(key, what is wrong) of settings that do not go together with the study's soft labels."""
-        yield from ()
-
-    def in_words(self) -> str:
-        """The loss with all its settings, "distillation, teacher main, temperature 4, alpha 2.25"."""
-        said = [self.loss]
-        for key, value in self.settings.items():
-            title = type(self).model_fields[key].title
-            shown = f"{value:g}" if isinstance(value, float) else str(value)
-            said.append(title.replace("{}", shown) if title else f"{key.replace('_', ' ')} {shown}")
-        if self.student is not None:
-            said.append(f"student {self.student.in_words()}")
-        if self.teacher_shift:
-            said.append(f"teachers shifted by {self.teacher_shift}")
-        return ", ".join(said)
-
-
-def is_nothing(value: Any) -> bool:
-    """True for the values that mean "not set": None, false and an empty text."""
-    return value is None or value is False or value == ""
+__all__ = [
+    "ARMS", "Arm", "CrossEntropy", "Distillation", "LabelSmoothing", "MaskedDistillation", "Part", "Predictions",
+    "Record", "SoftLabelOnly", "TaughtArm", "WeightedSoftLabel", "is_nothing",
+]  # fmt: skip
 
 
 class CrossEntropy(Arm):
@@ -130,14 +38,6 @@ class LabelSmoothing(Arm):
 
     loss: Literal["label_smoothing"]
     smoothing: float = Field(ge=0, lt=1)
-
-
-class TaughtArm(Arm):
-    """What every loss with a teacher has; for methods of your own too."""
-
-    teacher: TaughtBy
-    temperature: Temperature
-    alpha: Weight
 
 
 class Distillation(TaughtArm):
