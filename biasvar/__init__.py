@@ -30,7 +30,12 @@ _HOME = {
     "import_predictions": "biasvar.records",
     "open_run": "biasvar.records",
 }
-_MODULES = {"analysis": "biasvar.analysis", "losses": "biasvar.losses", "errors": "biasvar.errors"}
+_MODULES = {
+    "analysis": "biasvar.analysis",
+    "losses": "biasvar.losses",
+    "modules": "biasvar.modules",
+    "errors": "biasvar.errors",
+}
 
 __all__ = [
     "Accumulator",
@@ -48,6 +53,7 @@ __all__ = [
     "learnability",
     "losses",
     "measure_indicators",
+    "modules",
     "open_run",
     "open_soft_labels",
     "plan",
@@ -59,7 +65,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from biasvar import analysis, errors, losses
+    from biasvar import analysis, errors, losses, modules
     from biasvar.analysis import (
         Accumulator,
         Bregman,

@@ -86,6 +86,7 @@ class ConvNet(nn.Module):
             nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in zip(inside, CONVNET_WIDTHS, strict=True)
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in CONVNET_WIDTHS)
+        self.pools = nn.ModuleList(nn.MaxPool2d(2) for _ in CONVNET_WIDTHS)
         self.fc = nn.Linear(CONVNET_WIDTHS[-1], num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -94,8 +95,8 @@ class ConvNet(nn.Module):
                 f"this network takes images of shape (B, {self.in_channels}, H, W) with H and W at least {SMALLEST}, "
                 f"not {tuple(x.shape)}"
             )
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = F.max_pool2d(F.relu(norm(convolution(x)), inplace=True), 2)
+        for convolution, norm, pool in zip(self.convolutions, self.norms, self.pools, strict=True):
+            x = pool(F.relu(norm(convolution(x)), inplace=True))
         with torch.autocast(x.device.type, enabled=False):
             return self.fc(x.to(self.fc.weight.dtype).mean((2, 3)))
 
