@@ -1,4 +1,4 @@
-"""Images, labels and the identity that a sample keeps through every split and epoch."""
+"""Images or vectors, labels and the identity that a sample keeps through every split and epoch."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ class Measured:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images and labels of one data set, in one fixed order; row i has sample_id i.
+    """Images or vectors, and labels, of one data set, in one fixed order; row i has sample_id i.
 
     Attributes:
         name: The name the data set was loaded by; for one loaded by path, the name of the file or folder.
-        images: uint8 (N, H, W) or (N, H, W, 3), as stored. Those of Parquet files are memory-mapped, copy on write:
-            processes share the pages, `torch.from_numpy` takes them as they are, and the file never changes.
+        images: uint8 (N, H, W) or (N, H, W, 3), as stored; of a data set of features float32 (N, D), as they are.
+            Those of Parquet files are memory-mapped, copy on write: processes share the pages, `torch.from_numpy` takes
+            them as they are, and the file never changes.
         labels: int64 (N,), in 0 .. C-1.
         class_names: C names.
-        scale: What a pixel is divided by to lie in [0, 1].
+        scale: What a pixel is divided by to lie in [0, 1]; 1 for features.
         note: Where the data comes from, for captions.
         split: (N,) "train" or "test", the official split, train rows first; None without one.
         original_index: int64 (N,) row in the split of the original data set, -1 unknown; None where it is not stored.
@@ -51,8 +52,16 @@ class Dataset:
         return len(self.class_names)
 
     @property
+    def is_vectors(self) -> bool:
+        """True for a data set of features, whose rows are no images."""
+        return self.images.ndim == 2
+
+    @property
     def mean(self) -> np.ndarray:
-        """float64 (channels,) mean of pixel / scale over the train split (over all rows without a split)."""
+        """float64 (channels,) mean of pixel / scale over the train split (over all rows without a split).
+
+        Of features (D,), one a feature.
+        """
         return self._measures.mean
 
     @property
@@ -70,7 +79,9 @@ class Dataset:
         return self._measured or measure(self.images, self.labels, self.split, self.scale)
 
     def features(self) -> np.ndarray:
-        """The images as float32 rows in [0, 1], shape (N, H * W * channels): what a fully connected network takes."""
+        """float32 rows, what a fully connected network takes: (N, H * W * channels) in [0, 1]; features as they are."""
+        if self.is_vectors:
+            return self.images
         rows = self.images.reshape(len(self.images), -1)
         return np.divide(rows, np.float32(self.scale), dtype=np.float32)
 
@@ -78,7 +89,7 @@ class Dataset:
 def measure(images: np.ndarray, labels: np.ndarray, split: np.ndarray | None, scale: float) -> Measured:
     """Mean and standard deviation of the train rows, and the fingerprint of everything."""
     rows = images if split is None else images[: int((split == "train").sum())]
-    mean, std = channel_moments(rows)
+    mean, std = channel_moments(rows) if images.ndim > 2 else (rows.mean(0, np.float64), rows.std(0, np.float64))
     digest = hashlib.sha256()
     for array in (images, labels) if split is None else (images, labels, split == "train"):
         digest.update(f"{array.dtype.str}{array.shape}".encode())

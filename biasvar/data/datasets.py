@@ -12,8 +12,12 @@ from biasvar.data.dataset import Dataset
 from biasvar.data.decode import Mode
 from biasvar.data.images import load_images
 from biasvar.data.layout import KNOWN, find_data
+from biasvar.data.parquet import Columns
+from biasvar.data.sizes import how_made, made_smaller
 
 DATASETS = ("digits", *KNOWN)
+MODES: dict[str, Mode] = {"grey": "L", "colour": "RGB"}
+"""The modes by the names that study files give them."""
 
 
 def load_dataset(
@@ -21,13 +25,16 @@ def load_dataset(
     *,
     image_column: str | None = None,
     label_column: str | None = None,
+    feature_column: str | None = None,
     mode: Mode | None = None,
+    size: int | None = None,
 ) -> Dataset:
     """The data set of that name, or in that Parquet file or folder.
 
     "digits" are the 1,797 handwritten 8x8 digits that scikit-learn ships (UCI Optical Recognition of Handwritten
     Digits, test part; Alpaydin and Kaynak 1998). Every other data set is Parquet in the Hugging Face layout: a column
-    of PNG or JPEG bytes, or of a struct with `bytes`, and a column of integer labels. By name it is looked for as
+    of PNG or JPEG bytes, or of a struct with `bytes`, and a column of integer labels. A file without images may have a
+    column of features instead, lists of equally many numbers, which are taken as float32. By name it is looked for as
     `<name>.parquet`, or as a folder `<name>/` of shards `train*.parquet` and `test*.parquet`, in the folder named by
     BIASVAR_DATA, else in the cache folder (BIASVAR_CACHE, else ~/.cache/biasvar).
 
@@ -39,11 +46,16 @@ def load_dataset(
         name_or_path: A name, or the path of a Parquet file or of a folder of shards.
         image_column: Default "image" or "img".
         label_column: Default "label", "fine_label" or "labels".
-        mode: "L" or "RGB" converts every image to grey or colour; by default they must all be one or the other.
+        feature_column: Default "features", where the file has no images.
+        mode: "L" or "RGB" converts every image to grey (luma of ITU-R BT.601) or colour; by default they must all be
+            the one or the other.
+        size: Pixels of the shorter side of smaller images that are made of those in the file, after `mode`: each new
+            pixel is the mean over the area that it covers, parts of pixels counted as parts, rounded.
 
     Raises:
         FileNotFoundError: The data set is not there; says which file to put where, and how to fetch it.
-        ValueError: No data set of that name, or a file that does not fit; names the file, the row and what is allowed.
+        ValueError: No data set of that name, a file that does not fit (names the file, the row and what is allowed),
+            or a `size` or `mode` that its data cannot be given.
         OSError: The cache folder cannot be written.
 
     >>> data = load_dataset("digits")
@@ -52,27 +64,33 @@ def load_dataset(
     """
     if mode not in (None, "L", "RGB"):
         raise ValueError(f"mode must be 'L', 'RGB' or None, not {mode!r}")
+    if size is not None and size < 1:
+        raise ValueError(f"size must be at least 1 pixel, not {size}")
     text = os.fspath(name_or_path)
     if text == "digits":
-        return _digits()
+        return _digits(mode, size)
     is_name = text in KNOWN or not (text.endswith(".parquet") or Path(text).name != text or Path(text).exists())
     path = find_data(text) if is_name else Path(text).expanduser()
     name = text if is_name else path.resolve().name.removesuffix(".parquet")
     data = load_images(
-        name, path, image_column=image_column, label_column=label_column, mode=mode, by_name=is_name
-    )  # fmt: skip
+        name, path, columns=Columns(image_column, feature_column, label_column), mode=mode, size=size, by_name=is_name
+    )
     return data if is_name else replace(data, path=text)
 
 
-def _digits() -> Dataset:
+def _digits(mode: Mode | None, size: int | None) -> Dataset:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
+    images = digits.images.astype(np.uint8)
+    images = np.repeat(images[..., None], 3, axis=-1) if mode == "RGB" else images
+    made = made_smaller("digits", images, size)
     return Dataset(
         name="digits",
-        images=digits.images.astype(np.uint8),
+        images=made,
         labels=digits.target.astype(np.int64),
         class_names=tuple(str(c) for c in digits.target_names),
         scale=16.0,
-        note="1,797 handwritten digits of 8x8 pixels, shipped with scikit-learn",
+        note="1,797 handwritten digits of 8x8 pixels, shipped with scikit-learn"
+        + (f", {how_made(mode, (8, 8), made.shape[1:3])}" if mode == "RGB" or made.shape[1:3] != (8, 8) else ""),
     )

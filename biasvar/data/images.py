@@ -1,4 +1,4 @@
-"""Image data sets from Parquet files: decoded once, kept as .npy files, memory-mapped from then on."""
+"""Data sets from Parquet files: images decoded once, or features, kept as .npy files and memory-mapped from then on."""
 
 from __future__ import annotations
 
@@ -16,26 +16,34 @@ from biasvar.data.cache import cached
 from biasvar.data.dataset import Dataset, Measured, measure
 from biasvar.data.decode import Decoder, Mode
 from biasvar.data.layout import KNOWN, Shard, cache_folder, shards
-from biasvar.data.parquet import Contents, encoded_images, read_contents
+from biasvar.data.parquet import Columns, Contents, encoded_images, read_contents
+from biasvar.data.sizes import how_made, made_smaller
+from biasvar.data.vectors import write_vectors
 
 FORMAT = 2  # of what is kept; a change makes every data set be decoded anew
 SCALE = 255.0
 
 
 def load_images(
-    name: str, path: Path, *, image_column: str | None, label_column: str | None, mode: Mode | None, by_name: bool
+    name: str, path: Path, *, columns: Columns, mode: Mode | None, size: int | None, by_name: bool
 ) -> Dataset:
     """The data set in the Parquet file or folder at `path`; see :func:`biasvar.data.load_dataset`."""
     found = shards(path)
-    known = KNOWN.get(name) if by_name and label_column is None and mode is None else None
+    known = KNOWN.get(name) if by_name and columns.label is None else None
     classes = None if known is None else known.num_classes
-    choices = [image_column, label_column, mode, classes]
+    choices: list[Any] = [columns.image, columns.label, mode, classes]
+    choices += [[columns.feature, size]] if columns.feature or size else []
     key = hashlib.sha256(json.dumps([FORMAT, choices, *map(_identity, found)]).encode()).hexdigest()
     place = cache_folder() / "decoded" / f"{re.sub(r'[^A-Za-z0-9_-]', '-', name)}-{key[:16]}"
 
     def fill(folder: Path) -> None:
-        contents = read_contents(found, image_column=image_column, label_column=label_column)
-        _decode_into(folder, contents, mode, name if known else None)
+        contents = read_contents(found, columns=columns)
+        if contents.is_vectors:
+            if mode or size:
+                raise ValueError(f"{name} holds features, not images: size and mode are for images; leave them out")
+            _copy_into(folder, contents)
+        else:
+            _decode_into(folder, contents, mode, size, name, known is not None)
 
     kept, images, labels, original_index = cached(place, fill, _read)
     train = kept["train_rows"]
@@ -45,8 +53,8 @@ def load_images(
         images=images,
         labels=labels,
         class_names=tuple(kept["class_names"]),
-        scale=SCALE,
-        note=_note(known.title if known else name, kept, images.shape, _source(path) or kept["source"]),
+        scale=1.0 if images.ndim == 2 else SCALE,
+        note=_note(known.title if known else name, kept, images.shape, mode, _source(path) or kept["source"]),
         split=split,
         original_index=original_index,
         _measured=Measured(np.array(kept["mean"]), np.array(kept["std"]), kept["fingerprint"]),
@@ -59,8 +67,10 @@ def _identity(shard: Shard) -> list[Any]:
         return [shard.split, shard.path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()]
 
 
-def _decode_into(folder: Path, contents: Contents, mode: Mode | None, known_as: str | None) -> None:
-    names = _names(contents, KNOWN[known_as].num_classes if known_as else None)
+def _decode_into(
+    folder: Path, contents: Contents, mode: Mode | None, size: int | None, name: str, is_known: bool
+) -> None:
+    names = _names(contents, KNOWN[name].num_classes if is_known else None)
 
     def locate(sample: int) -> str:
         return f"{contents.shards[contents.file[sample]].path}: row {contents.row[sample]}"
@@ -68,28 +78,42 @@ def _decode_into(folder: Path, contents: Contents, mode: Mode | None, known_as: 
     decoder = Decoder(mode=mode, locate=locate)
     with open(folder / "images.npy", "wb") as file, decoder.threads() as pool:
         for encoded in encoded_images(contents):
-            images = decoder.decode(encoded, pool)
+            decoded = decoder.decode(encoded, pool)
+            if file.tell() == 0 and is_known:
+                _check_known(name, contents.shards[0].path, decoder.shape, len(names), converted=mode is not None)
+            images = made_smaller(name, decoded, size)
             if file.tell() == 0:
-                if known_as:
-                    _check_known(known_as, contents.shards[0].path, decoder.shape, len(names))
-                _header(file, (len(contents.labels), *decoder.shape))
-            file.write(images.data)
+                _header(file, (len(contents.labels), *images.shape[1:]))
+            file.write(np.ascontiguousarray(images).data)
+    about = {"formats": dict(sorted(decoder.formats.items())), "pixels": list(decoder.shape[:2])}
+    _keep(folder, contents, names, SCALE, about)
+
+
+def _copy_into(folder: Path, contents: Contents) -> None:
+    names = _names(contents, None)
+    with open(folder / "images.npy", "wb") as file:
+        write_vectors(file, contents)
+    _keep(folder, contents, names, 1.0, {"formats": {}})
+
+
+def _keep(folder: Path, contents: Contents, names: list[str], scale: float, about: dict[str, Any]) -> None:
+    """Write what goes with the images or features of a folder."""
     np.save(folder / "labels.npy", contents.labels)
     if contents.original_index is not None:
         np.save(folder / "original_index.npy", contents.original_index)
     train = contents.train_rows
     split = None if train is None else np.where(np.arange(len(contents.labels)) < train, "train", "test")
-    measured = measure(np.load(folder / "images.npy", mmap_mode="r"), contents.labels, split, SCALE)
+    measured = measure(np.load(folder / "images.npy", mmap_mode="r"), contents.labels, split, scale)
     kept = {
         "format": FORMAT,
         "class_names": names,
         "train_rows": train,
-        "formats": dict(sorted(decoder.formats.items())),
         "validation": contents.validation,
         "source": contents.source,
         "mean": measured.mean.tolist(),
         "std": measured.std.tolist(),
         "fingerprint": measured.fingerprint,
+        **about,
     }
     (folder / "about.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -133,19 +157,22 @@ def _names(contents: Contents, num_classes: int | None) -> list[str]:
     return names
 
 
-def _check_known(name: str, path: Path, shape: tuple[int, ...], num_classes: int) -> None:
+def _check_known(name: str, path: Path, shape: tuple[int, ...], num_classes: int, *, converted: bool) -> None:
     known = KNOWN[name]
-    if shape != known.shape or num_classes != known.num_classes:
+    as_known = shape[:2] == known.shape[:2] if converted else shape == known.shape
+    if not as_known or num_classes != known.num_classes:
         raise ValueError(
             f"{path} is not {name}: it holds {_size((0, *shape))} images of {num_classes} classes, {known.title} has "
             f"{_size((0, *known.shape))} images of {known.num_classes} classes; give the file's path to load it anyway"
         )
 
 
-def _note(title: str, kept: dict[str, Any], shape: Sequence[int], source: str) -> str:
+def _note(title: str, kept: dict[str, Any], shape: Sequence[int], mode: Mode | None, source: str) -> str:
     train, formats = kept["train_rows"], Counter(kept["formats"])
     rows = f"{shape[0]:,}" if train is None else f"{train:,} train and {shape[0] - train:,} test"
-    parts = [f"{title}: {rows} images, {_size(shape)}, {len(kept['class_names'])} classes"]
+    what = f"rows, {shape[1]:,} features each" if len(shape) == 2 else f"images, {_size(shape)}"
+    made = how_made(mode, kept.get("pixels", shape[1:3]), shape[1:3])
+    parts = [f"{title}: {rows} {what}{f' ({made})' if made else ''}, {len(kept['class_names'])} classes"]
     if formats["JPEG"]:
         part = "" if formats["JPEG"] == shape[0] else f"{formats['JPEG']:,} of them "
         parts.append(f"{part}JPEG copies, not the original pixels")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 IMAGE_COLUMNS = ("image", "img")
+FEATURE_COLUMNS = ("features",)
 LABEL_COLUMNS = ("label", "fine_label", "labels")
 
 

@@ -1,4 +1,4 @@
-"""What the Parquet files of an image data set say: labels, splits, class names, and the encoded images in order."""
+"""What the Parquet files of a data set say: labels, splits, class names, and encoded images or features in order."""
 
 from __future__ import annotations
 
@@ -14,11 +14,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from biasvar.data.layout import IMAGE_COLUMNS, LABEL_COLUMNS, Shard, split_of
+from biasvar.data.layout import FEATURE_COLUMNS, IMAGE_COLUMNS, LABEL_COLUMNS, Shard, split_of
 
 BATCH = 4096  # images held encoded at a time
 _BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
+_LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 _WORDS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The names of columns that the caller gives; None: the usual ones. Images before features."""
+
+    image: str | None = None
+    feature: str | None = None
+    label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -27,7 +37,8 @@ class Contents:
 
     Attributes:
         shards: The files.
-        image_column: The column of the images.
+        column: The column of the images, or of the features.
+        is_vectors: True for features.
         file, row: (N,) which file a sample is in, and its row there.
         labels: int64 (N,).
         train_rows: How many of the first rows are the train split; None without an official split.
@@ -38,7 +49,8 @@ class Contents:
     """
 
     shards: tuple[Shard, ...]
-    image_column: str
+    column: str
+    is_vectors: bool
     file: np.ndarray
     row: np.ndarray
     labels: np.ndarray
@@ -49,24 +61,22 @@ class Contents:
     source: str
 
 
-def read_contents(
-    found: Sequence[Shard], *, image_column: str | None = None, label_column: str | None = None
-) -> Contents:
-    """Read everything but the images.
+def read_contents(found: Sequence[Shard], *, columns: Columns = Columns()) -> Contents:
+    """Read everything but the images, or the features.
 
     Raises:
         ValueError: A file is no whole Parquet file, is empty, lacks a column, or holds labels or splits that are none.
     """
-    image, label, names, source = "", "", None, ""
+    column, is_vectors, label, names, source = "", False, "", None, ""
     labels, splits, originals, sizes = [], [], [], []
     for shard in found:
         with _readable(shard.path), pq.ParquetFile(shard.path) as file:
             schema = file.schema_arrow
-            image = _image_column(shard.path, schema, image_column)
-            label = _label_column(shard.path, schema, label_column)
+            column, is_vectors = _value_column(shard.path, schema, columns)
+            label = _label_column(shard.path, schema, columns.label)
             wanted = [name for name in (label, "split", "original_index") if name in schema.names]
             table = file.read(columns=wanted)
-        given = _class_names(shard.path, schema.metadata or {}, label, is_default=label_column is None)
+        given = _class_names(shard.path, schema.metadata or {}, label, is_default=columns.label is None)
         if names and given and given != names:
             raise ValueError(f"{shard.path}: other class names than in {found[0].path}: {_short(given)}")
         names = names or given
@@ -83,7 +93,8 @@ def read_contents(
     order = np.argsort(~train, kind="stable") if train is not None else np.arange(len(truth))
     whole = all(index is not None for index in originals)
     return Contents(
-        shards=tuple(found), image_column=image, file=file_of[order], row=row[order], labels=truth[order],
+        shards=tuple(found), column=column, is_vectors=is_vectors, file=file_of[order], row=row[order],
+        labels=truth[order],
         train_rows=None if train is None else int(train.sum()),
         original_index=np.concatenate([i for i in originals if i is not None])[order] if whole else None,
         class_names=names, validation=validation, source=source,
@@ -92,15 +103,21 @@ def read_contents(
 
 def encoded_images(contents: Contents) -> Iterator[list[bytes | None]]:
     """The encoded images in the order of the sample ids, some thousands at a time; None where a cell is empty."""
+    for cells in ordered_cells(contents):
+        yield cells.to_pylist()
+
+
+def ordered_cells(contents: Contents) -> Iterator[pa.Array]:
+    """The cells of the images or features in the order of the sample ids, some thousands at a time."""
     n = len(contents.labels)
     edges = sorted({0, n if contents.train_rows is None else contents.train_rows, n})
     for start, stop in pairwise(edges):
         for f in np.unique(contents.file[start:stop]):
             inside = contents.file[start:stop] == f
-            yield from _of_one_file(contents.shards[f].path, contents.image_column, contents.row[start:stop][inside])
+            yield from _of_one_file(contents.shards[f].path, contents.column, contents.row[start:stop][inside])
 
 
-def _of_one_file(path: Path, column: str, rows: np.ndarray) -> Iterator[list[bytes | None]]:
+def _of_one_file(path: Path, column: str, rows: np.ndarray) -> Iterator[pa.Array]:
     with _readable(path), pq.ParquetFile(path) as file:
         first = 0
         for group in range(file.num_row_groups):
@@ -116,7 +133,7 @@ def _of_one_file(path: Path, column: str, rows: np.ndarray) -> Iterator[list[byt
                     if pa.types.is_binary_view(cells.type):
                         cells = cells.cast(pa.large_binary())  # Arrow takes no rows of a view
                     if len(mine):
-                        yield (cells if len(mine) == len(cells) else cells.take(pa.array(mine))).to_pylist()
+                        yield cells if len(mine) == len(cells) else cells.take(pa.array(mine))
                     first += batch.num_rows
             first = last
 
@@ -137,6 +154,23 @@ def _readable(path: Path) -> Iterator[None]:
 def _broken(path: Path, error: Exception) -> ValueError:
     first = str(error).splitlines()[0]
     return ValueError(f"{path} is not a whole Parquet file ({first}); copy or download it again")
+
+
+def _value_column(path: Path, schema: pa.Schema, given: Columns) -> tuple[str, bool]:
+    """The column of the images, or else that of the features, and True for features."""
+    has_images = given.image or any(name in schema.names for name in IMAGE_COLUMNS)
+    if given.feature or (not has_images and any(name in schema.names for name in FEATURE_COLUMNS)):
+        return _feature_column(path, schema, given.feature), True
+    return _image_column(path, schema, given.image), False
+
+
+def _feature_column(path: Path, schema: pa.Schema, given: str | None) -> str:
+    name = _column(path, schema, given, FEATURE_COLUMNS, "feature")
+    kind = schema.field(name).type
+    inner = kind.value_type if any(is_kind(kind) for is_kind in _LISTS) else None
+    if inner is None or not (pa.types.is_floating(inner) or pa.types.is_integer(inner)):
+        raise ValueError(f"{path}: column {name!r} holds {kind}; needed: lists of equally many numbers")
+    return name
 
 
 def _image_column(path: Path, schema: pa.Schema, given: str | None) -> str:
@@ -165,13 +199,14 @@ def _column(path: Path, schema: pa.Schema, given: str | None, names: Sequence[st
             return str(name)
     wanted = repr(given) if given else " or ".join(repr(name) for name in names)
     has = ", ".join(schema.names) or "no columns"
-    raise ValueError(f"{path}: no {what} column {wanted}; the file has: {has}. Give its name as {what}_column")
+    also = ", or feature_column for lists of numbers" if what == "image" else ""
+    raise ValueError(f"{path}: no {what} column {wanted}; the file has: {has}. Give its name as {what}_column{also}")
 
 
 def _labels(path: Path, column: pa.ChunkedArray, name: str) -> np.ndarray:
     if column.null_count:
         row = int(np.argmax(column.is_null().to_numpy()))
-        raise ValueError(f"{path}: row {row} has no {name}; every image needs one")
+        raise ValueError(f"{path}: row {row} has no {name}; every row needs one")
     values = column.to_numpy()
     if len(values) and (values.min() < 0 or values.max() > np.iinfo(np.int32).max):
         row = int(np.argmax((values < 0) | (values > np.iinfo(np.int32).max)))

@@ -35,6 +35,8 @@ class Data(Section):
     validation: int = Field(200, ge=2)  # rows for choices
     reserved: int = Field(0, ge=0)  # training rows that no student draws: for a teacher disjoint from every student
     student: int | None = Field(None, ge=1)  # the students' pool; none given: all training rows that remain
+    size: int | None = Field(None, ge=1)  # images: pixels of the shorter side of smaller ones that are made of them
+    mode: Literal["grey", "colour"] | None = None  # images: converted to it; none given: as they are
     crop: int = Field(0, ge=0)  # images: pad by so many pixels and crop at random in training
     flip: bool = False  # images: mirror half of them in training
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import torch
 
-from biasvar.data import load_dataset
+from biasvar.data import Dataset, load_dataset
+from biasvar.data.datasets import MODES
 from biasvar.data.human_labels import load_people
 from biasvar.errors import RecordError, StudyError
 from biasvar.messages import first_few
 from biasvar.records.manifest import check_agreement, read_manifest
 from biasvar.study import Study
+from biasvar.study.schema import Data
 from biasvar.training.context import StudyContext
 from biasvar.training.custom_networks import load_network, source_hashes
 from biasvar.training.hooks import check_settings, named
@@ -35,7 +37,7 @@ def open_study(study: Study, directory: str | Path, device: torch.device) -> Stu
         ValueError: Rows that the data set does not have.
         BiasvarError: The data, or a file of soft labels, cannot be read.
     """
-    dataset = load_dataset(study.data.path or study.data.name)
+    dataset = _load_data(study.data)
     check_networks(study, dataset.images.shape[1:], dataset.num_classes)
     context = StudyContext.of(study, dataset, directory, device)
     pool = context.blocks["student"]
@@ -51,21 +53,44 @@ def open_study(study: Study, directory: str | Path, device: torch.device) -> Stu
     return context
 
 
+def _load_data(data: Data) -> Dataset:
+    """The data set of a study, as it says.
+
+    Raises:
+        StudyError: Its images are to be made larger, or it has none.
+    """
+    place = data.path or data.name
+    if data.size is None and data.mode is None:
+        return load_dataset(place)
+    try:
+        return load_dataset(place, size=data.size, mode=MODES[data.mode] if data.mode else None)
+    except ValueError as error:
+        raise StudyError(f"data: {error}") from error
+
+
 def check_networks(study: Study, image_shape: tuple[int, ...], num_classes: int) -> None:
     """Raise unless the student's network and each teacher's takes the images and gives one logit a class.
 
     Args:
         study: Names the networks.
-        image_shape: (H, W) or (H, W, C) of the data's images.
+        image_shape: (H, W) or (H, W, C) of the data's images; (D,) of a data set of features.
         num_classes: Of the data.
 
     Raises:
         StudyError: Names the key of the study, the network, what it does and what is expected.
     """
-    size = (image_shape[0], image_shape[1])
-    channels = image_shape[2] if len(image_shape) == 3 else 1
     used = {"student": study.student.model, **{f"teachers.{name}": t.model for name, t in study.teachers.items()}}
     used |= {f"arms.{name}.student": arm.student.model for name, arm in study.arms.items() if arm.student}
+    if len(image_shape) == 1:
+        wrong = [key for key, model in used.items() if model != "mlp"]
+        if wrong:
+            raise StudyError(
+                f"{wrong[0]}.model: {used[wrong[0]]} takes images, the rows of {study.data.name} are vectors of "
+                f"{image_shape[0]:,} features; use model mlp"
+            )
+        return
+    size = (image_shape[0], image_shape[1])
+    channels = image_shape[2] if len(image_shape) == 3 else 1
     tried: set[str] = set()
     for key, model in used.items():
         if model == "mlp" or model in tried:

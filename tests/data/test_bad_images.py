@@ -84,7 +84,7 @@ def test_sixteen_bits_are_not_converted_away(tmp_path):
         ([0, 2**64 - 1, 2], {"label_type": pa.uint64()}, "row 1 has label 18446744073709551615, out of range"),
         ([0.0, 1.0, 2.0], {}, "label column 'label' holds double; needed: integers from 0"),
         (["a", "b", "c"], {}, "label column 'label' holds string; needed: integers from 0"),
-        ([0, None, 1], {}, "row 1 has no label; every image needs one"),
+        ([0, None, 1], {}, "row 1 has no label; every row needs one"),
         ([0, 1, 1], {"split": ["train", "test", "tset"]}, "row 2 has split 'tset'; allowed: 'train', 'validation', 't"),
         ([0, 1, 1], {"split": ["train", None, "test"]}, "row 1 has split None; allowed"),
         ([0, 1, 1], {"split": [0, 0, 1]}, "column 'split' holds int64; needed: the words 'train' and 'test'"),

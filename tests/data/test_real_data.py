@@ -10,6 +10,7 @@ import pytest
 
 import biasvar.data.images
 from biasvar.data import check_classes, load_dataset, split_official
+from biasvar.data.human_labels import load_people
 from biasvar.data.layout import Shard
 from biasvar.data.parquet import read_contents
 
@@ -93,3 +94,17 @@ def test_tiny_imagenet_counts():
     assert np.bincount(contents.labels[100000:]).tolist() == [50] * 200
     assert contents.class_names is not None
     assert len(contents.class_names) == 200
+
+
+def test_frozen_features_are_of_the_same_rows_as_the_images(load, monkeypatch):
+    """People's labels find their rows, and labels are those of the images, row for row of the original data."""
+    data, images = load("cifar10_features", monkeypatch), load("cifar10", monkeypatch)
+    assert data.images.shape == (30000, 256)
+    for split, people in (("train", "cifar10n"), ("test", "cifar10h")):
+        real(f"{people}.npz")
+        rows = data.split == split
+        by_original = np.full(60000, -1)
+        theirs = images.split == split
+        by_original[images.original_index[theirs]] = images.labels[theirs]
+        np.testing.assert_array_equal(data.labels[rows], by_original[data.original_index[rows]])
+        assert len(load_people(people, data).sample_ids) == rows.sum()

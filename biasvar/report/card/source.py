@@ -199,6 +199,8 @@ def open_pictures(place: str, sample_ids: np.ndarray, labels: np.ndarray) -> Pic
     from biasvar.data import load_dataset
 
     data = load_dataset(place)
+    if data.is_vectors:
+        raise ValueError(f"{data.name} holds features, not images; give the images of the same rows, or leave them out")
     tried = []
     for what, rows in _candidates(sample_ids, data.split, len(data.labels), len(labels)):
         differs = data.labels[rows] != labels

@@ -147,12 +147,16 @@ def _by_sample(ids: np.ndarray, logits: np.ndarray) -> dict[int, np.ndarray]:
 
 
 def _pictures(run: Run) -> np.ndarray | None:
-    """The images of the run's data by sample_id; None where they are not at hand or not the same."""
+    """The images of the run's data by sample_id; None where they are not at hand or not the same, and of features."""
     from biasvar.data import load_dataset
+    from biasvar.data.datasets import MODES
 
     data = run.manifest.get("data") or {}
+    if data.get("features"):
+        return None
     try:
-        dataset = load_dataset(str(data.get("path") or data.get("name")))
+        place = str(data.get("path") or data.get("name"))
+        dataset = load_dataset(place, size=data.get("size"), mode=MODES.get(str(data.get("mode"))))
     except (ValueError, OSError):
         return None
     return dataset.images if dataset.fingerprint == data.get("fingerprint") else None
@@ -244,11 +248,11 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"n = {row.n_samples:,} test rows, {row.n_replicas} replicas, epoch {row.epoch}"
         for row in each(frame.drop_duplicates("run"))
     )
-    gap = (
-        ""
-        if frame["has_image"].all()
-        else " No image where the data is not at hand or differs from what was trained on."
-    )
+    gap = ""
+    if not frame["has_image"].all():
+        gap = " No image where the data is not at hand or differs from what was trained on."
+        if all((run.manifest.get("data") or {}).get("features") for run in runs):
+            gap = " The rows are vectors of features, which have no image."
     return (
         f"The extremes of the test rows ({said}): chosen for being extreme, so each change leans to overstate. Δb and "
         "Δv: change of corrected bias and variance, nats; flag: share of replicas in which the row is a regularization "
