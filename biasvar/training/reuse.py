@@ -42,7 +42,7 @@ NO_NUMBERS = (
     *(f"study/{name}.py" for name in ("__init__", "checks", "choosing", "claims", "crossing", "identity")),
     *(f"study/{name}.py" for name in ("import_path", "places", "reading", "statements", "yaml_text")),
     # Where pixels come from and how they are decoded: the identity holds the fingerprint of the pixels.
-    *(f"data/{name}.py" for name in ("cache", "decode", "hub", "images", "layout", "parquet")),
+    *(f"data/{name}.py" for name in ("cache", "decode", "hub", "images", "layout", "parquet", "sizes", "vectors")),
     # What is only estimated from finished records.
     *("analysis/decomposition", "analysis/statistics/jackknife.py", "analysis/statistics/verdicts.py"),
     *(f"training/{name}.py" for name in ("checks", "completeness", "continuing", "manifest", "memory", "reuse")),
