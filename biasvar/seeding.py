@@ -8,10 +8,12 @@ Three kinds of stream, and seeds that follow from a seed:
   "split" (data), "draw" (training rows of a replica), "order" (batches), "init" and a teacher's (initial weights),
   "teacher rows", "labelled" (rows that keep their label), "rivals" (wrong labels of bad teachers), "arm".
 - `words`, `uniforms`, `normals`: numbers that belong to a sample, made from (seed, purpose, sample_id, epoch), the same
-  whatever the order of the rows or the chunks they are read in. Purposes: "ties", "mixture", and those of random soft
-  labels. Every sample starts a SplitMix64 stream of its own, at a state mixed from the four.
+  whatever the order of the rows or the chunks they are read in. Purposes: "ties", "mixture", "selection", "selection
+  ties", and those of random soft labels. Every sample starts a SplitMix64 stream of its own, at a state mixed from
+  the four.
 - `resampling(seed, *keys)`: a generator for bootstrap draws of an analysis.
-- `derived_seed(seed, purpose, *keys)`: the seed of a study that follows from another's. Purpose: "redraw".
+- `derived_seed(seed, purpose, *keys)`: the seed of a study that follows from another's. Purposes: "redraw",
+  "selection" (a replica's).
 
 Streams are part of the results: a change here changes every study. `tests/test_seeding.py` pins their first numbers.
 """

@@ -21,8 +21,12 @@ from biasvar.analysis.indicators.learnability import (
 )
 from biasvar.analysis.indicators.result import Indicator, Indicators
 from biasvar.analysis.indicators.student_condition import StudentCondition, student_condition
+from biasvar.analysis.selection.choice import select_rows
+from biasvar.analysis.selection.scores import SCORES, Evidence
+from biasvar.analysis.selection.softmax_head import SoftmaxHead
 from biasvar.analysis.soft_labels.annotators import count_votes
 from biasvar.analysis.soft_labels.random import PartialLabels, add_noise, partial_labels, random_soft_labels
+from biasvar.analysis.soft_labels.revision import revise_labels
 from biasvar.analysis.soft_labels.top_k import from_top_k
 from biasvar.analysis.soft_labels.transforms import from_votes, project_to_simplex, smooth_labels, tempered
 from biasvar.analysis.statistics.calibration import LabelQuality, calibration_error, label_quality, reliability_table
@@ -43,6 +47,7 @@ from biasvar.analysis.statistics.verdicts import Verdict, decision_p_value, holm
 from biasvar.analysis.tradeoff import TradeoffTerms, regularization_samples, tradeoff_terms, wsl_weights
 
 __all__ = [
+    "SCORES",
     "Accumulator",
     "Bregman",
     "Change",
@@ -51,6 +56,7 @@ __all__ = [
     "Decomposition",
     "Diversity",
     "Estimate",
+    "Evidence",
     "Guarantee",
     "Indicator",
     "IndicatorAccumulator",
@@ -60,6 +66,7 @@ __all__ = [
     "Learnability",
     "PartialLabels",
     "Plan",
+    "SoftmaxHead",
     "StudentCondition",
     "Totals",
     "TradeoffTerms",
@@ -101,8 +108,10 @@ __all__ = [
     "regularization_samples",
     "reliability_table",
     "replicas_needed",
+    "revise_labels",
     "roc_auc",
     "samples_sufficient",
+    "select_rows",
     "smooth_labels",
     "student_condition",
     "tempered",

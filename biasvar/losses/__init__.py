@@ -22,6 +22,7 @@ from biasvar.losses.bad_teacher import (
 from biasvar.losses.distillation import KEEP, DistillationLoss, MaskedDistillationLoss, WeightedSoftLabelLoss
 from biasvar.losses.labels import CrossEntropyLoss, LabelSmoothingLoss
 from biasvar.losses.proximal import LocalTargetLoss, ProximalTeacherLoss, PullConstraint
+from biasvar.losses.revision import DISTANCES, PortedRevisionLoss, RevisedDistillationLoss, revise_logits
 from biasvar.losses.soft_labels import (
     CandidateAverageLoss,
     CandidateSetLoss,
@@ -31,6 +32,7 @@ from biasvar.losses.soft_labels import (
 )
 
 __all__ = [
+    "DISTANCES",
     "KEEP",
     "BadTeacherLoss",
     "BadTeacherTerms",
@@ -42,13 +44,16 @@ __all__ = [
     "LabelSmoothingLoss",
     "LocalTargetLoss",
     "MaskedDistillationLoss",
+    "PortedRevisionLoss",
     "ProximalTeacherLoss",
     "PullConstraint",
     "PunishmentLoss",
+    "RevisedDistillationLoss",
     "RivalsLoss",
     "ScoreLoss",
     "SoftLabelLoss",
     "WeightedSoftLabelLoss",
     "draw_rivals",
+    "revise_logits",
     "top_candidates",
 ]

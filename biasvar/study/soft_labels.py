@@ -86,7 +86,8 @@ class Revision(SoftLabel):
     kind: Literal["revision"]
     teacher: TeacherName
     temperature: Temperature | None = None
-    margin: float | None = Field(None, gt=0, lt=1)  # by which the truth is to lead; 0.2 in the paper (its eta is 0.8)
+    margin: float | None = Field(None, ge=0, lt=1)  # by which the truth is to lead; 0.2 in the paper (its eta is 0.8)
+    rows: Literal["all", "wrong"] = "all"  # wrong: only where the teacher's first class is not the label
 
 
 class Partial(SoftLabel):

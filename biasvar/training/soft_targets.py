@@ -79,7 +79,11 @@ def _of_teacher(context: StudyContext, source: kinds.OfTeacher, name: str) -> np
 @makes(kinds.Revision)
 def _revised(context: StudyContext, source: kinds.Revision, name: str) -> np.ndarray:
     soft = _teacher_says(context, source.teacher, source.temperature)
-    return revise_labels(soft, _pool_labels(context), margin=source.margin or 0.2)
+    margin = 0.2 if source.margin is None else source.margin
+    labels = _pool_labels(context)
+    if soft.ndim == 2:
+        return revise_labels(soft, labels, margin=margin, rows=source.rows)
+    return np.stack([revise_labels(own, labels, margin=margin, rows=source.rows) for own in soft])
 
 
 @makes(kinds.Partial)

