@@ -320,6 +320,21 @@ class Run:
         return to_frame(read_columns(path)).reindex(columns=schema.teacher_epochs_schema().names)
 
     @checked
+    def method_table(self, table: str, arm: str) -> pd.DataFrame:
+        """One of :data:`biasvar.records.schema.METHOD_TABLES` of an arm, such as the "feature_weights" of a search.
+
+        Raises RecordError for an arm that left none.
+        """
+        schema.one_of(table, schema.METHOD_TABLES, "table")
+        layout, keys = schema.METHOD_TABLES[table]
+        paths = sorted((self.directory / table / f"arm={self._known(arm)}").glob("*.parquet"))
+        paths = [path for path in paths if path.name[0] != "."]
+        if not paths:
+            raise RecordError(f"{self.directory} holds no {table} of arm {arm!r}")
+        frame = to_frame(pa.concat_tables([_read_all(path, layout) for path in paths]))
+        return frame.sort_values([*keys], ignore_index=True)
+
+    @checked
     def weights(self, arm: str, *, column: str = "wsl_weight", by: str = "sample", epochs: Any = None) -> pd.DataFrame:
         """The mean of a recorded weight over the training epochs: sample_id, weight, n (rows behind the mean).
 

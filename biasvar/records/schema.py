@@ -110,6 +110,22 @@ TUNING_SCHEMA = pa.schema(
 )
 """The learning-rate grid, on the validation split."""
 
+FEATURE_WEIGHT_SCHEMA = pa.schema(
+    [
+        pa.field("replica", pa.int32(), nullable=False),
+        pa.field("epoch", pa.int32(), nullable=False),  # of the search; 0: before its first step
+        pa.field("group", pa.int32(), nullable=False),  # of layers of equal size, from 0
+        pa.field("layer", pa.int32(), nullable=False),  # of the teacher, its place in the group, from 0
+        pa.field("student_module", pa.string(), nullable=False),
+        pa.field("teacher_module", pa.string(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),  # of the features, pixels
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("weight", pa.float64(), nullable=False),  # those of a group sum to 1
+    ]
+)
+METHOD_TABLES = {"feature_weights": (FEATURE_WEIGHT_SCHEMA, ("replica", "epoch", "group", "layer"))}
+"""Tables that a method leaves beside its record, with the columns that tell their rows apart."""
+
 
 def teacher_schema(num_classes: int) -> pa.Schema:
     """The columns of ``teachers/<name>.parquet``."""
@@ -221,6 +237,11 @@ def metrics_path(directory: str | Path, arm: str, group: int = 0) -> Path:
 def weights_path(directory: str | Path, arm: str, group: int = 0) -> Path:
     """The final weights of one training group, names ``<replica>.<parameter>``."""
     return (Path(directory) / "weights" / f"arm={check_name(arm, 'arm')}" / _group(group)).with_suffix(".safetensors")
+
+
+def method_table_path(directory: str | Path, table: str, arm: str, group: int = 0) -> Path:
+    """The file of one of `METHOD_TABLES` of one training group."""
+    return Path(directory) / one_of(table, METHOD_TABLES, "table") / f"arm={check_name(arm, 'arm')}" / _group(group)
 
 
 def teacher_path(directory: str | Path, name: str) -> Path:

@@ -194,6 +194,14 @@ class RunWriter:
         write_table(path, table, schema.metadata_of(arm=arm))
         return path
 
+    def method_table(self, table: str, arm: str, group: int, frame: Any) -> Path:
+        """Write one of `biasvar.records.schema.METHOD_TABLES` of one training group, replacing the file."""
+        path = schema.method_table_path(self.directory, table, arm, group)
+        wanted, keys = schema.METHOD_TABLES[table]
+        content = checked_tables.frame_table(frame, wanted, keys, f"{table} of arm {arm!r}")
+        write_table(path, content, schema.metadata_of(arm=arm))
+        return path
+
     def teacher(self, name: str, sample_ids: Any, logits: Any, member: Any, *, replicas: Any = None) -> Path:
         """Write a teacher's logits on every sample and whether each was in its training rows.
 

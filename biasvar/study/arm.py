@@ -57,9 +57,11 @@ class Arm(Section):
     Attributes:
         plays: The part that the method plays in figures and contrasts, so that these know no method by name; a method
             of your own may play one of ours.
+        tables: What the method leaves in the run beside its record, of `biasvar.records.schema.METHOD_TABLES`.
     """
 
     plays: ClassVar[Part | None] = None
+    tables: ClassVar[tuple[str, ...]] = ()
 
     loss: str  # a method by name, or the import path of your own, "package.module:Method"
     label: str = ""

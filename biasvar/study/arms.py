@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from pydantic import Field
 
 from biasvar.study.arm import Arm, Part, Predictions, Record, TaughtArm, is_nothing
+from biasvar.study.feature_arms import Dfa, DfaSearch
 from biasvar.study.sections import SoftLabelName, WeightsOf
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from biasvar.study.soft_labels import SoftLabel
 
 __all__ = [
-    "ARMS", "Arm", "CrossEntropy", "Distillation", "LabelSmoothing", "MaskedDistillation", "Part", "Predictions",
-    "Record", "SoftLabelOnly", "TaughtArm", "WeightedSoftLabel", "is_nothing",
+    "ARMS", "Arm", "CrossEntropy", "Dfa", "DfaSearch", "Distillation", "LabelSmoothing", "MaskedDistillation", "Part",
+    "Predictions", "Record", "SoftLabelOnly", "TaughtArm", "WeightedSoftLabel", "is_nothing",
 ]  # fmt: skip
 
 

@@ -16,7 +16,7 @@ RESNETS: dict[str, tuple[int, tuple[int, int, int, int]]] = {
 }
 """The CIFAR ResNets: depth, and channels of the stem and the three stages. One more is one more entry."""
 
-MODELS = ("mlp", "convnet", *RESNETS)
+MODELS = ("mlp", "convnet", "convnet_deep", *RESNETS)
 Width = Annotated[int, Field(ge=1, le=65_536)]
 
 

@@ -17,7 +17,7 @@ from biasvar.study import Study
 from biasvar.study.schema import Data
 from biasvar.training.context import StudyContext
 from biasvar.training.custom_networks import load_network, source_hashes
-from biasvar.training.hooks import check_settings, named
+from biasvar.training.hooks import Fault, check_settings, named
 from biasvar.training.methods import method_of
 from biasvar.training.networks import SMALLEST
 from biasvar.training.soft_label_files import check_soft_labels
@@ -127,6 +127,13 @@ def check_method(context: StudyContext, arm: str) -> None:
         raise StudyError(f"{place}: {name} trains one replica at a time; use backend: sequential")
     if {"teacher", "clean teacher"}.intersection(method.needs) and study.scored_against(arm) is None:
         raise StudyError(f"{place}: {name} needs a teacher; name one as teacher or as the study's reference_teacher")
+    with named(arm, study.arms[arm]):
+        try:
+            method.check(context)
+        except Fault:
+            raise
+        except ValueError as error:
+            raise StudyError(f"arms.{arm}.{error}") from error
 
 
 def check_begun(study: Study, directory: Path) -> None:

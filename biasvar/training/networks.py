@@ -11,13 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from biasvar.study.networks import RESNETS
+
+Made = TypeVar("Made", bound=nn.Module)
 
 SMALLEST = 8  # pixels: the convolutional network halves an image three times, residual ones twice
 CONVNET_WIDTHS = (16, 32, 64)
@@ -65,11 +67,12 @@ class ConvNet(nn.Module):
 
     Shapes: (B, in_channels, H, W), H and W at least 8, -> (B, num_classes) logits. Weights are PyTorch's defaults, from
     the global CPU generator. As in `ResNet`, the mean over pixels and the head are computed in the head's own precision
-    under autocast.
+    under autocast. The features of `feature_taps` are those after ReLU, which works in place, and before the pooling.
 
     Args:
         in_channels: 1 for grey, 3 for colour.
         num_classes: Logits per image.
+        repeats: How often conv, BatchNorm and ReLU come before each pooling.
 
     Raises:
         ValueError: In `forward`, an input of another shape.
@@ -78,16 +81,21 @@ class ConvNet(nn.Module):
     torch.Size([2, 10])
     """
 
-    def __init__(self, *, in_channels: int, num_classes: int) -> None:
+    def __init__(self, *, in_channels: int, num_classes: int, repeats: int = 1) -> None:
         super().__init__()
-        self.in_channels = in_channels
-        inside = (in_channels, *CONVNET_WIDTHS[:-1])
+        self.in_channels, self.repeats = in_channels, repeats
+        widths = [width for width in CONVNET_WIDTHS for _ in range(repeats)]
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in zip(inside, CONVNET_WIDTHS, strict=True)
+            nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in pairwise([in_channels, *widths])
         )
-        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in CONVNET_WIDTHS)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
         self.pools = nn.ModuleList(nn.MaxPool2d(2) for _ in CONVNET_WIDTHS)
         self.fc = nn.Linear(CONVNET_WIDTHS[-1], num_classes)
+
+    @property
+    def feature_taps(self) -> tuple[str, ...]:
+        """The modules whose outputs are the network's features, from the input to the head."""
+        return tuple(f"norms.{i}" for i in range(len(self.norms)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.ndim != 4 or x.shape[1] != self.in_channels or min(x.shape[2:]) < SMALLEST:
@@ -95,8 +103,10 @@ class ConvNet(nn.Module):
                 f"this network takes images of shape (B, {self.in_channels}, H, W) with H and W at least {SMALLEST}, "
                 f"not {tuple(x.shape)}"
             )
-        for convolution, norm, pool in zip(self.convolutions, self.norms, self.pools, strict=True):
-            x = pool(F.relu(norm(convolution(x)), inplace=True))
+        for i, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True), start=1):
+            x = F.relu(norm(convolution(x)), inplace=True)
+            if i % self.repeats == 0:
+                x = self.pools[i // self.repeats - 1](x)
         with torch.autocast(x.device.type, enabled=False):
             return self.fc(x.to(self.fc.weight.dtype).mean((2, 3)))
 
@@ -163,6 +173,12 @@ class ResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+    @property
+    def feature_taps(self) -> tuple[str, ...]:
+        """The modules whose outputs are the network's features, from the input to the head: its blocks."""
+        stages = {"layer1": self.layer1, "layer2": self.layer2, "layer3": self.layer3}
+        return tuple(f"{name}.{i}" for name, stage in stages.items() for i in range(len(stage)))
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.ndim != 4 or x.shape[1] != self.in_channels or min(x.shape[2:]) < SMALLEST:
             raise ValueError(
@@ -181,7 +197,11 @@ def _stage(blocks: int, inside: int, outside: int, stride: int) -> nn.Sequential
 
 
 NETWORKS: Mapping[str, Builder] = MappingProxyType(
-    {"convnet": ConvNet, **{name: partial(ResNet, depth, widths) for name, (depth, widths) in RESNETS.items()}}
+    {
+        "convnet": ConvNet,
+        "convnet_deep": partial(ConvNet, repeats=3),
+        **{name: partial(ResNet, depth, widths) for name, (depth, widths) in RESNETS.items()},
+    }
 )
 
 
@@ -206,7 +226,7 @@ def build_network(name: str, *, in_channels: int, num_classes: int) -> nn.Module
     return NETWORKS[name](in_channels=in_channels, num_classes=num_classes)
 
 
-def seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
+def seeded(seed: int, make: Callable[[], Made]) -> Made:
     """What `make` builds, its weights drawn from `seed` alone (on the CPU, so that every device starts the same)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

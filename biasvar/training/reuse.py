@@ -22,7 +22,7 @@ from biasvar.data.human_labels import load_people
 from biasvar.errors import BiasvarError
 from biasvar.files import write_bytes
 from biasvar.records import Run, RunWriter, open_run
-from biasvar.records.schema import metrics_path, prediction_path, record_path, weights_path
+from biasvar.records.schema import method_table_path, metrics_path, prediction_path, record_path, weights_path
 from biasvar.records.stored_files import StoredFile, stored_files
 from biasvar.study import Study, Teacher
 from biasvar.study.arms import Arm, Predictions, Record
@@ -197,7 +197,8 @@ def take_over(writer: RunWriter, study: Study, name: str, number: int, identity:
             and (kept.train or not mine.predictions.train)
         ):
             continue
-        named = metrics_path(run.directory, name, number), weights_path(run.directory, name, number)
+        named = [metrics_path(run.directory, name, number), weights_path(run.directory, name, number)]
+        named += [method_table_path(run.directory, table, name, number) for table in mine.tables]
         files = [path for path in named if path.is_file()]
         for folder in ("records", "predictions"):
             found: list[StoredFile] = stored_files(run.directory, folder, arm=name)
@@ -219,6 +220,7 @@ def needed_files(directory: Path, arm: Arm, name: str, number: int, epochs: int)
     return [
         metrics_path(directory, name, number),
         weights_path(directory, name, number),
+        *(method_table_path(directory, table, name, number) for table in arm.tables),
         *(record_path(directory, name, split, "clean", epochs, number) for split in ("train", "test")),
         *(record_path(directory, name, "train", "augmented", e, number) for e in arm.record.selected(epochs)),
         *(prediction_path(directory, name, "test", "all", e, number) for e in arm.predictions.selected(epochs)),

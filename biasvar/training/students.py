@@ -15,7 +15,7 @@ import torch
 
 from biasvar.files import write_bytes, write_json
 from biasvar.records import RunWriter, open_run
-from biasvar.records.schema import metrics_path, prediction_path, record_path, weights_path
+from biasvar.records.schema import method_table_path, metrics_path, prediction_path, record_path, weights_path
 from biasvar.study.schema import JACKKNIFE_GROUPS
 from biasvar.training.checkpoints import apart, read_weights, weights_file
 from biasvar.training.companions import Companions
@@ -125,6 +125,7 @@ def train_once(run: ArmRun, number: int) -> dict[str, Any]:
         metrics_path(directory, run.name, number),
         prediction_path(directory, run.name, "test", "all", epoch, number),
         record_path(directory, run.name, "test", "clean", epoch, number),
+        *(method_table_path(directory, table, run.name, number) for table in run.context.study.arms[run.name].tables),
     )
     if done.exists() and all(path.exists() for path in left_behind):
         return json.loads(done.read_text())
@@ -284,7 +285,10 @@ class _Group:
         return self.students.rows.members(len(self.context.labels))[:, ids]
 
     def _finish(self, net: Replicas) -> list[dict[str, Any]]:
-        """Write the final weights; returns the replicas that failed."""
+        """Write the method's tables and the final weights; returns the replicas that failed."""
+        objective = self.students.objective
+        for table, columns in objective.method.tables(objective.state).items():
+            self.writer.method_table(table, self.run.name, self.number, columns)
         path = weights_path(self.writer.directory, self.run.name, self.number)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, weights_file(net, self.replicas))

@@ -109,6 +109,12 @@ class Method:
         """What the loss asks the loop for."""
         return frozenset()
 
+    def check(self, context: StudyContext) -> None:
+        """Raise ValueError, "key: what is wrong", where settings do not go with the study's data and networks.
+
+        Asked before anything is trained, by --dry-run too.
+        """
+
     def prepare(self, context: StudyContext, replicas: Sequence[int]) -> Any:
         """The state of these replicas, made once before they train: tensors, modules, tables; handed to every hook."""
         return None
@@ -127,6 +133,10 @@ class Method:
 
     def restore(self, state: Any, tensors: Mapping[str, torch.Tensor]) -> None:
         """Put back what `saved` gave."""
+
+    def tables(self, state: Any) -> Mapping[str, Mapping[str, Any]]:
+        """Columns of the tables that the settings name (`Arm.tables`), written once the replicas are trained."""
+        return {}
 
     def before_forward(self, state: Any, students: Replicas, step: Step) -> None:
         """Called before the students see a batch, such as for the step of a teacher that trains along.

@@ -1,0 +1,117 @@
+"""Distillation of features by weights of the teacher's layers that stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from biasvar.records import open_run
+from biasvar.seeding import generator
+from biasvar.study.feature_arms import Dfa, FeatureArm
+from biasvar.training.aggregation import Connectors, TeacherFeatures, distance, make_connectors, teacher_of
+from biasvar.training.context import StudyContext
+from biasvar.training.feature_groups import FeatureGroup, feature_groups
+from biasvar.training.methods.base import Batch, Method, Result
+
+
+@dataclass
+class DfaState:
+    """What distillation of features needs for one replica: its groups, its connectors and the aggregated features."""
+
+    groups: Sequence[FeatureGroup]
+    connectors: Connectors
+    targets: TeacherFeatures
+
+
+class DfaMethod(Method):
+    """Guan 2020, second stage: CE(y, s) + distill_weight x sum_i mean (F_s(S_i) - A_i)^2, A_i = sum_j a_ij T_ij.
+
+    S_i are the student's features of group i, T_ij the teacher's (evaluation mode, constant), F_s a 1x1 connector that
+    trains with the student, a_ij constants on the simplex. The mean is over the channels and pixels of a sample.
+    Weights `last` put all on the teacher's last layer of each group: ordinary distillation of that feature. `random`
+    draws them uniformly on the simplex, the same for all replicas.
+    """
+
+    Settings = Dfa
+    batched = False
+
+    def check(self, context: StudyContext) -> None:
+        settings: Dfa = self.settings
+        groups = feature_groups(context, settings)
+        if isinstance(settings.weights, list):
+            sizes, given = [len(group.teacher) for group in groups], [len(row) for row in settings.weights]
+            if sizes != given:
+                raise ValueError(f"weights: the groups have {sizes} layers of the teacher, the lists {given} weights")
+        if settings.search is not None:
+            _check_search(context, settings, groups)
+
+    def prepare(self, context: StudyContext, replicas: Sequence[int]) -> DfaState:
+        (replica,) = replicas
+        settings: Dfa = self.settings
+        groups = feature_groups(context, settings)
+        self.features = tuple(group.student for group in groups)
+        network = teacher_of(context, settings.teacher, settings.teacher_shift, replica)
+        weights = [
+            torch.as_tensor(row, dtype=torch.get_default_dtype(), device=context.device)
+            for row in layer_weights(context, settings, groups, replica)
+        ]
+        ids = torch.as_tensor(context.rows(replicas).ids[0], device=context.device)
+        targets = TeacherFeatures(context, network, groups, ids, weights)
+        return DfaState(groups, make_connectors(context, groups, replica, norm=settings.connector_norm), targets)
+
+    def modules(self, state: DfaState) -> Sequence[nn.Module]:
+        return [state.connectors]
+
+    def loss(self, state: DfaState, batch: Batch) -> Result:
+        truth = F.cross_entropy(batch.logits[0], batch.labels[0], reduction="none")
+        targets = state.targets.at(batch.ids[0], batch.inputs[0])
+        parts = [
+            distance(connect(batch.features[group.student][0].float()), target)
+            for group, connect, target in zip(state.groups, state.connectors.student, targets, strict=True)
+        ]
+        return (truth + self.settings.distill_weight * torch.stack(parts).sum(0))[None], None
+
+
+def layer_weights(
+    context: StudyContext, settings: Dfa, groups: Sequence[FeatureGroup], replica: int
+) -> list[np.ndarray]:
+    """a_i (J_i,) of each group for one replica, by what the arm's `weights` says."""
+    sizes = [len(group.teacher) for group in groups]
+    if isinstance(settings.weights, list):
+        return [np.array(row) for row in settings.weights]
+    if settings.weights == "last":
+        return [np.eye(size)[-1] for size in sizes]
+    if settings.weights == "average":
+        return [np.full(size, 1.0 / size) for size in sizes]
+    if settings.weights == "random":
+        assert settings.number is not None  # an arm without is refused when it is read
+        draw = generator(context.study.seed, "layer weights", settings.number)
+        return [draw.dirichlet(np.ones(size)) for size in sizes]
+    assert settings.search is not None
+    found = open_run(context.directory).method_table("feature_weights", settings.search)
+    found = found[(found["epoch"] == found["epoch"].max()) & (found["replica"] == replica)]
+    by_group = found.groupby("group")["weight"]
+    return [np.array(by_group.get_group(i)) for i in range(len(groups))]
+
+
+def _check_search(context: StudyContext, settings: Dfa, groups: Sequence[FeatureGroup]) -> None:
+    """Raise ValueError unless the arm that is named searched the weights of these layers."""
+    other = context.study.arms[str(settings.search)]
+    if not isinstance(other, FeatureArm) or "feature_weights" not in other.tables:
+        raise ValueError(f"search: arm {settings.search!r} has loss {other.loss}, which searches no weights of layers")
+    theirs = feature_groups(context, other)
+    mine, found = ([(group.student, group.teacher) for group in some] for some in (groups, theirs))
+    if mine != found:
+        raise ValueError(
+            f"search: arm {settings.search!r} searched the weights of other groups ({_in_words(found)}) than this "
+            f"arm's ({_in_words(mine)}); give both the same teacher's network and groups"
+        )
+
+
+def _in_words(groups: list[tuple[str, tuple[str, ...]]]) -> str:
+    return "; ".join(f"{student} from {', '.join(teacher)}" for student, teacher in groups)
