@@ -29,6 +29,7 @@ BOOKKEEPING = frozenset(
 PARTS = {
     "cross_entropy": "baseline", "label_smoothing": "smoothing", "distillation": "distillation",
     "weighted_soft_label": "weighting", "masked_distillation": "masking", "soft_label": "soft labels",
+    "dfa": "features", "dfa_search": "features",
 }  # fmt: skip
 """The parts of the losses in runs from before an entry said what part its method plays in figures and contrasts."""
 

@@ -173,6 +173,7 @@ _SHADES: dict[str, tuple[str, str, str]] = {
     "masking": ("#d55e00", "#d55e00", "#f2a36b"),
     "control": ("#7d7d7d", "#9a9a9a", "#b8b8b8"),
     "teacher sweep": ("#9c7a4d", "#9c7a4d", "#9c7a4d"),
+    "features": ("#e39ab5", "#c2447a", "#7a1f49"),
     "grid": ("#4f7ca3", "#4f7ca3", "#4f7ca3"),
 }
 _PLAIN = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#4d4d4d", "#8c6d1f")

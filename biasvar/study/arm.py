@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from biasvar.study.soft_labels import SoftLabel
 
-Part = Literal["baseline", "smoothing", "distillation", "weighting", "masking", "soft labels"]
+Part = Literal["baseline", "smoothing", "distillation", "weighting", "masking", "soft labels", "features"]
 """Parts that methods play in a report: what others are compared with; distillation that takes its soft labels as they
-are; weighted sample by sample; left to some samples only; soft labels and nothing else."""
+are; weighted sample by sample; left to some samples only; soft labels and nothing else; features of the teacher."""
 
 Epoch = Annotated[int, Field(ge=1, strict=True)]
 Temperature = Annotated[float, Field(gt=0)]

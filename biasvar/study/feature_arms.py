@@ -39,6 +39,8 @@ class FeatureArm(Arm):
     those of equal height and width in both networks, in which the student's last one counts.
     """
 
+    plays = "features"
+
     teacher: TaughtBy
     groups: list[TapGroup] | None = Field(None, min_length=1)
     student_taps: list[Path] | None = Field(None, min_length=1)  # to be grouped by size
