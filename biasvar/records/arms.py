@@ -17,6 +17,7 @@ BOOKKEEPING = frozenset(
             "predictions",
             "regime",
             "scored_against",
+            "own_teacher",
             "record_temperature",
             "uses",
         ),
@@ -30,6 +31,7 @@ PARTS = {
     "cross_entropy": "baseline", "label_smoothing": "smoothing", "distillation": "distillation",
     "weighted_soft_label": "weighting", "masked_distillation": "masking", "soft_label": "soft labels",
     "dfa": "features", "dfa_search": "features",
+    "prokt": "joint distillation",
 }  # fmt: skip
 """The parts of the losses in runs from before an entry said what part its method plays in figures and contrasts."""
 

@@ -150,7 +150,7 @@ _ARM = _object(
         **_each("temperature", "record_temperature", "learning_rate", shape=_ABOVE_0),
         **_each("alpha", "seconds", shape=_FROM_0),
         **_each("smoothing", "clip", shape=_SHARE),
-        "shuffle": _TRUTH,
+        **_each("shuffle", "own_teacher", shape=_TRUTH),
         "student": _object(),
         "failed_replicas": _list(_FAILED, 'objects such as {"replica": 2, "reason": "at chance"}'),
         "weights_sha256": _object(entries=_NEEDED_TEXT),
@@ -279,7 +279,8 @@ def _contradictions(manifest: Mapping[str, Any], study: Mapping[str, Any]) -> Fa
     rate = _section(study, "learning_rate").get("value")
     whole |= {} if rate is None else {"learning_rate": rate}
     for name, entry in known.items():
-        follows = {**whole, "scored_against": arms[name].get("teacher") or study.get("reference_teacher")}
+        reference = None if entry.get("own_teacher") else study.get("reference_teacher")
+        follows = {**whole, "scored_against": arms[name].get("teacher") or reference}
         follows["record_temperature"] = arms[name].get("temperature") or study.get("reference_temperature")
         yield from _differences(entry, {key: value for key, value in follows.items() if value}, f"arms.{name}")
         teacher = (manifest.get("teachers") or {}).get(arms[name].get("teacher")) or {}

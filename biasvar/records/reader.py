@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from biasvar.analysis.decomposition.result import Decomposition
 
 __all__ = ["Predictions", "Run", "TeacherLogits", "open_run"]
+
+Answering = Literal["students", "teacher"]
+"""Whose predictions of an arm: its students', or those of the teachers that train along with them."""
 
 
 @checked
@@ -157,11 +160,12 @@ class Run:
         files = stored_files(self.directory, "records")
         return list(dict.fromkeys((file.arm, file.split, file.part) for file in files))
 
-    def prediction_epochs(self, arm: str) -> list[int]:
+    def prediction_epochs(self, arm: str, *, of: Answering = "students") -> list[int]:
         """The epochs after which predictions on test rows were kept, rising; empty without any."""
-        if not (self.directory / "predictions" / f"arm={arm}" / "split=test").is_dir():
+        folder = schema.PREDICTION_FOLDERS[schema.one_of(of, schema.PREDICTION_FOLDERS, "predictions of")]
+        if not (self.directory / folder / f"arm={arm}" / "split=test").is_dir():
             return []
-        files = stored_files(self.directory, "predictions", arm=arm, split="test", part="all")
+        files = stored_files(self.directory, folder, arm=arm, split="test", part="all")
         return sorted({file.epoch for file in files})
 
     @checked
@@ -212,15 +216,25 @@ class Run:
 
     @checked
     def predictions(
-        self, arm: str, *, split: str = "test", membership: str = "all", epoch: int | None = None
+        self,
+        arm: str,
+        *,
+        split: str = "test",
+        membership: str = "all",
+        epoch: int | None = None,
+        of: Answering = "students",
     ) -> Predictions:
         """The mean log-probabilities of an arm at one epoch (default: the last that was stored).
+
+        ``of`` "teacher": of the teachers that train along with the students, one for each replica, after their step.
 
         ``membership``: "all" replicas; on the train split also only those that trained on the row ("member") or did not
         ("nonmember"). Raises RecordError for what is not there, naming what is.
         """
-        stored, labels, chosen = self.stored_means(arm, split, membership, epoch)
+        stored, labels, chosen = self.stored_means(arm, split, membership, epoch, of)
         kept = Predictions(stored.sample_ids, labels, stored.counts, stored.read(), chosen)
+        if of != "students":
+            return kept
         metrics = self._metrics_of(arm)
         here = (metrics["split"] == split) & (metrics["epoch"] == chosen) & (metrics["view"] == "clean")
         if membership == "all":
@@ -239,13 +253,17 @@ class Run:
         )
 
     def stored_means(
-        self, arm: str, split: str, membership: str, epoch: int | None
+        self, arm: str, split: str, membership: str, epoch: int | None, of: Answering = "students"
     ) -> tuple[StoredMeans, np.ndarray, int]:
         """An arm's stored means at one epoch, the labels of its samples, and the epoch."""
         schema.one_of(membership, schema.MEMBERSHIPS, "membership")
-        files = stored_files(
-            self.directory, "predictions", arm=self._known(arm), split=split, part=membership, epochs=epoch
-        )
+        folder = schema.PREDICTION_FOLDERS[schema.one_of(of, schema.PREDICTION_FOLDERS, "predictions of")]
+        if of == "teacher" and not (self.directory / folder / f"arm={self._known(arm)}").is_dir():
+            raise RecordError(
+                f"{self.directory} has no predictions of teachers of arm {arm!r}: only teachers that train along with "
+                "their students leave any"
+            )
+        files = stored_files(self.directory, folder, arm=self._known(arm), split=split, part=membership, epochs=epoch)
         if not files:
             raise RecordError(f"{self.directory} has no predictions of arm {arm!r}, split {split!r}")
         chosen = max(file.epoch for file in files)
@@ -266,8 +284,11 @@ class Run:
         epoch: int | None = None,
         loss: str = "cross_entropy",
         target: Any = None,
+        of: Answering = "students",
     ) -> Decomposition:
         """Noise, bias and variance (plug-in) of an arm, one row a sample of ``.predictions(...).sample_ids``.
+
+        ``of`` "teacher": of the teachers that train along, whose answers are the soft labels of that epoch.
 
         ``target`` (N,) or (N, C) defaults to the true labels. ``loss="squared_error"`` and ``"zero_one"`` need every
         replica by itself, so they are possible only while no group holds more than one replica.
@@ -277,7 +298,7 @@ class Run:
         from biasvar.analysis.inputs import as_array
 
         schema.one_of(loss, LOSSES, "loss")
-        kept, labels, _ = self.stored_means(arm, split, membership, epoch)
+        kept, labels, _ = self.stored_means(arm, split, membership, epoch, of)
         aim = labels if target is None else to_numpy(as_array(target, "target"))
         if not aim.ndim or len(aim) != len(kept.sample_ids):
             rows = len(aim) if aim.ndim else "no"

@@ -26,6 +26,8 @@ VIEWS = ("augmented", "clean")
 """``augmented``: the training pass, before each update. ``clean``: an evaluation pass without augmentation."""
 
 MEMBERSHIPS = ("all", "member", "nonmember")
+PREDICTION_FOLDERS = {"students": "predictions", "teacher": "teacher_predictions"}
+"""Whose answers are kept where: an arm's students', and those of teachers that train along with them."""
 
 FIXED_TEACHER = -1
 """The ``replica`` of a teacher that is the same for every student."""
@@ -75,9 +77,10 @@ METRIC_SCHEMA = pa.schema(
         pa.field("wsl_weight", pa.float64()),  # means over the n rows
         pa.field("loss_weight", pa.float64()),
         pa.field("learning_rate", pa.float64()),
+        pa.field("teacher_divergence", pa.float64()),  # KL(student || teacher) at temperature 1, nats, over the steps
     ]
 )
-"""One row per (arm, replica, epoch, split, view)."""
+"""One row per (arm, replica, epoch, split, view); `teacher_divergence` is of teachers that train along."""
 
 METRIC_COLUMNS = tuple(METRIC_SCHEMA.names)
 METRIC_KEYS = ("arm", "replica", "epoch", "split", "view")
@@ -216,11 +219,13 @@ def redraw_path(directory: str | Path, number: int) -> Path:
     return Path(directory) / f"redraw={number:03d}"
 
 
-def prediction_path(directory: str | Path, arm: str, split: str, membership: str, epoch: int, group: int = 0) -> Path:
-    """The file of mean log-probabilities of one (arm, split, membership, epoch)."""
+def prediction_path(
+    directory: str | Path, arm: str, split: str, membership: str, epoch: int, group: int = 0, *, of: str = "students"
+) -> Path:
+    """The file of mean log-probabilities of one (arm, split, membership, epoch), of its students or their teachers."""
     return (
         Path(directory)
-        / "predictions"
+        / PREDICTION_FOLDERS[one_of(of, PREDICTION_FOLDERS, "predictions of")]
         / f"arm={check_name(arm, 'arm')}"
         / f"split={check_name(split, 'split')}"
         / f"membership={one_of(membership, MEMBERSHIPS, 'membership')}"

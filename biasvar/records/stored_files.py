@@ -19,7 +19,7 @@ from biasvar.files import unreadable
 from biasvar.records import schema
 from biasvar.records.epoch_parts import incomplete_epochs
 
-ARM_FOLDERS = ("records", "predictions", "metrics")
+ARM_FOLDERS = ("records", *schema.PREDICTION_FOLDERS.values(), "metrics")
 UNREADABLE = (pa.ArrowException, OSError, MemoryError, RuntimeError)
 """What Arrow raises for a file that is no Parquet file, or that cannot be read for now."""
 
@@ -46,7 +46,7 @@ def stored_files(
     part: Any = None,
     epochs: Any = None,
 ) -> list[StoredFile]:
-    """The files under ``folder`` ("records" or "predictions") that match, sorted by arm, split, part, epoch and group.
+    """The files under ``folder`` (records, or one of predictions) that match, by arm, split, part, epoch and group.
 
     None means all; a name or number, or a list of them, means those. Raises RecordError for one that is not there,
     with what is. An epoch of which only parts are there is left out with a warning, or refused if it is asked for.

@@ -151,17 +151,21 @@ class RunWriter:
         counts: Any,
         mean_log_probs: Any,
         groups: Any = None,
+        of: str = "students",
     ) -> Path:
         """Write counts (G, N) and mean log-probabilities (G, N, C) at temperature 1, nats.
 
         Row g is group ``groups[g]`` (default g) of the jackknife: replica r belongs to group r mod G. ``group`` is the
         training group, as in :meth:`record`; what several files hold of one jackknife group is merged in reading. Where
-        a count is 0 (no replica of the group qualifies) zeros are stored, whatever was given.
+        a count is 0 (no replica of the group qualifies) zeros are stored, whatever was given. ``of`` "teacher": the
+        answers of teachers that train along, one for each replica.
         """
-        path = schema.prediction_path(self.directory, arm, split, membership, epoch, group)
+        path = schema.prediction_path(self.directory, arm, split, membership, epoch, group, of=of)
         where = f"predictions of arm {arm!r}, split {split!r}, membership {membership!r}, epoch {epoch}"
         table = checked_tables.prediction_table(sample_ids, counts, mean_log_probs, groups, where, self.num_classes)
-        entries = {"arm": arm, "split": split, "membership": membership, "epoch": int(epoch)}
+        entries: dict[str, Any] = {"arm": arm, "split": split, "membership": membership, "epoch": int(epoch)}
+        if of != "students":
+            entries["of"] = of
         write_table(path, table, schema.metadata_of(**entries))
         return path
 

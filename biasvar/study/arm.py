@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 
     from biasvar.study.soft_labels import SoftLabel
 
-Part = Literal["baseline", "smoothing", "distillation", "weighting", "masking", "soft labels", "features"]
+Part = Literal[
+    "baseline", "smoothing", "distillation", "weighting", "masking", "soft labels", "features", "joint distillation"
+]
 """Parts that methods play in a report: what others are compared with; distillation that takes its soft labels as they
-are; weighted sample by sample; left to some samples only; soft labels and nothing else; features of the teacher."""
+are; weighted sample by sample; left to some samples only; soft labels and nothing else; features of the teacher;
+distillation from a teacher that trains along."""
 
 Epoch = Annotated[int, Field(ge=1, strict=True)]
 Temperature = Annotated[float, Field(gt=0)]
@@ -58,10 +61,13 @@ class Arm(Section):
         plays: The part that the method plays in figures and contrasts, so that these know no method by name; a method
             of your own may play one of ours.
         tables: What the method leaves in the run beside its record, of `biasvar.records.schema.METHOD_TABLES`.
+        own_teacher: True if the method has a teacher of its own, which trains along: the arm is recorded against that
+            one, and its answers on held-out rows are kept wherever the students' are.
     """
 
     plays: ClassVar[Part | None] = None
     tables: ClassVar[tuple[str, ...]] = ()
+    own_teacher: ClassVar[bool] = False
 
     loss: str  # a method by name, or the import path of your own, "package.module:Method"
     label: str = ""
@@ -87,6 +93,11 @@ class Arm(Section):
     def tau(self) -> float | None:
         """The temperature of the loss; None if it has none."""
         return self.get("temperature")
+
+    @property
+    def models(self) -> list[str]:
+        """The networks that train beside the student, by name."""
+        return []
 
     def uses(self) -> list[str]:
         """The arms whose record or students the method needs, as its own keys say."""

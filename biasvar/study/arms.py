@@ -15,6 +15,7 @@ from pydantic import Field
 
 from biasvar.study.arm import Arm, Part, Predictions, Record, TaughtArm, is_nothing
 from biasvar.study.feature_arms import Dfa, DfaSearch
+from biasvar.study.joint_teachers import ProximalTeaching
 from biasvar.study.sections import SoftLabelName, WeightsOf
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARMS", "Arm", "CrossEntropy", "Dfa", "DfaSearch", "Distillation", "LabelSmoothing", "MaskedDistillation", "Part",
-    "Predictions", "Record", "SoftLabelOnly", "TaughtArm", "WeightedSoftLabel", "is_nothing",
+    "Predictions", "ProximalTeaching", "Record", "SoftLabelOnly", "TaughtArm", "WeightedSoftLabel", "is_nothing",
 ]  # fmt: skip
 
 

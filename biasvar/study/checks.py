@@ -40,6 +40,9 @@ def faults(study: Study) -> Iterable[str]:
                 f"teachers.NAME.copies: {arm.teacher_shift + 1}"
             )
         yield from _own_faults(study, name, arm)
+        for key, mark, other in arm.references():
+            if mark.to == "teacher":
+                yield from _joint_faults(study, f"arms.{name}.{key}", other)
     for name, source in study.soft_labels.items():
         yield from _reference_faults(study, f"soft_labels.{name}", source)
     yield from _people_faults(study)
@@ -81,6 +84,12 @@ def _own_faults(study: Study, name: str, arm: Arm) -> Iterable[str]:
     tau = arm.tau
     if tau is not None and not (isinstance(tau, int | float) and 0 < tau < float("inf")):
         yield f"arms.{name}.temperature: must be a number above 0, at which the arm is recorded, not {tau!r}"
+
+
+def _joint_faults(study: Study, place: str, init: str) -> Iterable[str]:
+    """A teacher whose weights another starts from must be trained itself."""
+    if init in study.teachers and study.teachers[init].mean_of:
+        yield f"{place}: {init} is an ensemble, which has no weights of its own; name one that it is made of"
 
 
 def _reference_faults(study: Study, place: str, section: Section) -> Iterable[str]:

@@ -20,6 +20,9 @@ from biasvar.study.teachers import Teacher
 STUDENTS_TEACH = "students of another arm"
 """The regime of an arm that another arm's students teach, replica by replica."""
 
+OWN_TEACHER = "per replica"
+"""The regime of an arm whose method trains a teacher along with each student, on the student's rows."""
+
 JACKKNIFE_GROUPS = 16  # at most so many groups of replicas are kept apart in stored predictions
 
 
@@ -135,6 +138,7 @@ class Study(Section):
     def models(self) -> list[str]:
         """The networks of the study's students and teachers, by name."""
         own = [arm.student.model for arm in self.arms.values() if arm.student]
+        own += [model for arm in self.arms.values() for model in arm.models]
         return [self.student.model, *own, *(teacher.model for teacher in self.teachers.values() if not teacher.mean_of)]
 
     def teacher_count(self, name: str) -> int:
@@ -165,14 +169,18 @@ class Study(Section):
         return list(dict.fromkeys(found))
 
     def scored_against(self, name: str) -> str | None:
-        """Whose soft labels an arm's record is about: its own teacher's, else the reference teacher's."""
-        return self.arms[name].teacher_name or self.reference_teacher
+        """Whose soft labels an arm's record is about: its teacher's, else the reference teacher's.
+
+        None where there is none, or the arm's method has a teacher of its own, which is none of the study's.
+        """
+        arm = self.arms[name]
+        return arm.teacher_name or (None if arm.own_teacher else self.reference_teacher)
 
     def regime(self, name: str) -> str:
         """The teacher regime of an arm, as captions and claims name it."""
         teacher = self.arms[name].teacher_name
         if teacher is None:
-            return "none"
+            return OWN_TEACHER if self.arms[name].own_teacher else "none"
         return self.teachers[teacher].regime if teacher in self.teachers else STUDENTS_TEACH
 
     def order(self) -> list[str]:

@@ -81,6 +81,7 @@ def check_networks(study: Study, image_shape: tuple[int, ...], num_classes: int)
     """
     used = {"student": study.student.model, **{f"teachers.{name}": t.model for name, t in study.teachers.items()}}
     used |= {f"arms.{name}.student": arm.student.model for name, arm in study.arms.items() if arm.student}
+    used |= {f"arms.{name}.joint_teacher": model for name, arm in study.arms.items() for model in arm.models}
     if len(image_shape) == 1:
         wrong = [key for key, model in used.items() if model != "mlp"]
         if wrong:
@@ -170,7 +171,11 @@ def check_sources(recorded: Mapping[str, str], study: Study, directory: Path) ->
 
 def _trained_with(study: Study, path: str, directory: Path) -> list[str]:
     """The arms and teachers that use an import path and have left weights, or a checkpoint to go on from."""
-    arms = [name for name, arm in study.arms.items() if path in (arm.loss, (arm.student or study.student).model)]
+    arms = [
+        name
+        for name, arm in study.arms.items()
+        if path in (arm.loss, (arm.student or study.student).model, *arm.models)
+    ]
     teachers = [name for name, teacher in study.teachers.items() if teacher.model == path]
     places = {f"arm={name}": f"arm {name}" for name in arms} | {
         f"teacher={name}": f"teacher {name}" for name in teachers

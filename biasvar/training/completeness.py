@@ -18,7 +18,7 @@ from biasvar.records.stored_files import UNREADABLE, footer, stored_files
 from biasvar.study import Study
 from biasvar.training.checkpoints import file_hashes
 from biasvar.training.replicas import groups_of
-from biasvar.training.reuse import needed_files
+from biasvar.training.reuse import kept_folders, needed_files
 
 
 def arm_fault(writer: RunWriter, study: Study, name: str) -> str | None:
@@ -36,7 +36,7 @@ def arm_fault(writer: RunWriter, study: Study, name: str) -> str | None:
     _refuse_copies(writer, study, name)
 
     def check() -> None:
-        for folder in ("records", "predictions"):
+        for folder in kept_folders(study.arms[name]):
             files = stored_files(writer.directory, folder, arm=name)
             if folder == "records":
                 check_records(files, writer.manifest, run.split_sizes())
@@ -45,6 +45,8 @@ def arm_fault(writer: RunWriter, study: Study, name: str) -> str | None:
         read_metrics(writer.directory, name, writer.manifest)
         if run.prediction_epochs(name):
             run.predictions(name)
+        if study.arms[name].own_teacher:
+            run.predictions(name, of="teacher")
 
     fault = _fault_of(check)
     kept = entry.get("weights_sha256")
@@ -57,7 +59,7 @@ def _refuse_copies(writer: RunWriter, study: Study, name: str) -> None:
     """Raise RecordError for a file that no training of the arm writes: training again would not remove it."""
     groups = len(groups_of(study.backend, range(study.replicas)))
     kind = "replica" if groups == study.replicas else "group"
-    for folder in ("records", "predictions"):
+    for folder in kept_folders(study.arms[name]):
         root = writer.directory / folder / f"arm={name}"
         for file in stored_files(writer.directory, folder, arm=name) if root.is_dir() else ():
             if file.group >= groups:

@@ -12,7 +12,7 @@ from biasvar.data.draws import Rows
 from biasvar.seeding import generator
 from biasvar.training.companions import Companions, Features
 from biasvar.training.inputs import Inputs
-from biasvar.training.methods.base import Batch, Step
+from biasvar.training.methods.base import Batch, Step, mean_over_rows
 from biasvar.training.objective import Objective
 from biasvar.training.replicas import Replicas
 from biasvar.training.schedules import Phase
@@ -95,22 +95,15 @@ def train(
                 losses, weights = objective(batch)
                 if on_batch is not None:
                     on_batch(batch, weights)
-                loss = _mean(losses, batch.counts)
+                loss = mean_over_rows(losses, batch.counts)
                 if companions is not None:
                     companions.take_gradients(loss)
-                replicas.step(loss, now)
+                replicas.step(loss, now, max_norm=method.max_norm)
                 if companions is not None:
                     companions.step(now)
                 method.after_step(objective.state, batch)
             if on_epoch is not None:
                 on_epoch(epoch, now)
-
-
-def _mean(losses: torch.Tensor, counts: torch.Tensor | None) -> torch.Tensor:
-    """(R,) means of (R, B) losses, each sample as often as it was drawn."""
-    if counts is None:
-        return losses.mean(-1)
-    return (counts * losses).sum(-1) / counts.sum(-1).clamp(min=1)
 
 
 @torch.no_grad()

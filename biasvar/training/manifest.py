@@ -76,6 +76,7 @@ def arm_entry(study: Study, name: str, rates: dict[str, float]) -> dict[str, Any
     return {
         **arm.model_dump(mode="json", exclude={"record", "predictions"}),
         "plays": arm.plays,
+        **({"own_teacher": True} if arm.own_teacher else {}),
         "regime": study.regime(name),
         "scored_against": study.scored_against(name),
         "record_temperature": arm.tau or study.reference_temperature,

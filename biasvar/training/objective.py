@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from biasvar.training.hooks import checked_result
+from biasvar.training.inputs import Inputs
 from biasvar.training.lookups import Views
 from biasvar.training.methods.base import Batch, Method, Result, Step
 
@@ -38,6 +39,11 @@ class Objective:
         """(R, B, C) logits of the method's own teacher, else of the study's where it is asked."""
         own = self.method.teacher_logits(self.state, step)
         return own if own is not None or not asked else self.seen(step.ids, step.inputs, step.epoch)
+
+    def clean(self, inputs: Inputs, ids: torch.Tensor, replicas: int) -> torch.Tensor | None:
+        """(R, n, C) logits of the method's own teacher, else of the study's, of n samples without augmentation."""
+        own = self.method.clean_teacher(self.state, inputs, ids)
+        return own if own is not None else self.teacher_logits(ids.expand(replicas, -1))
 
     def seen(self, ids: torch.Tensor, x: torch.Tensor, epoch: int) -> torch.Tensor | None:
         """(R, B, C) teacher logits of the views x that the training pass of an epoch gives of (R, B) samples."""

@@ -34,8 +34,12 @@ class Replicas(Protocol):
     def train(self, mode: bool) -> None:
         """Training mode, or evaluation mode."""
 
-    def step(self, loss: torch.Tensor, rate: float) -> None:
-        """One SGD step on the sum of the per-replica losses (R,)."""
+    def step(self, loss: torch.Tensor, rate: float, *, max_norm: float | None = None) -> None:
+        """One SGD step on the sum of the per-replica losses (R,).
+
+        `max_norm`: the gradient of each replica, over all its parameters, is first scaled down to this norm, as by
+        `torch.nn.utils.clip_grad_norm_`.
+        """
 
     def state(self) -> dict[str, torch.Tensor]:
         """Parameters and momentum buffers, by name, each (R, ...): enough to go on from."""
@@ -76,10 +80,12 @@ class BatchedReplicas:
     def train(self, mode: bool) -> None:
         self._model.train(mode)
 
-    def step(self, loss: torch.Tensor, rate: float) -> None:
+    def step(self, loss: torch.Tensor, rate: float, *, max_norm: float | None = None) -> None:
         parameters, buffers = list(self._parameters.values()), list(self._buffers.values())
         gradients = torch.autograd.grad(loss.sum(), parameters)
         with torch.no_grad():
+            if max_norm is not None:
+                gradients = _clipped(gradients, max_norm)
             d = torch._foreach_add(gradients, parameters, alpha=self._weight_decay)
             torch._foreach_mul_(buffers, self._momentum)
             torch._foreach_add_(buffers, d)
@@ -99,6 +105,16 @@ class BatchedReplicas:
             for name, parameter in self._parameters.items():
                 parameter.copy_(state[f"parameter.{name}"])
                 self._buffers[name].copy_(state[f"momentum.{name}"])
+
+
+def _clipped(gradients: Sequence[torch.Tensor], max_norm: float) -> tuple[torch.Tensor, ...]:
+    """Gradients (R, ...) scaled replica by replica to a norm of `max_norm` where they have a larger one.
+
+    The constant is that of `torch.nn.utils.clip_grad_norm_`.
+    """
+    norms = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0).sqrt()
+    scale = (max_norm / (norms + 1e-6)).clamp(max=1.0)
+    return tuple(g * scale.reshape(-1, *(1 for _ in g.shape[1:])) for g in gradients)
 
 
 class SequentialReplica:
@@ -131,10 +147,12 @@ class SequentialReplica:
     def train(self, mode: bool) -> None:
         self._model.train(mode)
 
-    def step(self, loss: torch.Tensor, rate: float) -> None:
+    def step(self, loss: torch.Tensor, rate: float, *, max_norm: float | None = None) -> None:
         self._optimizer.param_groups[0]["lr"] = rate
         self._optimizer.zero_grad()
         loss.sum().backward()
+        if max_norm is not None:
+            nn.utils.clip_grad_norm_(self._model.parameters(), max_norm)
         self._optimizer.step()
 
     def parameters(self) -> dict[str, torch.Tensor]:

@@ -128,7 +128,7 @@ def _own_code(study: Study, name: str) -> list[str]:
     scored = study.teachers.get(study.scored_against(name) or "")
     sections = [part for section in (arm, *([scored] if scored else [])) for part in _sections(study, section)]
     taught = {section.model for section in sections if isinstance(section, Teacher)}
-    return sorted({arm.loss, (arm.student or study.student).model, *taught})
+    return sorted({arm.loss, (arm.student or study.student).model, *arm.models, *taught})
 
 
 def _sections(study: Study, section: Section) -> Iterator[Section]:
@@ -200,7 +200,7 @@ def take_over(writer: RunWriter, study: Study, name: str, number: int, identity:
         named = [metrics_path(run.directory, name, number), weights_path(run.directory, name, number)]
         named += [method_table_path(run.directory, table, name, number) for table in mine.tables]
         files = [path for path in named if path.is_file()]
-        for folder in ("records", "predictions"):
+        for folder in kept_folders(mine):
             found: list[StoredFile] = stored_files(run.directory, folder, arm=name)
             files += [file.path for file in found if file.group == number]
         if not all(path.is_file() for path in needed_files(run.directory, mine, name, number, epochs)):
@@ -217,14 +217,25 @@ def needed_files(directory: Path, arm: Arm, name: str, number: int, epochs: int)
     """The files that a group of an arm leaves in a run directory, whichever replicas it has."""
     assert arm.record is not None  # written out when the study was resolved
     assert arm.predictions is not None
+    of_whom = ("students", "teacher") if arm.own_teacher else ("students",)
     return [
         metrics_path(directory, name, number),
         weights_path(directory, name, number),
         *(method_table_path(directory, table, name, number) for table in arm.tables),
         *(record_path(directory, name, split, "clean", epochs, number) for split in ("train", "test")),
         *(record_path(directory, name, "train", "augmented", e, number) for e in arm.record.selected(epochs)),
-        *(prediction_path(directory, name, "test", "all", e, number) for e in arm.predictions.selected(epochs)),
+        *(
+            prediction_path(directory, name, "test", "all", e, number, of=of)
+            for of in of_whom
+            for e in arm.predictions.selected(epochs)
+        ),
     ]
+
+
+def kept_folders(arm: Arm) -> tuple[str, ...]:
+    """The folders of a run directory with an arm's records and predictions."""
+    own = ("teacher_predictions",) if arm.own_teacher else ()
+    return ("records", "predictions", *own)
 
 
 def tuned_elsewhere(context: StudyContext, family: str, identities: list[str]) -> pd.DataFrame | None:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,14 @@ import torch
 
 from biasvar.files import write_bytes, write_json
 from biasvar.records import RunWriter, open_run
-from biasvar.records.schema import method_table_path, metrics_path, prediction_path, record_path, weights_path
+from biasvar.records.schema import (
+    METRIC_COLUMNS,
+    method_table_path,
+    metrics_path,
+    prediction_path,
+    record_path,
+    weights_path,
+)
 from biasvar.study.schema import JACKKNIFE_GROUPS
 from biasvar.training.checkpoints import apart, read_weights, weights_file
 from biasvar.training.companions import Companions
@@ -120,13 +128,15 @@ def train_once(run: ArmRun, number: int) -> dict[str, Any]:
     directory = run.writer.directory
     done = directory / "checkpoints" / f"arm={run.name}" / f"group={number:03d}.json"
     epoch = run.context.study.schedule.epochs
-    left_behind = (
+    left_behind: tuple[Path, ...] = (
         weights_path(directory, run.name, number),
         metrics_path(directory, run.name, number),
         prediction_path(directory, run.name, "test", "all", epoch, number),
         record_path(directory, run.name, "test", "clean", epoch, number),
         *(method_table_path(directory, table, run.name, number) for table in run.context.study.arms[run.name].tables),
     )
+    if run.context.study.arms[run.name].own_teacher:
+        left_behind += (prediction_path(directory, run.name, "test", "all", epoch, number, of="teacher"),)
     if done.exists() and all(path.exists() for path in left_behind):
         return json.loads(done.read_text())
     began = time.perf_counter()
@@ -168,7 +178,7 @@ class _Group:
     def __init__(self, run: ArmRun, number: int, replicas: list[int]) -> None:
         self.run, self.context, self.number, self.replicas = run, run.context, number, replicas
         self.study, self.writer = run.context.study, run.writer
-        arm = self.study.arms[run.name]
+        self.arm = arm = self.study.arms[run.name]
         assert arm.record is not None  # written out when the study was resolved
         assert arm.predictions is not None
         self.epochs = self.study.schedule.epochs
@@ -198,16 +208,21 @@ class _Group:
                 )  # fmt: skip
 
         def on_epoch(epoch: int, rate: float) -> None:
+            measured = self._measured()
             if epoch in self.record_epochs:
                 recorder.epoch = epoch
-                self._note("train", "augmented", epoch, recorder.end_epoch(), rate)
-            elif weights:  # the mean weight is known at every epoch, for arms that take it over
-                means = torch.cat(weights, dim=1).double().mean(1).cpu().numpy()
+                summary = recorder.end_epoch()
+                there = np.isin(self.replicas, summary["replica"])
+                own = {name: values[there] for name, values in measured.items()}
+                self._note("train", "augmented", epoch, {**summary, **own}, rate)
+            elif weights or measured:  # the mean weight is known at every epoch, for arms that take it over
+                count = len(self.replicas)
                 numbers = {
-                    "replica": np.array(self.replicas),
-                    "n": np.full(len(means), self.students.rows.ids.shape[1]),
-                }
-                self._note("train", "augmented", epoch, {**numbers, "loss_weight": means}, rate)
+                    "replica": np.array(self.replicas), "n": np.full(count, self.students.rows.ids.shape[1]), **measured
+                }  # fmt: skip
+                if weights:
+                    numbers["loss_weight"] = torch.cat(weights, dim=1).double().mean(1).cpu().numpy()
+                self._note("train", "augmented", epoch, numbers, rate)
             weights.clear()
             if epoch % self.study.evaluate_every == 0 or epoch in {1, *self.prediction_epochs}:
                 self._evaluate(net, epoch, rate)
@@ -215,7 +230,7 @@ class _Group:
                 self._save(epoch)
 
         self.students.train(start=start, score_epochs=self.record_epochs, on_batch=on_batch, on_epoch=on_epoch)
-        self.writer.metrics(self.run.name, self.number, pd.concat(self.metrics, ignore_index=True))
+        self._write_metrics()
         return self._finish(net)
 
     def _recorder(self, split: str, view: str) -> Recorder:
@@ -230,6 +245,17 @@ class _Group:
         frame = pd.DataFrame(numbers)
         self.metrics.append(frame.assign(arm=self.run.name, epoch=epoch, split=split, view=view, learning_rate=rate))
 
+    def _write_metrics(self) -> None:
+        """All columns there are, so that what a checkpoint left reads back as what would have been written."""
+        whole = pd.concat(self.metrics, ignore_index=True).reindex(columns=METRIC_COLUMNS)
+        self.writer.metrics(self.run.name, self.number, whole)
+
+    def _measured(self) -> dict[str, np.ndarray]:
+        """What the method measured of an epoch, (R,) each."""
+        objective = self.students.objective
+        found = objective.method.measured(objective.state)
+        return {name: value.double().cpu().numpy() for name, value in found.items()}
+
     def _ids(self, split: str) -> np.ndarray:
         return self.context.blocks[split] if split != "train" else self.context.train_ids
 
@@ -242,6 +268,10 @@ class _Group:
             said = CleanPass.of(on_device.cpu().numpy())
             if predicted and (last or split != "validation"):
                 self._predictions(split, epoch, ids, said)
+                if self.arm.own_teacher:
+                    taught = self._taught(ids)
+                    assert taught is not None  # `own_teacher` says that the method gives its answers
+                    self._predictions(split, epoch, ids, CleanPass.of(taught.cpu().numpy()), of="teacher")
             if split == "train" and not last:
                 continue
             numbers = evaluation_metrics(said, self.context.dataset.labels[ids])
@@ -252,9 +282,8 @@ class _Group:
                 recorder.epoch = epoch
                 together = torch.as_tensor(ids, device=self.context.device).expand(len(self.replicas), -1)
                 member = self._members(ids)
-                taught = self.students.objective.teacher_logits(together)
                 recorder.update(
-                    together, on_device, self.context.labels[together], taught,
+                    together, on_device, self.context.labels[together], self._taught(ids),
                     member=torch.as_tensor(member, device=self.context.device),
                 )  # fmt: skip
                 summary = recorder.end_epoch()
@@ -263,7 +292,12 @@ class _Group:
                 numbers = {"replica": np.array(self.replicas), "n": np.full(len(self.replicas), len(ids)), **numbers}
             self._note(split, "clean", epoch, numbers, rate)
 
-    def _predictions(self, split: str, epoch: int, ids: np.ndarray, said: CleanPass) -> None:
+    def _taught(self, ids: np.ndarray) -> torch.Tensor | None:
+        """(R, n, C) what the teachers answer to samples without augmentation."""
+        on_device = torch.as_tensor(ids, device=self.context.device)
+        return self.students.objective.clean(self.context.inputs, on_device, len(self.replicas))
+
+    def _predictions(self, split: str, epoch: int, ids: np.ndarray, said: CleanPass, of: str = "students") -> None:
         """Write mean log-probabilities by jackknife group; of training rows by whether they were trained on."""
         groups = min(JACKKNIFE_GROUPS, self.study.replicas)
         numbers, index = np.unique([r % groups for r in self.replicas], return_inverse=True)
@@ -274,7 +308,7 @@ class _Group:
         for membership, use in uses.items():
             counts, means = group_means(said, use, index, len(numbers))
             self.writer.predictions(
-                self.run.name, split, membership, epoch, self.number, ids, counts, means, groups=numbers
+                self.run.name, split, membership, epoch, self.number, ids, counts, means, groups=numbers, of=of
             )
 
     def _logits(self, net: Replicas, ids: np.ndarray) -> torch.Tensor:
@@ -297,7 +331,7 @@ class _Group:
 
     def _save(self, epoch: int) -> None:
         """Write the metrics first, then the checkpoint: one that is there has its metrics."""
-        self.writer.metrics(self.run.name, self.number, pd.concat(self.metrics, ignore_index=True))
+        self._write_metrics()
         state = {name: apart(value) for name, value in self.students.state().items()}
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(self.checkpoint, safetensors.torch.save(state, metadata={"epoch": str(epoch)}))

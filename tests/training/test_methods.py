@@ -24,7 +24,10 @@ from tests.conftest import TINY
 from tests.training.test_execute import contents
 
 OWN = "tests.training.own_methods"
-EXAMPLES = {"teacher": "main", "soft_label": "s", "temperature": 2.0, "alpha": 0.5, "smoothing": 0.1}
+EXAMPLES = {
+    "teacher": "main", "soft_label": "s", "temperature": 2.0, "alpha": 0.5, "smoothing": 0.1, "pull": 0.3,
+    "joint_teacher": {"hidden": [16]},
+}  # fmt: skip
 OF_IMAGES = {"student": {"model": "convnet"}, "teacher": "images"}
 MORE = {"dfa": OF_IMAGES | {"weights": "last"}, "dfa_search": OF_IMAGES | {"searched": "together"}}
 """What methods that train no MLP need beside their needed keys."""
@@ -76,7 +79,8 @@ def test_every_method_is_its_settings_class_and_its_room(loss, tmp_path):
     study = resolve_study(study_of({"arm": example(settings)}, **more))
     assert method_of(study.arms["arm"]).Settings is settings
     assert f"  arm: {loss}" in describe(study, Path("runs/x"))
-    changed = {"teacher": "own", "smoothing": 0.2, "temperature": 3.0, "alpha": 0.7, "keep": "random"}
+    changed = {"pull": 0.5, "joint_teacher": {"hidden": [17]}}
+    changed |= {"teacher": "own", "smoothing": 0.2, "temperature": 3.0, "alpha": 0.7, "keep": "random"}
     others = [example(settings, **{key: changed[key]}) for key in settings.needed_keys() if key in changed]
     hashes = {resolve_study(study_of({"arm": other}, **more)).hash for other in others}
     assert len(hashes | {study.hash}) == len(others) + 1

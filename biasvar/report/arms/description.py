@@ -71,7 +71,7 @@ def _in_words(key: str, value: Any) -> str:
 
 def _said(value: Any) -> str:
     if isinstance(value, dict):
-        return " and ".join(f"{key} {_said(inner)}" for key, inner in value.items())
+        return " and ".join(f"{key} {_said(inner)}" for key, inner in value.items() if inner not in (None, []))
     if isinstance(value, list | tuple):
         return " and ".join(map(_said, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -28,6 +28,7 @@ from biasvar.training.schedules import Phase
 
 if TYPE_CHECKING:
     from biasvar.training.context import StudyContext
+    from biasvar.training.inputs import Inputs
     from biasvar.training.replicas import Replicas
 
 Need = Literal["teacher", "clean teacher", "random keys"]
@@ -36,6 +37,13 @@ without augmentation; a random number for each sample and epoch, the same whatev
 
 Result = tuple[torch.Tensor, torch.Tensor | None]
 """Per-sample losses (R, B), and the weights (R, B) that the loss gave the soft labels; None: 1 for all."""
+
+
+def mean_over_rows(values: torch.Tensor, counts: torch.Tensor | None) -> torch.Tensor:
+    """(R,) means of (R, B) values, each sample as often as it was drawn: (R, B) counts, None where all are 1."""
+    if counts is None:
+        return values.mean(-1)
+    return (counts * values).sum(-1) / counts.sum(-1).clamp(min=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,12 +102,14 @@ class Method:
         Settings: Its settings class, a subclass of `biasvar.study.Arm` whose own keys a study file gives.
         batched: True if the loss takes R replicas in one pass; with False a study needs `backend: sequential` (R = 1).
         features: Paths of student modules whose outputs the loss sees, as `named_modules` names them; R = 1 only.
+        max_norm: The students' gradients are clipped to this norm, each replica's by itself; None: they are not.
         settings: The arm's entry in the study.
     """
 
     Settings: ClassVar[type[Arm]]
     batched: ClassVar[bool] = True
     features: tuple[str, ...] = ()
+    max_norm: float | None = None
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
@@ -150,6 +160,17 @@ class Method:
         They are what the batch holds and what is recorded.
         """
         return None
+
+    def clean_teacher(self, state: Any, inputs: Inputs, ids: torch.Tensor) -> torch.Tensor | None:
+        """(R, n, C) what a teacher that the method has itself answers to n samples, the same for every replica.
+
+        Kept wherever the students' predictions are, if the settings say `own_teacher`.
+        """
+        return None
+
+    def measured(self, state: Any) -> Mapping[str, torch.Tensor]:
+        """(R,) numbers of the epoch that ends, by their column of the metrics; called once after each."""
+        return {}
 
     def before_step(self, state: Any, batch: Batch) -> None:
         """Called with every batch before the loss."""
