@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from biasvar.records import Run
 from biasvar.report.arms.description import arm_label
 from biasvar.report.claims.measurement import Measure, Measurement, Roles
-from biasvar.report.statistics.estimates import Estimate, accuracy_combination, decomposition_term, term_change
+from biasvar.report.statistics.estimates import (
+    Estimate,
+    accuracy_combination,
+    decomposition_term,
+    final_metrics,
+    term_change,
+)
 from biasvar.study.ledger.base import ACCURACY, TERM
 
 
@@ -43,6 +51,20 @@ def accuracy_difference(*pairs: tuple[str, str], direction: str, threshold: floa
         return found
 
     return measure
+
+
+def best_on_validation(run: Run, arms: Sequence[str]) -> str | None:
+    """The arm with the highest mean accuracy on validation rows after the last epoch, the first of equal ones.
+
+    None where an arm has no such accuracy. Test rows have no part in it.
+    """
+    means: dict[str, float] = {}
+    for arm in arms:
+        final = final_metrics(run, arm, ("validation",))
+        if final is None or final["accuracy"].isna().any():
+            return None
+        means[arm] = float(final["accuracy"].mean())
+    return max(means, key=lambda arm: means[arm], default=None)
 
 
 def over_copies(row: Estimate) -> str:

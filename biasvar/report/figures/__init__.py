@@ -17,6 +17,7 @@ FIGURES = (
     "directions",
     "by_class",
     "training",
+    "paths",
     "shares",
     "temperatures",
     "teachers",

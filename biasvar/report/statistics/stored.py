@@ -16,6 +16,8 @@ import pandas as pd
 from biasvar.analysis.decomposition.result import Decomposition
 from biasvar.analysis.decomposition.totals import Totals
 from biasvar.records import Run
+from biasvar.records.reader import Answering
+from biasvar.records.schema import PREDICTION_FOLDERS
 from biasvar.records.stored_files import stored_files
 
 
@@ -35,21 +37,35 @@ def terms(run: Run, arm: str, split: str = "test", membership: str = "all") -> T
     return _terms(run, arm, split, membership, None)
 
 
-def _terms(run: Run, arm: str, split: str, membership: str, epoch: int | None) -> Terms | None:
-    if not (run.directory / "predictions" / f"arm={arm}" / f"split={split}" / f"membership={membership}").is_dir():
+@lru_cache(maxsize=64)
+def teacher_terms(run: Run, arm: str, epoch: int) -> Terms | None:
+    """Corrected bias and variance on test rows of the teachers that train along with an arm's students."""
+    return _terms(run, arm, "test", "all", epoch, "teacher")
+
+
+def _terms(
+    run: Run, arm: str, split: str, membership: str, epoch: int | None, of: Answering = "students"
+) -> Terms | None:
+    place = run.directory / PREDICTION_FOLDERS[of] / f"arm={arm}" / f"split={split}" / f"membership={membership}"
+    if not place.is_dir():
         return None
-    means, labels, chosen = run.stored_means(arm, split, membership, epoch)
+    means, labels, chosen = run.stored_means(arm, split, membership, epoch, of)
     return Terms(means.sample_ids, labels, chosen, means.decomposition(labels, "cross_entropy").corrected())
 
 
 @lru_cache(maxsize=4096)
-def totals(run: Run, arm: str, split: str, membership: str, epoch: int) -> tuple[Totals, int] | None:
+def totals(
+    run: Run, arm: str, split: str, membership: str, epoch: int, of: Answering = "students"
+) -> tuple[Totals, int] | None:
     """Means over samples of the corrected terms at one stored epoch, and how many groups of replicas they rest on.
+
+    Of the arm's students, or of the teachers that train along with them.
 
     Only the means are kept: through training the terms of every sample would fill the memory.
     """
-    last = terms(run, arm, split, membership)
-    of_epoch = last if last is None or last.epoch == epoch else _terms(run, arm, split, membership, epoch)
+    last = terms(run, arm, split, membership) if of == "students" else None
+    known = of == "students" and (last is None or last.epoch == epoch)
+    of_epoch = last if known else _terms(run, arm, split, membership, epoch, of)
     if of_epoch is None:
         return None
     groups = of_epoch.decomposition.group_counts
@@ -57,12 +73,15 @@ def totals(run: Run, arm: str, split: str, membership: str, epoch: int) -> tuple
     return of_epoch.decomposition.totals(), count
 
 
-def prediction_epochs(run: Run, arm: str, split: str = "test", membership: str = "all") -> list[int]:
+def prediction_epochs(
+    run: Run, arm: str, split: str = "test", membership: str = "all", of: Answering = "students"
+) -> list[int]:
     """The epochs after which predictions of the arm were stored, rising; found without reading any."""
-    place = run.directory / "predictions" / f"arm={arm}" / f"split={split}" / f"membership={membership}"
+    folder = PREDICTION_FOLDERS[of]
+    place = run.directory / folder / f"arm={arm}" / f"split={split}" / f"membership={membership}"
     if not place.is_dir():
         return []
-    files = stored_files(run.directory, "predictions", arm=arm, split=split, part=membership)
+    files = stored_files(run.directory, folder, arm=arm, split=split, part=membership)
     return sorted({file.epoch for file in files})
 
 
