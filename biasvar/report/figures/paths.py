@@ -113,8 +113,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         "true labels at temperature 1, cross-entropy in nats, corrected for the finite number of replicas. Local "
         "target: the answers of the teachers that train along, one for each replica, at the end of the epoch. The "
         "distance is that of the student's answer in the training pass and the teacher's answer after its step, a mean "
-        "over the steps of an epoch. Bands: 95 % t intervals over replicas, for these rows; the error over rows is in the "
-        f"CSV.{drawn.dagger_note(frame)} {conditions_in(frame, runs)}"
+        "over the steps of an epoch. Bands: 95 % t intervals over replicas, for these rows; the error over rows is in "
+        f"the CSV.{drawn.dagger_note(frame)} {conditions_in(frame, runs)}"
     )
 
 
