@@ -7,7 +7,8 @@ Three kinds of stream, and seeds that follow from a seed:
   compare in pairs; only what belongs to an arm (shuffled weights, random masks) adds the arm's name. Purposes:
   "split" (data), "draw" (training rows of a replica), "order" (batches), "init" and a teacher's (initial weights),
   "teacher rows", "labelled" (rows that keep their label), "rivals" (wrong labels of bad teachers), "arm",
-  "connectors" (initial weights), "search split" and "search order" (rows of a search of weights), "layer weights".
+  "connectors" (initial weights), "search split" and "search order" (rows of a search of weights), "layer weights",
+  "infodrop" (places that students of an arm drop) and "infodrop evaluation".
 - `words`, `uniforms`, `normals`: numbers that belong to a sample, made from (seed, purpose, sample_id, epoch), the same
   whatever the order of the rows or the chunks they are read in. Purposes: "ties", "mixture", "selection", "selection
   ties", and those of random soft labels. Every sample starts a SplitMix64 stream of its own, at a state mixed from

@@ -32,6 +32,7 @@ PARTS = {
     "weighted_soft_label": "weighting", "masked_distillation": "masking", "soft_label": "soft labels",
     "dfa": "features", "dfa_search": "features",
     "prokt": "joint distillation",
+    "infodrop": "dropout",
 }  # fmt: skip
 """The parts of the losses in runs from before an entry said what part its method plays in figures and contrasts."""
 

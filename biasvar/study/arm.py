@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from biasvar.study.soft_labels import SoftLabel
 
 Part = Literal[
-    "baseline", "smoothing", "distillation", "weighting", "masking", "soft labels", "features", "joint distillation"
-]
+    "baseline", "smoothing", "distillation", "weighting", "masking", "soft labels", "features", "joint distillation",
+    "dropout",
+]  # fmt: skip
 """Parts that methods play in a report: what others are compared with; distillation that takes its soft labels as they
 are; weighted sample by sample; left to some samples only; soft labels and nothing else; features of the teacher;
-distillation from a teacher that trains along."""
+distillation from a teacher that trains along; parts of the student dropped."""
 
 Epoch = Annotated[int, Field(ge=1, strict=True)]
 Temperature = Annotated[float, Field(gt=0)]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from pydantic import Field
 
 from biasvar.study.arm import Arm, Part, Predictions, Record, TaughtArm, is_nothing
+from biasvar.study.dropout import Dropping
 from biasvar.study.feature_arms import Dfa, DfaSearch
 from biasvar.study.joint_teachers import ProximalTeaching
 from biasvar.study.sections import SoftLabelName, WeightsOf
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from biasvar.study.soft_labels import SoftLabel
 
 __all__ = [
-    "ARMS", "Arm", "CrossEntropy", "Dfa", "DfaSearch", "Distillation", "LabelSmoothing", "MaskedDistillation", "Part",
-    "Predictions", "ProximalTeaching", "Record", "SoftLabelOnly", "TaughtArm", "WeightedSoftLabel", "is_nothing",
+    "ARMS", "Arm", "CrossEntropy", "Dfa", "DfaSearch", "Distillation", "InfoDropArm", "LabelSmoothing", "MaskedDistillation",
+    "Part", "Predictions", "ProximalTeaching", "Record", "SoftLabelOnly", "TaughtArm", "WeightedSoftLabel", "is_nothing",
 ]  # fmt: skip
 
 
@@ -82,6 +83,13 @@ class SoftLabelOnly(Arm):
                 f"{self.soft_label} are raw scores, whose cross-entropy has no lower bound; take squared_error, or "
                 f"soft_labels.{self.soft_label}.project: true",
             )
+
+
+class InfoDropArm(Arm):
+    plays = "dropout"
+
+    loss: Literal["infodrop"]
+    dropping: Dropping = Field(title="{}")
 
 
 ARMS: dict[str, type[Arm]] = {

@@ -26,10 +26,11 @@ from tests.training.test_execute import contents
 OWN = "tests.training.own_methods"
 EXAMPLES = {
     "teacher": "main", "soft_label": "s", "temperature": 2.0, "alpha": 0.5, "smoothing": 0.1, "pull": 0.3,
-    "joint_teacher": {"hidden": [16]},
+    "joint_teacher": {"hidden": [16]}, "dropping": {"layers": ["convolutions.0"], "finetune_epochs": 1},
 }  # fmt: skip
 OF_IMAGES = {"student": {"model": "convnet"}, "teacher": "images"}
 MORE = {"dfa": OF_IMAGES | {"weights": "last"}, "dfa_search": OF_IMAGES | {"searched": "together"}}
+MORE["infodrop"] = {"student": {"model": "convnet"}}
 """What methods that train no MLP need beside their needed keys."""
 
 

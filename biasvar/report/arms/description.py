@@ -71,7 +71,10 @@ def _in_words(key: str, value: Any) -> str:
 
 def _said(value: Any) -> str:
     if isinstance(value, dict):
-        return " and ".join(f"{key} {_said(inner)}" for key, inner in value.items() if inner not in (None, []))
+        said = {
+            key: inner for key, inner in value.items() if not (inner is None or inner is False or inner in ([], {}))
+        }
+        return " and ".join(f"{key} {_said(inner)}" for key, inner in said.items())
     if isinstance(value, list | tuple):
         return " and ".join(map(_said, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
