@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from biasvar.study.soft_labels import SoftLabel
 
 __all__ = [
-    "ARMS", "Arm", "CrossEntropy", "Dfa", "DfaSearch", "Distillation", "InfoDropArm", "LabelSmoothing", "MaskedDistillation",
-    "Part", "Predictions", "ProximalTeaching", "Record", "SoftLabelOnly", "TaughtArm", "WeightedSoftLabel", "is_nothing",
+    "ARMS", "Arm", "CrossEntropy", "Dfa", "DfaSearch", "Distillation", "InfoDropArm", "LabelSmoothing",
+    "MaskedDistillation", "Part", "Predictions", "ProximalTeaching", "Record", "SoftLabelOnly", "TaughtArm",
+    "WeightedSoftLabel", "is_nothing",
 ]  # fmt: skip
 
 

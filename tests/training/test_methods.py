@@ -29,8 +29,10 @@ EXAMPLES = {
     "joint_teacher": {"hidden": [16]}, "dropping": {"layers": ["convolutions.0"], "finetune_epochs": 1},
 }  # fmt: skip
 OF_IMAGES = {"student": {"model": "convnet"}, "teacher": "images"}
-MORE = {"dfa": OF_IMAGES | {"weights": "last"}, "dfa_search": OF_IMAGES | {"searched": "together"}}
-MORE["infodrop"] = {"student": {"model": "convnet"}}
+MORE = {
+    "dfa": OF_IMAGES | {"weights": "last"}, "dfa_search": OF_IMAGES | {"searched": "together"},
+    "infodrop": {"student": {"model": "convnet"}},
+}  # fmt: skip
 """What methods that train no MLP need beside their needed keys."""
 
 
