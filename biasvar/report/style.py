@@ -171,6 +171,7 @@ _SHADES: dict[str, tuple[str, str, str]] = {
     "weighting": ("#5cc49a", "#009e73", "#00624a"),
     "weighting, other teacher": ("#c4d66a", "#90a81c", "#5c6d0a"),
     "masking": ("#d55e00", "#d55e00", "#f2a36b"),
+    "joint distillation": ("#f2a3c4", "#cc3f7c", "#6b0f3a"),
     "control": ("#7d7d7d", "#9a9a9a", "#b8b8b8"),
     "teacher sweep": ("#9c7a4d", "#9c7a4d", "#9c7a4d"),
     "features": ("#e39ab5", "#c2447a", "#7a1f49"),
@@ -286,9 +287,9 @@ def _usual(runs: Sequence[Run]) -> list[str]:
 
 
 def _order(entries: dict[str, tuple[dict[str, Any], str]]) -> dict[str, tuple[float, float]]:
-    """Arms of one kind go from light to dark by temperature, then by alpha."""
+    """Arms of one kind go from light to dark by temperature, then by alpha, or by the pull of a joint teacher."""
     return {
-        arm: (float(entry.get("temperature") or 0.0), float(entry.get("alpha") or 0.0))
+        arm: (float(entry.get("temperature") or 0.0), float(entry.get("alpha") or entry.get("pull") or 0.0))
         for arm, (entry, _) in entries.items()
     }
 

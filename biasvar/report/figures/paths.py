@@ -30,13 +30,15 @@ COLUMNS = [
 WHOSE = {"teacher": "Local target", "student": "Student"}
 DISTANCE = "distance"
 AXES = {"bias": "bias (nats)", "variance": "variance (nats)", DISTANCE: "KL(student ‖ target)"}
+DECADES = 1000.0  # a scale goes down to this part of its highest value: networks that start from 0 hardly vary at first
 MOST_MARKERS = 15  # epochs; beyond, they would cover the lines
 ROLES = ("main", "control", "regime")
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
     """One row per run, arm, whose answers, term and epoch, where both were kept after two epochs or more."""
-    found = [_of_arm(run, arm) for run in runs for arm in arms_with_role(run, ROLES)]
+    every = [_of_arm(run, arm) for run in runs for arm in arms_with_role(run, ROLES)]
+    found = [frame for frame in every if len(frame)]  # an empty one has no types, and would take those of the others
     frame = pd.concat(found, ignore_index=True) if found else _framed([], "")
     return style.styled(frame[COLUMNS], runs)
 
@@ -96,8 +98,9 @@ def _scale(ax: Axes, part: pd.DataFrame) -> None:
     values = values[np.isfinite(values)]
     least, low, high = float(part["estimate"].min()), float(values.min()), float(values.max())
     if least > 0 and high > 8 * least:
-        scales.logarithmic(ax)
-        ax.set_ylim(0.9 * max(low, 0.5 * least), 1.1 * high)
+        bottom = max(low, 0.5 * least, high / DECADES)
+        scales.logarithmic(ax, between=high < 30 * bottom)
+        ax.set_ylim(0.9 * bottom, 1.1 * high)
     else:
         margin = 0.05 * (high - low) or 0.05
         ax.set_ylim(low - margin, high + margin)

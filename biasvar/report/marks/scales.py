@@ -54,12 +54,12 @@ def values(ax: Axes, label: str, *, ticks: int = 4) -> None:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}".replace("-", "−")))
 
 
-def logarithmic(ax: Axes) -> None:
-    """A logarithmic vertical axis with a few ticks between the powers of ten, in plain numbers."""
+def logarithmic(ax: Axes, *, between: bool = True) -> None:
+    """A logarithmic vertical axis in plain numbers, with a few ticks between the powers of ten unless it spans many."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     ax.set_yscale("log")
-    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if between else (1.0,)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.yaxis.set_minor_formatter(NullFormatter())
 
