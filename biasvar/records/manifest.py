@@ -190,9 +190,14 @@ MANIFEST = _object(
         "class_names": _list(
             Shape("a text", lambda value: isinstance(value, str) or _is_number(value), needed=True), "texts"
         ),
+        "views": _list(_NEEDED_TEXT, "names of views"),
         "draw": _object({"kind": _TEXT, **_each("rows", "pool", shape=_whole(1, 2**63))}),
         "data": _object(
-            {**_each("name", "path", "split", "note", "fingerprint", shape=_TEXT), "test_is_whole_split": _TRUTH}
+            {
+                **_each("name", "path", "split", "note", "fingerprint", "mode", shape=_TEXT),
+                "test_is_whole_split": _TRUTH,
+                **_each("size", "features", shape=_COUNT),
+            }
         ),
         "claims": _object(
             entries=_list(_object(entries=_ARM_NAMES, needed=True), "objects", needed=True),

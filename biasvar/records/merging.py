@@ -71,7 +71,7 @@ class PartWriter:
         self._writer, self._key, self._group = writer, (arm, split, view), group
         self._rank, self._world = int(part[0]), int(part[1])
         self._on_duplicate, self._replace = on_duplicate, replace
-        self._folder = schema.record_folder(writer.directory, arm, split, view)
+        self._folder = schema.record_folder(writer.directory, arm, split, view, views=writer.views)
 
     def record(self, epoch: int, columns: Mapping[str, Any], metadata: Mapping[str, Any]) -> int | None:
         """Write this part; with the last part also the epoch's file.
@@ -83,7 +83,7 @@ class PartWriter:
             RecordError: The epoch or this part of it is there already, the columns do not fit, or the parts do not:
                 they stay then, and the epoch is not complete.
         """
-        merged = schema.record_path(self._writer.directory, *self._key, epoch, self._group)
+        merged = schema.record_path(self._writer.directory, *self._key, epoch, self._group, views=self._writer.views)
         own = part_path(merged, self._rank, self._world)
         where = self._named(epoch)
         table, replicas = checked_tables.record_table(columns, where, self._writer.num_classes)

@@ -94,7 +94,7 @@ def check_records(files: Sequence[StoredFile], manifest: Mapping[str, Any], samp
         n = samples.get(split)
         for file, said in contents.items():
             if (
-                view == "clean"
+                view != "augmented"
                 and n is not None
                 and expected is not None
                 and said["rows"] != n * len(found[file] or ())
@@ -209,7 +209,7 @@ def check_counts(file: StoredFile, counts: np.ndarray, manifest: Mapping[str, An
         raise RecordError(
             f"{where} are of {len(counts)} groups of replicas, not of {groups}: files are missing; {cure(kind)}"
         )
-    least = kept if file.part == "all" else np.zeros_like(kept)
+    least = np.zeros_like(kept) if file.part in ("member", "nonmember") else kept
     wrong = ((counts < least[:, None]) | (counts > wanted[:, None])).any(axis=1)
     if wrong.any():
         group = int(np.flatnonzero(wrong)[0])

@@ -214,6 +214,11 @@ class Run:
         files = self._record_files(epochs, arm, split, view)
         return (to_frame(table) for table in record_tables(files, names, samples, replicas))
 
+    @property
+    def views(self) -> list[str]:
+        """The further views of the test rows that the study evaluates after the last epoch, by name, in its order."""
+        return [str(view) for view in self.manifest.get("views") or ()]
+
     @checked
     def predictions(
         self,
@@ -223,47 +228,57 @@ class Run:
         membership: str = "all",
         epoch: int | None = None,
         of: Answering = "students",
+        view: str = "clean",
     ) -> Predictions:
         """The mean log-probabilities of an arm at one epoch (default: the last that was stored).
 
         ``of`` "teacher": of the teachers that train along with the students, one for each replica, after their step.
 
         ``membership``: "all" replicas; on the train split also only those that trained on the row ("member") or did not
-        ("nonmember"). Raises RecordError for what is not there, naming what is.
+        ("nonmember"). ``view``: "clean", or one of ``views``. Raises RecordError for what is not there, naming what is.
         """
-        stored, labels, chosen = self.stored_means(arm, split, membership, epoch, of)
+        stored, labels, chosen = self.stored_means(arm, split, membership, epoch, of, view)
         kept = Predictions(stored.sample_ids, labels, stored.counts, stored.read(), chosen)
         if of != "students":
             return kept
         metrics = self._metrics_of(arm)
-        here = (metrics["split"] == split) & (metrics["epoch"] == chosen) & (metrics["view"] == "clean")
+        here = (metrics["split"] == split) & (metrics["epoch"] == chosen) & (metrics["view"] == view)
         if membership == "all":
-            check_losses(f"predictions of arm {arm!r}, split {split!r}", kept, metrics[here], self.manifest["kind"])
+            where = f"predictions of arm {arm!r}, split {split!r}" + (f", view {view!r}" if view != "clean" else "")
+            check_losses(where, kept, metrics[here], self.manifest["kind"])
         return kept
 
     @checked
     def iter_predictions(
-        self, arm: str, *, split: str = "test", membership: str = "all", epoch: int | None = None
+        self, arm: str, *, split: str = "test", membership: str = "all", epoch: int | None = None, view: str = "clean"
     ) -> Iterator[Predictions]:
         """As :meth:`predictions`, by parts of rows, so that predictions larger than memory can be walked through."""
-        stored, labels, chosen = self.stored_means(arm, split, membership, epoch)
+        stored, labels, chosen = self.stored_means(arm, split, membership, epoch, view=view)
         return (
             Predictions(stored.sample_ids[at], labels[at], stored.counts[:, at], stored.read(at.start, at.stop), chosen)
             for at in stored.parts()
         )
 
     def stored_means(
-        self, arm: str, split: str, membership: str, epoch: int | None, of: Answering = "students"
+        self,
+        arm: str,
+        split: str,
+        membership: str,
+        epoch: int | None,
+        of: Answering = "students",
+        view: str = "clean",
     ) -> tuple[StoredMeans, np.ndarray, int]:
         """An arm's stored means at one epoch, the labels of its samples, and the epoch."""
         schema.one_of(membership, schema.MEMBERSHIPS, "membership")
+        schema.one_of(view, ("clean", *self.views), "view")
         folder = schema.PREDICTION_FOLDERS[schema.one_of(of, schema.PREDICTION_FOLDERS, "predictions of")]
         if of == "teacher" and not (self.directory / folder / f"arm={self._known(arm)}").is_dir():
             raise RecordError(
                 f"{self.directory} has no predictions of teachers of arm {arm!r}: only teachers that train along with "
                 "their students leave any"
             )
-        files = stored_files(self.directory, folder, arm=self._known(arm), split=split, part=membership, epochs=epoch)
+        folder, part = (folder, membership) if view == "clean" else ("view_predictions", view)
+        files = stored_files(self.directory, folder, arm=self._known(arm), split=split, part=part, epochs=epoch)
         if not files:
             raise RecordError(f"{self.directory} has no predictions of arm {arm!r}, split {split!r}")
         chosen = max(file.epoch for file in files)
@@ -285,20 +300,22 @@ class Run:
         loss: str = "cross_entropy",
         target: Any = None,
         of: Answering = "students",
+        view: str = "clean",
     ) -> Decomposition:
         """Noise, bias and variance (plug-in) of an arm, one row a sample of ``.predictions(...).sample_ids``.
 
         ``of`` "teacher": of the teachers that train along, whose answers are the soft labels of that epoch.
 
         ``target`` (N,) or (N, C) defaults to the true labels. ``loss="squared_error"`` and ``"zero_one"`` need every
-        replica by itself, so they are possible only while no group holds more than one replica.
+        replica by itself, so they are possible only while no group holds more than one replica. ``view`` is that of
+        :meth:`predictions`.
         """
         from biasvar.analysis.arrays import to_numpy
         from biasvar.analysis.decomposition.kernels import LOSSES
         from biasvar.analysis.inputs import as_array
 
         schema.one_of(loss, LOSSES, "loss")
-        kept, labels, _ = self.stored_means(arm, split, membership, epoch, of)
+        kept, labels, _ = self.stored_means(arm, split, membership, epoch, of, view)
         aim = labels if target is None else to_numpy(as_array(target, "target"))
         if not aim.ndim or len(aim) != len(kept.sample_ids):
             rows = len(aim) if aim.ndim else "no"

@@ -23,7 +23,10 @@ SCHEMA_VERSION = 1
 
 KINDS = ("study", "recorder", "import")
 VIEWS = ("augmented", "clean")
-"""``augmented``: the training pass, before each update. ``clean``: an evaluation pass without augmentation."""
+"""``augmented``: the training pass, before each update. ``clean``: an evaluation pass without augmentation.
+
+Test rows may have further views, which the manifest names under ``views``: corrupted images, say.
+"""
 
 MEMBERSHIPS = ("all", "member", "nonmember")
 PREDICTION_FOLDERS = {"students": "predictions", "teacher": "teacher_predictions"}
@@ -190,24 +193,26 @@ def prediction_schema(num_classes: int) -> pa.Schema:
     )
 
 
-def record_folder(directory: str | Path, arm: str, split: str, view: str) -> Path:
-    """Where the epochs of one (arm, split, view) lie."""
+def record_folder(directory: str | Path, arm: str, split: str, view: str, *, views: Iterable[str] = VIEWS) -> Path:
+    """Where the epochs of one (arm, split, view) lie; ``views`` are those that there are."""
     return (
         Path(directory)
         / "records"
         / f"arm={check_name(arm, 'arm')}"
         / f"split={check_name(split, 'split')}"
-        / f"view={one_of(view, VIEWS, 'view')}"
+        / f"view={check_name(one_of(view, views, 'view'), 'view')}"
     )
 
 
-def record_path(directory: str | Path, arm: str, split: str, view: str, epoch: int, group: int = 0) -> Path:
+def record_path(
+    directory: str | Path, arm: str, split: str, view: str, epoch: int, group: int = 0, *, views: Iterable[str] = VIEWS
+) -> Path:
     """The record file of one training group at one epoch.
 
     >>> print(record_path("runs/digits", "kd", "train", "augmented", 60).as_posix())
     runs/digits/records/arm=kd/split=train/view=augmented/epoch=0060/group=000.parquet
     """
-    return record_folder(directory, arm, split, view) / _epoch(epoch) / _group(group)
+    return record_folder(directory, arm, split, view, views=views) / _epoch(epoch) / _group(group)
 
 
 def redraw_path(directory: str | Path, number: int) -> Path:
@@ -229,6 +234,23 @@ def prediction_path(
         / f"arm={check_name(arm, 'arm')}"
         / f"split={check_name(split, 'split')}"
         / f"membership={one_of(membership, MEMBERSHIPS, 'membership')}"
+        / _epoch(epoch)
+        / _group(group)
+    )
+
+
+def view_prediction_path(directory: str | Path, arm: str, split: str, view: str, epoch: int, group: int = 0) -> Path:
+    """The file of mean log-probabilities of one (arm, split, epoch) on a further view of the split.
+
+    >>> print(view_prediction_path("runs/digits", "kd", "test", "fog-3", 60).as_posix())
+    runs/digits/view_predictions/arm=kd/split=test/view=fog-3/epoch=0060/group=000.parquet
+    """
+    return (
+        Path(directory)
+        / "view_predictions"
+        / f"arm={check_name(arm, 'arm')}"
+        / f"split={check_name(split, 'split')}"
+        / f"view={check_name(view, 'view')}"
         / _epoch(epoch)
         / _group(group)
     )

@@ -19,7 +19,8 @@ from biasvar.files import unreadable
 from biasvar.records import schema
 from biasvar.records.epoch_parts import incomplete_epochs
 
-ARM_FOLDERS = ("records", *schema.PREDICTION_FOLDERS.values(), "metrics")
+SAMPLE_FOLDERS = ("records", *schema.PREDICTION_FOLDERS.values(), "view_predictions")
+ARM_FOLDERS = (*SAMPLE_FOLDERS, "metrics")
 UNREADABLE = (pa.ArrowException, OSError, MemoryError, RuntimeError)
 """What Arrow raises for a file that is no Parquet file, or that cannot be read for now."""
 
@@ -32,7 +33,7 @@ class StoredFile:
     arm: str
     split: str
     part: str
-    """The view of a record, the membership of predictions."""
+    """The view of a record or of predictions on it, the membership of other predictions."""
     epoch: int
     group: int
 
@@ -46,13 +47,13 @@ def stored_files(
     part: Any = None,
     epochs: Any = None,
 ) -> list[StoredFile]:
-    """The files under ``folder`` (records, or one of predictions) that match, by arm, split, part, epoch and group.
+    """The files under ``folder`` (of `SAMPLE_FOLDERS`) that match, by arm, split, part, epoch and group.
 
     None means all; a name or number, or a list of them, means those. Raises RecordError for one that is not there,
     with what is. An epoch of which only parts are there is left out with a warning, or refused if it is asked for.
     """
     root = directory / folder
-    key = "view" if folder == "records" else "membership"
+    key = "view" if folder in ("records", "view_predictions") else "membership"
     files: list[StoredFile] = []
     arms = _choose(_children(root, "arm="), arm, f"arm in the {folder} of {directory},")
     branches = [(name, *branch) for name in arms for branch in _branches(root / f"arm={name}", key)]

@@ -60,6 +60,11 @@ class RunWriter:
         """A copy of the manifest as this writer last read or wrote it."""
         return copy.deepcopy(self._manifest)
 
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The views that a record can be of: the training pass, the clean pass, and those that the manifest names."""
+        return (*schema.VIEWS, *(self._manifest.get("views") or ()))
+
     def update_manifest(self, **changes: Any) -> dict[str, Any]:
         """Set top-level entries of the manifest and return the whole of it; the run's identity cannot change."""
         for key in (*_IDENTITY, "schema_version", "arms"):
@@ -126,7 +131,7 @@ class RunWriter:
         Raises RecordError, before anything is written, for columns that do not fit, a sample twice in a replica, and
         an epoch that is there already (unless ``replace``): of several writers of one epoch, one succeeds.
         """
-        path = schema.record_path(self.directory, arm, split, view, epoch, group)
+        path = schema.record_path(self.directory, arm, split, view, epoch, group, views=self.views)
         where = f"record of arm {arm!r}, split {split!r}, view {view!r}, epoch {epoch}"
         table, replicas = checked_tables.record_table(columns, where, self.num_classes)
         entries = {"temperature": None, "reference_teacher": None, **plain(metadata or {})}
@@ -169,6 +174,26 @@ class RunWriter:
         write_table(path, table, schema.metadata_of(**entries))
         return path
 
+    def view_predictions(
+        self,
+        arm: str,
+        split: str,
+        view: str,
+        epoch: int,
+        group: int,
+        sample_ids: Any,
+        counts: Any,
+        mean_log_probs: Any,
+        groups: Any = None,
+    ) -> Path:
+        """Write what :meth:`predictions` writes, of all replicas on a further view that the manifest names."""
+        schema.one_of(view, self.manifest.get("views") or (), "view")
+        path = schema.view_prediction_path(self.directory, arm, split, view, epoch, group)
+        where = f"predictions of arm {arm!r}, split {split!r}, view {view!r}, epoch {epoch}"
+        table = checked_tables.prediction_table(sample_ids, counts, mean_log_probs, groups, where, self.num_classes)
+        write_table(path, table, schema.metadata_of(arm=arm, split=split, view=view, epoch=int(epoch)))
+        return path
+
     def prediction_parts(
         self, arm: str, split: str, membership: str, epoch: int, group: int, sample_ids: Any, parts: Iterable[Part]
     ) -> Path:
@@ -194,7 +219,7 @@ class RunWriter:
         if others:
             raise RecordError(f"metrics of arm {arm!r}: the column 'arm' also names {', '.join(sorted(others))}")
         for name in table.column("view").unique().to_pylist():
-            schema.one_of(name, schema.VIEWS, f"view in the metrics of arm {arm!r},")
+            schema.one_of(name, self.views, f"view in the metrics of arm {arm!r},")
         write_table(path, table, schema.metadata_of(arm=arm))
         return path
 

@@ -73,7 +73,15 @@ def _of_arm(run: Run, arm: str) -> dict[str, Any]:
     content |= {"split": str(final["split"].iloc[0]), "epoch": int(final["epoch"].iloc[0])}
     rows = [decomposition_term(run, arm, term) for term in TERMS]
     rows += [final_level(run, arm, metric) for metric in METRICS]
-    return content | {row.quantity: _numbers(row) for row in rows if row is not None}
+    content |= {row.quantity: _numbers(row) for row in rows if row is not None}
+    return content | ({"views": {view: _on_view(run, arm, view) for view in run.views}} if run.views else {})
+
+
+def _on_view(run: Run, arm: str, view: str) -> dict[str, Any]:
+    """What an arm does on a further view of the test rows."""
+    rows = [decomposition_term(run, arm, term, view=view) for term in TERMS]
+    rows += [final_level(run, arm, metric, view) for metric in METRICS]
+    return {row.quantity: _numbers(row) for row in rows if row is not None}
 
 
 def _numbers(row: Estimate) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from biasvar.errors import StudyError
 from biasvar.study.arms import Arm, Predictions, Record
@@ -16,6 +16,7 @@ from biasvar.study.sections import MOST, Name, Section
 from biasvar.study.soft_labels import SoftLabel
 from biasvar.study.statements import ClaimsFixed, DesignsTried
 from biasvar.study.teachers import Teacher
+from biasvar.study.views import View, check_renderings, check_views, listed, views_in
 
 STUDENTS_TEACH = "students of another arm"
 """The regime of an arm that another arm's students teach, replica by replica."""
@@ -42,6 +43,29 @@ class Data(Section):
     mode: Literal["grey", "colour"] | None = None  # images: converted to it; none given: as they are
     crop: int = Field(0, ge=0)  # images: pad by so many pixels and crop at random in training
     flip: bool = False  # images: mirror half of them in training
+    # Images: other views of the test rows, kind -> severities, patches a side or radii; see `biasvar.study.views`.
+    views: dict[str, list[float]] = Field({})
+    # Images: training and validation rows are shown through these renderings, each row through one.
+    train_views: list[str] = Field([])
+
+    _each_listed = field_validator("views", mode="before")(listed)
+
+    @field_validator("views", mode="after")
+    @classmethod
+    def _known_views(cls, value: dict[str, list[float]]) -> dict[str, list[float]]:
+        check_views(value)
+        return value
+
+    @field_validator("train_views", mode="after")
+    @classmethod
+    def _known_renderings(cls, value: list[str]) -> list[str]:
+        check_renderings(value)
+        return value
+
+    @property
+    def shown(self) -> list[View]:
+        """The views of the test rows, in the order of the study."""
+        return views_in(self.views)
 
     @model_validator(mode="after")
     def _placed(self) -> Self:

@@ -22,6 +22,7 @@ from biasvar.training.methods import method_of
 from biasvar.training.networks import SMALLEST
 from biasvar.training.soft_label_files import check_soft_labels
 from biasvar.training.teachers import teacher_rows
+from biasvar.training.view_images import check_views
 
 
 def open_study(study: Study, directory: str | Path, device: torch.device) -> StudyContext:
@@ -38,6 +39,7 @@ def open_study(study: Study, directory: str | Path, device: torch.device) -> Stu
         BiasvarError: The data, or a file of soft labels, cannot be read.
     """
     dataset = _load_data(study.data)
+    check_views(study.data, dataset)
     check_networks(study, dataset.images.shape[1:], dataset.num_classes)
     context = StudyContext.of(study, dataset, directory, device)
     pool = context.blocks["student"]

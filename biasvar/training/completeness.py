@@ -14,11 +14,11 @@ from biasvar.files import unreadable
 from biasvar.records import Run, RunWriter
 from biasvar.records.placement import check_place, check_records, read_metrics
 from biasvar.records.schema import soft_label_path, teacher_path
-from biasvar.records.stored_files import UNREADABLE, footer, stored_files
+from biasvar.records.stored_files import SAMPLE_FOLDERS, UNREADABLE, footer, stored_files
 from biasvar.study import Study
 from biasvar.training.checkpoints import file_hashes
 from biasvar.training.replicas import groups_of
-from biasvar.training.reuse import kept_folders, needed_files
+from biasvar.training.reuse import needed_files
 
 
 def arm_fault(writer: RunWriter, study: Study, name: str) -> str | None:
@@ -30,13 +30,13 @@ def arm_fault(writer: RunWriter, study: Study, name: str) -> str | None:
     run = Run(writer.directory, writer.manifest)
     lost = {item["replica"] for item in entry.get("failed_replicas") or () if item["reason"] == "not finite"}
     for number, replicas in enumerate(groups_of(study.backend, range(study.replicas))):
-        for path in needed_files(writer.directory, study.arms[name], name, number, study.schedule.epochs):
+        for path in needed_files(writer.directory, study, name, number):
             if not path.is_file() and not ("records" in path.parts and lost.issuperset(replicas)):
                 return f"{path} is missing"
     _refuse_copies(writer, study, name)
 
     def check() -> None:
-        for folder in kept_folders(study.arms[name]):
+        for folder in _folders(writer, name):
             files = stored_files(writer.directory, folder, arm=name)
             if folder == "records":
                 check_records(files, writer.manifest, run.split_sizes())
@@ -47,6 +47,8 @@ def arm_fault(writer: RunWriter, study: Study, name: str) -> str | None:
             run.predictions(name)
         if study.arms[name].own_teacher:
             run.predictions(name, of="teacher")
+        for view in run.views:
+            run.predictions(name, view=view)
 
     fault = _fault_of(check)
     kept = entry.get("weights_sha256")
@@ -59,14 +61,18 @@ def _refuse_copies(writer: RunWriter, study: Study, name: str) -> None:
     """Raise RecordError for a file that no training of the arm writes: training again would not remove it."""
     groups = len(groups_of(study.backend, range(study.replicas)))
     kind = "replica" if groups == study.replicas else "group"
-    for folder in kept_folders(study.arms[name]):
-        root = writer.directory / folder / f"arm={name}"
-        for file in stored_files(writer.directory, folder, arm=name) if root.is_dir() else ():
+    for folder in _folders(writer, name):
+        for file in stored_files(writer.directory, folder, arm=name):
             if file.group >= groups:
                 raise RecordError(
                     f"{file.path} is named as that of {kind} {file.group}, but those of arm {name!r} are 0 to "
                     f"{groups - 1}; was it copied? Delete it, then run the study again"
                 )
+
+
+def _folders(writer: RunWriter, arm: str) -> list[str]:
+    """The folders with records and predictions of an arm."""
+    return [folder for folder in SAMPLE_FOLDERS if (writer.directory / folder / f"arm={arm}").is_dir()]
 
 
 def holds(path: Path, table: pa.Table) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from biasvar.training.inputs import Features, Images, Inputs
 from biasvar.training.networks import MLP, build_network, seeded
 from biasvar.training.replicas import Replicas, make_replicas
 from biasvar.training.schedules import Phase, rate_at
+from biasvar.training.view_images import training_images
 
 
 @dataclass
@@ -59,7 +60,9 @@ class StudyContext:
         )  # fmt: skip
         check_classes(dataset, {name: ids for name, ids in blocks.items() if len(ids)})
         labels = torch.as_tensor(np.array(dataset.labels), device=device)
-        return StudyContext(study, dataset, blocks, device, _inputs(study, dataset, device), labels, Path(directory))
+        shown = np.sort(np.concatenate([blocks[name] for name in ("student", "reserved", "validation")]))
+        inputs = _inputs(study, dataset, training_images(dataset, data, shown, study.seed), device)
+        return StudyContext(study, dataset, blocks, device, inputs, labels, Path(directory))
 
     @property
     def used_ids(self) -> np.ndarray:
@@ -131,14 +134,18 @@ class StudyContext:
         return rate
 
 
-def _inputs(study: Study, dataset: Dataset, device: torch.device) -> Inputs:
-    """Features where all networks take vectors, else images."""
+def _inputs(study: Study, dataset: Dataset, images: np.ndarray, device: torch.device) -> Inputs:
+    """Features where all networks take vectors, else images, by sample id.
+
+    Images are normalised by the mean and deviation of the data set's own, through whatever views they are shown.
+    """
     data = study.data
     if set(study.models) != {"mlp"}:
         return Images(
-            torch.as_tensor(np.array(dataset.images), device=device), dataset.mean.tolist(), dataset.std.tolist(),
+            torch.as_tensor(np.array(images), device=device), dataset.mean.tolist(), dataset.std.tolist(),
             dataset.scale, study.seed, crop=data.crop, flip=data.flip,
         )  # fmt: skip
     if data.crop or data.flip:
         raise ValueError("data.crop and data.flip are for networks that take images, not for model mlp")
-    return Features(torch.as_tensor(dataset.features(), device=device))
+    rows = images if dataset.is_vectors else replace(dataset, images=images).features()
+    return Features(torch.as_tensor(rows, device=device), dataset.scale)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
 import torch
 
 from biasvar.training.augmentation import augment, normalise
@@ -31,12 +32,20 @@ class Inputs(Protocol):
     def plain(self) -> Inputs:
         """The same inputs without augmentation."""
 
+    def of(self, images: np.ndarray) -> Inputs:
+        """Inputs of other images (n, H, W[, C]), by their place 0 .. n - 1."""
+
+    @property
+    def pixel_scale(self) -> tuple[Sequence[float], Sequence[float]]:
+        """(mean, unit), each by channel: an input is (pixel in [0, 1] - mean) / unit."""
+
 
 @dataclass(frozen=True)
 class Features:
-    """Vectors (N, D), never augmented."""
+    """Vectors (N, D), never augmented; of images, whose pixels are divided by `scale`."""
 
     values: torch.Tensor
+    scale: float = 1.0
 
     @property
     def augmented(self) -> bool:
@@ -54,6 +63,14 @@ class Features:
 
     def plain(self) -> Features:
         return self
+
+    def of(self, images: np.ndarray) -> Features:
+        rows = np.divide(images.reshape(len(images), -1), np.float32(self.scale), dtype=np.float32)
+        return replace(self, values=torch.as_tensor(rows, device=self.values.device))
+
+    @property
+    def pixel_scale(self) -> tuple[Sequence[float], Sequence[float]]:
+        return [0.0], [1.0]
 
 
 @dataclass(frozen=True)
@@ -90,6 +107,13 @@ class Images:
 
     def plain(self) -> Images:
         return replace(self, crop=0, flip=False)
+
+    def of(self, images: np.ndarray) -> Images:
+        return replace(self, values=torch.as_tensor(np.array(images), device=self.values.device))
+
+    @property
+    def pixel_scale(self) -> tuple[Sequence[float], Sequence[float]]:
+        return self.mean, self.std
 
     def clean(self, ids: torch.Tensor) -> torch.Tensor:
         return normalise(self.values, ids, mean=self.mean, std=self.std, scale=self.scale)

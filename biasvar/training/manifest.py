@@ -38,6 +38,7 @@ def study_manifest(study: Study, context: StudyContext) -> dict[str, Any]:
             "features": context.dataset.images.shape[1] if context.dataset.is_vectors else None,
             "test_is_whole_split": _whole_test_split(context),
         },
+        **({"views": [view.name for view in study.data.shown]} if study.data.views else {}),
         "reference_teacher": study.reference_teacher,
         "soft_label_files": {
             name: {"path": source.get("path"), "sha256": source.get("sha256")}

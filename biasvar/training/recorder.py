@@ -131,7 +131,10 @@ class Recorder:
             raise ValueError(f'clip={clip!r} must lie between 0 and 1, and needs values="probabilities"')
         self._values, self._clip = values, clip
         # A name that cannot be one is refused here, before anything is made or changed on disk.
-        folder = record_folder(directory.directory if isinstance(directory, RunWriter) else directory, arm, split, view)
+        if isinstance(directory, RunWriter):
+            folder = record_folder(directory.directory, arm, split, view, views=directory.views)
+        else:
+            folder = record_folder(directory, arm, split, view)
         if isinstance(directory, RunWriter):
             self._writer = directory
         else:

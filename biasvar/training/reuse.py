@@ -22,10 +22,17 @@ from biasvar.data.human_labels import load_people
 from biasvar.errors import BiasvarError
 from biasvar.files import write_bytes
 from biasvar.records import Run, RunWriter, open_run
-from biasvar.records.schema import method_table_path, metrics_path, prediction_path, record_path, weights_path
-from biasvar.records.stored_files import StoredFile, stored_files
+from biasvar.records.schema import (
+    method_table_path,
+    metrics_path,
+    prediction_path,
+    record_path,
+    view_prediction_path,
+    weights_path,
+)
+from biasvar.records.stored_files import SAMPLE_FOLDERS, StoredFile, stored_files
 from biasvar.study import Study, Teacher
-from biasvar.study.arms import Arm, Predictions, Record
+from biasvar.study.arms import Predictions, Record
 from biasvar.study.identity import in_order
 from biasvar.study.import_path import source_hash
 from biasvar.study.schema import JACKKNIFE_GROUPS
@@ -200,10 +207,11 @@ def take_over(writer: RunWriter, study: Study, name: str, number: int, identity:
         named = [metrics_path(run.directory, name, number), weights_path(run.directory, name, number)]
         named += [method_table_path(run.directory, table, name, number) for table in mine.tables]
         files = [path for path in named if path.is_file()]
-        for folder in kept_folders(mine):
-            found: list[StoredFile] = stored_files(run.directory, folder, arm=name)
+        for folder in SAMPLE_FOLDERS:
+            there = (run.directory / folder / f"arm={name}").is_dir()
+            found: list[StoredFile] = stored_files(run.directory, folder, arm=name) if there else []
             files += [file.path for file in found if file.group == number]
-        if not all(path.is_file() for path in needed_files(run.directory, mine, name, number, epochs)):
+        if not all(path.is_file() for path in needed_files(run.directory, study, name, number)):
             continue  # it has fewer replicas, or files were taken away
         for path in files:
             write_bytes(writer.directory / path.relative_to(run.directory), path.read_bytes())
@@ -213,8 +221,10 @@ def take_over(writer: RunWriter, study: Study, name: str, number: int, identity:
     return None
 
 
-def needed_files(directory: Path, arm: Arm, name: str, number: int, epochs: int) -> list[Path]:
+def needed_files(directory: Path, study: Study, name: str, number: int) -> list[Path]:
     """The files that a group of an arm leaves in a run directory, whichever replicas it has."""
+    arm, epochs = study.arms[name], study.schedule.epochs
+    views = [view.name for view in study.data.shown]
     assert arm.record is not None  # written out when the study was resolved
     assert arm.predictions is not None
     of_whom = ("students", "teacher") if arm.own_teacher else ("students",)
@@ -229,13 +239,9 @@ def needed_files(directory: Path, arm: Arm, name: str, number: int, epochs: int)
             for of in of_whom
             for e in arm.predictions.selected(epochs)
         ),
+        *(view_prediction_path(directory, name, "test", view, epochs, number) for view in views),
+        *(record_path(directory, name, "test", view, epochs, number, views=views) for view in views),
     ]
-
-
-def kept_folders(arm: Arm) -> tuple[str, ...]:
-    """The folders of a run directory with an arm's records and predictions."""
-    own = ("teacher_predictions",) if arm.own_teacher else ()
-    return ("records", "predictions", *own)
 
 
 def tuned_elsewhere(context: StudyContext, family: str, identities: list[str]) -> pd.DataFrame | None:

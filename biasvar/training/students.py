@@ -22,9 +22,11 @@ from biasvar.records.schema import (
     metrics_path,
     prediction_path,
     record_path,
+    view_prediction_path,
     weights_path,
 )
 from biasvar.study.schema import JACKKNIFE_GROUPS
+from biasvar.study.views import View
 from biasvar.training.checkpoints import apart, read_weights, weights_file
 from biasvar.training.companions import Companions
 from biasvar.training.context import StudyContext
@@ -37,6 +39,7 @@ from biasvar.training.recorder import Recorder
 from biasvar.training.replicas import Replicas, groups_of
 from biasvar.training.student_networks import new_students
 from biasvar.training.teachers import open_views, teacher_logits, teacher_networks
+from biasvar.training.view_evaluation import view_logits
 
 TUNING_REPLICAS_FROM = 1_000_000  # replicas on which a learning rate is chosen are no replicas of the study
 
@@ -127,13 +130,15 @@ def train_once(run: ArmRun, number: int) -> dict[str, Any]:
     """Train a group of an arm's replicas to its end, unless that was done: which failed, and how long it took."""
     directory = run.writer.directory
     done = directory / "checkpoints" / f"arm={run.name}" / f"group={number:03d}.json"
-    epoch = run.context.study.schedule.epochs
+    study = run.context.study
+    epoch = study.schedule.epochs
     left_behind: tuple[Path, ...] = (
         weights_path(directory, run.name, number),
         metrics_path(directory, run.name, number),
         prediction_path(directory, run.name, "test", "all", epoch, number),
         record_path(directory, run.name, "test", "clean", epoch, number),
         *(method_table_path(directory, table, run.name, number) for table in run.context.study.arms[run.name].tables),
+        *(view_prediction_path(directory, run.name, "test", view.name, epoch, number) for view in study.data.shown),
     )
     if run.context.study.arms[run.name].own_teacher:
         left_behind += (prediction_path(directory, run.name, "test", "all", epoch, number, of="teacher"),)
@@ -291,6 +296,34 @@ class _Group:
             else:
                 numbers = {"replica": np.array(self.replicas), "n": np.full(len(self.replicas), len(ids)), **numbers}
             self._note(split, "clean", epoch, numbers, rate)
+        for view in self.study.data.shown if last else ():
+            self._evaluate_view(net, view, rate)
+
+    def _evaluate_view(self, net: Replicas, view: View, rate: float) -> None:
+        """Metrics, predictions and the record of the test rows in a further view, after the last epoch."""
+        ids = self._ids("test")
+        on_device = view_logits(self.context, net, view, ids)
+        said = CleanPass.of(on_device.cpu().numpy())
+        numbers, index = self._jackknife_groups()
+        counts, means = group_means(said, np.ones(said.logits.shape[:2], dtype=bool), index, len(numbers))
+        self.writer.view_predictions(
+            self.run.name, "test", view.name, self.epochs, self.number, ids, counts, means, groups=numbers
+        )
+        recorder = self._recorder("test", view.name)
+        recorder.epoch = self.epochs
+        together = torch.as_tensor(ids, device=self.context.device).expand(len(self.replicas), -1)
+        member = torch.zeros_like(together, dtype=torch.bool)  # test rows are nobody's
+        recorder.update(together, on_device, self.context.labels[together], member=member)
+        summary = recorder.end_epoch()
+        ece = evaluation_metrics(said, self.context.dataset.labels[ids])["ece"]
+        self._note(
+            "test", view.name, self.epochs, {**summary, "ece": ece[np.isin(self.replicas, summary["replica"])]}, rate
+        )
+
+    def _jackknife_groups(self) -> tuple[np.ndarray, np.ndarray]:
+        """The jackknife groups of these replicas, and the place of each replica among them."""
+        groups = min(JACKKNIFE_GROUPS, self.study.replicas)
+        return np.unique([r % groups for r in self.replicas], return_inverse=True)
 
     def _taught(self, ids: np.ndarray) -> torch.Tensor | None:
         """(R, n, C) what the teachers answer to samples without augmentation."""
@@ -299,8 +332,7 @@ class _Group:
 
     def _predictions(self, split: str, epoch: int, ids: np.ndarray, said: CleanPass, of: str = "students") -> None:
         """Write mean log-probabilities by jackknife group; of training rows by whether they were trained on."""
-        groups = min(JACKKNIFE_GROUPS, self.study.replicas)
-        numbers, index = np.unique([r % groups for r in self.replicas], return_inverse=True)
+        numbers, index = self._jackknife_groups()
         uses = {"all": np.ones(said.logits.shape[:2], dtype=bool)}
         if split == "train":
             inside = self._members(ids)

@@ -196,7 +196,7 @@ def cached_teacher(context: StudyContext, name: str, replicas: Sequence[int]) ->
         "source": source_hash(teacher.model),
         "schedule": study.schedule.model_dump(mode="json"),
         "draw": study.draw.model_dump(mode="json") if teacher.rows == "own" else None,
-        "view": [study.data.crop, study.data.flip],
+        "view": [study.data.crop, study.data.flip, *study.data.train_views],
         "seed": study.seed,
         "replicas": list(replicas),
         "device": context.device.type,

@@ -16,6 +16,7 @@ FIGURES = (
     "changes",
     "directions",
     "by_class",
+    "views",
     "training",
     "paths",
     "shares",

@@ -73,11 +73,29 @@ def right(run: Run, split: str) -> Values:
     return lambda arm: right_by_replica(run, arm, split)
 
 
+def right_on_views(run: Run, split: str, weights: Mapping[str, float]) -> Values:
+    """The sum over views of weight x whether each replica is right about each row, after the last recorded epoch.
+
+    Views are paired by replica and row: {"clean": 1, "shuffled_patches-4": -1} is what shuffling costs each row.
+    """
+
+    def values(arm: str) -> pd.DataFrame | None:
+        tables = {view: right_by_replica(run, arm, split, view) for view in weights}
+        if any(table is None for table in tables.values()):
+            return None
+        first, *others = (weights[view] * table for view, table in tables.items() if table is not None)
+        if not all(first.index.equals(table.index) and first.columns.equals(table.columns) for table in others):
+            return None
+        return sum(others, first)
+
+    return values
+
+
 @lru_cache(maxsize=128)
-def right_by_replica(run: Run, arm: str, split: str) -> pd.DataFrame | None:
+def right_by_replica(run: Run, arm: str, split: str, view: str = "clean") -> pd.DataFrame | None:
     """One row a replica, one column a sample: whether it is right, 0 or 1; None without a record of every one."""
     columns = ("replica", "sample_id", "label", "student_prediction")
-    frame = stored.records(run, arm, split, "clean", None, columns)
+    frame = stored.records(run, arm, split, view, None, columns)
     if frame is None or frame.empty:
         return None
     correct = (frame["student_prediction"] == frame["label"]).to_numpy(dtype=np.float64)

@@ -23,7 +23,15 @@ from biasvar.records import Run
 from biasvar.report.arms.roles import failed_replicas
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.changes import change
-from biasvar.report.statistics.crossing import Contrast, Values, contrast, one_each, right, right_by_replica
+from biasvar.report.statistics.crossing import (
+    Contrast,
+    Values,
+    contrast,
+    one_each,
+    right,
+    right_by_replica,
+    right_on_views,
+)
 from biasvar.report.statistics.terms_over_teachers import change_over_teachers
 
 HELD_OUT = ("test", "validation")
@@ -101,15 +109,15 @@ def interval_columns(interval: Interval) -> dict[str, Any]:
     return {**bounds, "stderr": interval.stderr, "n_replicas": interval.n}
 
 
-def final_metrics(run: Run, arm: str, splits: Sequence[str] = HELD_OUT) -> pd.DataFrame | None:
-    """The clean metrics of an arm after its last epoch, by replica, on the first of the splits that has any."""
-    return _final_metrics(run, arm, tuple(splits))
+def final_metrics(run: Run, arm: str, splits: Sequence[str] = HELD_OUT, view: str = "clean") -> pd.DataFrame | None:
+    """The metrics of an arm after its last epoch, by replica, on the first of the splits that has any in the view."""
+    return _final_metrics(run, arm, tuple(splits), view)
 
 
 @lru_cache(maxsize=4096)
-def _final_metrics(run: Run, arm: str, splits: tuple[str, ...]) -> pd.DataFrame | None:
+def _final_metrics(run: Run, arm: str, splits: tuple[str, ...], view: str) -> pd.DataFrame | None:
     for split in splits:
-        on_split = stored.metrics_of(run, arm, split, "clean")
+        on_split = stored.metrics_of(run, arm, split, view)
         if len(on_split):
             return on_split[on_split["epoch"] == on_split["epoch"].max()].set_index("replica")
     return None
@@ -122,16 +130,16 @@ def final_accuracy(run: Run, arm: str) -> pd.Series[Any]:
 
 
 @lru_cache(maxsize=4096)
-def final_level(run: Run, arm: str, quantity: str) -> Estimate | None:
+def final_level(run: Run, arm: str, quantity: str, view: str = "clean") -> Estimate | None:
     """Mean over replicas of a metric after the last epoch, on the first held-out split; None where it has no value."""
-    final = final_metrics(run, arm)
+    final = final_metrics(run, arm, view=view)
     if final is None or final[quantity].isna().all():  # such as the ECE of a loop of the user's own
         return None
     split = str(final["split"].iloc[0])
     over_samples = math.nan
-    if quantity == "accuracy" and (right := right_by_replica(run, arm, split)) is not None:
+    if quantity == "accuracy" and (right := right_by_replica(run, arm, split, view)) is not None:
         over_samples = mean_interval(right.mean(axis=0)).stderr
-    elif quantity == "nll" and (terms := stored.terms(run, arm, split)) is not None:
+    elif quantity == "nll" and (terms := stored.terms(run, arm, split, view=view)) is not None:
         over_samples = terms.decomposition.totals().loss.stderr_samples
     about = _about(run, arm, len(final)) | _of_metrics(final, quantity)
     return _from_interval(about, mean_interval(final[quantity]), over_samples)
@@ -178,6 +186,26 @@ def accuracy_contrast(run: Run, weights: Mapping[str, float], **about: Any) -> E
     return _from_contrast(_about(run, first, len(final)) | _of_metrics(final, "accuracy") | about, by_metrics)
 
 
+def accuracy_on_views(
+    run: Run, weights: Mapping[str, float], views: Mapping[str, float], **about: Any
+) -> Estimate | None:
+    """The sum over arms and views of weight x weight x final test accuracy, paired by replica and row, with all errors.
+
+    The row is of the first arm; `about` are further columns. None where a view of an arm is not recorded in full.
+
+    Args:
+        run: With further views of its test rows.
+        weights: By arm, such as {"infodrop": 1, "plain": -1}.
+        views: By view, "clean" among them; {"clean": 1, "shuffled_patches-4": -1} is what shuffling costs.
+    """
+    first = next(iter(weights))
+    final = final_metrics(run, first, ("test",), next(iter(views)))
+    found = contrast(run, weights, right_on_views(run, "test", views))
+    if final is None or found is None:
+        return None
+    return _from_contrast(_about(run, first, len(final)) | _of_metrics(final, "accuracy") | about, found)
+
+
 def over_pairs(
     run: Run, treatment: str, control: str, values: Callable[[str], pd.Series[Any]], quantity: str, **about: Any
 ) -> Estimate | None:
@@ -209,12 +237,15 @@ def by_epoch(run: Run, metrics: pd.DataFrame, quantity: str) -> list[Estimate]:
 
 @lru_cache(maxsize=8192)
 def decomposition_term(
-    run: Run, arm: str, term: str, rows: str = "held-out", epoch: int | None = None
+    run: Run, arm: str, term: str, rows: str = "held-out", epoch: int | None = None, view: str = "clean"
 ) -> Estimate | None:
     """The mean of an arm's corrected bias or variance over one kind of rows; at the last stored epoch if none is given.
 
-    Held-out rows are those of the first held-out split with predictions.
+    Held-out rows are those of the first held-out split with predictions. In another view than "clean" they are test
+    rows after the last epoch.
     """
+    if view != "clean":
+        return _term_on_view(run, arm, term, view)
     split, membership = KINDS_OF_ROWS[rows]
     if epoch is None:
         last = stored.terms(run, arm, split, membership)
@@ -227,6 +258,16 @@ def decomposition_term(
         return None
     about = {"quantity": term, "rows": rows, "split": split, "epoch": epoch}
     return from_total(run, arm, getattr(totals[0], term), totals[1] - 1, **about)
+
+
+def _term_on_view(run: Run, arm: str, term: str, view: str) -> Estimate | None:
+    """The mean of an arm's corrected bias or variance over the test rows as a view shows them."""
+    last = stored.terms(run, arm, view=view)
+    groups = None if last is None else last.decomposition.group_counts
+    if last is None or groups is None:
+        return None
+    total, df = getattr(last.decomposition.totals(), term), int(np.count_nonzero(groups.sum(axis=1))) - 1
+    return from_total(run, arm, total, df, quantity=term, rows="held-out", split="test", epoch=last.epoch)
 
 
 def class_terms(run: Run, arm: str) -> dict[int, list[Estimate]]:

@@ -32,24 +32,31 @@ class Terms:
 
 
 @lru_cache(maxsize=256)
-def terms(run: Run, arm: str, split: str = "test", membership: str = "all") -> Terms | None:
-    """Corrected bias and variance of an arm at its last stored epoch."""
-    return _terms(run, arm, split, membership, None)
+def terms(run: Run, arm: str, split: str = "test", membership: str = "all", view: str = "clean") -> Terms | None:
+    """Corrected bias and variance of an arm at its last stored epoch; in a view other than "clean" of all replicas."""
+    return _terms(run, arm, split, membership, None, view)
 
 
 @lru_cache(maxsize=64)
 def teacher_terms(run: Run, arm: str, epoch: int) -> Terms | None:
     """Corrected bias and variance on test rows of the teachers that train along with an arm's students."""
-    return _terms(run, arm, "test", "all", epoch, "teacher")
+    return _terms(run, arm, "test", "all", epoch, of="teacher")
 
 
 def _terms(
-    run: Run, arm: str, split: str, membership: str, epoch: int | None, of: Answering = "students"
+    run: Run,
+    arm: str,
+    split: str,
+    membership: str,
+    epoch: int | None,
+    view: str = "clean",
+    of: Answering = "students",
 ) -> Terms | None:
-    place = run.directory / PREDICTION_FOLDERS[of] / f"arm={arm}" / f"split={split}" / f"membership={membership}"
-    if not place.is_dir():
+    clean = view == "clean"
+    place = run.directory / (PREDICTION_FOLDERS[of] if clean else "view_predictions") / f"arm={arm}" / f"split={split}"
+    if not (place / (f"membership={membership}" if clean else f"view={view}")).is_dir():
         return None
-    means, labels, chosen = run.stored_means(arm, split, membership, epoch, of)
+    means, labels, chosen = run.stored_means(arm, split, membership, epoch, of, view)
     return Terms(means.sample_ids, labels, chosen, means.decomposition(labels, "cross_entropy").corrected())
 
 
