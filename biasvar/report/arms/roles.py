@@ -74,14 +74,15 @@ def core_arms(run: Run) -> list[str]:
     """Cross-entropy, label smoothing, KD and WSL as the study means them, and the last two under other teacher regimes.
 
     One arm each: the first main one at the reference setting (see `reference_arms`; WSL at KD's teacher and
-    temperature), and all arms of role "regime" with these losses. In a run that says nothing of its losses, all its
-    main arms. Arms with failed replicas are left out.
+    temperature), all main arms whose students drop places, and all arms of role "regime" with these losses. In a run
+    that says nothing of its losses, all its main arms. Arms with failed replicas are left out.
     """
     failed, main = failed_arms(run), arms_with_role(run, ("main",))
     if not any(run.entry(arm).loss for arm in run.arms):
         return [arm for arm in main if arm not in failed]
     core = set(reference_arms(run).values()) | {arm for arm in [weighted_arm(run)] if arm}
     core |= set([arm for arm in main if run.entry(arm).plays == "smoothing"][:1])
+    core |= {arm for arm in main if run.entry(arm).plays == "dropout"}
     for arm in arms_with_role(run, ("regime",)):
         entry = run.entry(arm)
         if entry.plays in PLAIN and is_plain(entry):

@@ -16,14 +16,14 @@ import pandas as pd
 from biasvar.analysis.statistics.verdicts import holm_levels
 from biasvar.records import Run
 from biasvar.records.arms import FailedReplica
-from biasvar.report.claims import measures, proximal_measures, soft_label_measures
+from biasvar.report.claims import infodrop_measures, measures, proximal_measures, soft_label_measures
 from biasvar.report.claims.across_data import Tested, across_runs
 from biasvar.report.claims.measurement import Measurement, Roles
 from biasvar.report.claims.statements import designs_tried, unconfirmed
 from biasvar.report.claims.words import FAILS, HOLDS, UNDECIDED, detail, in_words, teachers_in_words, without_spread
 from biasvar.study.claims import LEDGER, Claim
 
-MEASURES = measures.MEASURES | soft_label_measures.MEASURES | proximal_measures.MEASURES
+MEASURES = measures.MEASURES | soft_label_measures.MEASURES | proximal_measures.MEASURES | infodrop_measures.MEASURES
 Test = tuple[Claim, Roles, list[Measurement], str]
 COLUMNS = (
     *("id", "claim", "regime", "arms", "test", "effect", "low", "high", "low_replicas", "high_replicas", "stderr"),
