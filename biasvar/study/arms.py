@@ -95,7 +95,7 @@ class InfoDropArm(Arm):
 
 ARMS: dict[str, type[Arm]] = {
     get_args(found.model_fields["loss"].annotation)[0]: found
-    for found in list(globals().values())
+    for found in sorted(globals().values(), key=lambda found: getattr(found, "__module__", None) != __name__)
     if isinstance(found, type) and issubclass(found, Arm) and get_args(found.model_fields["loss"].annotation)
 }
-"""The settings class of every method of ours by its loss."""
+"""The settings class of every method of ours by its loss; those defined here come first."""
