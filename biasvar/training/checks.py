@@ -126,7 +126,6 @@ def check_method(context: StudyContext, arm: str) -> None:
         except ValueError as error:
             raise StudyError(f"{place}: {error}") from error
         check_settings(method, study.schedule.epochs)
-        method.check(context)
     if study.backend == "batched" and (method.features or not method.batched):
         raise StudyError(f"{place}: {name} trains one replica at a time; use backend: sequential")
     if {"teacher", "clean teacher"}.intersection(method.needs) and study.scored_against(arm) is None:
