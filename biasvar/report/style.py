@@ -178,19 +178,29 @@ _SHADES: dict[str, tuple[str, str, str]] = {
     "grid": ("#4f7ca3", "#4f7ca3", "#4f7ca3"),
 }
 _PLAIN = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#4d4d4d", "#8c6d1f")
-_MARKERS = {"none": "D", "fixed, all training rows": "o", "fixed, disjoint rows": "s", "per replica": "^"}
+_MARKERS = {
+    "none": "D", "fixed, all training rows": "o", "fixed, disjoint rows": "s", "per replica": "^",
+    "students of another arm": "P",
+}  # fmt: skip
 _LINES: dict[str, Any] = {"none": "-", "fixed, all training rows": "-", "fixed, disjoint rows": "--"}
 OTHER_MARKER = "v"
 
 
 def regime_marker(regime: str) -> str:
     """The marker of a teacher regime as the manifest names it ("none", "per replica", ...)."""
-    return _MARKERS.get(regime, OTHER_MARKER)
+    return _MARKERS.get(_one_copy(regime), OTHER_MARKER)
 
 
 def regime_label(regime: str) -> str:
     """A teacher regime as a legend says it."""
-    return {"none": "no teacher", "per replica": "own teacher per replica"}.get(regime, f"teacher {regime}")
+    named = {"none": "no teacher", "per replica": "own teacher per replica"}
+    named |= {"students of another arm": "taught by students of another arm"}
+    return named.get(regime, f"teacher {regime}")
+
+
+def _one_copy(regime: str) -> str:
+    """The regime without how many copies of such a teacher there are."""
+    return re.sub(r", \d+ copies$", "", regime)
 
 
 def panel_title(label: str, run: str = "", *, width: int = 17) -> str:
@@ -221,7 +231,9 @@ def arm_styles(runs: Run | Sequence[Run]) -> dict[str, Look]:
     styles = {}
     for arm, (entry, kind) in entries.items():
         regime = str(entry.get("regime") or "none")
-        line = "--" if "other teacher" in kind else _LINES.get(regime, "-." if regime == "per replica" else ":")
+        line = (
+            "--" if "other teacher" in kind else _LINES.get(_one_copy(regime), "-." if regime == "per replica" else ":")
+        )
         styles[arm] = Look(colors[arm], regime_marker(regime), line, str(entry.get("label") or arm))
     return styles
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from biasvar.report.figure import Figure
 
 FIGURES = (
+    "methods",
     "bias_variance",
     "accuracy",
     "effects",

@@ -17,34 +17,48 @@ from biasvar.report.statistics.changes import change
 from biasvar.report.statistics.crossing import turns_of
 
 
-@lru_cache(maxsize=256)
 def change_over_teachers(
-    run: Run, treatment: str, control: str, term: str, split: str, membership: str
+    run: Run, treatment: str, control: str, term: str, split: str, membership: str, rows: np.ndarray | None = None
 ) -> Crossed | None:
     """The mean change of a term with its error over copies of teachers and rows; None where no copies are shared.
 
     Corrected by the jackknife over copies, whose replicas are left out together. Where every replica met every copy
-    (`crossed: true`) the change is the mean over all turns, and replicas are a factor of their own.
+    (`crossed: true`) the change is the mean over all turns, and replicas are a factor of their own. `rows` bool (N,)
+    are those of the stored predictions that count, all by default.
     """
+    changes = _changes(run, treatment, control, split, membership)
+    if changes is None:
+        return None
+    by_copy, by_replica, copies = changes
+    found = crossed_total(by_copy, term, teachers=list(range(copies)), rows=rows)
+    if by_replica is None:
+        return found
+    met = crossed_total(by_replica, term, rows=rows)
+    parts: dict[str, Component] = {**found.components, "replicas": met.components["replicas"]}
+    whole = combined(found.estimate, parts)
+    return replace(whole, df=min(whole.df, copies - 1))
+
+
+@lru_cache(maxsize=64)
+def _changes(
+    run: Run, treatment: str, control: str, split: str, membership: str
+) -> tuple[Change, Change | None, int] | None:
+    """The change with copies as groups, where all replicas met all copies also by replica, and how many copies."""
     copies = groups_by_teacher(run, [treatment, control])
     if copies < 2:
         return None
     turns = turns_of(run, [treatment, control])
     pairs = list(zip(turns[treatment], turns[control], strict=True)) if turns else [(treatment, control)]
-    changes = [_by_copy(run, a, b, split, membership, copies, shift) for shift, (a, b) in enumerate(pairs)]
-    if any(one is None for one in changes):
+    by_copy = [_by_copy(run, a, b, split, membership, copies, shift) for shift, (a, b) in enumerate(pairs)]
+    if any(one is None for one in by_copy):
         return None
-    mean = _mean([one for one in changes if one is not None])
-    found = crossed_total(mean, term, teachers=list(range(copies)))
+    mean = _mean([one for one in by_copy if one is not None])
     if not turns:
-        return found
+        return mean, None, copies
     by_replica = [change(run, a, b, split=split, membership=membership) for a, b in pairs]
     if any(one is None for one in by_replica):
         return None
-    met = crossed_total(_mean([one.change for one in by_replica if one is not None]), term)
-    parts: dict[str, Component] = {**found.components, "replicas": met.components["replicas"]}
-    whole = combined(found.estimate, parts)
-    return replace(whole, df=min(whole.df, copies - 1))
+    return mean, _mean([one.change for one in by_replica if one is not None]), copies
 
 
 def _by_copy(

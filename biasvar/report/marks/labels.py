@@ -1,0 +1,180 @@
+"""Names beside the points of a plane, placed so that no name lies on another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from biasvar.report import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+RADII = (6.0, 11.0, 17.0, 25.0, 34.0, 46.0, 60.0, 76.0, 94.0, 114.0, 136.0, 160.0, 186.0, 214.0)
+"""Distances in points of a name from its point that are tried, the nearest that is free first."""
+DIRECTIONS = 16
+JOINED_FROM = 11.0
+"""Points of distance from which on a thin line joins a name to its point."""
+_DOT = 5.5  # points from the middle of a point that a name leaves free
+_FORBIDDEN, _POINT, _LEADER, _BAR = 1e6, 300.0, 90.0, 0.6
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in points from the lower left of the axes."""
+
+    left: float
+    bottom: float
+    width: float
+    height: float
+
+    @property
+    def right(self) -> float:
+        return self.left + self.width
+
+    @property
+    def top(self) -> float:
+        return self.bottom + self.height
+
+    def shared(self, other: Box) -> float:
+        """The area that both cover."""
+        wide = min(self.right, other.right) - max(self.left, other.left)
+        high = min(self.top, other.top) - max(self.bottom, other.bottom)
+        return max(wide, 0.0) * max(high, 0.0)
+
+    def nearest(self, x: float, y: float) -> tuple[float, float]:
+        """The place in it that lies nearest to another."""
+        return min(max(x, self.left), self.right), min(max(y, self.bottom), self.top)
+
+    def crossed_by(self, start: tuple[float, float], end: tuple[float, float]) -> float:
+        """The length of a straight line that lies inside, to a fortieth of the line."""
+        along = np.linspace(0.0, 1.0, 41)[:, None]
+        at = np.asarray(start) + along * (np.asarray(end) - np.asarray(start))
+        inside = (at >= (self.left, self.bottom)) & (at <= (self.right, self.top))
+        return float(inside.all(axis=1).mean() * math.dist(start, end))
+
+
+def text_size(text: str, size: float) -> tuple[float, float]:
+    """Width and height of a text of one line or several, points."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    lines = text.split("\n")
+    font = FontProperties(size=size)
+    widths = [float(TextPath((0, 0), line, prop=font).get_extents().width) if line.strip() else 0.0 for line in lines]
+    return 1.06 * max(widths) + 2.0, 1.25 * size * len(lines)  # the renderer's are wider, by whole pixels
+
+
+def beside_points(
+    ax: Axes,
+    places: Sequence[tuple[float, float]],
+    texts: Sequence[str],
+    *,
+    bars: Sequence[tuple[tuple[float, float], tuple[float, float]]] = (),
+    reserved: Sequence[Box] = (),
+    size: float = 9.0,
+) -> list[Box]:
+    """Write a name beside every point; returns where the names lie, in their order.
+
+    The axes must have their limits and their place in the figure. A name takes the free place that is nearest to its
+    point, costs least of the bars and covers no point; one that is moved away is joined to its point by a line.
+
+    Args:
+        ax: the axes to write on.
+        places: the points, in data coordinates.
+        texts: their names.
+        bars: straight lines in data coordinates that names avoid where they can.
+        reserved: places that are taken.
+        size: of the names, points.
+    """
+    panel = Box(0.0, 0.0, *_panel_size(ax))
+    points = [_in_points(ax, place) for place in places]
+    lines = [(_in_points(ax, start), _in_points(ax, end)) for start, end in bars]
+    taken: dict[int, Box] = {}
+    leaders: list[tuple[tuple[float, float], tuple[float, float]]] = []
+    for number in sorted(range(len(points)), key=lambda i: -_crowd(points, i)):
+        costs = {}
+        others = [point for i, point in enumerate(points) if i != number]
+        for radius, box in _candidates(points[number], text_size(texts[number], size)):
+            blocked = sum(box.shared(other) for other in [*taken.values(), *reserved]) + _outside(box, panel)
+            costs[box] = (
+                (_FORBIDDEN + blocked if blocked > 0 else 0.0)
+                + _POINT * sum(math.dist(box.nearest(*point), point) < _DOT for point in others)
+                + _LEADER * _crossings(points[number], box, taken.values(), leaders)
+                + _BAR * sum(box.crossed_by(*line) for line in lines)
+                + radius
+            )
+        best = min(costs, key=lambda box: costs[box])
+        taken[number] = best
+        leaders.append((points[number], best.nearest(*points[number])))
+    for number, box in taken.items():
+        _write(ax, places[number], points[number], texts[number], box, size)
+    return [taken[number] for number in range(len(points))]
+
+
+def _write(ax: Axes, place: tuple[float, float], point: tuple[float, float], text: str, box: Box, size: float) -> None:
+    near = box.nearest(*point)
+    arrow: dict[str, Any] | None = None
+    if math.dist(near, point) >= JOINED_FROM:
+        at = ((near[0] - box.left) / box.width, (near[1] - box.bottom) / box.height)
+        arrow = {"arrowstyle": "-", "color": style.MUTED, "linewidth": 0.6, "relpos": at, "shrinkA": 0, "shrinkB": 3}
+    offset = (box.left + box.width / 2 - point[0], box.bottom + box.height / 2 - point[1])
+    name = ax.annotate(
+        text, place, xytext=offset, textcoords="offset points", ha="center", va="center", fontsize=size,
+        arrowprops=arrow, annotation_clip=False, zorder=6,
+    )  # fmt: skip
+    name.set_in_layout(False)  # it lies inside the axes
+
+
+def _candidates(point: tuple[float, float], size: tuple[float, float]) -> Iterator[tuple[float, Box]]:
+    width, height = size
+    for radius in RADII:
+        for step in range(DIRECTIONS):
+            angle = 2 * math.pi * step / DIRECTIONS
+            x = point[0] + math.cos(angle) * (radius + width / 2)
+            y = point[1] + math.sin(angle) * (radius + height / 2)
+            box = Box(x - width / 2, y - height / 2, width, height)
+            if math.dist(box.nearest(*point), point) >= min(radius, _DOT) - 1e-9:
+                yield radius, box
+
+
+def _crowd(points: Sequence[tuple[float, float]], number: int) -> float:
+    return sum(1.0 / (8.0 + math.dist(points[number], other)) for i, other in enumerate(points) if i != number)
+
+
+def _crossings(
+    point: tuple[float, float], box: Box, taken: Any, leaders: Sequence[tuple[tuple[float, float], tuple[float, float]]]
+) -> float:
+    """How many names the line to a box crosses, and how many such lines the box or its line crosses."""
+    line = (point, box.nearest(*point))
+    names = sum(other.crossed_by(*line) > 0 for other in taken)
+    return names + sum(box.crossed_by(*other) > 0 or _cross(line, other) for other in leaders)
+
+
+def _cross(
+    one: tuple[tuple[float, float], tuple[float, float]], other: tuple[tuple[float, float], tuple[float, float]]
+) -> bool:
+    def side(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> float:
+        return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+
+    apart = side(*one, other[0]) * side(*one, other[1]) < 0
+    return apart and side(*other, one[0]) * side(*other, one[1]) < 0
+
+
+def _outside(box: Box, panel: Box) -> float:
+    return box.width * box.height - box.shared(panel)
+
+
+def _panel_size(ax: Axes) -> tuple[float, float]:
+    extent, dpi = ax.get_window_extent(), ax.figure.dpi
+    return 72.0 * extent.width / dpi, 72.0 * extent.height / dpi
+
+
+def _in_points(ax: Axes, place: tuple[float, float]) -> tuple[float, float]:
+    extent, dpi = ax.get_window_extent(), ax.figure.dpi
+    x, y = ax.transData.transform(place)
+    return 72.0 * (float(x) - extent.x0) / dpi, 72.0 * (float(y) - extent.y0) / dpi
