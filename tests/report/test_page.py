@@ -187,7 +187,8 @@ def test_a_recorder_run_shows_what_it_has(recorder_run: Run, tmp_path: Path) -> 
     text = text_of(tmp_path / "out")
     assert "training loop outside this package: 1 arm (kd), 2 replicas, epochs 1 to 3, 30 samples an epoch" in text
     assert (tmp_path / "out" / "shares.png").exists()
-    assert "Figure 1, Bias and variance of every arm: needs predictions" in text
+    place = FIGURES.index("bias_variance") + 1
+    assert f"Figure {place}, Bias and variance of every arm: needs predictions" in text
     assert 'id="outcome"' not in text  # no claims, no heading over nothing
 
 
