@@ -180,8 +180,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         "epoch, against the true labels at temperature 1; cross-entropy, in nats, corrected for the finite number of "
         "replicas, paired by replica. Grey lines join equal changes of the loss, bias + variance, whose size stands at "
         "their end; on the full one the loss is cross-entropy's. Thin bars are 95 % t intervals over "
-        f"{_over(frame)}; thick ones are over replicas alone, for these rows and these teachers. Neither is adjusted for "
-        "the number of arms. One that reaches beyond the panel ends in the CSV."
+        f"{_over(frame)}; thick ones are over replicas alone, for these rows and these teachers. Neither is adjusted "
+        "for the number of arms. One that reaches beyond the panel ends in the CSV."
         + (f" Of runs with more arms, the first {MOST_ARMS}." if many else "")
         + f"{left_out(runs)}{taken_note(runs)} {conditions_in(frame, runs)}"
     )
