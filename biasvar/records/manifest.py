@@ -174,7 +174,7 @@ _TEACHER = _object(
         "rows": Shape("a text or a whole number", lambda v: isinstance(v, str) or (type(v) is int and v > 0)),
         **_each("smoothing", "accuracy_test", "accuracy_validation", "accuracy_train", shape=_SHARE),
         **_each("ece_test", "ece_validation", shape=_SHARE),
-        **_each("nll_test", "nll_validation", "weight_decay", "learning_rate", shape=_FROM_0),
+        **_each("nll_test", "nll_validation", "weight_decay", "learning_rate", "seconds", shape=_FROM_0),
         "bad": _object(),
         "weights_sha256": _object(entries=_NEEDED_TEXT),
     },

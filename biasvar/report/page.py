@@ -15,7 +15,7 @@ from biasvar.report.claims.table import claims_table
 from biasvar.report.figures import load
 from biasvar.report.output import PAGE, into_place, write_figure, write_page, write_summary, write_table
 from biasvar.report.redraws import write_redraws
-from biasvar.report.text import description
+from biasvar.report.text import budgets, description
 from biasvar.report.text.claims import claim_groups, outcome, rules
 
 
@@ -88,4 +88,5 @@ def _run(run: Run) -> dict[str, Any]:
         "provenance": description.provenance(run),
         "arms": description.arm_rows(run),
         "rates": description.rate_table(run),
+        "budgets": budgets.budget_rows(run),
     }

@@ -11,10 +11,16 @@ import biasvar
 from biasvar.records import Run
 from biasvar.report.claims.statements import designs_tried, fixing
 from biasvar.report.output import json_value
+from biasvar.report.statistics.budgets import budgets
 from biasvar.report.statistics.estimates import METRICS, TERMS, Estimate, decomposition_term, final_level, final_metrics
 from biasvar.study.claims import REVISION, ledger_hash
 
 DIGITS = 10  # beyond what any number here is known to
+BUDGET = (
+    *("family", "settings_tried", "tuning_replicas", "epochs", "steps", "seconds", "teacher_networks"),
+    *("teacher_seconds", "rise", "rise_stderr", "rise_from_epoch", "converged"),
+)
+"""What summary.json says of the budget of an arm of a study; seconds are those of one replica or network."""
 PROVENANCE = (
     *("study_hash", "commit", "seed", "replicas", "draw", "data", "reference_teacher", "device", "threads", "versions"),
     *("schema_version", "sessions", "begun"),
@@ -67,6 +73,8 @@ def _of_arm(run: Run, arm: str) -> dict[str, Any]:
     keys = ("label", "role", "loss", "teacher", "regime", "temperature", "alpha", "learning_rate", "status")
     content: dict[str, Any] = {key: entry.get(key) for key in keys}
     content["failed_replicas"] = entry.get("failed_replicas") or []
+    budget = budgets(run).query("arm == @arm")
+    content["budget"] = json_value(budget[list(BUDGET)].iloc[0].to_dict(), DIGITS) if len(budget) else None
     final = final_metrics(run, arm)
     if final is None:
         return content

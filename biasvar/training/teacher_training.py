@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 
 from biasvar.analysis.indicators.accumulator import measure_indicators
 from biasvar.data.layout import cache_folder
-from biasvar.files import write_bytes
+from biasvar.files import write_bytes, write_json
 from biasvar.records import RunWriter
 from biasvar.seeding import generator
 from biasvar.study import Study, Teacher
@@ -88,21 +89,43 @@ def train_and_keep(context: StudyContext, name: str, number: int) -> None:
     if kept is not None and kept.exists() and (kept.with_suffix(".parquet").exists() or not follow):
         if follow:
             write_bytes(epochs, kept.with_suffix(".parquet").read_bytes())
+        if kept.with_suffix(".json").exists():  # how long it took when it was trained
+            write_bytes(_time_path(context, name, number), kept.with_suffix(".json").read_bytes())
         write_bytes(path, kept.read_bytes())
         return
     frames: list[pd.DataFrame] = []
+    began = time.perf_counter()
     net = train_teacher(context, name, replicas, partial(_follow, context, replicas, frames) if follow else None)
     if frames:
         content = io.BytesIO()
         pd.concat(frames, ignore_index=True).to_parquet(content)
         write_bytes(epochs, content.getvalue())
     weights = weights_file(net, replicas)
+    took = {"seconds": time.perf_counter() - began}
+    write_json(_time_path(context, name, number), took)
     write_bytes(path, weights)
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
+        write_json(kept.with_suffix(".json"), took)
         if frames:
             write_bytes(kept.with_suffix(".parquet"), epochs.read_bytes())
         write_bytes(kept, weights)
+
+
+def _time_path(context: StudyContext, name: str, number: int) -> Path:
+    """Where it is noted, while a study runs, how long the training of a group of a teacher's networks took."""
+    path = context.directory / "checkpoints" / f"teacher={name}" / f"group={number:03d}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _seconds(context: StudyContext, name: str) -> dict[str, float]:
+    """The seconds that all networks of a teacher took together; nothing where those of one are not known."""
+    groups = teacher_groups(context, name) if name in context.study.teachers else []
+    paths = [_time_path(context, name, number) for number in range(len(groups))]
+    if not paths or not all(path.exists() for path in paths):
+        return {}
+    return {"seconds": round(sum(json.loads(path.read_text())["seconds"] for path in paths), 2)}
 
 
 def _follow(
@@ -155,6 +178,7 @@ def write_teacher(context: StudyContext, writer: RunWriter, name: str) -> dict[s
         "regime": STUDENTS_TEACH if teacher is None else teacher.regime,
         "training_rows": int(member.sum(1).mean()),
         "weights_sha256": file_hashes(writer.directory / "weights" / folder),
+        **_seconds(context, name),
     }
     for split in ("test", "validation"):
         rows = np.isin(ids, context.blocks[split])

@@ -98,6 +98,9 @@ def test_the_page_says_what_the_study_is_and_escapes_it(written: Path) -> None:
     assert "fixed, disjoint rows (1)" in text
     for name in ("Study hash", "Fingerprint of the data", "Versions of the run", "Learning rates"):
         assert name in text
+    assert "What each arm was given, and took" in text
+    assert re.search(r"<td>KD</td><td>distillation</td>.*>2 × 2</td><td class=\"number\">24</td>", text)
+    assert "Not converged, with a rise of validation accuracy of 0.005 or more" in text
 
 
 def test_every_figure_has_its_number_caption_and_conditions(written: Path) -> None:
@@ -132,6 +135,8 @@ def test_summary_holds_totals_with_both_errors(written: Path, study_run: Run) ->
     assert list(summary["arms"]) == study_run.arms
     totals = study_run.decomposition("kd").corrected().totals()
     found = summary["arms"]["kd"]
+    assert (found["budget"]["settings_tried"], found["budget"]["steps"]) == (2, 24)
+    assert found["budget"]["seconds"] == pytest.approx(study_run.arm("kd")["seconds"] / 4)
     for term in ("bias", "variance"):
         total = getattr(totals, term)
         assert found[term]["value"] == pytest.approx(total.value)

@@ -82,6 +82,25 @@ def test_what_the_manifest_says_of_a_teacher(run, name):
     assert 0.05 < entry["accuracy_test"] < 1
 
 
+def test_how_long_teachers_took_is_in_the_manifest_and_kept_with_them(run, tmp_path, monkeypatch):
+    teachers = run.manifest["teachers"]
+    assert all(("seconds" in entry) != name.startswith("mean") for name, entry in teachers.items())
+    assert all(0 < entry.get("seconds", 1) < 600 for entry in teachers.values())
+    monkeypatch.setenv("BIASVAR_CACHE", str(tmp_path / "cache"))
+    clock = iter(range(0, 10_000, 7))
+    monkeypatch.setattr(teacher_training.time, "perf_counter", lambda: float(next(clock)))
+    entry = tiny(backend="sequential", keep_teachers=True, arms={"ce": {"loss": "cross_entropy"}}, replicas=3)
+    entry["teachers"] = {"one": SMALL | {"copies": 3}}
+    for place in ("first", "again"):  # the second time nothing is trained
+        manifest = run_study(resolve_study(entry), tmp_path / place, device="cpu").manifest
+        assert manifest["teachers"]["one"]["seconds"] == pytest.approx(3 * 7)
+        assert not (tmp_path / place / "checkpoints").exists()
+    for path in (tmp_path / "cache" / "teachers").glob("*.json"):
+        path.unlink()  # as kept by an earlier version
+    manifest = run_study(resolve_study(entry), tmp_path / "unknown", device="cpu").manifest
+    assert "seconds" not in manifest["teachers"]["one"]
+
+
 def test_the_rows_of_teachers(run):
     samples = run.samples.set_index("sample_id")
     train = set(samples.query("split == 'train'").index)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 FIGURES = (
     "methods",
+    "costs",
     "bias_variance",
     "accuracy",
     "effects",

@@ -141,7 +141,8 @@ def _name(ax: Axes, wide: pd.DataFrame, styles: dict[str, style.Look]) -> None:
     """The corners in words, the lines that end inside, and the names of the points, none on another."""
     width, height = (72 * side / ax.figure.dpi for side in ax.get_window_extent().size)
     reserved = [_corner(ax, words, right, up, width, height) for (right, up), words in CORNERS.items()]
-    (bottom, top), quiet = ax.get_ylim(), {"fontsize": 9, "color": style.MUTED, "zorder": 1}
+    bottom, top = ax.get_ylim()
+    quiet: dict[str, Any] = {"fontsize": 9, "color": style.MUTED, "zorder": 1}
     for y, said in _inner_contours(ax):
         wide_as, high_as = labels.text_size(said, 9.0)
         box = labels.Box(3.0, height * (y - bottom) / (top - bottom) - high_as / 2, wide_as, high_as)

@@ -15,6 +15,7 @@ from biasvar.analysis.statistics.intervals import Interval
 from biasvar.records import Run
 from biasvar.records.stored_files import incomplete_records
 from biasvar.report.arms.description import arm_label, loss_in_words
+from biasvar.report.text.budgets import not_converged
 from biasvar.report.text.captions import draw_note, replica_count
 from biasvar.report.text.numbers import counted, plain_number
 
@@ -117,7 +118,7 @@ def warnings(run: Run) -> list[str]:
                 f"Arm {arm} ({arm_label(run, arm)}): {len(replicas)} of {of_all} replicas {reason}{which}; "
                 "claims that rest on it are undecided."
             )
-    return lines
+    return lines + not_converged(run)
 
 
 def _lost(run: Run) -> list[str]:

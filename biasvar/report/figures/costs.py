@@ -1,0 +1,172 @@
+"""Accuracy against what it took: seconds of training, settings tried, gradient steps."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from biasvar.report import style
+from biasvar.report.arms import drawn
+from biasvar.report.arms.roles import arms_with_role, failed_arms, left_out, taken_note, taken_over
+from biasvar.report.figure import Figure
+from biasvar.report.marks import blocks, labels, legends, looks
+from biasvar.report.statistics.budgets import COLUMNS as BUDGET
+from biasvar.report.statistics.budgets import budgets
+from biasvar.report.statistics.changes import each, unstyled
+from biasvar.report.statistics.estimates import final_level
+from biasvar.report.text.captions import conditions_in, runs_in
+from biasvar.report.text.numbers import counted, short_number, sizes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+
+    from biasvar.records import Run
+
+MOST_ARMS = 24
+COLUMNS = [
+    *BUDGET, "split", "accuracy", "accuracy_low", "accuracy_high", "accuracy_stderr", "n_replicas", "n_samples",
+    "replicas", "failed",
+]  # fmt: skip
+
+
+def collect(runs: list[Run]) -> pd.DataFrame:
+    """One row per run and arm: its budget, its seconds, and its accuracy with the 95 % interval over replicas."""
+    found = []
+    for run in runs:
+        budget = budgets(run).set_index("arm", drop=False)
+        left = {*failed_arms(run), *taken_over(run, runs)}
+        arms = [arm for arm in arms_with_role(run, ("main", "regime")) if arm in budget.index and arm not in left]
+        for arm in arms[:MOST_ARMS]:
+            accuracy = final_level(run, arm, "accuracy")
+            row = budget.loc[arm].to_dict()
+            if accuracy is not None and math.isfinite(row["seconds"]):
+                found.append(row | _numbers(accuracy))
+    return style.styled(pd.DataFrame(found, columns=COLUMNS), runs)
+
+
+def _numbers(accuracy: Any) -> dict[str, Any]:
+    names = {"estimate": "accuracy", "low": "accuracy_low", "high": "accuracy_high", "stderr": "accuracy_stderr"}
+    same = ("split", "n_replicas", "n_samples", "replicas", "failed")
+    return {new: getattr(accuracy, old) for old, new in (names | {name: name for name in same}).items()}
+
+
+def draw(frame: pd.DataFrame) -> Drawing:
+    """A panel for each run: seconds to the right on a logarithmic axis, accuracy upwards, a name at each point."""
+    styles, frame = unstyled(frame)
+    runs = list(dict.fromkeys(frame["run"]))
+    heights = [4.4 if frame.loc[frame["run"] == run, "arm"].nunique() > 7 else 3.4 for run in runs]
+    figure, block_of = blocks.stacked(runs, heights, more=0.35)
+    legends.below(figure, drawn.regime_entries(frame))
+    panels = {run: block_of[run].subplots() for run in runs}
+    for run, ax in panels.items():
+        _points(ax, frame[frame["run"] == run], styles)
+    engine: Any = figure.get_layout_engine()
+    engine.execute(figure)  # names are placed in panels of their final size
+    for run, ax in panels.items():
+        _names(ax, frame[frame["run"] == run])
+    return figure
+
+
+def _points(ax: Axes, part: pd.DataFrame, styles: dict[str, style.Look]) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    shown = looks.put_on(part, styles, by="arm")
+    ax.vlines(shown["seconds"], 100 * shown["accuracy_low"], 100 * shown["accuracy_high"],
+              colors=list(shown["color"]), linewidth=1.6, zorder=2)  # fmt: skip
+    for row in each(shown):
+        y = 100 * row.accuracy
+        ax.plot(row.seconds, y, row.marker, color=row.color, markersize=6.5, markeredgecolor="white",
+                markeredgewidth=0.5, zorder=4)  # fmt: skip
+        if math.isfinite(row.teacher_seconds):
+            end = row.seconds + row.teacher_seconds
+            ax.plot([row.seconds, end], [y, y], ":", color=row.color, linewidth=1.0, zorder=1)
+            ax.plot(end, y, "|", color=row.color, markersize=6, zorder=1)
+    ax.set_xscale("log")
+    ax.set_xlim(*_range(part))
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_xlabel("seconds of training, one replica")
+    ax.set_ylabel(f"accuracy on {part['split'].iloc[0]} rows (%)")
+
+
+def _range(part: pd.DataFrame) -> tuple[float, float]:
+    """From the cheapest arm to the dearest with its teacher, with room for names."""
+    low = float(part["seconds"].min())
+    high = float((part["seconds"] + part["teacher_seconds"].fillna(0.0)).max())
+    room = max((high / low) ** 0.12, 1.25)
+    return low / room, high * room
+
+
+def _names(ax: Axes, part: pd.DataFrame) -> None:
+    rows = each(part)
+    places = [(row.seconds, 100 * row.accuracy) for row in rows]
+    bars = [((row.seconds, 100 * row.accuracy_low), (row.seconds, 100 * row.accuracy_high)) for row in rows]
+    lines = [((x, y), (x + row.teacher_seconds, y)) for (x, y), row in zip(places, rows, strict=True)]
+    known = [bar for bar in [*bars, *lines] if np.isfinite(bar).all()]
+    labels.beside_points(ax, places, [str(row.label) for row in rows], bars=known)
+
+
+def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """n, intervals, what the seconds are and on what machine, the search budget, draw and data."""
+    shown = runs_in(frame, runs)
+    teachers = frame.dropna(subset=["teacher_seconds"])
+    lines = (
+        " A dotted line adds the training of one network of the arm's teacher, up to the tick; a teacher is trained "
+        f"once for all the arms that it teaches ({_teachers(teachers)})."
+        if len(teachers)
+        else ""
+    )
+    return (
+        f"Accuracy on n = {sizes(frame['n_samples'])} rows after the last epoch, means over replicas with 95 % t "
+        "intervals over replicas for these rows. Seconds are those that one replica took in this run, on average "
+        f"({_machine(shown)}; whatever else the machine did meanwhile counts), from the first step to the last record, "
+        f"with its teacher's answers where it asks for them in training, on a logarithmic axis.{lines} {_search(frame)}"
+        f"{left_out(runs)}{taken_note(runs)} {conditions_in(frame, runs)}"
+    )
+
+
+def _teachers(frame: pd.DataFrame) -> str:
+    once = frame.drop_duplicates(["run", "teacher"])
+    several = once["run"].nunique() > 1
+    return "; ".join(
+        (f"{row.run}: " if several else "") + f"{row.teacher}, {counted(int(row.teacher_networks), 'network')} of "
+        f"{short_number(row.teacher_seconds)} s"
+        for row in each(once)
+    )
+
+
+def _machine(runs: list[Run]) -> str:
+    said = []
+    for run in runs:
+        threads = counted(int(run.manifest.get("threads") or 1), "thread")
+        said.append(f"{run.manifest.get('device') or 'device not noted'}, {threads} for each group of replicas")
+    return " and ".join(dict.fromkeys(said))
+
+
+def _search(frame: pd.DataFrame) -> str:
+    """How many settings each family was given on validation rows, and how many gradient steps each arm."""
+    tried = frame.drop_duplicates(["run", "family"])[["settings_tried", "tuning_replicas"]].drop_duplicates()
+    each_family = " or ".join(
+        f"{counted(int(one.settings_tried), 'learning rate')} on {counted(int(one.tuning_replicas), 'replica')}"
+        for one in each(tried)
+    )
+    steps = frame["steps"].dropna()
+    said = f"Every family of losses was tried at {each_family}, on validation rows." if len(tried) else ""
+    return said + (f" Gradient steps of a replica: {sizes(steps)}." if len(steps) else "")
+
+
+FIGURE = Figure(
+    name="costs",
+    title="Accuracy against seconds of training",
+    how_to_read="Further up is more accurate, further left is cheaper. What stands to the lower right of another arm "
+    "is both dearer and worse.",
+    needs="a study that noted how long its arms took",
+    collect=collect,
+    draw=draw,
+    caption=caption,
+)

@@ -1,0 +1,129 @@
+"""What each arm was given and what it took: settings tried, gradient steps, seconds; and whether it had converged."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import pandas as pd
+
+from biasvar.analysis.statistics.comparison import mean_interval
+from biasvar.analysis.statistics.intervals import Interval
+from biasvar.records import Run
+from biasvar.report.arms.teachers import teacher_count, teacher_of
+from biasvar.report.statistics import stored
+
+CONVERGED = 0.005
+"""An arm has converged if its validation accuracy rises by less in the last quarter of its epochs."""
+
+COLUMNS = [
+    "run", "arm", "label", "loss", "role", "regime", "family", "learning_rate", "settings_tried", "tuning_replicas",
+    "epochs", "rows", "steps", "seconds", "teacher", "teacher_networks", "teacher_seconds", "rise", "rise_stderr",
+    "rise_low", "rise_high", "rise_from_epoch", "rise_replicas", "converged",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Rise:
+    """How far the mean validation accuracy of an arm rises from an epoch to the last; interval over replicas."""
+
+    interval: Interval
+    since: int
+
+    @property
+    def converged(self) -> str:
+        """ "yes" or "no", with "within error" where the interval holds `CONVERGED`."""
+        below = self.interval.estimate < CONVERGED
+        clear = self.interval.high < CONVERGED if below else self.interval.low > CONVERGED
+        return ("yes" if below else "no") + ("" if clear else ", within error")
+
+
+@lru_cache(maxsize=32)
+def budgets(run: Run) -> pd.DataFrame:
+    """One row an arm of a study with the columns `COLUMNS`; without rows for a run of another kind.
+
+    `seconds` are of one replica, on average; of the arm's own training alone, in which its teacher's answers to images
+    are counted and its teacher's training is not. `teacher_seconds` are of one network of its teacher, or of one of the
+    students that teach it. NaN for what a run does not say, and for arms that were taken over from another run.
+    """
+    arms = run.arms if run.manifest.get("kind") == "study" else []
+    return pd.DataFrame([_budget(run, arm) for arm in arms], columns=COLUMNS)
+
+
+def rise(run: Run, arm: str) -> Rise | str:
+    """The rise of validation accuracy over the last quarter of the epochs, or why it is not known.
+
+    From the last evaluation that is not after three quarters of the epochs, and not before their half.
+    """
+    frame = stored.metrics_of(run, arm, "validation", "clean")
+    table = frame.pivot(index="epoch", columns="replica", values="accuracy")
+    epochs = run.arm(arm).get("epochs") or (int(table.index.max()) if len(table) else 0)
+    since = [int(epoch) for epoch in table.index if epochs / 2 <= epoch <= 0.75 * epochs]
+    if not since or epochs not in table.index:
+        every = (run.study or {}).get("evaluate_every")
+        return f"not known, evaluated every {every} epochs" if every and len(table) else "not known, never evaluated"
+    return Rise(mean_interval((table.loc[epochs] - table.loc[since[-1]]).to_numpy(dtype=float)), since[-1])
+
+
+def _budget(run: Run, arm: str) -> dict[str, Any]:
+    entry, said = run.entry(arm), run.arm(arm)
+    settings, replicas = _search(run, entry.family)
+    rows, steps = _steps(run, arm)
+    teacher = teacher_of(run, arm)
+    found = rise(run, arm)
+    row = {
+        "run": run.name, "arm": arm, "label": entry.label, "loss": entry.loss, "role": entry.role,
+        "regime": entry.regime, "family": entry.family, "learning_rate": entry.learning_rate,
+        "settings_tried": settings, "tuning_replicas": replicas, "epochs": said.get("epochs"), "rows": rows,
+        "steps": steps, "seconds": _seconds(run, arm), "teacher": teacher or "",
+        "teacher_networks": 0 if teacher is None else _networks(run, teacher),
+        "teacher_seconds": math.nan if teacher is None else _teacher_seconds(run, teacher),
+    }  # fmt: skip
+    if isinstance(found, str):
+        return {**row, "converged": found}
+    one = found.interval
+    numbers = {"rise": one.estimate, "rise_stderr": one.stderr, "rise_low": one.low, "rise_high": one.high}
+    return {**row, **numbers, "rise_from_epoch": found.since, "rise_replicas": one.n, "converged": found.converged}
+
+
+def _search(run: Run, family: str | None) -> tuple[int, int]:
+    """How many settings a family's were chosen among on validation rows, and on how many replicas each."""
+    tuning = run.tuning
+    mine = None if tuning is None else tuning[tuning["family"] == family]
+    if mine is None or mine.empty:
+        return 0, 0
+    return int(mine["learning_rate"].nunique()), int(mine["replica"].nunique())
+
+
+def _steps(run: Run, arm: str) -> tuple[float, float]:
+    """The rows that a replica sees in an epoch, and its gradient steps in all epochs."""
+    seen = stored.metrics_of(run, arm, "train", "augmented")["n"]
+    rows = float(seen.max()) if len(seen) else math.nan
+    batch = ((run.study or {}).get("schedule") or {}).get("batch_size")
+    epochs = run.arm(arm).get("epochs")
+    return rows, math.ceil(rows / batch) * epochs if batch and epochs and rows > 0 else math.nan
+
+
+def _seconds(run: Run, arm: str) -> float:
+    """Seconds of training of one replica; NaN where some were taken over, which took none."""
+    entry = run.arm(arm)
+    seconds, replicas = entry.get("seconds"), entry.get("replicas")
+    return seconds / replicas if seconds and replicas and not entry.get("shared_from") else math.nan
+
+
+def _networks(run: Run, teacher: str) -> int:
+    entry = (run.manifest.get("teachers") or {}).get(teacher) or {}
+    return int(run.manifest["replicas"]) if entry.get("arm") else teacher_count(run, teacher)
+
+
+def _teacher_seconds(run: Run, teacher: str) -> float:
+    """Seconds of training of one network of a teacher; of an ensemble those of a network of each member."""
+    entry = (run.manifest.get("teachers") or {}).get(teacher) or {}
+    if entry.get("mean_of"):
+        return sum(_teacher_seconds(run, member) for member in entry["mean_of"])
+    if entry.get("arm"):
+        return _seconds(run, str(entry["arm"]))
+    seconds = entry.get("seconds")
+    return seconds / teacher_count(run, teacher) if seconds else math.nan

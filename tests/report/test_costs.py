@@ -1,0 +1,63 @@
+"""Accuracy against seconds: the numbers of the run, and a picture with a name at each point."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from biasvar.records import Run
+from biasvar.report import style
+from biasvar.report.figures.costs import FIGURE
+
+
+def test_accuracy_and_seconds_are_the_runs(study_run: Run):
+    frame = FIGURE.collect([study_run])
+    assert frame["arm"].tolist() == ["ce", "ls", "kd_t2", "kd", "wsl", "kd_own", "kd_disjoint"]
+    last = study_run.metrics.query("split == 'test' and view == 'clean' and epoch == 4")
+    for row in frame.to_dict("records"):
+        values = last.loc[last["arm"] == row["arm"], "accuracy"]
+        half = stats.t.ppf(0.975, 3) * stats.sem(values)
+        assert row["accuracy"] == pytest.approx(values.mean())
+        assert (row["accuracy_low"], row["accuracy_high"]) == pytest.approx(
+            (values.mean() - half, values.mean() + half)
+        )
+        assert row["seconds"] == pytest.approx(study_run.arm(row["arm"])["seconds"] / 4)
+
+
+def test_points_lines_and_names(study_run: Run):
+    frame = FIGURE.collect([study_run])
+    with style.context():
+        drawing = FIGURE.draw(frame)
+    (ax,) = drawing.axes
+    assert ax.get_xscale() == "log"
+    assert {text.get_text() for text in ax.texts} >= set(frame["label"])
+    low, high = ax.get_xlim()
+    dearest = (frame["seconds"] + frame["teacher_seconds"].fillna(0)).max()
+    assert low < frame["seconds"].min()
+    assert high > dearest
+    dotted = [np.array(line.get_xydata()) for line in ax.lines if line.get_linestyle() == ":"]
+    taught = frame.dropna(subset=["teacher_seconds"])
+    assert len(dotted) == len(taught) == 5
+    assert sorted(line[1, 0] for line in dotted) == pytest.approx(sorted(taught["seconds"] + taught["teacher_seconds"]))
+
+
+def test_the_caption_says_machine_search_and_teachers(study_run: Run):
+    caption = FIGURE.caption(FIGURE.collect([study_run]), [study_run])
+    assert "cpu, 1 thread for each group of replicas" in caption
+    assert "Every family of losses was tried at 2 learning rates on 2 replicas, on validation rows." in caption
+    assert "Gradient steps of a replica: 24." in caption
+    assert "main, 1 network of" in caption
+    assert "own, 4 networks of" in caption
+
+
+def test_without_seconds_there_is_nothing(study_run: Run):
+    arms = {name: entry | {"seconds": None} for name, entry in study_run.manifest["arms"].items()}
+    assert FIGURE.collect([Run(study_run.directory, {**study_run.manifest, "arms": arms})]).empty
+    teachers = {name: entry | {"seconds": None} for name, entry in study_run.manifest["teachers"].items()}
+    untimed = Run(study_run.directory, {**study_run.manifest, "teachers": teachers})
+    frame = FIGURE.collect([untimed])
+    assert all(math.isnan(value) for value in frame["teacher_seconds"])
+    with style.context():
+        FIGURE.draw(frame)
+    assert "dotted" not in FIGURE.caption(frame, [untimed])
