@@ -26,7 +26,7 @@ from biasvar.training.execute import run_study
 LEGACY = Path(__file__).parent / "legacy"
 DONE = ["ce", "ls", "kd", "partial", "wsl"]  # of the interrupted run
 MEASURED_ANEW = ("W3", "W5", "W10")  # by revision 2 of the rules
-DRAWN_SINCE = {"by_class.csv"}
+DRAWN_SINCE = {"by_class.csv", "costs.csv", "methods.csv"}
 ROUNDING = "3f997796"  # of `rounding()` where the runs were written
 
 

@@ -102,6 +102,7 @@ def _described(redraws: Redraws) -> dict[str, Any]:
         "provenance": _provenance(redraws),
         "arms": [{**row, "rate": _rates_of(redraws, row["arm"])} for row in description.arm_rows(first)],
         "rates": None,
+        "budgets": [],
     }
 
 
