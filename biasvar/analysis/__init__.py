@@ -29,6 +29,7 @@ from biasvar.analysis.soft_labels.random import PartialLabels, add_noise, partia
 from biasvar.analysis.soft_labels.revision import revise_labels
 from biasvar.analysis.soft_labels.top_k import from_top_k
 from biasvar.analysis.soft_labels.transforms import from_votes, project_to_simplex, smooth_labels, tempered
+from biasvar.analysis.soft_labels.virtual_teacher import virtual_teacher
 from biasvar.analysis.statistics.calibration import LabelQuality, calibration_error, label_quality, reliability_table
 from biasvar.analysis.statistics.calibration_interval import calibration_interval
 from biasvar.analysis.statistics.comparison import (
@@ -117,5 +118,6 @@ __all__ = [
     "tempered",
     "tradeoff_terms",
     "unreliability",
+    "virtual_teacher",
     "wsl_weights",
 ]

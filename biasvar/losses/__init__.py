@@ -8,7 +8,7 @@ on the CPU their range is looked at. Everything else is a TypeError or a ValueEr
 is read (labels of -100, NaN), and a mean is over the others; over no rows it is 0, with a gradient of 0.
 
 A class may be masked with a logit of -inf: terms q ln p with q = 0 are 0. An infinite loss remains where a masked class
-has q > 0, as in `LabelSmoothingLoss`, which gives every class something.
+has q > 0, as in `LabelSmoothingLoss`, which gives every class something, and `VirtualTeacherLoss`, unless `correct` is 1.
 """
 
 from biasvar.losses.bad_teacher import (
@@ -30,6 +30,7 @@ from biasvar.losses.soft_labels import (
     SoftLabelLoss,
     top_candidates,
 )
+from biasvar.losses.teacher_free import SelfDistillationLoss, VirtualTeacherLoss
 
 __all__ = [
     "DISTANCES",
@@ -51,7 +52,9 @@ __all__ = [
     "RevisedDistillationLoss",
     "RivalsLoss",
     "ScoreLoss",
+    "SelfDistillationLoss",
     "SoftLabelLoss",
+    "VirtualTeacherLoss",
     "WeightedSoftLabelLoss",
     "draw_rivals",
     "revise_logits",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from biasvar.analysis.soft_labels.virtual_teacher import check_variant
 from biasvar.arguments import checked
 from biasvar.losses.inputs import Inputs
 from biasvar.losses.settings import Reduction, check_reduction, number
@@ -34,27 +37,43 @@ class CrossEntropyLoss(nn.Module):
 
 
 class LabelSmoothingLoss(nn.Module):
-    """Cross-entropy with (1 - smoothing) onehot + smoothing / C (Szegedy 2016, section 7), in nats.
+    """Cross-entropy with a smoothed label, in nats.
 
     A smoothed label gives every class something: a class that is masked with a logit of -inf makes the loss infinite
     (with a finite gradient), unless smoothing is 0.
+
+    Args:
+        smoothing: s in [0, 1).
+        variant: "paper": (1 - s) onehot + s / C (Szegedy 2016, section 7; Yuan 2020, equation 1). "code": 1 - s at the
+            label and s / (C - 1) at the others, as in the code of Yuan 2020: the paper's with s C / (C - 1).
+        reduction: Over all samples.
 
     >>> LabelSmoothingLoss(smoothing=0.1)(torch.zeros(2, 4), torch.tensor([0, 3]))
     tensor(1.3863)
     """
 
     @checked
-    def __init__(self, *, smoothing: float, reduction: Reduction = "mean") -> None:
+    def __init__(
+        self, *, smoothing: float, variant: Literal["paper", "code"] = "paper", reduction: Reduction = "mean"
+    ) -> None:
         super().__init__()
         self.smoothing = number(smoothing, "smoothing", "lie in [0, 1)", lambda found: 0 <= found < 1)
+        check_variant(variant)
+        self.variant = variant
         self.reduction = check_reduction(reduction)
 
     def forward(
         self, student_logits: torch.Tensor, labels: torch.Tensor, *, where: torch.Tensor | None = None
     ) -> torch.Tensor:
         given = Inputs(student_logits, where)
-        log_probs = F.log_softmax(given.logits, -1)
-        values = -(1 - self.smoothing) * true_class(log_probs, given.labels(labels))
+        truth, log_probs = given.labels(labels), F.log_softmax(given.logits, -1)
+        values = -(1 - self.smoothing) * true_class(log_probs, truth)
         if self.smoothing:
-            values = values - self.smoothing * log_probs.mean(-1)
+            values = values - self.smoothing * self._spread(log_probs, truth)
         return given.reduced(values, self.reduction)
+
+    def _spread(self, log_probs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The mean log-probability (...) of the classes among which what is smoothed is spread."""
+        if self.variant == "paper":
+            return log_probs.mean(-1)
+        return log_probs.scatter(-1, labels.unsqueeze(-1), 0.0).sum(-1) / (log_probs.shape[-1] - 1)

@@ -33,6 +33,18 @@ def expected(soft_labels: torch.Tensor, log_probs: torch.Tensor) -> torch.Tensor
     return if_finite(plain, lambda: weighted(soft_labels, log_probs).sum(-1))
 
 
+def divergence(log_target: torch.Tensor, log_probs: torch.Tensor) -> torch.Tensor:
+    """KL(t || p) = sum_k t_k (ln t_k - ln p_k) (...) of log-probabilities (..., C); no gradient flows into t.
+
+    >>> divergence(torch.tensor([-torch.inf, 0.0]), torch.tensor([0.5, 0.5]).log())
+    tensor(0.6931)
+    """
+    log_target = log_target.detach()
+    target = log_target.exp()
+    plain = (target * (log_target - log_probs)).sum(-1)
+    return if_finite(plain, lambda: weighted(target, log_target - log_probs).sum(-1))
+
+
 def true_class(log_probs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The log-probability (...) of the true class, from those of all (..., C)."""
     return log_probs.gather(-1, labels.unsqueeze(-1)).squeeze(-1)

@@ -37,6 +37,18 @@ LOSSES: dict[str, tuple[Callable[..., nn.Module], tuple[str, ...]]] = {
         ("teacher_logits", "labels"),
     ),
     "PortedRevisionLoss": (losses.PortedRevisionLoss, ("teacher_logits", "labels")),
+    "LabelSmoothingLoss of the code": (
+        lambda **more: losses.LabelSmoothingLoss(**({"smoothing": 0.1, "variant": "code"} | more)),
+        ("labels",),
+    ),
+    "SelfDistillationLoss": (
+        lambda **more: losses.SelfDistillationLoss(**({"alpha": 0.4, "temperature": 4.0, "variant": "paper"} | more)),
+        ("teacher_logits", "labels"),
+    ),
+    "VirtualTeacherLoss": (
+        lambda **more: losses.VirtualTeacherLoss(**({"alpha": 0.4, "temperature": 4.0, "variant": "paper"} | more)),
+        ("labels",),
+    ),
     "SoftLabelLoss": (losses.SoftLabelLoss, ("soft_labels",)),
     "ScoreLoss": (losses.ScoreLoss, ("scores",)),
     "ScoreLoss of logits": (lambda **more: losses.ScoreLoss(output="logits", **more), ("scores",)),

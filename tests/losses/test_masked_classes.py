@@ -11,7 +11,7 @@ from biasvar import losses
 from biasvar.losses.terms import if_finite, log_sum_exp, weighted
 from tests.losses.cases import CLASSES, LOSSES, arguments, call
 
-SMOOTHED = "LabelSmoothingLoss"
+SMOOTHED = ("LabelSmoothingLoss", "LabelSmoothingLoss of the code", "VirtualTeacherLoss")
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
 
@@ -43,7 +43,7 @@ def test_the_number_that_is_right():
     assert torch.isfinite(logits.grad).all()
 
 
-@pytest.mark.parametrize("name", [name for name in LOSSES if name != SMOOTHED])
+@pytest.mark.parametrize("name", [name for name in LOSSES if name not in SMOOTHED])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_masked_class_is_no_class(name, dtype):
     """Loss and gradient are those of the other classes alone."""
@@ -61,7 +61,7 @@ def test_a_masked_class_is_no_class(name, dtype):
     assert (z.grad[:, -1] == 0).all()
 
 
-@pytest.mark.parametrize("name", [name for name in LOSSES if name != SMOOTHED])
+@pytest.mark.parametrize("name", [name for name in LOSSES if name not in SMOOTHED])
 def test_double_backward_is_finite(name):
     large, small = masked_and_small()
     if name == "ScoreLoss of logits":
@@ -76,7 +76,7 @@ def test_double_backward_is_finite(name):
     assert torch.isfinite(curvature(large, z)).all()
 
 
-@pytest.mark.parametrize("name", [name for name in LOSSES if name != SMOOTHED])
+@pytest.mark.parametrize("name", [name for name in LOSSES if name not in SMOOTHED])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_masked_classes_under_autocast(name, dtype):
     large, small = masked_and_small(dtype=torch.float32)
@@ -87,16 +87,24 @@ def test_masked_classes_under_autocast(name, dtype):
     torch.testing.assert_close(values.float(), call(name, small), rtol=0.05, atol=0.05)
 
 
-def test_smoothing_gives_a_masked_class_something():
+@pytest.mark.parametrize("name", SMOOTHED)
+def test_smoothing_gives_a_masked_class_something(name):
     large, small = masked_and_small()
     z = large["logits"].requires_grad_()
-    values = call(SMOOTHED, large)
+    values = call(name, large)
     assert (values == math.inf).all()
     values.sum().backward()
+    assert torch.isfinite(z.grad).all()
     p = torch.softmax(z.detach(), -1)
-    target = 0.9 * torch.nn.functional.one_hot(large["labels"], CLASSES + 1) + 0.1 / (CLASSES + 1)
-    torch.testing.assert_close(z.grad, p - target)
-    torch.testing.assert_close(call(SMOOTHED, large, smoothing=0.0), call("CrossEntropyLoss", small))
+    one_hot = torch.nn.functional.one_hot(large["labels"], CLASSES + 1)
+    target = {
+        "LabelSmoothingLoss": 0.9 * one_hot + 0.1 / (CLASSES + 1),
+        "LabelSmoothingLoss of the code": 0.9 * one_hot + 0.1 / CLASSES * (1 - one_hot),
+    }
+    if name in target:
+        torch.testing.assert_close(z.grad, p - target[name])
+    nothing = {"alpha": 0.0} if name == "VirtualTeacherLoss" else {"smoothing": 0.0}
+    torch.testing.assert_close(call(name, large, **nothing), call("CrossEntropyLoss", small))
 
 
 def test_a_weight_of_0_leaves_out_an_infinite_soft_label():
