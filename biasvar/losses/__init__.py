@@ -8,7 +8,7 @@ on the CPU their range is looked at. Everything else is a TypeError or a ValueEr
 is read (labels of -100, NaN), and a mean is over the others; over no rows it is 0, with a gradient of 0.
 
 A class may be masked with a logit of -inf: terms q ln p with q = 0 are 0. An infinite loss remains where a masked class
-has q > 0, as in `LabelSmoothingLoss`, which gives every class something, and `VirtualTeacherLoss`, unless `correct` is 1.
+has q > 0, as in `LabelSmoothingLoss` and `VirtualTeacherLoss` with `correct` below 1: they give every class something.
 """
 
 from biasvar.losses.bad_teacher import (

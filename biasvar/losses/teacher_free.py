@@ -1,7 +1,8 @@
-r"""The losses of teacher-free knowledge distillation (Yuan et al. 2020), as the paper writes them and as its code has them.
+r"""The losses of teacher-free knowledge distillation, as the paper writes them and as the released code has them.
 
-With a = alpha, tau = temperature, m = multiplier, K classes, s_tau = softmax(z_student / tau), t_tau the same of the
-teacher, d the virtual teacher (`biasvar.analysis.virtual_teacher`) and KL(p || q) = sum_k p_k ln(p_k / q_k):
+Yuan et al. 2020 (Tf-KD). With a = alpha, tau = temperature, m = multiplier, K classes, s_tau = softmax(z_student /
+tau), t_tau the same of the teacher, d the virtual teacher (`biasvar.analysis.virtual_teacher`) and KL(p || q) = sum_k
+p_k ln(p_k / q_k):
 
     loss     variant   value of a sample, in nats
     self     paper     (1 - a) CE + a KL(t_tau || s_tau)                        equations 4 and 7

@@ -249,7 +249,7 @@ def test_settings_out_of_range_are_refused(make, setting, message):
 
 
 def test_teachers_that_cannot_be_are_refused():
-    with pytest.raises(ValueError, match="correct must lie above 0 and be at most 1, not 1.1"):
+    with pytest.raises(ValueError, match=r"correct must lie above 0 and be at most 1, not 1\.1"):
         VirtualTeacherLoss(**BASE, correct=1.1)
     for arguments, message in (
         ({"num_classes": 1}, "num_classes must be at least 2"),
