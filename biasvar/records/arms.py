@@ -22,6 +22,7 @@ BOOKKEEPING = frozenset(
             "uses",
         ),
         *("replicas", "identity", "status", "failed_replicas", "weights_sha256", "seconds", "shared_from"),
+        *("group_seconds", "group_processor_seconds"),
         *("files", "values", "clip", "duplicates_dropped"),
     }
 )

@@ -151,6 +151,7 @@ _ARM = _object(
         **_each("alpha", "seconds", shape=_FROM_0),
         **_each("smoothing", "clip", shape=_SHARE),
         **_each("shuffle", "own_teacher", shape=_TRUTH),
+        **_each("group_seconds", "group_processor_seconds", shape=_list(_FROM_0, "numbers from 0 on")),
         "student": _object(),
         "failed_replicas": _list(_FAILED, 'objects such as {"replica": 2, "reason": "at chance"}'),
         "weights_sha256": _object(entries=_NEEDED_TEXT),
@@ -286,7 +287,9 @@ def _contradictions(manifest: Mapping[str, Any], study: Mapping[str, Any]) -> Fa
     for name, entry in known.items():
         reference = None if entry.get("own_teacher") else study.get("reference_teacher")
         follows = {**whole, "scored_against": arms[name].get("teacher") or reference}
-        follows["record_temperature"] = arms[name].get("temperature") or study.get("reference_temperature")
+        temperatures = (arms[name].get("temperature"), study.get("reference_temperature"))  # a method knows which
+        if entry.get("record_temperature") not in temperatures:
+            follows["record_temperature"] = temperatures[0] or temperatures[1]
         yield from _differences(entry, {key: value for key, value in follows.items() if value}, f"arms.{name}")
         teacher = (manifest.get("teachers") or {}).get(arms[name].get("teacher")) or {}
         if {"regime"} <= teacher.keys() & entry.keys() and teacher["regime"] != entry["regime"]:

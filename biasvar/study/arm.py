@@ -26,6 +26,10 @@ distillation from a teacher that trains along; parts of the student dropped."""
 Epoch = Annotated[int, Field(ge=1, strict=True)]
 Temperature = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
+Variant = Literal["paper", "code"]
+"""What a paper writes, and what the code released with it computes, where the two differ."""
+Permute = Literal["non_target"]
+"""Which of a teacher's classes change places, sample by sample: all but the true one."""
 
 
 class Record(Section):

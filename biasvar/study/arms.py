@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from pydantic import Field
 
-from biasvar.study.arm import Arm, Part, Predictions, Record, TaughtArm, is_nothing
+from biasvar.study.arm import Arm, Part, Permute, Predictions, Record, TaughtArm, Variant, is_nothing
 from biasvar.study.dropout import Dropping
 from biasvar.study.feature_arms import Dfa, DfaSearch
 from biasvar.study.joint_teachers import ProximalTeaching
 from biasvar.study.sections import SoftLabelName, WeightsOf
+from biasvar.study.teacher_free import TfkdReg, TfkdSelf
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ARMS", "Arm", "CrossEntropy", "Dfa", "DfaSearch", "Distillation", "InfoDropArm", "LabelSmoothing",
     "MaskedDistillation", "Part", "Predictions", "ProximalTeaching", "Record", "SoftLabelOnly", "TaughtArm",
-    "WeightedSoftLabel", "is_nothing",
+    "TfkdReg", "TfkdSelf", "WeightedSoftLabel", "is_nothing",
 ]  # fmt: skip
 
 
@@ -42,12 +43,14 @@ class LabelSmoothing(Arm):
 
     loss: Literal["label_smoothing"]
     smoothing: float = Field(ge=0, lt=1)
+    variant: Variant | None = None  # none given: the paper's; code: nothing of what is smoothed at the label itself
 
 
 class Distillation(TaughtArm):
     plays = "distillation"
 
     loss: Literal["distillation"]
+    permute: Permute | None = Field(None, title="{} classes permuted")
     # Mean recorded WSL weight of that arm, same replica and sample.
     weights_from: WeightsOf | None = Field(None, title="weights from {}")
     # Alpha times that arm's mean WSL weight, same replica and epoch.

@@ -26,6 +26,10 @@ class BadTeacher(Section):
 class Teacher(Section):
     """A network that is trained before the students, copies of it, one for each replica, or an ensemble of others.
 
+    `stop: k` leaves it as it is after k epochs of its whole schedule, at the learning rate that it has by then: a poor
+    teacher (Yuan et al. 2020, De-KD), the same network that the whole schedule would go on with. `epochs: k` is another
+    one, whose rate has fallen to its end after k epochs.
+
     Copy t, and the teacher of replica t, starts from weights of its own and visits its rows in an order of its own. Of
     a number of `rows` each takes its own. Number 0 is the teacher that there would be without copies.
     """
@@ -36,6 +40,7 @@ class Teacher(Section):
     draw: Literal["fixed", "per_replica"] = "fixed"
     rows: Literal["all", "reserved", "own"] | Annotated[int, Field(ge=1, strict=True)] = "all"
     epochs: int = Field(60, ge=1, le=MOST)
+    stop: int | None = Field(None, ge=1)  # after so many epochs of its schedule, which is that of all `epochs`
     batch_size: int = Field(100, ge=1)
     learning_rate: float = Field(0.05, gt=0)
     weight_decay: float | None = Field(None, ge=0)  # none given: the schedule's
@@ -56,6 +61,8 @@ class Teacher(Section):
             raise ValueError("bad: its loss has no label smoothing; leave smoothing out")
         if self.rows == "own" and self.draw != "per_replica":
             raise ValueError("rows: own (each replica's own rows) needs draw: per_replica")
+        if self.stop is not None and self.stop > self.epochs:
+            raise ValueError(f"stop: must be an epoch of its {self.epochs} epochs, not {self.stop}")
         if self.copies > 1 and self.draw == "per_replica":
             raise ValueError("copies: draw: per_replica has a teacher for each replica already; leave copies out")
         if self.crossed and self.copies == 1:
@@ -82,6 +89,10 @@ class Teacher(Section):
         """The teacher regime, as captions and claims name it."""
         if self.mean_of is not None:
             return f"ensemble of {len(self.mean_of)}"
+        return self._regime_of_rows + (f", stopped after {self.stop} of {self.epochs} epochs" if self.stop else "")
+
+    @property
+    def _regime_of_rows(self) -> str:
         if self.rows == "own":
             return "per replica"
         named = {"all": "all training rows", "reserved": "disjoint rows"}

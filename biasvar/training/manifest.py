@@ -89,15 +89,25 @@ def arm_entry(study: Study, name: str, rates: dict[str, float]) -> dict[str, Any
 
 
 def arm_outcome(directory: Path, name: str, groups: list[dict[str, Any]]) -> dict[str, Any]:
-    """What is added to the entry of an arm that is done."""
+    """What is added to the entry of an arm that is done.
+
+    `group_seconds` and `group_processor_seconds` are those of each group of replicas that trained together, from its
+    first step to its files; null for a group that went on from a checkpoint or was taken over from another run.
+    """
     failed = [item for group in groups for item in group["failed_replicas"]]
     return {
         "status": "complete",
         "failed_replicas": sorted(failed, key=lambda item: item["replica"]),
         "weights_sha256": file_hashes(directory / "weights" / f"arm={name}"),
         "seconds": round(sum(group["seconds"] for group in groups), 2),
+        "group_seconds": [_rounded(group.get("seconds_from_start")) for group in groups],
+        "group_processor_seconds": [_rounded(group.get("processor_seconds")) for group in groups],
         "shared_from": sorted({group["shared_from"] for group in groups if group.get("shared_from")}),
     }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)
 
 
 def _commit() -> str | None:

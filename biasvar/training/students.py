@@ -144,9 +144,14 @@ def train_once(run: ArmRun, number: int) -> dict[str, Any]:
         left_behind += (prediction_path(directory, run.name, "test", "all", epoch, number, of="teacher"),)
     if done.exists() and all(path.exists() for path in left_behind):
         return json.loads(done.read_text())
-    began = time.perf_counter()
+    from_start = not (done.parent / f"group={number:03d}.safetensors").exists()
+    began, processor_began = time.perf_counter(), time.process_time()
     failed = train_arm_group(run, number)
-    outcome = {"failed_replicas": failed, "seconds": time.perf_counter() - began}
+    outcome: dict[str, Any] = {"failed_replicas": failed, "seconds": time.perf_counter() - began}
+    if from_start:
+        outcome |= {
+            "seconds_from_start": outcome["seconds"], "processor_seconds": time.process_time() - processor_began
+        }  # fmt: skip
     done.parent.mkdir(parents=True, exist_ok=True)
     write_json(done, outcome)
     return outcome

@@ -57,7 +57,8 @@ def train_teacher(
     method = _method(teacher)
     rows = teacher_rows(context, name, replicas)
     train(
-        net, rows, Objective(method, method.prepare(context, replicas)), inputs, context.labels, epochs=teacher.epochs,
+        net, rows, Objective(method, method.prepare(context, replicas)), inputs, context.labels,
+        epochs=teacher.stop or teacher.epochs,
         batch_size=teacher.batch_size, rate_of=context.rate_of(teacher.learning_rate, teacher.epochs),
         seed=int(generator(context.study.seed, "teacher").integers(2**31)),
         on_epoch=None if on_epoch is None else lambda epoch, _: on_epoch(net, epoch),

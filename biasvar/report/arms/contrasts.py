@@ -18,7 +18,7 @@ SMOOTHED = "A label-smoothed teacher against a plain one"
 
 TEACHER_SETTINGS = (
     *("model", "hidden", "draw", "rows", "epochs", "batch_size", "learning_rate", "train_mode", "copies", "mean_of"),
-    "space",
+    *("space", "stop"),
 )
 """What makes two teachers differ, besides label smoothing."""
 

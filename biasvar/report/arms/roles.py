@@ -45,7 +45,7 @@ def reference_arms(run: Run) -> dict[str, str]:
             entry.plays == "distillation"
             and entry.teacher == run.manifest.get("reference_teacher")
             and (temperature is None or entry.temperature == temperature)
-            and not (entry.setting("weights_from") or entry.setting("alpha_from"))
+            and not any(entry.setting(key) for key in ("weights_from", "alpha_from", "permute"))
         ):
             references.setdefault("KD", arm)
     return references

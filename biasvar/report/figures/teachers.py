@@ -122,7 +122,9 @@ def _difference(run: Run, teacher: dict[str, Any]) -> tuple[str, str]:
     """
     base = (run.manifest.get("teachers") or {}).get(run.manifest.get("reference_teacher")) or {}
     unlike = [
-        name for name in ("smoothing", "hidden", "epochs", "rows", "model") if teacher.get(name) != base.get(name)
+        name
+        for name in ("smoothing", "hidden", "epochs", "stop", "rows", "model")
+        if teacher.get(name) != base.get(name)
     ]
     if not unlike:
         return "base", ""

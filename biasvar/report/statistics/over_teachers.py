@@ -34,7 +34,7 @@ def compared_arms(run: Run) -> list[str]:
     groups: dict[tuple[Any, ...], dict[str, str]] = {}
     for arm in run.arms:
         entry = run.entry(arm)
-        plain = not entry.setting("weights_from") and not entry.setting("alpha_from")
+        plain = not any(entry.setting(key) for key in ("weights_from", "alpha_from", "permute"))
         if arm in failed or entry.plays != "distillation" or not plain or not entry.teacher:
             continue
         key = (entry.temperature, entry.alpha, entry.learning_rate)

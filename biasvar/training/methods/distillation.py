@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,17 +15,20 @@ from biasvar.study.arms import Distillation
 from biasvar.training.context import StudyContext
 from biasvar.training.hooks import Fault
 from biasvar.training.methods.base import Batch, Method, Need, Result
+from biasvar.training.permuting import non_target_orders, permuted
 
 
 @dataclass(frozen=True)
 class StoredWeights:
-    """Weights that another arm's record holds.
+    """Weights that another arm's record holds, and in which order the teacher's classes stand.
 
     Attributes:
         by_sample: (R, N) by sample id, or None.
         by_epoch: (R, epochs), or None.
+        orders: (N, C) orders of the teacher's classes, or None where they stay; beside weights or without.
     """
 
+    orders: torch.Tensor | None = None
     by_sample: torch.Tensor | None = None
     by_epoch: torch.Tensor | None = None
 
@@ -35,6 +38,7 @@ class DistillationMethod(Method):
 
     With `weights_from`, each sample's soft label gets the mean WSL weight that the other arm recorded for the same
     replica and sample; with `alpha_from`, all of an epoch get that arm's mean weight of the same replica and epoch.
+    With `permute`, the teacher's classes change places sample by sample (`biasvar.training.permuting`).
     """
 
     Settings = Distillation
@@ -48,6 +52,11 @@ class DistillationMethod(Method):
         return frozenset({"teacher"})
 
     def prepare(self, context: StudyContext, replicas: Sequence[int]) -> StoredWeights:
+        orders = non_target_orders(context) if self.settings.permute else None
+        return replace(self._stored_weights(context, replicas), orders=orders)
+
+    def _stored_weights(self, context: StudyContext, replicas: Sequence[int]) -> StoredWeights:
+        """The weights of another arm that the settings name, for these replicas."""
         if self.settings.weights_from:
             frame = open_run(context.directory).weights(self.settings.weights_from, by="replica")
             table = np.full((context.study.replicas, len(context.labels)), np.nan, dtype=np.float32)
@@ -81,4 +90,5 @@ class DistillationMethod(Method):
             weights = state.by_sample.gather(1, batch.ids)
         elif state.by_epoch is not None:
             weights = state.by_epoch[:, batch.epoch - 1, None].expand(batch.ids.shape)
-        return self._loss(batch.logits, batch.asked_teacher(), batch.labels, weights), weights
+        teacher = permuted(batch.asked_teacher(), state.orders, batch.ids)
+        return self._loss(batch.logits, teacher, batch.labels, weights), weights

@@ -16,7 +16,9 @@ class LabelSmoothingMethod(Method):
 
     def __init__(self, settings: LabelSmoothing) -> None:
         super().__init__(settings)
-        self._loss = LabelSmoothingLoss(smoothing=settings.smoothing, reduction="none")
+        self._loss = LabelSmoothingLoss(
+            smoothing=settings.smoothing, variant=settings.variant or "paper", reduction="none"
+        )
 
     def loss(self, state: Any, batch: Batch) -> Result:
         return self._loss(batch.logits, batch.labels), None
