@@ -34,6 +34,7 @@ PARTS = {
     "dfa": "features", "dfa_search": "features",
     "prokt": "joint distillation",
     "infodrop": "dropout",
+    "tfkd_self": "distillation", "tfkd_reg": "smoothing",
 }  # fmt: skip
 """The parts of the losses in runs from before an entry said what part its method plays in figures and contrasts."""
 
