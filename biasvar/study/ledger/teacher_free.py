@@ -51,7 +51,7 @@ CLAIMS = (
     Claim(
         "T8", "A virtual teacher costs nothing.", YUAN_TFKD,
         rule(
-            "seconds of training, treatment over control, of the same replica on the same machine in the same run; of "
+            "seconds of training, treatment over control, of the same replica on the same machine in the same run, of "
             "the processor where that trains",
             f"it is below {SECONDS:g}",
         ),
