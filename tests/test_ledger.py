@@ -17,7 +17,7 @@ RULE = re.compile(r"measured as [^;]+; holds if [^.].*[^.]")
 
 def test_the_ledger_is_the_one_that_was_fixed():
     """Whoever changes a rule changes this hash too, on purpose, and studies that name the old one say so."""
-    assert (REVISION, ledger_hash()) == (2, "e237266043be65e2")
+    assert (REVISION, ledger_hash()) == (2, "ad2271d00eef1b8a")
 
 
 def test_the_smallest_effects_are_those_that_were_fixed():
@@ -33,6 +33,7 @@ def test_every_claim_says_how_it_is_measured_and_when_it_holds():
     for name, number in {
         "W1": "5 %", "W3": "0.05", "W4": "0.02", "W5": "26", "W6": "0.75", "W7": "−0.002", "W10": "0.02",
         "M2": "−0.002", "L1": "−0.03", "L2": "−0.2", "L3": "0.9", "L4": "1.1", "L6": "−0.03",
+        "R2": "0.002", "R5": "−0.002",
     }.items():  # fmt: skip
         assert number in rules[name], rules[name]
 

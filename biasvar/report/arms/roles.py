@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from biasvar.records import Run
 from biasvar.report.arms.description import OF_THE_TEACHER, PLAIN, arm_label, is_plain
+from biasvar.report.arms.revision import REVISED
 
 ROLES = ("main", "control", "regime")
 """The roles of arms that most figures show; a teacher sweep has a figure of its own."""
@@ -33,7 +34,8 @@ def reference_arms(run: Run) -> dict[str, str]:
     """The arms that others are compared with: "cross-entropy" and "KD", each where the run has one.
 
     KD is the first main distillation arm from the reference teacher at the study's reference temperature, with all its
-    soft labels as they are. In a run without a study it is the first distillation arm.
+    soft labels as they are: neither permuted nor revised, of all rows. In a run without a study it is the first
+    distillation arm.
     """
     references: dict[str, str] = {}
     temperature = (run.study or {}).get("reference_temperature")
@@ -45,7 +47,7 @@ def reference_arms(run: Run) -> dict[str, str]:
             entry.plays == "distillation"
             and entry.teacher == run.manifest.get("reference_teacher")
             and (temperature is None or entry.temperature == temperature)
-            and not any(entry.setting(key) for key in ("weights_from", "alpha_from", "permute"))
+            and not any(entry.setting(key) for key in ("weights_from", "alpha_from", "permute", *REVISED))
         ):
             references.setdefault("KD", arm)
     return references

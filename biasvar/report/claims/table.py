@@ -16,7 +16,14 @@ import pandas as pd
 from biasvar.analysis.statistics.verdicts import holm_levels
 from biasvar.records import Run
 from biasvar.records.arms import FailedReplica
-from biasvar.report.claims import infodrop_measures, measures, proximal_measures, soft_label_measures, teacher_free
+from biasvar.report.claims import (
+    infodrop_measures,
+    label_revision,
+    measures,
+    proximal_measures,
+    soft_label_measures,
+    teacher_free,
+)
 from biasvar.report.claims.across_data import Tested, across_runs
 from biasvar.report.claims.measurement import Measurement, Roles
 from biasvar.report.claims.statements import designs_tried, unconfirmed
@@ -24,7 +31,7 @@ from biasvar.report.claims.words import FAILS, HOLDS, UNDECIDED, detail, in_word
 from biasvar.study.claims import LEDGER, Claim
 
 MEASURES = measures.MEASURES | soft_label_measures.MEASURES | proximal_measures.MEASURES | infodrop_measures.MEASURES
-MEASURES |= teacher_free.MEASURES
+MEASURES |= teacher_free.MEASURES | label_revision.MEASURES
 Test = tuple[Claim, Roles, list[Measurement], str]
 COLUMNS = (
     *("id", "claim", "regime", "arms", "test", "effect", "low", "high", "low_replicas", "high_replicas", "stderr"),

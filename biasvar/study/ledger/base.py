@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 REVISION = 2
-LISTS = frozenset({"arms", "truths"})  # the roles that several arms play
+LISTS = frozenset({"arms", "controls", "truths"})  # the roles that several arms play
 
 # The smallest effects of interest.
 ACCURACY, SHARE, CORRELATION, AUC = 0.002, 0.02, 0.2, 0.10  # AUC: above one half
