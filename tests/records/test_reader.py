@@ -193,7 +193,10 @@ def test_a_truncated_file_is_named(small_run, keep):
     for read in reads:
         with pytest.raises(RecordError, match=r"epoch=0002/group=001.parquet cannot be read as Parquet .*cut short"):
             read()
-    advice = "restore it, or delete the folders arm=kd under records, predictions and metrics and run the study again"
+    advice = (
+        "restore it, or delete the folders arm=kd under records, predictions, teacher_predictions, view_predictions "
+        "and metrics and run the study again"
+    )
     with pytest.raises(RecordError, match=advice):
         run.records()
 

@@ -314,11 +314,9 @@ def test_records_that_lack_what_a_claim_needs(run, monkeypatch):
     assert "lack" in found["detail"]
 
 
-def test_the_ledger_is_the_one_that_was_fixed():
+def test_every_claim_of_the_ledger_has_a_measure():
     assert {claim.id for claim in LEDGER} == {*MEASURES}
-    assert [claim.id for claim in LEDGER] == [
-        *(f"W{i}" for i in range(1, 13)), "M1", "M2", *(f"L{i}" for i in range(1, 7))
-    ]  # fmt: skip
+    assert len({claim.id for claim in LEDGER}) == len(LEDGER)
 
 
 def test_every_measure_takes_its_smallest_effect_from_the_ledger():

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
-from scipy.special import log_softmax
 
+from biasvar.analysis.arrays import log_softmax
 from biasvar.analysis.selection.softmax_head import SoftmaxHead
 from biasvar.seeding import uniforms
 
@@ -94,7 +94,7 @@ def gradient_norm(evidence: Evidence) -> np.ndarray:
 
 def loss(evidence: Evidence) -> np.ndarray:
     """(N,) cross-entropy with the label, nats."""
-    log_probs = log_softmax(_there(evidence.logits, "logits").astype(np.float64), axis=1)
+    log_probs = log_softmax(_there(evidence.logits, "logits").astype(np.float64))
     return np.asarray(-log_probs[np.arange(len(log_probs)), evidence.labels])
 
 

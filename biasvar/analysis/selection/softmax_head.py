@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
-from scipy.special import softmax
+
+from biasvar.analysis.arrays import log_softmax, to_numpy
+from biasvar.analysis.inputs import as_array, as_labels, as_logits, check_real
 
 MOST_EXACT = 5_000
 """Parameters up to which the Hessian is held and factored; beyond, systems are solved by conjugate gradients."""
@@ -42,12 +43,14 @@ class SoftmaxHead:
     bias: bool = True
 
     def __post_init__(self) -> None:
-        n = len(self.labels)
-        if self.features.ndim != 2 or self.logits.ndim != 2 or not len(self.features) == len(self.logits) == n:
-            raise ValueError(
-                f"a head needs features (N, D), logits (N, C) and labels (N,), got {self.features.shape}, "
-                f"{self.logits.shape} and {self.labels.shape}"
-            )
+        logits = to_numpy(as_logits(self.logits, "logits", "(N, C)"))
+        features = to_numpy(as_array(self.features, "features"))
+        check_real(features, "features")
+        if features.ndim != 2 or len(features) != len(logits):
+            raise ValueError(f"features must have shape ({len(logits)}, D) to match logits, got {features.shape}")
+        labels = to_numpy(as_labels(self.labels, logits, (len(logits),), logits.shape[1]))
+        for name, value in (("features", features), ("logits", logits), ("labels", labels)):
+            object.__setattr__(self, name, value)
 
     @cached_property
     def inputs(self) -> np.ndarray:
@@ -58,7 +61,7 @@ class SoftmaxHead:
     @cached_property
     def probabilities(self) -> np.ndarray:
         """(N, C) float64."""
-        return np.asarray(softmax(self.logits.astype(np.float64), axis=1))
+        return np.exp(np.asarray(log_softmax(self.logits.astype(np.float64))))
 
     @cached_property
     def errors(self) -> np.ndarray:
@@ -114,6 +117,8 @@ class SoftmaxHead:
         if exact is None:
             exact = self.parameters <= MOST_EXACT
         if exact:
+            from scipy.linalg import cho_factor, cho_solve
+
             factor = cho_factor(self.hessian(damping), lower=True, overwrite_a=True)
 
             def solve(b: np.ndarray) -> np.ndarray:

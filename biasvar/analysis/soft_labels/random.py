@@ -206,5 +206,5 @@ def _ids(sample_ids: Any, n: int) -> np.ndarray:
 
 
 def _check_classes(num_classes: int) -> None:
-    if num_classes < 2:
-        raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+    if not 2 <= num_classes <= 10**9:
+        raise ValueError(f"num_classes must be at least 2 and at most 10^9, got {num_classes}")

@@ -34,7 +34,7 @@ class Terms:
 @lru_cache(maxsize=256)
 def terms(run: Run, arm: str, split: str = "test", membership: str = "all", view: str = "clean") -> Terms | None:
     """Corrected bias and variance of an arm at its last stored epoch; in a view other than "clean" of all replicas."""
-    return _terms(run, arm, split, membership, None, view)
+    return _terms(run, arm, split, membership, None, view=view)
 
 
 @lru_cache(maxsize=64)
@@ -49,6 +49,7 @@ def _terms(
     split: str,
     membership: str,
     epoch: int | None,
+    *,
     view: str = "clean",
     of: Answering = "students",
 ) -> Terms | None:
@@ -72,7 +73,7 @@ def totals(
     """
     last = terms(run, arm, split, membership) if of == "students" else None
     known = of == "students" and (last is None or last.epoch == epoch)
-    of_epoch = last if known else _terms(run, arm, split, membership, epoch, of)
+    of_epoch = last if known else _terms(run, arm, split, membership, epoch, of=of)
     if of_epoch is None:
         return None
     groups = of_epoch.decomposition.group_counts
