@@ -127,6 +127,10 @@ FEATURE_WEIGHT_SCHEMA = pa.schema(
         pa.field("height", pa.int32(), nullable=False),  # of the features, pixels
         pa.field("width", pa.int32(), nullable=False),
         pa.field("weight", pa.float64(), nullable=False),  # those of a group sum to 1
+        # What the label's part of the group's loss was right about in the epoch, on the rows that train the weights:
+        # a share of `rows` answers; NaN of 0 in epochs in which the group was not searched.
+        pa.field("accuracy", pa.float64()),
+        pa.field("rows", pa.int32()),
     ]
 )
 METHOD_TABLES = {"feature_weights": (FEATURE_WEIGHT_SCHEMA, ("replica", "epoch", "group", "layer"))}

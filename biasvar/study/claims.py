@@ -12,7 +12,15 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from biasvar.study.ledger import biased_soft_labels, distillation, infodrop, label_revision, proximal, teacher_free
+from biasvar.study.ledger import (
+    biased_soft_labels,
+    dfa,
+    distillation,
+    infodrop,
+    label_revision,
+    proximal,
+    teacher_free,
+)
 from biasvar.study.ledger.base import JUDGED, LISTS, REVISION, Claim
 
 __all__ = ["CLAIM_ROLES", "JUDGED", "LEDGER", "LISTS", "REVISION", "Claim", "ledger_hash"]
@@ -20,6 +28,7 @@ __all__ = ["CLAIM_ROLES", "JUDGED", "LEDGER", "LISTS", "REVISION", "Claim", "led
 LEDGER: tuple[Claim, ...] = (
     *distillation.CLAIMS, *biased_soft_labels.CLAIMS, *proximal.CLAIMS, *infodrop.CLAIMS, *teacher_free.CLAIMS,
     *label_revision.CLAIMS,
+    *dfa.CLAIMS,
 )  # fmt: skip
 CLAIM_ROLES = {claim.id: frozenset(claim.roles) for claim in LEDGER}
 

@@ -95,14 +95,14 @@ def train_and_keep(context: StudyContext, name: str, number: int) -> None:
         write_bytes(path, kept.read_bytes())
         return
     frames: list[pd.DataFrame] = []
-    began = time.perf_counter()
+    began, processor_began = time.perf_counter(), time.process_time()
     net = train_teacher(context, name, replicas, partial(_follow, context, replicas, frames) if follow else None)
     if frames:
         content = io.BytesIO()
         pd.concat(frames, ignore_index=True).to_parquet(content)
         write_bytes(epochs, content.getvalue())
     weights = weights_file(net, replicas)
-    took = {"seconds": time.perf_counter() - began}
+    took = {"seconds": time.perf_counter() - began, "processor_seconds": time.process_time() - processor_began}
     write_json(_time_path(context, name, number), took)
     write_bytes(path, weights)
     if kept is not None:
@@ -121,12 +121,17 @@ def _time_path(context: StudyContext, name: str, number: int) -> Path:
 
 
 def _seconds(context: StudyContext, name: str) -> dict[str, float]:
-    """The seconds that all networks of a teacher took together; nothing where those of one are not known."""
+    """The seconds that all networks of a teacher took together, by the clock and of the processor.
+
+    Nothing where those of one are not known.
+    """
     groups = teacher_groups(context, name) if name in context.study.teachers else []
     paths = [_time_path(context, name, number) for number in range(len(groups))]
     if not paths or not all(path.exists() for path in paths):
         return {}
-    return {"seconds": round(sum(json.loads(path.read_text())["seconds"] for path in paths), 2)}
+    taken = [json.loads(path.read_text()) for path in paths]
+    known = [key for key in ("seconds", "processor_seconds") if all(key in one for one in taken)]
+    return {key: round(sum(one[key] for one in taken), 2) for key in known}
 
 
 def _follow(

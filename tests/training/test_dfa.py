@@ -95,7 +95,10 @@ def test_all_weight_on_the_last_layer_is_ordinary_distillation_of_that_feature(n
 
 
 def searched_by_hand(trained, context, settings):
-    """The search written from the paper: betas and the student after all epochs, and the weights after each."""
+    """The search written from the paper: the student and connectors after all epochs, the weights and answers of each.
+
+    The answers are what the label's part of the loss was right about on the rows that train beta, by group.
+    """
     state = trained.objective.state
     student, connectors = copy.deepcopy(trained.net.network), copy.deepcopy(state.connectors)
     (teacher,) = teacher_networks(context, "main", [1])
@@ -104,7 +107,7 @@ def searched_by_hand(trained, context, settings):
     optimizer = optimizer_of(context, student, connectors)
     epochs, together = context.study.schedule.epochs, settings.searched == "together"
 
-    def loss(student, connectors, ids, weights, groups):
+    def loss(student, connectors, ids, weights, groups, right=None):
         x, y = context.inputs.clean(ids), context.labels[ids]
         first = student.first(x)
         features = [first, student.second(F.max_pool2d(F.relu(first), 2))]
@@ -112,17 +115,22 @@ def searched_by_hand(trained, context, settings):
             layers = teacher.layers(x)
         total = 0.0
         if settings.objective == "student":
-            total = F.cross_entropy(student.after_second(features[1]), y)
+            said = student.after_second(features[1])
+            total = F.cross_entropy(said, y)
         for i in groups:
             target = sum(weight * layer for weight, layer in zip(weights[i], layers[i], strict=True))
             total = total + settings.gamma_st * F.mse_loss(connectors.student[i](features[i]), target)
             if settings.objective == "bridge":
                 rest = [student.after_first, student.after_second][i]
-                total = total + settings.gamma_ts * F.cross_entropy(rest(connectors.teacher[i](target)), y)
+                said = rest(connectors.teacher[i](target))
+                total = total + settings.gamma_ts * F.cross_entropy(said, y)
+            if right is not None:
+                right[i] += (said.argmax(1) == y).tolist()
         return total
 
-    found = [[beta.softmax(0).tolist() for beta in betas]]
+    found, answers = [[beta.softmax(0).tolist() for beta in betas]], []
     for epoch in range(1, epochs + 1):
+        right = [[], []]
         part = (epoch - 1) // (epochs // 2)
         groups = [0, 1] if together else [part]
         mine = batches(trained, context, epoch)[0]
@@ -130,7 +138,7 @@ def searched_by_hand(trained, context, settings):
         for number, ids in enumerate(mine):
             there = torch.stack([others[k % len(others)] for k in range(number * 20, number * 20 + 20)])
             frozen = copy.deepcopy((student, connectors))
-            value = loss(*frozen, there, [beta.softmax(0) for beta in betas], groups)
+            value = loss(*frozen, there, [beta.softmax(0) for beta in betas], groups, right)
             for i in groups:
                 a = betas[i].softmax(0)
                 value = value - settings.entropy * (a * a.log()).sum()
@@ -149,7 +157,8 @@ def searched_by_hand(trained, context, settings):
             value.backward()
             optimizer.step()
         found.append([beta.softmax(0).tolist() for beta in betas])
-    return student, connectors, found
+        answers.append([(np.mean(said), len(said)) if said else (np.nan, 0) for said in right])
+    return student, connectors, found, np.array(answers)
 
 
 @pytest.mark.parametrize(
@@ -166,13 +175,19 @@ def test_the_search_is_the_loop_of_the_paper_in_first_order(more, tmp_path):
     study = dfa_study({"arm": SEARCH | more}, schedule={"epochs": 4, "batch_size": 20})
     trained, context = prepared(study, tmp_path)
     settings = context.study.arms["arm"]
-    student, connectors, by_hand = searched_by_hand(trained, context, settings)
+    student, connectors, by_hand, answers = searched_by_hand(trained, context, settings)
     trained.train()
     frame = trained.objective.method.tables(trained.objective.state)["feature_weights"]
     found = np.reshape(frame["weight"], (5, 5))
     expected = np.array([[*first, *second] for first, second in by_hand])
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert np.abs(found[-1] - found[0]).max() > 0.02  # it moved
+    told = np.stack([np.array(frame[name], dtype=float).reshape(5, 5) for name in ("accuracy", "rows")], axis=-1)
+    assert np.isnan(told[0, :, 0]).all()
+    assert (told[0, :, 1] == 0).all()
+    rows = np.minimum(answers[:, [0, 0, 0, 1, 1], 1], trained.objective.state.rows.ids.shape[1])
+    np.testing.assert_array_equal(told[1:, :, 1], rows)
+    np.testing.assert_allclose(told[1:, :, 0], answers[:, [0, 0, 0, 1, 1], 0], atol=1e-6)
     assert apart(student, trained.net.network) < 1e-5
     back = connectors.teacher if settings.objective == "bridge" else nn.ModuleList()
     assert apart(connectors.student, trained.objective.state.connectors.student) < 1e-5

@@ -17,6 +17,7 @@ from biasvar.analysis.statistics.verdicts import holm_levels
 from biasvar.records import Run
 from biasvar.records.arms import FailedReplica
 from biasvar.report.claims import (
+    dfa,
     infodrop_measures,
     label_revision,
     measures,
@@ -31,7 +32,7 @@ from biasvar.report.claims.words import FAILS, HOLDS, UNDECIDED, detail, in_word
 from biasvar.study.claims import LEDGER, Claim
 
 MEASURES = measures.MEASURES | soft_label_measures.MEASURES | proximal_measures.MEASURES | infodrop_measures.MEASURES
-MEASURES |= teacher_free.MEASURES | label_revision.MEASURES
+MEASURES |= teacher_free.MEASURES | label_revision.MEASURES | dfa.MEASURES
 Test = tuple[Claim, Roles, list[Measurement], str]
 COLUMNS = (
     *("id", "claim", "regime", "arms", "test", "effect", "low", "high", "low_replicas", "high_replicas", "stderr"),

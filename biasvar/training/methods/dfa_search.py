@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,6 +24,7 @@ from biasvar.training.schedules import Phase
 from biasvar.training.taps import as_constant, replaced, tapped, without_trace
 
 Call = Callable[..., torch.Tensor]
+_NO_ANSWERS: dict[str, Any] = {"accuracy": math.nan, "rows": 0}
 
 
 @dataclass
@@ -35,6 +37,8 @@ class SearchState:
         betas: (J_i,) a group; the weights are their softmax.
         optimizer: Adam, of the betas.
         history: (epochs + 1, layers of all groups) weights after each epoch, before the first in row 0.
+        answers: (epochs + 1, groups, 2) of an epoch's steps of beta: how many answers were right, and how many there
+            were, of what the label's part of the group's loss classifies.
         network: the student, as the students' update leaves it.
     """
 
@@ -46,6 +50,7 @@ class SearchState:
     betas: list[torch.Tensor]
     optimizer: torch.optim.Adam
     history: torch.Tensor
+    answers: torch.Tensor
     network: nn.Module | None = field(default=None)
 
     def weights(self, group: int) -> torch.Tensor:
@@ -67,6 +72,11 @@ class DfaSearchMethod(Method):
 
     The beta step takes the student, its running means and the connectors as constants, the step of w the weights; the
     teacher is frozen, in evaluation mode, throughout. Normalisation layers use the batch. Betas start at 0.
+
+    In the bridge loss the label reaches the student's head through the teacher's features only, so that a student that
+    was searched by it answers at chance; whether the search has learned anything is told by the answers of the rest of
+    the student on F_t(A_i), and with the student's loss by its own, on the rows that train beta: `accuracy` of the
+    table.
     """
 
     Settings = DfaSearch
@@ -111,6 +121,7 @@ class DfaSearchMethod(Method):
                 betas, lr=settings.beta_rate, betas=settings.beta_momenta, weight_decay=settings.beta_decay
             ),
             start.repeat(context.study.schedule.epochs + 1, 1),
+            torch.zeros(context.study.schedule.epochs + 1, len(groups), 2, device=context.device),
         )  # fmt: skip
 
     def rows(self, context: StudyContext, replicas: Sequence[int]) -> Rows:
@@ -135,7 +146,10 @@ class DfaSearchMethod(Method):
         with tapped(network, self.features, of="student") as features:
             logits = as_constant(network, images)
             own = {path: output.detach() for path, output in features.items()}
-        losses = self._losses(state, step, ids, images, labels, own, logits, as_constant, trains_beta=True)
+        losses, answers = self._losses(state, step, ids, images, labels, own, logits, as_constant, trains_beta=True)
+        for i, said in answers.items():
+            state.answers[step.epoch, i, 0] += (said.argmax(-1) == labels).sum()
+            state.answers[step.epoch, i, 1] += len(labels)
         loss = losses.mean() if counts is None else (counts.to(losses) * losses).sum() / counts.sum().clamp(min=1)
         for i in self._searched(state, step):
             weights = state.weights(i)
@@ -154,7 +168,7 @@ class DfaSearchMethod(Method):
         """The loss of w."""
         own = {path: output[0] for path, output in batch.features.items()}
         ids, images, labels, logits = batch.ids[0], batch.inputs[0], batch.labels[0], batch.logits[0]
-        losses = self._losses(state, batch, ids, images, labels, own, logits, _as_it_is, trains_beta=False)
+        losses, _ = self._losses(state, batch, ids, images, labels, own, logits, _as_it_is, trains_beta=False)
         return losses[None], None
 
     def _searched(self, state: SearchState, step: Step) -> list[int]:
@@ -164,8 +178,8 @@ class DfaSearchMethod(Method):
     def _losses(
         self, state: SearchState, step: Step, ids: torch.Tensor, images: torch.Tensor, labels: torch.Tensor,
         own: Mapping[str, torch.Tensor], logits: torch.Tensor, call: Call, *, trains_beta: bool,
-    ) -> torch.Tensor:  # fmt: skip
-        """(B,) losses of the groups that a step searches.
+    ) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:  # fmt: skip
+        """(B,) losses of the groups that a step searches, and by group the logits (B, C) that the label judges in it.
 
         Args:
             own: The student's features (B, C, H, W) by path.
@@ -175,6 +189,7 @@ class DfaSearchMethod(Method):
         settings: DfaSearch = self.settings
         layers = state.teacher.at(ids, images)
         total = torch.zeros(len(ids), device=ids.device)
+        answers = dict.fromkeys(self._searched(state, step), logits)
         if settings.objective == "student":
             total = F.cross_entropy(logits, labels, reduction="none")
         for i in self._searched(state, step):
@@ -184,9 +199,9 @@ class DfaSearchMethod(Method):
             total = total + settings.gamma_st * distance(mapped, target)
             if settings.objective == "bridge":
                 back = call(state.connectors.teacher[i], target)
-                rest = self._rest(state, i, back, images, constant=trains_beta)
-                total = total + settings.gamma_ts * F.cross_entropy(rest, labels, reduction="none")
-        return total
+                answers[i] = self._rest(state, i, back, images, constant=trains_beta)
+                total = total + settings.gamma_ts * F.cross_entropy(answers[i], labels, reduction="none")
+        return total, answers
 
     def _rest(
         self, state: SearchState, group: int, features: torch.Tensor, images: torch.Tensor, *, constant: bool
@@ -198,7 +213,7 @@ class DfaSearchMethod(Method):
         return logits
 
     def saved(self, state: SearchState) -> dict[str, torch.Tensor]:
-        tensors = {"history": state.history}
+        tensors = {"history": state.history, "answers": state.answers}
         for i, beta in enumerate(state.betas):
             tensors[f"beta.{i}"] = beta
             adam = state.optimizer.state[beta]
@@ -209,6 +224,7 @@ class DfaSearchMethod(Method):
 
     def restore(self, state: SearchState, tensors: Mapping[str, torch.Tensor]) -> None:
         state.history.copy_(tensors["history"])
+        state.answers.copy_(tensors["answers"])
         for i, beta in enumerate(state.betas):
             with torch.no_grad():
                 beta.copy_(tensors[f"beta.{i}"])
@@ -218,7 +234,7 @@ class DfaSearchMethod(Method):
 
     def tables(self, state: SearchState) -> Mapping[str, Mapping[str, Any]]:
         (replica,) = state.rows.replicas
-        layers = [
+        layers: list[dict[str, Any]] = [
             {
                 "group": i, "layer": j, "student_module": group.student, "teacher_module": path,
                 "height": group.height, "width": group.width,
@@ -226,9 +242,15 @@ class DfaSearchMethod(Method):
             for i, group in enumerate(state.groups)
             for j, path in enumerate(group.teacher)
         ]  # fmt: skip
-        history = state.history.double().cpu().numpy()
+        history, answers = state.history.double().cpu().numpy(), state.answers.double().cpu().numpy()
+        distinct = state.rows.ids.shape[1]  # an epoch of many steps comes to the same rows again
+
+        def answered(epoch: int, group: int) -> dict[str, Any]:
+            right, count = answers[epoch, group]
+            return {"accuracy": right / count, "rows": min(int(count), distinct)} if count else _NO_ANSWERS
+
         rows = [
-            {"replica": replica, "epoch": epoch, **layer, "weight": weight}
+            {"replica": replica, "epoch": epoch, **layer, "weight": weight, **answered(epoch, layer["group"])}
             for epoch, weights in enumerate(history)
             for layer, weight in zip(layers, weights, strict=True)
         ]
