@@ -82,7 +82,7 @@ def crossed_total(found: Decomposition | Change, term: str, *, teachers: Any = N
     least = _LEAST[term]
     stderr = float(jackknife_stderr(np.asarray(mean), deleted.mean(axis=1), sizes, least=least))
     factor = "teachers" if drawn else "replicas"
-    total = combined(float(mean), {factor: Component(stderr, groups - 1, groups), "rows": _over_rows(values)})
+    total = combined(float(mean), {factor: Component(stderr, groups - 1, groups), "rows": over_rows(values)})
     return replace(total, df=min(total.df, groups - 1)) if drawn else total
 
 
@@ -102,7 +102,7 @@ def _teachers_drawn(teachers: Any, sizes: np.ndarray) -> bool:
     return different > 1
 
 
-def _over_rows(values: np.ndarray) -> Component:
+def over_rows(values: np.ndarray) -> Component:
     """The error over rows, with the degrees of freedom that their kurtosis leaves."""
     n = len(values)
     apart = (values - values.mean()) ** 2

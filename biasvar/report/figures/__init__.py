@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 FIGURES = (
     "methods",
+    "for_whom",
     "costs",
     "bias_variance",
     "accuracy",

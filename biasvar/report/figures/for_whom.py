@@ -1,0 +1,161 @@
+"""For whom each method changes bias and variance: the changes against cross-entropy by kind of row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from biasvar.report import style
+from biasvar.report.arms import drawn
+from biasvar.report.arms.roles import left_out, reference_arm, taken_note
+from biasvar.report.figure import Figure
+from biasvar.report.marks import blocks, forest, legends, looks, scales
+from biasvar.report.statistics.estimates import columns, term_change
+from biasvar.report.statistics.kinds_of_rows import KINDS, LEAST_ROWS, TERMS, KindChange, kind_changes
+from biasvar.report.statistics.method_changes import ABOUT, NUMBERS, compared_methods
+from biasvar.report.style import Look
+from biasvar.report.text.captions import conditions_in
+from biasvar.report.text.numbers import sizes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+    from matplotlib.figure import SubFigure
+
+    from biasvar.records import Run
+
+MOST_ARMS = 16
+COLUMNS = [*ABOUT, "question", "kind", "difference", "term", *NUMBERS]
+SHADES = {"first": "#6baed6", "middle": "#2171b5", "last": "#08214a"}
+"""Of a question's kinds: the usual row's, one between, the unusual one's."""
+_HEADS = {"difficulty": "Difficulty", "regularization samples": "Regularization", "reference teacher": "Teacher"}
+_DOT, _BETWEEN = 0.1, 0.12  # inches from kind to kind, and more from arm to arm
+
+
+def collect(runs: list[Run]) -> pd.DataFrame:
+    """One row per run, arm, kind of row and term; also the last kind's change less the first's, of every question."""
+    found = []
+    for run in runs:
+        control = reference_arm(run)
+        for arm in compared_methods(run, runs)[:MOST_ARMS] if control else ():
+            found += [_row(run, arm, str(control), change) for change in kind_changes(run, arm, str(control))]
+    return style.styled(pd.DataFrame(found, columns=COLUMNS), runs)
+
+
+def _row(run: Run, arm: str, control: str, change: KindChange) -> dict[str, Any]:
+    whole = term_change(run, arm, control, change.term)
+    assert whole is not None  # the arms are paired
+    parts, over = change.crossed.components, change.crossed.interval()
+    return columns(whole, ABOUT) | {
+        "n_samples": change.n_samples, "question": change.question, "kind": change.kind,
+        "difference": change.kind not in KINDS[change.question], "term": change.term,
+        "estimate": change.crossed.estimate, "low": over.low, "high": over.high, "stderr": change.crossed.stderr,
+        "df": change.crossed.df, "low_replicas": change.interval.low, "high_replicas": change.interval.high,
+        "stderr_replicas": change.interval.stderr, "stderr_samples": parts["rows"].stderr,
+        "stderr_teachers": parts["teachers"].stderr if "teachers" in parts else float("nan"),
+    }  # fmt: skip
+
+
+def draw(frame: pd.DataFrame) -> Drawing:
+    """A column of panels for each question, a row for each term; in them the arms, their kinds one under another."""
+    shown = frame[~frame["difference"].astype(bool)]
+    runs = list(dict.fromkeys(shown["run"]))
+    heights = [0.9 + 2 * (0.45 + _arm_height() * shown.loc[shown["run"] == run, "arm"].nunique()) for run in runs]
+    figure, block_of = blocks.stacked(runs, heights, more=0.75)
+    for run in runs:
+        _block(block_of[run], shown[shown["run"] == run])
+    legends.below(figure, _entries(shown), columns=3, handletextpad=0.3)
+    return figure
+
+
+def _arm_height() -> float:
+    return _DOT * max(map(len, KINDS.values())) + _BETWEEN
+
+
+def _block(block: SubFigure, part: pd.DataFrame) -> None:
+    questions = [name for name in KINDS if name in set(part["question"])]
+    axes = block.subplots(len(TERMS), len(questions), squeeze=False)
+    where = forest.places(part)
+    for across, term in zip(axes, TERMS, strict=True):
+        of_term = part[part["term"] == term]
+        forest.name_rows(across, where, drawn.row_names(part))
+        for ax, question in zip(across, questions, strict=True):
+            _panel(ax, where.on(of_term[of_term["question"] == question]), question)
+            if term == TERMS[0]:
+                ax.set_title(_HEADS[question])
+            scales.values(ax, f"change of {term} (nats)", ticks=4)
+
+
+def _panel(ax: Axes, rows: pd.DataFrame, question: str) -> None:
+    """Thick bars over replicas, thin ones over all that was drawn; the axis holds the thick ones."""
+    kinds = KINDS[question]
+    rows = looks.put_on(rows, _looks(question), by="kind", hollow="failed")
+    rows["y"] += [_DOT / _arm_height() * (kinds.index(kind) - (len(kinds) - 1) / 2) for kind in rows["kind"]]
+    limits = scales.limits(rows.assign(low=rows["low_replicas"], high=rows["high_replicas"]), anchor=0.0, room=0.08)
+    ax.grid(visible=False, axis="y")
+    forest.draw(ax, rows, limits=limits, reference=0.0, size=4.2, width=0.7)
+    forest.bars(ax, rows, low="low_replicas", high="high_replicas", width=2.0)
+
+
+def _looks(question: str) -> dict[str, Look]:
+    """The look of each kind of a question."""
+    kinds = KINDS[question]
+    shades = ["first", *["middle"] * (len(kinds) - 2), "last"]
+    return {kind: Look(SHADES[shade], "o", "-", kind) for kind, shade in zip(kinds, shades, strict=True)}
+
+
+def _entries(shown: pd.DataFrame) -> list[Any]:
+    """Legend entries, a column for each question, all of one length."""
+    found = []
+    most = max(map(len, KINDS.values()))
+    for question in KINDS:
+        there = shown[shown["question"] == question]
+        if there.empty:
+            continue
+        counts = {kind: sizes(there.loc[there["kind"] == kind, "n_samples"]) for kind in dict.fromkeys(there["kind"])}
+        named = [kind for kind in KINDS[question] if kind in counts]
+        styles = _looks(question)
+        entries = [legends.dot("o", f"{kind}, n = {counts[kind]}", color=styles[kind].color) for kind in named]
+        found += entries + [legends.dot("", "")] * (most - len(entries))
+    return found
+
+
+def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """What the kinds are, on which replicas they are told and measured, n, bars, what is cut, draw and data."""
+    asked = set(frame["question"])
+    said = [words for question, words in _QUESTIONS.items() if question in asked]
+    many = any(len(compared_methods(run, runs)) > MOST_ARMS for run in runs)
+    copies = frame["n_teachers"].dropna()
+    over = "replicas" if copies.empty else f"replicas, or the {sizes(copies)} copies of the teacher that they share"
+    return (
+        "Change from cross-entropy on test rows after the last epoch, against the true labels at temperature 1, in "
+        "nats, corrected for the finite number of replicas, paired by replica. Kinds of rows are told by "
+        "cross-entropy's students of one half of the replicas and changes measured on those of the other half, and the "
+        f"other way round, so that nothing regresses to the mean: {'; '.join(said)}. n is the mean of both halves; "
+        f"kinds of fewer than {LEAST_ROWS} rows are left out. Thick bars are 95 % t intervals over replicas, for these "
+        f"rows and these teachers, thin ones over rows and {over}; none is adjusted for their number. One that reaches "
+        "beyond the panel ends in the CSV, which also has the last kind's change less the first's."
+        + (f" Of runs with more arms, the first {MOST_ARMS}." if many else "")
+        + f"{left_out(runs)}{taken_note(runs)} {conditions_in(frame, runs)}"
+    )
+
+
+_QUESTIONS = {
+    "difficulty": "difficulty, thirds of the rows by the mean loss of these students",
+    "regularization samples": "regularization samples, flagged (b > |a|) by more than half of these students against "
+    "the reference teacher",
+    "reference teacher": "whether the reference teacher is right about the row, or all, some or none of its copies",
+}
+
+FIGURE = Figure(
+    name="for_whom",
+    title="For whom: changes of bias and variance by kind of row",
+    how_to_read="Each colour is one kind of row, from the usual one (light) to the unusual one (dark). A dot left of "
+    "the line says that the method lowers that term for such rows; a bar that crosses the line is not told from no "
+    "change.",
+    needs="predictions of a cross-entropy arm and of another arm on the same test rows by the same six replicas",
+    collect=collect,
+    draw=draw,
+    caption=caption,
+)
