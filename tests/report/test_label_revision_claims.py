@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from scipy import stats
 
 from biasvar.analysis.statistics.crossed import Component, combined
-from biasvar.records import Run
+from biasvar.records import Run, RunWriter, open_run
 from biasvar.report.arms.roles import reference_arms
 from biasvar.report.claims.label_revision import missing_settings
 from biasvar.report.claims.measurement import Measurement
@@ -317,3 +318,17 @@ def test_revised_and_selected_arms_are_not_the_distillation_that_others_are_comp
         tmp_path / "run", right, arms=arms, teachers={"main": {}}, claims={}, reference_teacher="main"
     )
     assert reference_arms(run)["KD"] == "kd"
+
+
+def test_what_was_not_trained_or_not_recorded_is_said(tmp_path: Path) -> None:
+    arms = {"treatment": BASE | REVISION, "control": KD}
+    run = accuracies("R1", arms, treatment=0.8, control=0.7)(tmp_path / "run")
+    writer = RunWriter(run.directory, manifest=run.manifest, resume=True)
+    writer.update_arm("treatment", status="waiting")
+    (row,) = judge(open_run(run.directory)).to_dict("records")
+    assert (row["overall"], row["detail"]) == (UNDECIDED, "not trained to the end yet: treatment")
+    run = CASES["R5", HOLDS](tmp_path / "grid")
+    for kept in ("metrics", "records"):
+        shutil.rmtree(run.directory / kept / "arm=set_3")
+    (row,) = judge(open_run(run.directory)).to_dict("records")
+    assert (row["overall"], row["detail"]) == (UNDECIDED, "the records lack what this claim is measured by")

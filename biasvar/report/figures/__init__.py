@@ -22,6 +22,7 @@ FIGURES = (
     "views",
     "training",
     "paths",
+    "revision",
     "shares",
     "temperatures",
     "teachers",

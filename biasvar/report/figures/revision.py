@@ -1,0 +1,182 @@
+"""Soft labels before and after label revision, beside the label."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from biasvar.report import style
+from biasvar.report.arms.description import arm_label
+from biasvar.report.arms.revision import eta, revised_rows
+from biasvar.report.arms.roles import taken_over
+from biasvar.report.figure import Figure
+from biasvar.report.marks import blocks, legends
+from biasvar.report.statistics.changes import each, unstyled
+from biasvar.report.statistics.revised_labels import (
+    GROUPS,
+    SERIES,
+    mean_answer,
+    revised_labels,
+    revising_arm,
+    temperature,
+)
+from biasvar.report.text.captions import conditions_in
+from biasvar.report.text.numbers import counted, signed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+
+    from biasvar.records import Run
+
+COLUMNS = [
+    "run", "arm", "label", "teacher", "networks", "group", "true_class", "true_name", "class", "class_name", "series",
+    "probability", "low", "high", "stderr", "n_rows", "n_answers", "n_pool", "lead_before", "lead_after", "eta",
+    "revised_rows", "temperature",
+]  # fmt: skip
+MOST_CLASSES = 12
+FEW = 6  # classes, for which what the teacher has right is drawn too
+ACROSS = 5  # panels side by side where there are more
+ROW = 0.26  # inches, of a class
+SHIFTS = {"label": 0.0, "teacher": -0.19, "revised": 0.19}
+HEIGHTS = {"label": 0.86, "teacher": 0.36, "revised": 0.36}
+NAMES = {"label": "label", "teacher": "the teacher's soft label", "revised": "the same, revised"}
+
+
+def collect(runs: list[Run]) -> pd.DataFrame:
+    """One row per run, whether the teacher is right, true class, class and series."""
+    rows: list[dict[str, Any]] = []
+    for run in runs:
+        arm = revising_arm(run) if run.num_classes <= MOST_CLASSES else None
+        if arm is not None and arm not in taken_over(run, runs):
+            rows += _of_run(run, arm)
+    return style.styled(pd.DataFrame(rows, columns=COLUMNS), runs)
+
+
+def _of_run(run: Run, arm: str) -> list[dict[str, Any]]:
+    entry = run.entry(arm)
+    found = revised_labels(run, entry)
+    values = dict(zip(SERIES, (found.one_hot, found.before, found.after), strict=True))
+    names = run.manifest.get("class_names") or list(map(str, range(run.num_classes)))
+    leads = [float(lead.mean()) if len(lead := found.lead(soft)) else np.nan for soft in (found.before, found.after)]
+    about = {
+        "run": run.name, "arm": arm, "label": arm_label(run, arm), "teacher": entry.teacher,
+        "networks": len(found.before), "n_pool": found.wrong.size, "lead_before": leads[0], "lead_after": leads[1],
+        "eta": eta(entry), "revised_rows": revised_rows(entry), "temperature": temperature(entry),
+    }  # fmt: skip
+    rows = []
+    for group in GROUPS:
+        of_group = found.wrong if group == "wrong" else ~found.wrong
+        for true in range(run.num_classes):
+            where = of_group & (found.labels == true)
+            place = {"group": group, "true_class": true, "true_name": names[true]}
+            for series, soft in values.items():
+                for one in range(run.num_classes):
+                    what = {"class": one, "class_name": names[one], "series": series}
+                    rows.append({**about, **place, **what, **mean_answer(soft[..., one], where)})
+    return rows
+
+
+def draw(frame: pd.DataFrame) -> Drawing:
+    """A panel for each true class, of what the teacher has wrong; of few classes a row below of what it has right."""
+    styles, frame = unstyled(frame)
+    runs = list(dict.fromkeys(frame["run"]))
+    parts = {run: frame[frame["run"] == run] for run in runs}
+    heights = [_shape(part)[0] * (0.85 + ROW * part["true_class"].nunique()) + 0.3 for part in parts.values()]
+    figure, block_of = blocks.stacked(runs, heights, more=0.4)
+    for run, block in block_of.items():
+        part, color = parts[run], styles[parts[run]["arm"].iloc[0]].color
+        axes = block.subplots(*_shape(part), sharex=True, sharey=True, squeeze=False)
+        classes = part["true_class"].unique()
+        panels = [(group, true) for group in (GROUPS if _is_few(part) else GROUPS[:1]) for true in classes]
+        for ax, (group, true) in zip(axes.flat, panels, strict=False):
+            _panel(ax, part[(part["group"] == group) & (part["true_class"] == true)], color)
+        for ax in axes.flat[len(panels) :]:
+            ax.set_axis_off()
+        for row, ax in enumerate(axes[:, 0]):
+            ax.set_ylabel(f"teacher {GROUPS[row if _is_few(part) else 0]}", weight="bold")
+        for ax in axes[-1]:
+            ax.set_xlabel("mean probability")
+    legends.below(figure, _entries(frame, styles), columns=3)
+    return figure
+
+
+def _is_few(part: pd.DataFrame) -> bool:
+    return bool(part["true_class"].nunique() <= FEW)
+
+
+def _shape(part: pd.DataFrame) -> tuple[int, int]:
+    """Rows and columns of the panels of a run."""
+    classes = part["true_class"].nunique()
+    return (len(GROUPS), classes) if _is_few(part) else (-(-classes // ACROSS), ACROSS)
+
+
+def _panel(ax: Axes, rows: pd.DataFrame, color: str) -> None:
+    first = rows.iloc[0]
+    ax.set_title(f"{style.panel_title(str(first['true_name']))}\nn = {first['n_answers']:,}", fontsize=9.5)
+    names = rows.drop_duplicates("class")["class_name"].astype(str)
+    ax.set(xlim=(0.0, 1.03), ylim=(len(names) - 0.45, -0.55))
+    ax.set_yticks(range(len(names)), list(names))
+    ax.set_xticks([0.0, 0.5, 1.0], ["0", "0.5", "1"])
+    ax.grid(visible=False, axis="y")
+    ax.tick_params(axis="y", length=0)
+    looks = _looks(color)
+    for series in SERIES:
+        part = rows[rows["series"] == series]
+        y = part["class"].to_numpy(dtype=float) + SHIFTS[series]
+        ax.barh(y, part["probability"], height=HEIGHTS[series], zorder=2, **looks[series])
+        if series != "label":
+            ax.hlines(y, part["low"].clip(0, 1), part["high"].clip(0, 1), color=style.INK, linewidth=0.9, zorder=3)
+
+
+def _looks(color: str) -> dict[str, dict[str, Any]]:
+    return {
+        "label": {"facecolor": "white", "edgecolor": style.INK, "linewidth": 1.1},
+        "teacher": {"facecolor": "#b9b9b9"},
+        "revised": {"facecolor": color},
+    }
+
+
+def _entries(frame: pd.DataFrame, styles: dict[str, style.Look]) -> list[Any]:
+    from matplotlib.patches import Patch
+
+    looks = _looks(styles[frame["arm"].iloc[0]].color)
+    return [Patch(label=NAMES[series], **looks[series]) for series in SERIES]
+
+
+def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """Whose answers to which rows, how they are revised, n, intervals, draw and data."""
+    said = []
+    for row in each(frame.drop_duplicates("run")):
+        name = f"{row.run}: " if frame["run"].nunique() > 1 else ""
+        which = "all of them" if row.revised_rows == "all" else "those whose first class is wrong"
+        lead = (
+            f"; there the truth's probability less that of the teacher's first class is {signed(row.lead_before, 2)} "
+            f"before revision and {signed(row.lead_after, 2)} after it, on average"
+        )
+        wrong = frame[(frame["run"] == row.run) & (frame["group"] == "wrong")]
+        count = int(wrong.drop_duplicates("true_class")["n_answers"].sum())
+        said.append(
+            f"{name}{row.label}; teacher {row.teacher} ({counted(int(row.networks), 'network')}) at temperature "
+            f"{row.temperature:g}, {which} revised with η {row.eta:g}. Of {row.n_pool:,} answers {count:,} are wrong"
+            f"{lead if np.isfinite(row.lead_before) else ''}."
+        )
+    return (
+        "Means over n answers of the teacher to the students' training rows of the true class above a panel. "
+        f"{' '.join(said)} Lines on bars: 95 % t intervals over rows, answers of several networks to a row together, "
+        f"for this teacher. {conditions_in(frame, runs)}"
+    )
+
+
+FIGURE = Figure(
+    name="revision",
+    title="Soft labels before and after revision",
+    how_to_read="Where the teacher is wrong, another class has more than the outlined one, the label. Revision "
+    "moves mass to the label until it leads by 1 − η, and leaves the wrong classes in proportion to each other.",
+    needs="an arm with revised labels from a stored teacher, on 12 classes or fewer",
+    collect=collect,
+    draw=draw,
+    caption=caption,
+)
