@@ -79,7 +79,8 @@ class RevisedDistillationLoss(nn.Module):
     """ce L_ce + alpha w D with D the distance of the student from the revised label (Lan et al. 2024), in nats for kl.
 
     Args:
-        eta: In (0, 1]; the truth leads a wrong teacher's first class by 1 - eta. The paper takes 0.8.
+        eta: In (0, 1]; the truth leads a wrong teacher's first class by 1 - eta. The paper takes 0.8. None: the
+            teacher's labels stay as they are.
         temperature: tau > 0, for teacher and student alike; the teacher is revised at it.
         distance: "kl", "mse_logits" or "mse_probabilities".
         rows: Which soft labels are revised: "all", or "wrong": those whose first class is not the label.
@@ -98,7 +99,7 @@ class RevisedDistillationLoss(nn.Module):
     def __init__(
         self,
         *,
-        eta: float = 0.8,
+        eta: float | None = 0.8,
         temperature: float = 1.0,
         distance: Literal["kl", "mse_logits", "mse_probabilities"] = "kl",
         rows: Literal["all", "wrong"] = "all",
@@ -107,7 +108,7 @@ class RevisedDistillationLoss(nn.Module):
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
-        self.eta = check_eta(eta)
+        self.eta = None if eta is None else check_eta(eta)
         self.temperature = check_temperature(temperature)
         self.distance = one_of(distance, "distance", DISTANCES)
         self.rows = one_of(rows, "rows", ROWS)
@@ -225,9 +226,11 @@ def _share(times: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
     return part * every / torch.where(mine > 0, mine, torch.ones_like(mine))
 
 
-def _revised(teacher: torch.Tensor, truth: torch.Tensor, eta: float, tau: float, rows: str) -> torch.Tensor:
+def _revised(teacher: torch.Tensor, truth: torch.Tensor, eta: float | None, tau: float, rows: str) -> torch.Tensor:
     """ln of the revised labels (..., C), without gradient: ln beta + ln p, and at the truth the rest on top."""
     log_probs = F.log_softmax(teacher.detach() / tau, -1)
+    if eta is None:
+        return log_probs
     index = truth.unsqueeze(-1)
     probs = log_probs.exp()
     beta = eta / (probs.amax(-1, keepdim=True) - probs.gather(-1, index) + 1)

@@ -35,6 +35,7 @@ PARTS = {
     "prokt": "joint distillation",
     "infodrop": "dropout",
     "tfkd_self": "distillation", "tfkd_reg": "smoothing",
+    "label_revision": "revision",
 }  # fmt: skip
 """The parts of the losses in runs from before an entry said what part its method plays in figures and contrasts."""
 

@@ -133,7 +133,19 @@ FEATURE_WEIGHT_SCHEMA = pa.schema(
         pa.field("rows", pa.int32()),
     ]
 )
-METHOD_TABLES = {"feature_weights": (FEATURE_WEIGHT_SCHEMA, ("replica", "epoch", "group", "layer"))}
+SELECTION_SCORE_SCHEMA = pa.schema(
+    [
+        pa.field("replica", pa.int32(), nullable=False),
+        pa.field("sample_id", pa.int64(), nullable=False),  # of the replica's draw
+        pa.field("label", pa.int32(), nullable=False),
+        pa.field("score", pa.float64(), nullable=False),  # by what the arm's `selection` in the manifest says
+        pa.field("selected", pa.bool_(), nullable=False),  # learns from the teacher (Set II)
+    ]
+)
+METHOD_TABLES = {
+    "feature_weights": (FEATURE_WEIGHT_SCHEMA, ("replica", "epoch", "group", "layer")),
+    "selection_scores": (SELECTION_SCORE_SCHEMA, ("replica", "sample_id")),
+}
 """Tables that a method leaves beside its record, with the columns that tell their rows apart."""
 
 

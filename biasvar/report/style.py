@@ -172,6 +172,7 @@ _SHADES: dict[str, tuple[str, str, str]] = {
     "weighting, other teacher": ("#c4d66a", "#90a81c", "#5c6d0a"),
     "masking": ("#d55e00", "#d55e00", "#f2a36b"),
     "joint distillation": ("#f2a3c4", "#cc3f7c", "#6b0f3a"),
+    "revision": ("#f4a58a", "#d1495b", "#7a1626"),
     "control": ("#7d7d7d", "#9a9a9a", "#b8b8b8"),
     "teacher sweep": ("#9c7a4d", "#9c7a4d", "#9c7a4d"),
     "features": ("#e39ab5", "#c2447a", "#7a1f49"),

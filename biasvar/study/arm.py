@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 Part = Literal[
     "baseline", "smoothing", "distillation", "weighting", "masking", "soft labels", "features", "joint distillation",
-    "dropout",
+    "dropout", "revision",
 ]  # fmt: skip
 """Parts that methods play in a report: what others are compared with; distillation that takes its soft labels as they
 are; weighted sample by sample; left to some samples only; soft labels and nothing else; features of the teacher;
-distillation from a teacher that trains along; parts of the student dropped."""
+distillation from a teacher that trains along; parts of the student dropped; soft labels revised, or left to a selection
+of the rows."""
 
 Epoch = Annotated[int, Field(ge=1, strict=True)]
 Temperature = Annotated[float, Field(gt=0)]
@@ -65,13 +66,11 @@ class Arm(Section):
     Attributes:
         plays: The part that the method plays in figures and contrasts, so that these know no method by name; a method
             of your own may play one of ours.
-        tables: What the method leaves in the run beside its record, of `biasvar.records.schema.METHOD_TABLES`.
         own_teacher: True if the method has a teacher of its own, which trains along: the arm is recorded against that
             one, and its answers on held-out rows are kept wherever the students' are.
     """
 
     plays: ClassVar[Part | None] = None
-    tables: ClassVar[tuple[str, ...]] = ()
     own_teacher: ClassVar[bool] = False
 
     loss: str  # a method by name, or the import path of your own, "package.module:Method"
@@ -98,6 +97,11 @@ class Arm(Section):
     def tau(self) -> float | None:
         """The temperature of the loss; None if it has none."""
         return self.get("temperature")
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """What the method leaves in the run beside its record, of `biasvar.records.schema.METHOD_TABLES`."""
+        return ()
 
     @property
     def models(self) -> list[str]:

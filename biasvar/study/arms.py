@@ -18,6 +18,7 @@ from biasvar.study.dropout import Dropping
 from biasvar.study.feature_arms import Dfa, DfaSearch
 from biasvar.study.joint_teachers import ProximalTeaching
 from biasvar.study.sections import SoftLabelName, WeightsOf
+from biasvar.study.selecting import LabelRevision, Selecting
 from biasvar.study.teacher_free import TfkdReg, TfkdSelf
 
 if TYPE_CHECKING:
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from biasvar.study.soft_labels import SoftLabel
 
 __all__ = [
-    "ARMS", "Arm", "CrossEntropy", "Dfa", "DfaSearch", "Distillation", "InfoDropArm", "LabelSmoothing",
-    "MaskedDistillation", "Part", "Predictions", "ProximalTeaching", "Record", "SoftLabelOnly", "TaughtArm",
-    "TfkdReg", "TfkdSelf", "WeightedSoftLabel", "is_nothing",
+    "ARMS", "Arm", "CrossEntropy", "Dfa", "DfaSearch", "Distillation", "InfoDropArm", "LabelRevision",
+    "LabelSmoothing", "MaskedDistillation", "Part", "Predictions", "ProximalTeaching", "Record", "SoftLabelOnly",
+    "TaughtArm", "TfkdReg", "TfkdSelf", "WeightedSoftLabel", "is_nothing",
 ]  # fmt: skip
 
 
@@ -57,11 +58,15 @@ class Distillation(TaughtArm):
     alpha_from: WeightsOf | None = Field(None, title="alpha scaled by {}")
 
 
-class WeightedSoftLabel(TaughtArm):
+class WeightedSoftLabel(TaughtArm, Selecting):
     plays = "weighting"
 
     loss: Literal["weighted_soft_label"]
     shuffle: bool = Field(False, title="shuffled weights")  # the current weights, shuffled within the batch
+
+    def faults(self, soft_labels: Mapping[str, SoftLabel]) -> Iterator[tuple[str, str]]:
+        if self.shuffle and self.selection is not None:
+            yield "shuffle", "not with a selection, whose rows have no weight to give; leave one of them out"
 
 
 class MaskedDistillation(TaughtArm):

@@ -59,8 +59,6 @@ class FeatureArm(Arm):
 class DfaSearch(FeatureArm):
     """The search of the weights a_ij = softmax(beta_i)_j, in first order: weights w and beta take steps in turn."""
 
-    tables = ("feature_weights",)
-
     loss: Literal["dfa_search"]
     objective: Literal["bridge", "student"] = "bridge"
     searched: Literal["in_turn", "together"] = "in_turn"  # groups one by one, in equal parts of the epochs, or all
@@ -72,6 +70,10 @@ class DfaSearch(FeatureArm):
     beta_decay: float = Field(1e-3, ge=0)
     beta_momenta: tuple[float, float] = (0.5, 0.999)
     entropy: float = 0.0  # R(beta) = entropy x sum_i H(a_i), added for beta; 0: no R [its form is not in the paper]
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        return ("feature_weights",)
 
     @model_validator(mode="after")
     def _something_moves(self) -> Self:

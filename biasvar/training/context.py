@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ class StudyContext:
         labels: int64, by sample id, on the device.
         directory: The run directory, from which trained teachers and records are read.
         teacher_tables: The teachers' clean logits, by name, as far as they were read (`teachers.teacher_logits`).
+        scores: Of replicas' rows, as far as arms selected by them (`selecting.scored`).
     """
 
     study: Study
@@ -44,6 +46,7 @@ class StudyContext:
     labels: torch.Tensor
     directory: Path
     teacher_tables: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
+    scores: dict[tuple[Any, ...], np.ndarray] = field(default_factory=dict, repr=False)
 
     @staticmethod
     def of(study: Study, dataset: Dataset, directory: str | Path, device: torch.device) -> StudyContext:

@@ -70,6 +70,17 @@ def checked_result(result: Any, shape: torch.Size) -> tuple[torch.Tensor, torch.
     return result
 
 
+def checked_rows(rows: Any, shape: torch.Size) -> torch.Tensor | None:
+    """The rows that a method asks the teacher about: bool of that shape, or None.
+
+    Raises:
+        Fault: It is something else.
+    """
+    if rows is not None and not (isinstance(rows, torch.Tensor) and rows.shape == shape and rows.dtype == torch.bool):
+        raise Fault(f"asks must return bool of shape {tuple(shape)}, or None for all rows, not {_said(rows)}")
+    return rows
+
+
 def _said(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"

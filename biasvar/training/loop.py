@@ -88,7 +88,9 @@ def train(
                 method.before_forward(objective.state, replicas, step)
                 batch = Batch(
                     **vars(step), logits=replicas(x),
-                    teacher_logits=objective.taught(step, asked="teacher" in needs or epoch in score_epochs),
+                    teacher_logits=objective.taught(
+                        step, needed="teacher" in needs, recorded=epoch in score_epochs
+                    ),
                     clean_teacher_logits=objective.teacher_logits(ids) if "clean teacher" in needs else None,
                     keys=None if keys is None else keys[:, piece], features=features.taken(),
                 )  # fmt: skip

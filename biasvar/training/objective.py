@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from biasvar.training.hooks import checked_result
+from biasvar.training.hooks import checked_result, checked_rows
 from biasvar.training.inputs import Inputs
 from biasvar.training.lookups import Views
 from biasvar.training.methods.base import Batch, Method, Result, Step
@@ -35,24 +35,57 @@ class Objective:
     networks: Sequence[nn.Module] | None = None
     views: Sequence[Views] | None = None
 
-    def taught(self, step: Step, asked: bool) -> torch.Tensor | None:
-        """(R, B, C) logits of the method's own teacher, else of the study's where it is asked."""
+    def taught(self, step: Step, *, needed: bool, recorded: bool) -> torch.Tensor | None:
+        """(R, B, C) logits of the method's own teacher, else of the study's where the loss or the record needs them.
+
+        Of the study's teacher the loss is given those of the rows that the method asks about, and 0 for the others; a
+        record has them too, of a pass of their own, so that recording an epoch changes nothing of it.
+        """
         own = self.method.teacher_logits(self.state, step)
-        return own if own is not None or not asked else self.seen(step.ids, step.inputs, step.epoch)
+        if own is not None or not (needed or recorded):
+            return own
+        rows = checked_rows(self.method.asks(self.state, step), step.labels.shape)
+        seen = self.seen(step.ids, step.inputs, step.epoch, rows)
+        if rows is None or seen is None or not recorded:
+            return seen
+        others = self.seen(step.ids, step.inputs, step.epoch, ~rows)
+        assert others is not None  # the same teacher was asked just before
+        return torch.where(rows[..., None], seen, others)
 
     def clean(self, inputs: Inputs, ids: torch.Tensor, replicas: int) -> torch.Tensor | None:
         """(R, n, C) logits of the method's own teacher, else of the study's, of n samples without augmentation."""
         own = self.method.clean_teacher(self.state, inputs, ids)
         return own if own is not None else self.teacher_logits(ids.expand(replicas, -1))
 
-    def seen(self, ids: torch.Tensor, x: torch.Tensor, epoch: int) -> torch.Tensor | None:
-        """(R, B, C) teacher logits of the views x that the training pass of an epoch gives of (R, B) samples."""
+    def seen(
+        self, ids: torch.Tensor, x: torch.Tensor, epoch: int, rows: torch.Tensor | None = None
+    ) -> torch.Tensor | None:
+        """(R, B, C) teacher logits of the views x that the training pass of an epoch gives of (R, B) samples.
+
+        With `rows`, bool (R, B), the teacher sees these alone, and the logits of the others are 0.
+        """
+        if self.views is None and self.networks is not None:
+            with torch.no_grad():
+                return torch.stack([self._ask(i, view, None if rows is None else rows[i]) for i, view in enumerate(x)])
         if self.views is not None:
-            return torch.stack([view.at(epoch, row) for view, row in zip(self.views, ids, strict=True)])
-        if self.networks is None:
-            return self.teacher_logits(ids)
-        with torch.no_grad():
-            return torch.stack([self.networks[i % len(self.networks)](view) for i, view in enumerate(x)]).float()
+            said = torch.stack([view.at(epoch, row) for view, row in zip(self.views, ids, strict=True)])
+        else:
+            known = self.teacher_logits(ids)
+            if known is None:
+                return None
+            said = known
+        return said if rows is None else torch.where(rows[..., None], said, torch.zeros_like(said))
+
+    def _ask(self, replica: int, view: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
+        """(B, C) what a replica's teacher says of the views (B, ...), or of some of them."""
+        assert self.networks is not None and self.teacher is not None  # noqa: PT018 `seen` asks only where they are
+        network = self.networks[replica % len(self.networks)]
+        if rows is None:
+            return torch.as_tensor(network(view)).float()
+        said = self.teacher.new_zeros((len(view), self.teacher.shape[-1]))
+        if rows.any():
+            said[rows] = network(view[rows]).float()
+        return said
 
     def teacher_logits(self, ids: torch.Tensor) -> torch.Tensor | None:
         """(R, B, C) teacher logits of (R, B) samples without augmentation."""

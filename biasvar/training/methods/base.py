@@ -161,6 +161,14 @@ class Method:
         """
         return None
 
+    def asks(self, state: Any, step: Step) -> torch.Tensor | None:
+        """bool (R, B): the samples that the study's teacher is asked about, whose other logits are 0; None: all.
+
+        For a method that needs "teacher" for some rows only: the others cost no pass of the teacher. Where an epoch is
+        recorded, the teacher is asked about them too, apart from those that the loss sees, for the record.
+        """
+        return None
+
     def clean_teacher(self, state: Any, inputs: Inputs, ids: torch.Tensor) -> torch.Tensor | None:
         """(R, n, C) what a teacher that the method has itself answers to n samples, the same for every replica.
 

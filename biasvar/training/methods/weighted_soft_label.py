@@ -1,17 +1,22 @@
-"""Weighted soft labels, and the control whose weights are shuffled."""
+"""Weighted soft labels, the control whose weights are shuffled, and both with a revised or a selecting teacher."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from biasvar.losses import WeightedSoftLabelLoss
 from biasvar.losses.distillation import shuffle_within_batch
+from biasvar.losses.revision import revise_logits
 from biasvar.study.arms import WeightedSoftLabel
-from biasvar.training.methods.base import Batch, Method, Need, Result
+from biasvar.training.methods.base import Batch, Need, Result
+from biasvar.training.methods.selecting import SelectingMethod
+from biasvar.training.selecting import Selected
 
 
-class WeightedSoftLabelMethod(Method):
-    """Zhou 2021: `biasvar.losses.WeightedSoftLabelLoss`; `shuffle` gives each weight to another sample of the batch."""
+class WeightedSoftLabelMethod(SelectingMethod):
+    """Zhou 2021: `biasvar.losses.WeightedSoftLabelLoss`; `shuffle` gives each weight to another sample of the batch.
+
+    With `revision` the revised teacher takes the teacher's place, in the weights too; with `selection` the rows that
+    are not selected have weight 0, and the teacher is not asked about them (Lan 2024).
+    """
 
     Settings = WeightedSoftLabel
 
@@ -23,9 +28,16 @@ class WeightedSoftLabelMethod(Method):
     def needs(self) -> frozenset[Need]:
         return frozenset({"teacher", "random keys"} if self.settings.shuffle else {"teacher"})
 
-    def loss(self, state: Any, batch: Batch) -> Result:
-        teacher = batch.asked_teacher()
+    def loss(self, state: Selected | None, batch: Batch) -> Result:
+        teacher, revision = batch.asked_teacher(), self.settings.revision
+        if revision is not None:
+            teacher = revise_logits(
+                teacher, batch.labels, eta=revision.eta, temperature=self.settings.temperature, rows=revision.rows
+            )
         weights = self._loss.weights(batch.logits, teacher, batch.labels)
-        if self.settings.shuffle and weights is not None:
+        assert weights is not None  # this loss weighs every sample
+        if self.settings.shuffle:
             weights = shuffle_within_batch(weights, batch.keys)
+        if state is not None:
+            weights = weights * state.at(batch.ids)
         return self._loss(batch.logits, teacher, batch.labels, weights), weights
