@@ -66,8 +66,8 @@ def literals(annotation: Any) -> Iterator[Any]:
             yield from literals(inner)
 
 
-NOT_ALONE = {("weights", "searched"), ("weights", "random"), ("searched", "in_turn")}
-"""Choices that need another key, or an epoch for each group; their steps are those of the other choices."""
+NOT_ALONE = {("weights", "searched"), ("weights", "random"), ("searched", "in_turn"), ("preset", "rld_port")}
+"""Choices that need another key, or go with none, or an epoch for each group; most steps are those of other choices."""
 
 
 def variants(settings: type[Arm]) -> Iterator[dict[str, Any]]:
@@ -87,6 +87,7 @@ def variants(settings: type[Arm]) -> Iterator[dict[str, Any]]:
 
 
 ALL = {f"{loss} {number}": entry for loss, cls in ARMS.items() for number, entry in enumerate(variants(cls))}
+ALL["label_revision port"] = {"loss": "label_revision", "teacher": "main", "preset": "rld_port"}
 for entry in ALL.values():
     if "dropping" in entry:
         entry["dropping"] = entry["dropping"] | {"finetune_epochs": 0}  # there is one epoch

@@ -30,7 +30,7 @@ OF_A_TEACHER = ("variance_gradient", "wsl_weight")
 SCORES_TABLE = "selection_scores"
 
 
-class Revision(Section):
+class TeacherRevision(Section):
     """The teacher's labels are mixed with the truth so that it leads (`biasvar.losses.revise_logits`)."""
 
     eta: float = Field(0.8, gt=0, le=1)  # the truth leads a wrong teacher's first class by 1 - eta
@@ -88,7 +88,7 @@ class Selecting(Arm):
     Rows that are not selected (Set I) are never shown to the teacher; it is asked for the others (Set II) alone.
     """
 
-    revision: Revision | None = Field(None, title="revised {}")
+    revision: TeacherRevision | None = Field(None, title="revised {}")
     selection: Selection | None = Field(None, title="selected {}")
 
     @property

@@ -70,14 +70,15 @@ def checked_result(result: Any, shape: torch.Size) -> tuple[torch.Tensor, torch.
     return result
 
 
-def checked_rows(rows: Any, shape: torch.Size) -> torch.Tensor | None:
+def checked_rows(rows: Any, shape: torch.Size) -> np.ndarray | None:
     """The rows that a method asks the teacher about: bool of that shape, or None.
 
     Raises:
         Fault: It is something else.
     """
-    if rows is not None and not (isinstance(rows, torch.Tensor) and rows.shape == shape and rows.dtype == torch.bool):
-        raise Fault(f"asks must return bool of shape {tuple(shape)}, or None for all rows, not {_said(rows)}")
+    if rows is not None and not (isinstance(rows, np.ndarray) and rows.shape == shape and rows.dtype == bool):
+        said = f"{rows.dtype} of {_shape(rows)}" if isinstance(rows, np.ndarray) else type(rows).__name__
+        raise Fault(f"asks must return a bool array of shape {tuple(shape)}, or None for all rows, not {said}")
     return rows
 
 

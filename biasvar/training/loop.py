@@ -69,7 +69,9 @@ def train(
             replicas.train(True)
             if companions is not None:
                 companions.train(True)
-            order = torch.as_tensor(rows.orders(seed, epoch), device=device)
+            places = rows.orders(seed, epoch)
+            ids_on_host = np.take_along_axis(rows.ids, places, axis=1)
+            order = torch.as_tensor(places, device=device)
             epoch_ids = all_ids.gather(1, order)
             epoch_counts = None if all_counts is None else all_counts.gather(1, order)
             keys = None
@@ -84,6 +86,7 @@ def train(
                 step = Step(
                     ids=ids, inputs=x, labels=labels[ids], epoch=epoch, number=number, rate=now,
                     counts=None if epoch_counts is None else epoch_counts[:, piece], phase=names[epoch - 1],
+                    ids_on_host=ids_on_host[:, piece],
                 )  # fmt: skip
                 method.before_forward(objective.state, replicas, step)
                 batch = Batch(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -50,7 +51,7 @@ class Objective:
             return seen
         others = self.seen(step.ids, step.inputs, step.epoch, ~rows)
         assert others is not None  # the same teacher was asked just before
-        return torch.where(rows[..., None], seen, others)
+        return torch.where(torch.as_tensor(rows, device=seen.device)[..., None], seen, others)
 
     def clean(self, inputs: Inputs, ids: torch.Tensor, replicas: int) -> torch.Tensor | None:
         """(R, n, C) logits of the method's own teacher, else of the study's, of n samples without augmentation."""
@@ -58,7 +59,7 @@ class Objective:
         return own if own is not None else self.teacher_logits(ids.expand(replicas, -1))
 
     def seen(
-        self, ids: torch.Tensor, x: torch.Tensor, epoch: int, rows: torch.Tensor | None = None
+        self, ids: torch.Tensor, x: torch.Tensor, epoch: int, rows: np.ndarray | None = None
     ) -> torch.Tensor | None:
         """(R, B, C) teacher logits of the views x that the training pass of an epoch gives of (R, B) samples.
 
@@ -74,18 +75,21 @@ class Objective:
             if known is None:
                 return None
             said = known
-        return said if rows is None else torch.where(rows[..., None], said, torch.zeros_like(said))
+        if rows is None:
+            return said
+        return torch.where(torch.as_tensor(rows, device=said.device)[..., None], said, torch.zeros_like(said))
 
-    def _ask(self, replica: int, view: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
+    def _ask(self, replica: int, view: torch.Tensor, rows: np.ndarray | None) -> torch.Tensor:
         """(B, C) what a replica's teacher says of the views (B, ...), or of some of them."""
         assert self.networks is not None and self.teacher is not None  # noqa: PT018 `seen` asks only where they are
         network = self.networks[replica % len(self.networks)]
         if rows is None:
             return torch.as_tensor(network(view)).float()
         said = self.teacher.new_zeros((len(view), self.teacher.shape[-1]))
-        if rows.any():
-            said[rows] = network(view[rows]).float()
-        return said
+        if not rows.any():
+            return said
+        places = torch.as_tensor(np.flatnonzero(rows), device=view.device)
+        return said.index_copy(0, places, network(view.index_select(0, places)).float())
 
     def teacher_logits(self, ids: torch.Tensor) -> torch.Tensor | None:
         """(R, B, C) teacher logits of (R, B) samples without augmentation."""

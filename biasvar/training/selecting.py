@@ -24,6 +24,7 @@ from biasvar.study.selecting import OF_A_HEAD, OF_A_RECORD, OF_A_TEACHER, SCORES
 from biasvar.training.context import StudyContext
 from biasvar.training.heads import head_of, head_pass
 from biasvar.training.hooks import Fault
+from biasvar.training.methods.base import Step
 from biasvar.training.student_networks import new_students, trained_students
 from biasvar.training.teachers import teacher_networks
 
@@ -33,16 +34,23 @@ class Selected:
     """Which rows learn from the teacher (Set II), and by which scores.
 
     Attributes:
-        members: bool (R, N) by sample id, on the device; False for all others (Set I, and rows of no draw).
+        chosen: bool (R, N) by sample id; False for all others (Set I, and rows of no draw).
+        members: The same on the device.
         table: The columns of `selection_scores`: replica, sample_id, label, score, selected.
     """
 
+    chosen: np.ndarray
     members: torch.Tensor
     table: Mapping[str, np.ndarray]
 
     def at(self, ids: torch.Tensor) -> torch.Tensor:
         """bool (R, B) of (R, B) sample ids."""
         return self.members.gather(1, ids)
+
+    def on_host(self, step: Step) -> np.ndarray:
+        """bool (R, B) of the samples of a step, as an array."""
+        ids = step.ids.cpu().numpy() if step.ids_on_host is None else step.ids_on_host
+        return np.take_along_axis(self.chosen, ids, axis=1)
 
     def tables(self) -> dict[str, Mapping[str, np.ndarray]]:
         return {SCORES_TABLE: self.table}
@@ -67,7 +75,7 @@ def select(context: StudyContext, arm: Selecting, replicas: Sequence[int]) -> Se
         tables.append((np.full(len(ids), replica), ids, context.dataset.labels[ids], scores, chosen))
     columns = (np.concatenate(column) for column in zip(*tables, strict=True))
     names = METHOD_TABLES[SCORES_TABLE][0].names
-    return Selected(torch.as_tensor(members, device=context.device), dict(zip(names, columns, strict=True)))
+    return Selected(members, torch.as_tensor(members, device=context.device), dict(zip(names, columns, strict=True)))
 
 
 def drawn_rows(context: StudyContext, replica: int) -> np.ndarray:

@@ -168,6 +168,24 @@ def test_revised_logits_are_the_revised_label_at_the_temperature(rows, tau):
     assert WeightedSoftLabelLoss(temperature=tau, alpha=1.0)(student, logits, labels).isfinite()
 
 
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_without_an_eta_the_teacher_stays_as_it_is(distance):
+    """As it does where only wrong labels are revised and none is wrong."""
+    student, teacher, _ = batch()
+    labels = teacher.argmax(-1)
+    settings = {"temperature": 3.0, "distance": distance, "reduction": "none"}
+    plain = RevisedDistillationLoss(eta=None, **settings)
+    torch.testing.assert_close(
+        plain(student, teacher, labels), RevisedDistillationLoss(rows="wrong", **settings)(student, teacher, labels),
+        rtol=0, atol=0,
+    )  # fmt: skip
+    other = RevisedDistillationLoss(eta=0.8, **settings)(student, teacher, labels)
+    assert (plain(student, teacher, labels) - other).abs().min() > 0
+    # The label decides nothing but the cross-entropy.
+    apart = RevisedDistillationLoss(eta=None, ce=0.0, **settings)
+    torch.testing.assert_close(apart(student, teacher, labels), apart(student, teacher, 4 - labels), rtol=0, atol=0)
+
+
 def test_a_class_of_no_probability_and_a_masked_class_are_no_trouble():
     teacher = torch.tensor([[0.0, 200.0, -torch.inf], [5.0, 0.0, -torch.inf]])
     labels = torch.tensor([0, 0])

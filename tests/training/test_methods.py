@@ -32,8 +32,9 @@ OF_IMAGES = {"student": {"model": "convnet"}, "teacher": "images"}
 MORE = {
     "dfa": OF_IMAGES | {"weights": "last"}, "dfa_search": OF_IMAGES | {"searched": "together"},
     "infodrop": {"student": {"model": "convnet"}},
+    "label_revision": {"revision": {"eta": 0.5}, "selection": {"score": "random", "keep": 0.5}},
 }  # fmt: skip
-"""What methods that train no MLP need beside their needed keys."""
+"""What methods that train no MLP need beside their needed keys, and one of whose optional keys must be there."""
 
 
 def example(settings: type[Arm], **more):

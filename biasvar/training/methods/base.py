@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -59,6 +60,7 @@ class Step:
         rate: The learning rate of the step.
         counts: (R, B) multiplicities of a bootstrap draw; None where all are 1.
         phase: Name of the phase of the training, "" where there is one only.
+        ids_on_host: The ids as an array, so that who chooses by them need not wait for the device; None: not given.
     """
 
     ids: torch.Tensor
@@ -69,6 +71,7 @@ class Step:
     rate: float
     counts: torch.Tensor | None = None
     phase: str = ""
+    ids_on_host: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,8 +164,8 @@ class Method:
         """
         return None
 
-    def asks(self, state: Any, step: Step) -> torch.Tensor | None:
-        """bool (R, B): the samples that the study's teacher is asked about, whose other logits are 0; None: all.
+    def asks(self, state: Any, step: Step) -> np.ndarray | None:
+        """bool (R, B): the samples that the study's teacher is asked about; the logits of others are 0. None: all.
 
         For a method that needs "teacher" for some rows only: the others cost no pass of the teacher. Where an epoch is
         recorded, the teacher is asked about them too, apart from those that the loss sees, for the record.

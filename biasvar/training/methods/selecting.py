@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
+import numpy as np
 
 from biasvar.training.context import StudyContext
 from biasvar.training.methods.base import Method, Step
@@ -21,8 +21,8 @@ class SelectingMethod(Method):
     def prepare(self, context: StudyContext, replicas: Sequence[int]) -> Selected | None:
         return select(context, self.settings, replicas)
 
-    def asks(self, state: Selected | None, step: Step) -> torch.Tensor | None:
-        return None if state is None else state.at(step.ids)
+    def asks(self, state: Selected | None, step: Step) -> np.ndarray | None:
+        return None if state is None else state.on_host(step)
 
     def tables(self, state: Selected | None) -> Mapping[str, Mapping[str, Any]]:
         return {} if state is None else state.tables()
