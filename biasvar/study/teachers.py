@@ -31,7 +31,8 @@ class Teacher(Section):
     one, whose rate has fallen to its end after k epochs.
 
     Copy t, and the teacher of replica t, starts from weights of its own and visits its rows in an order of its own. Of
-    a number of `rows` each takes its own. Number 0 is the teacher that there would be without copies.
+    a number of `rows` each takes its own. Number 0 is the teacher that there would be without copies. Two teachers with
+    the same settings are the same networks unless they count from another number, `first`: the members of an ensemble.
     """
 
     label: str = ""
@@ -50,6 +51,7 @@ class Teacher(Section):
     follow: bool = False  # keep accuracy, unreliability and ambiguity on the pool and held-out rows by epoch
     train_mode: bool = False  # BatchNorm on batch statistics while it teaches, as in the code released with WSL
     copies: int = Field(1, ge=1)  # draw fixed: so many are trained, and replica r learns from number r mod copies
+    first: int = Field(0, ge=0)  # copies are counted from it: copy t is network number first + t
     crossed: bool = False  # copies: every arm that the teacher teaches is trained with each copy for each replica
     mean_of: list[TeacherName] | None = Field(None, min_length=2)  # an ensemble of these teachers, not trained itself
     space: Literal["probabilities", "logits"] = "probabilities"  # mean_of: whose mean the ensemble's soft label is
@@ -65,6 +67,10 @@ class Teacher(Section):
             raise ValueError(f"stop: must be an epoch of its {self.epochs} epochs, not {self.stop}")
         if self.copies > 1 and self.draw == "per_replica":
             raise ValueError("copies: draw: per_replica has a teacher for each replica already; leave copies out")
+        if self.first and self.rows == "own":
+            raise ValueError(
+                "first: with rows: own a teacher has the rows and the number of its replica; leave first out"
+            )
         if self.crossed and self.copies == 1:
             raise ValueError("crossed: needs copies: 2 or more, each of which then meets every replica")
         if self.mean_of is not None:

@@ -34,6 +34,7 @@ from biasvar.training.methods.bad_teacher import BadTeacherMethod
 from biasvar.training.objective import Objective
 from biasvar.training.replicas import Replicas
 from biasvar.training.teachers import (
+    network_numbers,
     teacher_groups,
     teacher_members,
     teacher_networks,
@@ -51,7 +52,8 @@ def train_teacher(
     that two that differ in one setting differ by that setting only.
     """
     teacher = context.study.teachers[name]
-    models = [context.model(teacher.model, teacher.hidden, "teacher init", r) for r in replicas]
+    numbers = network_numbers(context, name, replicas)
+    models = [context.model(teacher.model, teacher.hidden, "teacher init", number) for number in numbers]
     net = context.replicas(models, teacher.weight_decay)
     inputs = context.inputs if teacher.augment else context.inputs.plain()
     method = _method(teacher)
@@ -219,10 +221,11 @@ def cached_teacher(context: StudyContext, name: str, replicas: Sequence[int]) ->
     """The path of kept weights, named by a hash of everything that they depend on."""
     study, teacher = context.study, context.study.teachers[name]
     members = teacher_members(context, name)[list(replicas)]
+    left_out = {"label", "train_mode", *SEVERAL} | (set() if teacher.first else {"first"})
     depends = {
         "data": context.dataset.fingerprint,
         "rows": hashlib.sha256(members.tobytes()).hexdigest(),
-        "teacher": teacher.model_dump(mode="json", exclude={"label", "train_mode", *SEVERAL}),
+        "teacher": teacher.model_dump(mode="json", exclude=left_out),
         "source": source_hash(teacher.model),
         "schedule": study.schedule.model_dump(mode="json"),
         "draw": study.draw.model_dump(mode="json") if teacher.rows == "own" else None,

@@ -61,7 +61,13 @@ def teacher_rows(context: StudyContext, name: str, numbers: Sequence[int] | None
             return rows_of(context, method_of(study.arms[name]), numbers)
     if study.teachers[name].rows == "own":
         return context.rows(numbers)
+    numbers = network_numbers(context, name, numbers)
     return Rows(np.stack([_rows_of_one(context, name, number) for number in numbers]), None, numbers)
+
+
+def network_numbers(context: StudyContext, name: str, copies: Sequence[int]) -> list[int]:
+    """The numbers by which a teacher's copies draw their weights, rows and orders: those from its `first` on."""
+    return [context.study.teachers[name].first + copy for copy in copies]
 
 
 def _rows_of_one(context: StudyContext, name: str, number: int) -> np.ndarray:

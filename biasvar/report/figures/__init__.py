@@ -23,6 +23,7 @@ FIGURES = (
     "training",
     "paths",
     "revision",
+    "layers",
     "shares",
     "temperatures",
     "teachers",

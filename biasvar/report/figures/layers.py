@@ -1,0 +1,137 @@
+"""The weights of a teacher's layers through a search, by group and layer, with their spread over replicas."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from biasvar.report import style
+from biasvar.report.arms.description import arm_label
+from biasvar.report.figure import Figure
+from biasvar.report.marks import blocks, heat
+from biasvar.report.statistics.changes import each
+from biasvar.report.statistics.layer_weights import mean_weights, unlearned
+from biasvar.report.text.captions import conditions_in
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+
+    from biasvar.records import Run
+
+COLUMNS = [
+    "run", "arm", "label", "objective", "group", "layer", "student_module", "teacher_module", "height", "width",
+    "epoch", "estimate", "low", "high", "stderr", "sd", "accuracy", "rows", "n_replicas", "unlearned",
+]  # fmt: skip
+OBJECTIVES = {"bridge": "by the bridge loss", "student": "by the student's loss"}
+ROW_HEIGHT = 0.26  # inches
+MOST_TICKS = 5
+
+
+def collect(runs: list[Run]) -> pd.DataFrame:
+    """One row per run, search, group, layer and epoch: the mean weight with its 95 % interval over replicas.
+
+    `accuracy` is what the search's loss was right about in that epoch, `unlearned` why the weights say nothing.
+    """
+    found = []
+    for run in runs:
+        for arm in run.arms:
+            frame = mean_weights(run, arm)
+            if len(frame):
+                about = {"run": run.name, "arm": arm, "label": arm_label(run, arm), "unlearned": unlearned(run, arm)}
+                found.append(frame.assign(**about, objective=run.entry(arm).setting("objective") or ""))
+    return style.styled(pd.concat(found)[COLUMNS] if found else pd.DataFrame(columns=COLUMNS), runs)
+
+
+def draw(frame: pd.DataFrame) -> Drawing:
+    """For each run and search a heat map for each group: layers downwards, epochs to the right."""
+    runs = list(dict.fromkeys(frame["run"]))
+    depth = frame.groupby("run")["layer"].max() + 1
+    searches = frame.groupby("run")["arm"].nunique()
+    heights = [float(searches[run] * (0.75 + ROW_HEIGHT * depth[run])) + 0.1 for run in runs]
+    figure, block_of = blocks.stacked(runs, heights, more=0.3)
+    top, axes = float(frame["estimate"].max()), []
+    mesh: Any = None
+    for run, block in block_of.items():
+        mine = frame[frame["run"] == run]
+        arms, groups = list(dict.fromkeys(mine["arm"])), sorted(mine["group"].unique())
+        panels = block.subplots(len(arms), len(groups), squeeze=False)
+        for line, arm in zip(panels, arms, strict=True):
+            for ax, group in zip(line, groups, strict=True):
+                part = mine[(mine["arm"] == arm) & (mine["group"] == group)]
+                if part.empty:
+                    ax.set_axis_off()
+                    continue
+                mesh = _panel(ax, part, top)
+                ax.set_title(_title(part, first=group == groups[0]), loc="left", fontsize=8.5)
+                ax.set_xlabel("epoch of the search" if arm == arms[-1] else "")
+        axes += [ax for line in panels for ax in line]
+    bar = figure.colorbar(mesh, ax=axes, orientation="horizontal", fraction=0.04, pad=0.02, aspect=50, shrink=0.5)
+    bar.set_label("weight, mean over replicas")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _title(part: pd.DataFrame, *, first: bool) -> str:
+    row = next(iter(each(part)))
+    name = f"{row.label}{' †' if row.unlearned else ''}\n" if first else "\n"
+    return f"{name}{row.height}×{row.width}, to {row.student_module}"
+
+
+def _panel(ax: Axes, part: pd.DataFrame, top: float) -> Any:
+    """The weights of one group, and those after the last epoch with their standard deviation at the right."""
+    cells = part.pivot(index="layer", columns="epoch", values="estimate")
+    last = part[part["epoch"] == part["epoch"].max()].set_index("layer")
+    cells.index = [str(last.loc[layer, "teacher_module"]) for layer in cells.index]
+    mesh: Any = heat.draw(ax, cells, top=top, colors="viridis")
+    epochs = list(cells.columns)
+    shown = range(0, len(epochs), max(int(np.ceil((len(epochs) - 1) / MOST_TICKS)), 1))
+    ax.set_xticks([i + 0.5 for i in shown], [str(epochs[i]) for i in shown], rotation=0, ha="center")
+    for place, row in enumerate(each(last)):
+        text = f"{row.estimate:.2f} ± {row.sd:.2f}".replace("0.", ".")
+        end = (len(epochs), place + 0.5)
+        ax.annotate(text, end, (4, 0), textcoords="offset points", va="center", ha="left", fontsize=7.5)
+    return mesh
+
+
+def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """n, what spread is, how well the searches learned, failures, draw and data."""
+    counts = sorted({int(n) for n in frame["n_replicas"]})
+    lost = dict.fromkeys(row.unlearned for row in each(frame) if row.unlearned)
+    dagger = f" † Weights that say nothing: {'; '.join(lost)}." if lost else ""
+    return (
+        f"Weights of the teacher's layers, those of a group sum to 1; means over n = {', '.join(map(str, counts))} "
+        "replicas, before the first epoch in the column 0. Beside a row: after the last epoch, ± the standard "
+        "deviation over replicas; 95 % intervals are in the CSV. Layers from the shallowest (above) to the deepest. "
+        "Where groups are searched in turn, a group's weights stand still in the others' epochs. What the label's part "
+        "of the loss was right about on the rows that train the weights, last epoch of each group: "
+        f"{_learned(frame)}.{dagger} {conditions_in(frame, runs)}"
+    )
+
+
+def _learned(frame: pd.DataFrame) -> str:
+    """The accuracy behind each search's weights by group, as a caption says it."""
+    known = frame.dropna(subset="accuracy").sort_values("epoch").drop_duplicates(["run", "arm", "group"], keep="last")
+    several = frame["run"].nunique() > 1
+    said = [
+        (f"{run}: " if several else "")
+        + f"{label} "
+        + ", ".join(f"{value:.2f}" for value in part.sort_values("group")["accuracy"])
+        for (run, label), part in known.groupby(["run", "label"], sort=False)
+    ]
+    return "; ".join(said) or "not noted by this run"
+
+
+FIGURE = Figure(
+    name="layers",
+    title="Weights of the teacher's layers through the search",
+    how_to_read="Each row is a layer of the teacher, each column an epoch; the brighter, the more the student's "
+    "features of that size are brought near to this layer. Weight that gathers in the upper rows has drifted to "
+    "shallow layers.",
+    needs="the search of layer weights (loss dfa_search)",
+    collect=collect,
+    draw=draw,
+    caption=caption,
+)
