@@ -14,8 +14,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from biasvar.messages import first_few
-from biasvar.study.arm import Arm, Weight
+from biasvar.study.arm import Arm, Temperature, Weight
 from biasvar.study.sections import ArmName, Section, TaughtBy
+from biasvar.study.selecting import Selecting
 
 Path = Annotated[str, Field(min_length=1)]
 NEAR_ONE = 1e-6  # by which weights that a study gives may miss a sum of 1
@@ -84,8 +85,12 @@ class DfaSearch(FeatureArm):
         return self
 
 
-class Dfa(FeatureArm):
-    """Cross-entropy and the distance to the aggregated features, by weights that stay as they are."""
+class Dfa(FeatureArm, Selecting):
+    """Cross-entropy and the distance to the aggregated features, by weights that stay as they are.
+
+    With `selection` only the rows that it chooses have the distance; with `revision` these learn from the teacher's
+    revised label beside it.
+    """
 
     loss: Literal["dfa"]
     # One list a group, in the order of the groups, gives the weights themselves: such as those of another data set.
@@ -93,9 +98,14 @@ class Dfa(FeatureArm):
     search: ArmName | None = None  # weights searched: the arm that searched them, replica by replica
     number: int | None = Field(None, ge=0)  # weights random: which draw
     distill_weight: float = Field(1.0, ge=0)  # of the sum over groups [not in the paper]
+    label_weight: Weight = Field(1.0, title="revised labels {}")  # of tau^2 KL from the revised label, with `revision`
+    label_temperature: Temperature = 1.0  # tau
 
     @model_validator(mode="after")
     def _weighted(self) -> Self:
+        for key in ("label_weight", "label_temperature"):
+            if self.revision is None and getattr(self, key) != 1.0:
+                raise ValueError(f"{key}: without revision no label of the teacher is learned from; leave it out")
         for key, needed_by in (("search", "searched"), ("number", "random")):
             if (getattr(self, key) is not None) != (self.weights == needed_by):
                 named = self.weights if isinstance(self.weights, str) else "given as lists"
