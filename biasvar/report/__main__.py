@@ -45,10 +45,18 @@ def _main(arguments: Sequence[str] | None) -> int:
         "--formats", metavar="A,B", default="png,svg",
         help="png, pdf, svg: the files written for each figure (default: %(default)s; the page itself needs none)",
     )  # fmt: skip
+    parser.add_argument(
+        "--ledger",
+        metavar="DIR",
+        help="instead: the verdicts of all reports published under DIR, into DIR/README.md (between its marks) and "
+        "DIR/claims.md",
+    )
     add_options(parser)
     options = parser.parse_args(arguments)
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     try:
+        if options.ledger is not None:
+            return _ledger(options)
         if wanted(options):
             return _card(options)
         figures = _chosen(options.figures, FIGURES, "figure") if options.figures is not None else list(FIGURES)
@@ -75,6 +83,17 @@ def _main(arguments: Sequence[str] | None) -> int:
         print("\ninterrupted; no file was changed", file=sys.stderr)
         return 130
     print(page)
+    return 0
+
+
+def _ledger(options: argparse.Namespace) -> int:
+    """Write the tables of all published claims."""
+    if options.runs or options.out or options.figures or wanted(options):
+        raise BiasvarError("--ledger takes no runs and no other option: it reads the reports published under its DIR")
+
+    from biasvar.report.ledger import write_ledger
+
+    print(write_ledger(Path(options.ledger)))
     return 0
 
 

@@ -73,7 +73,7 @@ def claim_groups(claims: pd.DataFrame) -> list[dict[str, Any]]:
     said = {claim.id: claim.rule for claim in LEDGER}
     for (run, identity), part in claims.groupby(["run", "id"], sort=False):
         first = part.iloc[0]
-        rows = [_claim_row(row) for row in part.to_dict("records")]
+        rows = [claim_row(row) for row in part.to_dict("records")]
         about = {"id": identity, "claim": first["claim"], "source": first["source"], "run": run if several else ""}
         about |= {"rule": said.get(str(identity), ""), "tried": _tried(first["designs_tried"])}
         about["anchor"] = f"{run}-{identity}" if several else identity
@@ -81,7 +81,8 @@ def claim_groups(claims: pd.DataFrame) -> list[dict[str, Any]]:
     return groups
 
 
-def _claim_row(row: dict[Any, Any]) -> dict[str, str]:
+def claim_row(row: dict[Any, Any]) -> dict[str, str]:
+    """A row of the claims table as texts."""
     effect, low, high = (float(row[key]) for key in ("effect", "low", "high"))
     places = decimals(float(row["stderr"]))
     known = math.isfinite(effect)

@@ -1,0 +1,191 @@
+"""Every claim of the ledger with what published reports say of it: one table for a README, one of all numbers.
+
+A published report is a folder with `claims.csv` and `summary.json`, as `biasvar-report RUN --out FOLDER` leaves them.
+The tables are made of these files alone, so that no verdict stands anywhere but where it was measured.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from biasvar.errors import BiasvarError
+from biasvar.files import write_bytes
+from biasvar.messages import visible
+from biasvar.report.claims.words import FAILS, HOLDS
+from biasvar.report.text.claims import VERDICTS, claim_row
+from biasvar.report.text.numbers import counted, decimals, signed
+from biasvar.study.claims import LEDGER, REVISION, Claim
+
+README, NUMBERS = "README.md", "claims.md"
+BEGIN, END = "<!-- claims: made by `biasvar-report --ledger`, not by hand -->", "<!-- end of claims -->"
+EARLIER, FOUND = "¹", "²"
+"""Mark verdicts by an earlier revision of the rules, and what such a one could not tell from luck in a search."""
+NEEDED = {"id", "arms", "regime", "test", "unit", "effect", "stderr", "overall", "verdict"}
+MOST = 3  # effects that the overview shows of one verdict
+NOTES = {
+    EARLIER: "By an earlier revision of the rules, over replicas alone, until the study is run anew.",
+    FOUND: "Found on a seed on which designs had been tried, which confirms nothing.",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """One published report: where it is, by which revision of the rules, and its table of claims."""
+
+    folder: str
+    title: str
+    revision: int
+    claims: pd.DataFrame
+
+
+def write_ledger(directory: Path) -> Path:
+    """Write the claims into README.md between its two marks, and all numbers into claims.md; returns README.md.
+
+    Raises BiasvarError where there is no README.md with the marks, or no published report, or one that is damaged.
+    """
+    reports = published(directory)
+    page = directory / README
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise BiasvarError(
+            f"{page} must hold the lines {BEGIN} and {END}, once and in this order: the table goes between"
+        )
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    write_bytes(page, f"{before}{BEGIN}\n{overview(reports)}{END}{after}".encode())
+    write_bytes(directory / NUMBERS, numbers(reports).encode())
+    return page
+
+
+def published(directory: Path) -> list[Report]:
+    """The reports under a directory with a table of claims, by folder."""
+    found = [_report(path, directory) for path in sorted(directory.rglob("claims.csv"))]
+    if not found:
+        raise BiasvarError(f"{directory} holds no published report: make one with `biasvar-report RUN --out FOLDER`")
+    return [report for report in found if len(report.claims)]
+
+
+def _report(table: Path, root: Path) -> Report:
+    beside = table.parent / "summary.json"
+    try:
+        claims = pd.read_csv(table)
+        summary = json.loads(beside.read_text(encoding="utf-8"))
+        titles = [str(run.get("title") or name) for name, run in summary["runs"].items()]
+        revision = int((summary.get("ledger") or {"revision": 1})["revision"])
+        lacking = {"id", "arms", "regime", "test", "unit", "effect", "stderr", "overall", "verdict"} - set(
+            claims.columns
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BiasvarError(f"{table.parent} is no whole report ({error}); publish it anew") from None
+    if lacking:
+        raise BiasvarError(f"{table} lacks the columns {', '.join(sorted(lacking))}; publish the report anew")
+    return Report(table.parent.relative_to(root).as_posix(), "; ".join(titles), revision, claims)
+
+
+def overview(reports: list[Report]) -> str:
+    """Markdown: one row a claim, with each report's verdicts, effects with their standard errors, and counts."""
+    lines = ["", "| claim | reports and verdicts |", "|---|---|"]
+    for claim in LEDGER:
+        said = [
+            f"[{report.folder}]({report.folder}){_mark(report)}: {'; '.join(_verdicts(claim, report, part))}"
+            for report, part in _of(claim, reports)
+        ]
+        lines.append(f"| **{claim.id}** {_cell(claim.sentence)} | {'<br>'.join(said) or 'not tested yet'} |")
+    table = "\n".join(lines) + "\n"
+    for mark, meaning in NOTES.items():
+        table += f"\n{mark} {meaning}\n" if mark in table else ""
+    return table
+
+
+def numbers(reports: list[Report]) -> str:
+    """Markdown: one row a test, with effect, interval, that over replicas alone, counts, designs tried and detail."""
+    lines = [
+        "# Every test of every claim",
+        "",
+        "Made by `biasvar-report --ledger figures`, not by hand. Intervals are over all that was drawn (replicas, test",
+        "rows and, where there are several, teachers), widened for the number of tests; beside them, over replicas.",
+    ]
+    for claim in LEDGER:
+        lines += ["", f"## {claim.id}: {claim.sentence}", "", f"{claim.source}. Rule: {claim.rule}.", ""]
+        rows = [_row(report, row) for report, part in _of(claim, reports) for row in part.to_dict("records")]
+        if not rows:
+            lines.append("Not tested yet.")
+            continue
+        heads = ("report", "test", "effect", "interval", "replicas alone", "from", "verdict")
+        lines += [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}", *rows]
+    return "\n".join(lines) + "\n"
+
+
+def _of(claim: Claim, reports: list[Report]) -> Iterator[tuple[Report, pd.DataFrame]]:
+    for report in reports:
+        part = report.claims[report.claims["id"] == claim.id]
+        if len(part):
+            yield report, part
+
+
+def _mark(report: Report) -> str:
+    return f" {EARLIER}" if report.revision < REVISION else ""
+
+
+def _verdicts(claim: Claim, report: Report, part: pd.DataFrame) -> list[str]:
+    """What a claim's comparisons came to, by verdict: "holds (all +.026 ± .023 nats)", the first effect of each."""
+    firsts = part.drop_duplicates("arms")
+    several = firsts["regime"].nunique() > 1
+    said = []
+    for verdict in VERDICTS:
+        mine = firsts[firsts["overall"] == verdict].to_dict("records")
+        if mine:
+            effects = [f"{_regime(row)} {_effect(row)}" if several else _effect(row) for row in mine]
+            more = f" and {len(effects) - MOST} more" if len(effects) > MOST else ""
+            unit = mine[0]["unit"]
+            word = f"**{verdict}**" if verdict == FAILS else verdict
+            luck = f" {FOUND}" if verdict == HOLDS and claim.searched and report.revision < REVISION else ""
+            said.append(
+                f"{word}{luck} ({', '.join(effects[:MOST])}{f' {unit}' if isinstance(unit, str) else ''}{more})"
+            )
+    return said
+
+
+def _regime(row: dict[Any, Any]) -> str:
+    """Which teacher, in a word or two: "all training rows", "per replica"."""
+    return str(row["regime"]).removeprefix("fixed, ")
+
+
+def _effect(row: dict[Any, Any]) -> str:
+    effect, stderr = float(row["effect"]), _stderr(row)
+    if not math.isfinite(effect):
+        return "no number"
+    places = decimals(stderr)
+    error = f" ± {stderr:.{places}f}" if math.isfinite(stderr) else ""
+    return f"{signed(effect, places)}{error}"
+
+
+def _stderr(row: dict[Any, Any]) -> float:
+    crossed = float(row.get("stderr_crossed", math.nan))
+    return crossed if math.isfinite(crossed) else float(row["stderr"])
+
+
+def _row(report: Report, row: dict[Any, Any]) -> str:
+    known = claim_row({"said": "", "detail": "", **row})
+    interval = f"{known['interval']} ({known['level']})" if known["interval"] else "–"
+    unit = f" {known['unit']}" if known["unit"] else ""
+    tried = row.get("designs_tried", math.nan)
+    designs = f", {counted(int(tried), 'design')} tried" if pd.notna(tried) and tried > 1 else ""
+    verdict = f"{known['verdict']} {known['said']}".strip()
+    detail = f" ({known['detail']})" if known["detail"] else ""
+    cells = (
+        f"[{report.folder}]({report.folder}){_mark(report)}", known["test"].removeprefix("'"), known["effect"] + unit,
+        interval, known["alone"] or "–", (known["n"] or "–") + designs, verdict + detail,
+    )  # fmt: skip
+    return f"| {' | '.join(_cell(cell) for cell in cells)} |"
+
+
+def _cell(text: str) -> str:
+    return visible(text).replace("|", "\\|")

@@ -1,0 +1,108 @@
+"""The tables of published claims: made of their files alone, and those that are committed equal what the files say."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from biasvar.errors import BiasvarError
+from biasvar.report import ledger
+from biasvar.report.__main__ import main
+from biasvar.study.claims import LEDGER
+
+FIGURES = Path(__file__).parents[2] / "figures"
+MARKED = f"# Found\n\n{ledger.BEGIN}\nold\n{ledger.END}\n\nAfter.\n"
+
+
+def row(**changed: object) -> dict[str, object]:
+    known = {
+        "id": "W2", "claim": "x", "regime": "fixed, all training rows", "arms": "kd, ce", "test": "mean variance | KD",
+        "effect": -0.0664, "low": -0.09, "high": -0.03, "low_replicas": -0.08, "high_replicas": -0.04, "stderr": 0.005,
+        "stderr_samples": 0.007, "stderr_crossed": 0.0084, "n": 16, "n_replicas": 16, "n_samples": 497,
+        "n_teachers": None, "threshold": -0.01, "direction": "less", "unit": "nats", "level": 0.99, "verdict": "holds",
+        "said": "holds with this teacher", "overall": "holds", "detail": "", "designs_tried": 6,
+    }  # fmt: skip
+    return known | changed
+
+
+def publish(root: Path, name: str, rows: list[dict[str, object]], revision: int | None = 2) -> None:
+    (root / name).mkdir(parents=True)
+    pd.DataFrame(rows).to_csv(root / name / "claims.csv", index=False)
+    said = {"runs": {name: {"title": name}}} | ({} if revision is None else {"ledger": {"revision": revision}})
+    (root / name / "summary.json").write_text(json.dumps(said))
+
+
+def test_the_committed_tables_are_those_of_the_committed_reports(tmp_path: Path) -> None:
+    copy = shutil.copytree(
+        FIGURES, tmp_path / "figures", ignore=lambda _, names: [n for n in names if n.endswith((".png", ".svg"))]
+    )
+    assert main(["--ledger", str(copy)]) == 0
+    for name in (ledger.README, ledger.NUMBERS):
+        made, kept = ((folder / name).read_text(encoding="utf-8") for folder in (copy, FIGURES))
+        assert made == kept, f"figures/{name} is not what biasvar-report --ledger figures makes: run it"
+
+
+def test_one_row_a_claim_with_every_report(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(MARKED, encoding="utf-8")
+    other = row(arms="kd_own, ce", regime="per replica", effect=0.0119, stderr=0.006, stderr_crossed=None, said="")
+    publish(tmp_path, "digits", [row(), row(arms="b, ce"), other | {"verdict": "undecided", "overall": "undecided"}])
+    publish(tmp_path, "old/images", [row(overall="does not hold", verdict="does not hold")], revision=None)
+    publish(tmp_path, "none", [row()][:0] or [row(id="ZZ")])
+    assert ledger.write_ledger(tmp_path) == tmp_path / "README.md"
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert text.startswith("# Found\n")
+    assert text.endswith(f"{ledger.END}\n\nAfter.\n")
+    assert "old\n" not in text
+    table = {line.split("**")[1]: line for line in text.splitlines() if line.startswith("| **")}
+    assert list(table) == [claim.id for claim in LEDGER]
+    assert table["W2"].endswith(
+        "| [digits](digits): holds (all training rows −0.0664 ± 0.0084, all training rows −0.0664 ± 0.0084 nats); "
+        "undecided (per replica +0.0119 ± 0.0060 nats)<br>[old/images](old/images) ¹: **does not hold** "
+        "(−0.0664 ± 0.0084 nats) |"
+    )
+    assert table["W1"].endswith("| not tested yet |")
+    numbers = (tmp_path / "claims.md").read_text(encoding="utf-8")
+    assert (
+        "| [digits](digits) | mean variance \\| KD | −0.0664 nats | −0.0900 to −0.0300 (99 %) | −0.0800 to −0.0400 | "
+        "16 replicas, 497 rows, 6 designs tried | holds with this teacher |"
+    ) in numbers
+    assert numbers.count("Not tested yet.") == len(LEDGER) - 1
+
+
+def test_a_design_that_an_earlier_revision_found_by_search_confirms_nothing(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(MARKED, encoding="utf-8")
+    (searched,) = (claim for claim in LEDGER if claim.id == "L1" and claim.searched)
+    publish(tmp_path, "a", [row(id=searched.id)], revision=1)
+    publish(tmp_path, "b", [row(id=searched.id)], revision=2)
+    ledger.write_ledger(tmp_path)
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "[a](a) ¹: holds ² (" in text
+    assert "[b](b): holds (" in text
+    assert "² Found on a seed on which designs had been tried" in text
+
+
+def test_what_is_no_set_of_reports_is_refused_and_changes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--ledger", str(tmp_path)]) == 2
+    assert "holds no published report" in capsys.readouterr().err
+    publish(tmp_path, "digits", [row()])
+    with pytest.raises(BiasvarError, match="must hold the lines"):
+        ledger.write_ledger(tmp_path)
+    page = tmp_path / "README.md"
+    page.write_text(MARKED, encoding="utf-8")
+    (tmp_path / "digits" / "summary.json").write_text("{")
+    assert main(["--ledger", str(tmp_path)]) == 2
+    assert "digits is no whole report" in capsys.readouterr().err
+    pd.DataFrame([row()]).drop(columns="overall").to_csv(tmp_path / "digits" / "claims.csv")
+    (tmp_path / "digits" / "summary.json").write_text('{"runs": {}}')
+    assert main(["--ledger", str(tmp_path)]) == 2
+    assert "lacks the columns overall" in capsys.readouterr().err
+    assert page.read_text(encoding="utf-8") == MARKED
+    assert not (tmp_path / "claims.md").exists()
+    assert main(["run", "--ledger", str(tmp_path)]) == 2
+    assert "--ledger takes no runs" in capsys.readouterr().err
