@@ -149,6 +149,25 @@ def test_sweep_is_found_without_a_claim(run: Run) -> None:
     assert found == ["kd", "kd_own", "kd_disjoint", "kd_smooth", "kd_short", "kd_narrow", "kd_few"]
 
 
+def test_arms_that_differ_in_more_than_the_teacher_are_no_sweep(run: Run) -> None:
+    named = copy.deepcopy(run.manifest)
+    named["claims"] = {}
+    named["arms"]["kd_few"]["student"] = {"model": "mlp", "hidden": [9]}
+    named["arms"]["kd_narrow"]["permute"] = "non_target"
+    assert compared_arms(Run(run.directory, named)) == ["kd", "kd_own", "kd_disjoint", "kd_smooth", "kd_short"]
+
+
+def test_a_teacher_that_was_stopped_is_drawn_as_such(run: Run) -> None:
+    base = run.manifest["teachers"][run.manifest["reference_teacher"]]
+    assert teachers._difference(run, {**base, "stop": 2}) == ("stop", "2")
+    frame = teachers.collect([run])
+    frame.loc[frame["arm"] == "kd_short", ["differs", "value"]] = ["stop", "2"]
+    with style.context():
+        drawing = teachers.draw(frame)
+    labels = [text.get_text() for legend in drawing.legends for text in legend.get_texts()]
+    assert "stopped after other epochs" in labels
+
+
 def test_teachers_count_only_plain_distillation(run: Run) -> None:
     frame = teachers.collect([run])
     assert set(frame.loc[~frame["counted"], "arm"]) == {"wsl", "kd_random"}

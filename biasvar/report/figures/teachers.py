@@ -40,6 +40,7 @@ DIFFERS = {
     "smoothing": style.Look("#9c4fb3", "o", "", "other label smoothing"),
     "hidden": style.Look("#1f78c1", "s", "", "other width"),
     "epochs": style.Look("#d55e00", "^", "", "other epochs trained"),
+    "stop": style.Look("#8c2d04", "<", "", "stopped after other epochs"),
     "rows": style.Look("#009e73", "D", "", "other rows trained on"),
     "model": style.Look("#a06a00", "v", "", "other network"),
     "other": style.Look("#6b6b6b", "P", "", "something else"),

@@ -8,6 +8,7 @@ import pandas as pd
 
 from biasvar.analysis import Interval, rank_correlation
 from biasvar.records import Run
+from biasvar.records.arms import hashable
 from biasvar.report.arms.roles import failed_arms
 from biasvar.report.statistics.estimates import HELD_OUT, final_metrics
 from biasvar.report.statistics.shares import late_share, mean_share, shares_by_epoch
@@ -22,23 +23,23 @@ LEAST_TEACHERS = 4
 def compared_arms(run: Run) -> list[str]:
     """The distillation arms that differ only in the teacher: those of claim W5, else found by their settings.
 
-    Found: the largest set of arms with loss "distillation", without stored weights or another arm's scale, that share
-    temperature, alpha and learning rate and whose teachers all differ (the first arm of each teacher). Arms with failed
-    replicas are left out; empty below four teachers.
+    Found: the largest set of arms whose method distils, without stored weights, another arm's scale or permuted classes,
+    that share all settings, the student's network and the learning rate among them, but the teacher, and whose teachers
+    all differ (the first arm of each teacher). Arms with failed replicas are left out; empty below four teachers.
     """
     failed = failed_arms(run)
     claims = (run.manifest.get("claims") or {}).get("W5") or []
     named = [arm for entry in claims for arm in entry.get("arms", []) if arm in run.arms and arm not in failed]
     if len(named) >= LEAST_TEACHERS:
         return list(dict.fromkeys(named))
-    groups: dict[tuple[Any, ...], dict[str, str]] = {}
+    groups: dict[Any, dict[str, str]] = {}
     for arm in run.arms:
         entry = run.entry(arm)
         plain = not any(entry.setting(key) for key in ("weights_from", "alpha_from", "permute"))
         if arm in failed or entry.plays != "distillation" or not plain or not entry.teacher:
             continue
-        key = (entry.temperature, entry.alpha, entry.learning_rate)
-        groups.setdefault(key, {}).setdefault(entry.teacher, arm)
+        shared = {name: value for name, value in entry.settings.items() if name != "teacher"}
+        groups.setdefault(hashable(shared), {}).setdefault(entry.teacher, arm)
     largest = max(groups.values(), key=len, default={})
     return list(largest.values()) if len(largest) >= LEAST_TEACHERS else []
 
