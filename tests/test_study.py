@@ -271,7 +271,7 @@ HASHES = {
     "prokt/features.yaml": ("b4da1127871dd030",),
     "prokt/full/cifar10.yaml": ("36b6b54017ad00d8",),
     "prokt/seeds.yaml": ("9ba9b138dbfff2ee",),
-    "teacher_free/fashion_mnist.yaml": ("e5606bde9fcbc775",),
+    "teacher_free/fashion_mnist.yaml": ("099094fa1d32cb91",),
     "teacher_free/features.yaml": ("d14bbffcefcc1ce1",),
     "teacher_free/full/cifar10.yaml": ("73753ff4988c0b98",),
     "teacher_free/full/cifar100.yaml": ("cb8a7bb9fa3f3eb9",),

@@ -1,14 +1,19 @@
 """The plane of all methods: changes and intervals from single replicas, by hand, and a picture that can be read."""
 
+import json
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from scipy import stats
 
-from biasvar.records import Run
+from biasvar.records import Run, open_run
 from biasvar.report import style
-from biasvar.report.figures import methods
+from biasvar.report.figures import accuracy, directions, methods
 from biasvar.report.figures.methods import FIGURE
+from biasvar.report.text.description import paragraph
 from tests.report.made import corrected_terms, make_run
 
 
@@ -55,6 +60,34 @@ def test_arms_that_failed_or_are_no_method_are_left_out(study_run: Run):
     entry = study_run.arm("ce") | {"failed_replicas": [{"replica": 1, "reason": "at chance"}]}
     nothing = Run(study_run.directory, study_run.manifest | {"arms": study_run.manifest["arms"] | {"ce": entry}})
     assert FIGURE.collect([nothing]).empty
+
+
+def test_an_arm_of_another_network_is_compared_with_cross_entropy_of_that_network(study_run: Run, tmp_path):
+    shutil.copytree(study_run.directory, tmp_path / "run")
+    big = {"student": {"model": "mlp", "hidden": [99]}}
+    plain = {"loss": "cross_entropy", "plays": "baseline", "smoothing": None}
+    for name, read, write in (
+        ("manifest.json", json.loads, json.dumps),
+        ("study.yaml", yaml.safe_load, yaml.safe_dump),
+    ):
+        whole = read((tmp_path / "run" / name).read_text())
+        whole["arms"]["ls"] |= plain | big
+        whole["arms"]["kd_own"] |= big
+        (tmp_path / "run" / name).write_text(write(whole))
+    run = open_run(tmp_path / "run")
+    frame = FIGURE.collect([run])
+    controls = frame.drop_duplicates("arm").set_index("arm")["control"]
+    assert controls.drop("kd_own").unique().tolist() == ["ce"]
+    assert controls["kd_own"] == "ls"
+    assert "ls" not in controls
+    assert "(+, at the origin; arm ce or ls, whichever has the same network)" in FIGURE.caption(frame, [run])
+    levels = accuracy.collect([run])
+    differences = levels[levels["against"] != ""].drop_duplicates(["arm", "against"]).set_index(["arm", "against"])
+    assert differences.loc["kd_own", "control"].to_dict() == {"cross-entropy": "ls"}
+    assert differences.loc["wsl", "control"].to_dict() == {"cross-entropy": "ce", "KD": "kd"}
+    assert "difference to cross-entropy (arm ce or ls, whichever has" in accuracy.caption(levels, [run])
+    assert directions.collect([run]).drop_duplicates("arm").set_index("arm")["control"]["kd_own"] == "ls"
+    assert "or, in 2 of them, another" in paragraph(run)
 
 
 def test_the_picture_names_every_point_and_says_the_quadrants(study_run: Run):

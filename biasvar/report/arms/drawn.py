@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LONGEST_NOTE = 90  # characters that fit the width of a figure
+STOPPED = ", stopped after "  # in the name of a regime
 OTHER_LOOKS = (("#5c4426", "P", "-."), ("#c9a66b", "X", ":"), ("#8c564b", "v", "--"), ("#7f7f7f", "p", "-"))
 
 
@@ -29,11 +30,23 @@ def row_names(frame: pd.DataFrame) -> list[str]:
 def regime_entries(frame: pd.DataFrame) -> list[Any]:
     """A legend entry for each teacher regime of the frame, and one that explains the dagger where there is one."""
     regimes = [name for name in dict.fromkeys(frame["regime"]) if set(frame["regime"]) != {"none"}]
-    entries = [legends.dot(style.regime_marker(name), style.regime_label(name)) for name in regimes]
+    entries = [legends.dot(marker, text) for marker, text in _by_marker(regimes)]
     note = failure_note(frame)
     if len(note) > LONGEST_NOTE:  # the caption has it
         note = "replicas at chance or not finite (see below)"
     return [*entries, legends.dot("o", f"† {note}", hollow=True)] if note else entries
+
+
+def _by_marker(regimes: list[str]) -> list[tuple[str, str]]:
+    """(marker, label) of teacher regimes; those that differ only in when the teacher was stopped have one marker."""
+    stopped: dict[tuple[str, str], list[str]] = {}
+    for name in regimes:
+        trained, _, when = style.regime_label(name).partition(STOPPED)
+        stopped.setdefault((style.regime_marker(name), trained), []).append(when)
+    return [
+        (marker, trained + (STOPPED + " or ".join(when) if all(when) else ""))
+        for (marker, trained), when in stopped.items()
+    ]
 
 
 def line_entries(frame: pd.DataFrame, *, markers: bool = False) -> list[Any]:

@@ -72,6 +72,22 @@ def reference_arm(run: Run) -> str | None:
     return "ce" if "ce" in run.arms else None
 
 
+def baseline_of(run: Run, arm: str) -> str | None:
+    """The arm trained by cross-entropy that an arm is compared with: of the same network where the run has one."""
+    student = run.entry(arm).setting("student")
+    for other in arms_with_role(run, ("main", "control")):
+        entry = run.entry(other)
+        if entry.plays == "baseline" and entry.setting("student") == student:
+            return other
+    return reference_arm(run)
+
+
+def baselines_in_words(arms: Iterable[str]) -> str:
+    """Arms that others are compared with, for a caption: "arm ce", or "arm ce or ce_big, whichever has its network"."""
+    named = list(dict.fromkeys(arms))
+    return f"arm {' or '.join(named)}" + (", whichever has the same network" if len(named) > 1 else "")
+
+
 def core_arms(run: Run) -> list[str]:
     """Cross-entropy, label smoothing, KD and WSL as the study means them, and the last two under other teacher regimes.
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from biasvar.report import style
 from biasvar.report.arms import drawn, soft_labels
-from biasvar.report.arms.roles import listed_arms, reference_arms
+from biasvar.report.arms.roles import baseline_of, baselines_in_words, listed_arms, reference_arms
 from biasvar.report.figure import Figure
 from biasvar.report.marks import forest, legends, looks, scales
 from biasvar.report.statistics.estimates import Estimate, final_difference, final_level, final_metrics, to_frame
@@ -44,9 +44,19 @@ def _of_run(run: Run) -> list[Estimate | None]:
     for arm in shown:
         for metric in METRICS:
             found.append(final_level(run, arm, metric))
-            for against, control in controls.items():
-                found.append(final_difference(run, arm, control, metric, against) if control != arm else None)
+            for against, control in _controls(run, arm, controls).items():
+                found.append(final_difference(run, arm, control, metric, against))
     return found
+
+
+def _controls(run: Run, arm: str, controls: dict[str, str]) -> dict[str, str]:
+    """Those that an arm is compared with: cross-entropy of its own network, KD of no other, and not itself."""
+    chosen = dict(controls)
+    if "cross-entropy" in chosen:
+        chosen["cross-entropy"] = baseline_of(run, arm) or chosen["cross-entropy"]
+    if "KD" in chosen and not run.entry(chosen["KD"]).shares(run.entry(arm), "student"):
+        del chosen["KD"]
+    return {against: control for against, control in chosen.items() if control != arm}
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
@@ -95,7 +105,9 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     count = sizes(frame["n_samples"])
     splits = " and ".join(dict.fromkeys(frame["split"]))
     named = frame[frame["against"] != ""].drop_duplicates(["against", "control"]).sort_values("against", key=_order)
-    compared = " and ".join(f"{row['against']} (arm {row['control']})" for row in named.to_dict("records"))
+    compared = " and ".join(
+        f"{against} ({baselines_in_words(part['control'])})" for against, part in named.groupby("against", sort=False)
+    )
     note = drawn.failure_note(frame)
     intervals = int(frame["low"].notna().sum())
     when = " after the last epoch" if (frame["epoch"] > 0).any() else ""

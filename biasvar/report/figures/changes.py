@@ -9,7 +9,7 @@ import pandas as pd
 
 from biasvar.report import style
 from biasvar.report.arms.description import arm_label
-from biasvar.report.arms.roles import arms_with_role, failed_arms, reference_arm, taken_over
+from biasvar.report.arms.roles import arms_with_role, baseline_of, baselines_in_words, failed_arms, taken_over
 from biasvar.report.figure import Figure
 from biasvar.report.statistics.changes import (
     CLEAR,
@@ -55,12 +55,12 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 
 def _of_run(run: Run, most: int, taken: set[str]) -> list[pd.DataFrame]:
-    control, failed = reference_arm(run), failed_arms(run)
-    if control is None or control in failed:
-        return []
-    arms = [arm for arm in arms_with_role(run) if arm != control and arm not in failed and arm not in taken]
+    failed = failed_arms(run)
+    controls = {arm: baseline_of(run, arm) for arm in arms_with_role(run) if arm not in failed and arm not in taken}
+    arms = [arm for arm, control in controls.items() if control not in (None, arm, *failed)]
     parts = []
     for arm in _drawn(run, arms, most):
+        control = str(controls[arm])
         for name, (split, membership, _) in ROWS.items():
             changed = change(run, arm, control, split=split, membership=membership)
             if changed is None:
@@ -194,7 +194,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     )
     alone = f" Each alone beyond it, on held-out rows (bias and variance): {clear}." if clear else ""
     return (
-        "Change from cross-entropy, corrected for the finite number of replicas, against the true labels at "
+        f"Change from cross-entropy ({baselines_in_words(frame['control'])}), corrected for the finite number of "
+        "replicas, against the true labels at "
         f"temperature 1, last epoch, clean view ({sizes}). Corners: share of rows in the quadrant, in brackets those "
         f"with both changes beyond {CLEAR:g} standard errors (paired jackknife over replicas{_chance(frame)}); "
         f"coloured dots are those.{alone} + is the mean change. The shares of all arms: figure `directions`. "

@@ -13,10 +13,11 @@ from biasvar.report import style
 from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import (
     arms_with_role,
+    baseline_of,
+    baselines_in_words,
     core_arms,
     failed_arms,
     left_out,
-    reference_arm,
     taken_note,
     taken_over,
 )
@@ -56,23 +57,22 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 
 def _of_run(run: Run, taken: set[str]) -> list[dict[str, Any]]:
-    control, failed = reference_arm(run), failed_arms(run)
-    if control is None or control in failed:
-        return []
+    failed = failed_arms(run)
     core = core_arms(run)
     varied = ablated_controls(run)
     found = []
     for rows_, (split, membership, _) in ROWS.items():
         for arm in arms_with_role(run):
+            control = baseline_of(run, arm)
             if (
-                arm == control
+                control in (None, arm, *failed)
                 or arm in failed
                 or arm in varied
                 or arm in taken
                 or (rows_ != "held-out" and arm not in core)
             ):
                 continue
-            changed = change(run, arm, control, split=split, membership=membership)
+            changed = change(run, arm, str(control), split=split, membership=membership)
             if changed is None:
                 continue
             about = {"run": run.name, "arm": arm, "label": arm_label(run, arm), "control": control}
@@ -160,8 +160,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     shown = runs_in(frame, runs)
     training = " Training rows are shown for the main comparisons only." if len(kinds) > 1 else ""
     return (
-        "Share of samples by the signs of their changes of bias and variance from cross-entropy (arm "
-        f"{', '.join(dict.fromkeys(frame['control']))}), corrected terms, against the true labels at temperature 1, "
+        "Share of samples by the signs of their changes of bias and variance from cross-entropy ("
+        f"{baselines_in_words(frame['control'])}), corrected terms, against the true labels at temperature 1, "
         f"last epoch, clean view, on {replicas} paired replicas ({said}). An effect of nothing but noise would put "
         "samples on every side; those beyond twice their paired jackknife error with both changes are clear. "
         "Intervals: error over replicas (jackknife of the share) and over samples in quadrature, Student's t."

@@ -9,7 +9,7 @@ import pandas as pd
 
 from biasvar.report import style
 from biasvar.report.arms import drawn
-from biasvar.report.arms.roles import left_out, taken_note
+from biasvar.report.arms.roles import baselines_in_words, left_out, taken_note
 from biasvar.report.figure import Figure
 from biasvar.report.marks import blocks, labels, legends, looks
 from biasvar.report.statistics.changes import unstyled
@@ -177,9 +177,10 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     splits = " and ".join(dict.fromkeys(frame["split"]))
     many = any(len(compared_methods(run, runs)) > MOST_ARMS for run in runs)
     return (
-        f"Change from cross-entropy (+, at the origin) on n = {sizes(frame['n_samples'])} {splits} rows after the last "
-        "epoch, against the true labels at temperature 1; cross-entropy, in nats, corrected for the finite number of "
-        "replicas, paired by replica. Grey lines join equal changes of the loss, bias + variance, whose size stands at "
+        f"Change from cross-entropy (+, at the origin; {baselines_in_words(frame['control'])}) on "
+        f"n = {sizes(frame['n_samples'])} {splits} rows after the last epoch, against "
+        "the true labels at temperature 1; cross-entropy, in nats, corrected for the finite number of replicas, paired "
+        "by replica. Grey lines join equal changes of the loss, bias + variance, whose size stands at "
         "their end; on the full one the loss is cross-entropy's. Thin bars are 95 % t intervals over "
         f"{_over(frame)}; thick ones are over replicas alone, for these rows and these teachers. Neither is adjusted "
         "for the number of arms. One that reaches beyond the panel ends in the CSV."

@@ -43,6 +43,7 @@ DIFFERS = {
     "stop": style.Look("#8c2d04", "<", "", "stopped after other epochs"),
     "rows": style.Look("#009e73", "D", "", "other rows trained on"),
     "model": style.Look("#a06a00", "v", "", "other network"),
+    "arm": style.Look("#c2447a", "X", "", "students of another arm"),
     "other": style.Look("#6b6b6b", "P", "", "something else"),
 }
 
@@ -117,15 +118,17 @@ def _shown(run: Run, counted: list[str]) -> list[str]:
 
 
 def _difference(run: Run, teacher: dict[str, Any]) -> tuple[str, str]:
-    """The one setting that a teacher has unlike the reference teacher, and its value.
+    """The one setting that a teacher has unlike the reference teacher, and its value; "arm" for the students of one.
 
     Of one that differs in its smoothing and one setting more, that setting, and the smoothing as "LS 0.1".
     """
     base = (run.manifest.get("teachers") or {}).get(run.manifest.get("reference_teacher")) or {}
+    if teacher.get("arm"):
+        return "arm", ""
     unlike = [
         name
         for name in ("smoothing", "hidden", "epochs", "stop", "rows", "model")
-        if teacher.get(name) != base.get(name)
+        if (teacher.get(name) or None) != (base.get(name) or None)  # one that is not said is at none
     ]
     if not unlike:
         return "base", ""

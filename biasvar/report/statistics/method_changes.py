@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from biasvar.records import Run
-from biasvar.report.arms.roles import arms_with_role, failed_arms, reference_arm, taken_over
+from biasvar.report.arms.roles import arms_with_role, baseline_of, failed_arms, taken_over
 from biasvar.report.statistics.estimates import TERMS, Estimate, columns, term_change
 
 ABOUT = (
@@ -22,16 +22,20 @@ NUMBERS = (
 
 def compared_methods(run: Run, runs: list[Run]) -> list[str]:
     """The arms that are compared with cross-entropy: main ones and other regimes, without failed and shown ones."""
-    left = {reference_arm(run), *failed_arms(run), *taken_over(run, runs)}
-    return [arm for arm in arms_with_role(run, ("main", "regime")) if arm not in left]
+    left = {*failed_arms(run), *taken_over(run, runs)}
+    shown = arms_with_role(run, ("main", "regime"))
+    return [arm for arm in shown if arm not in left and baseline_of(run, arm) != arm]
 
 
 def method_changes(run: Run, arms: list[str]) -> pd.DataFrame:
-    """One row per arm and term: the change from cross-entropy on held-out rows; see `numbers` for its intervals."""
-    control = reference_arm(run)
-    if control is None or control in failed_arms(run):
-        return pd.DataFrame(columns=[*ABOUT, "term", *NUMBERS])
-    rows = [row for arm in arms for term in TERMS if (row := term_change(run, arm, control, term)) is not None]
+    """One row per arm and term: the change from cross-entropy on held-out rows; see `numbers` for its intervals.
+
+    Cross-entropy is that of the arm's own network where the run has it.
+    """
+    failed = failed_arms(run)
+    paired = [(arm, control) for arm in arms if (control := baseline_of(run, arm)) and control not in failed]
+    changes = [term_change(run, arm, control, term) for arm, control in paired for term in TERMS]
+    rows = [row for row in changes if row is not None]
     found = [{**columns(row, ABOUT), "term": row.quantity, **numbers(row)} for row in rows]
     return pd.DataFrame(found, columns=[*ABOUT, "term", *NUMBERS])
 

@@ -23,9 +23,10 @@ LEAST_TEACHERS = 4
 def compared_arms(run: Run) -> list[str]:
     """The distillation arms that differ only in the teacher: those of claim W5, else found by their settings.
 
-    Found: the largest set of arms whose method distils, without stored weights, another arm's scale or permuted classes,
-    that share all settings, the student's network and the learning rate among them, but the teacher, and whose teachers
-    all differ (the first arm of each teacher). Arms with failed replicas are left out; empty below four teachers.
+    Found: the largest set of arms whose method distils, without stored weights, another arm's scale or permuted
+    classes, that share all settings but the teacher, the student's network and the learning rate among them, and whose
+    teachers all differ (the first arm of each teacher). Arms with failed replicas are left out; empty below four
+    teachers.
     """
     failed = failed_arms(run)
     claims = (run.manifest.get("claims") or {}).get("W5") or []

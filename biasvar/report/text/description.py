@@ -37,6 +37,8 @@ def _study(run: Run) -> str:
     network = (run.study or {}).get("student") or {}
     hidden = " and ".join(str(width) for width in network.get("hidden", []))
     student = f" (an MLP with {hidden} hidden units)" if network.get("model") == "mlp" and hidden else ""
+    others = sum(run.entry(arm).setting("student") is not None for arm in run.arms)
+    student += f" or, in {others} of them, another" if others else ""
     text = [
         f"{counted(len(run.arms), 'way')} of training the same network{student}, the arms, compared on "
         f"{data.get('note') or data.get('name') or 'data that the run does not name'}.",

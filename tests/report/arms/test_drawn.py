@@ -34,6 +34,14 @@ def test_legends_list_regimes_and_explain_the_dagger() -> None:
     assert [entry.get_label() for entry in drawn.line_entries(FRAME[:2])] == ["a", "b †"]
 
 
+def test_teachers_that_were_stopped_share_a_marker_and_an_entry() -> None:
+    regimes = ["none", "per replica", *(f"per replica, stopped after {k} of 40 epochs" for k in (3, 1))]
+    frame = pd.DataFrame({"run": "r", "arm": list("abcd"), "label": "", "failed": 0, "replicas": 4, "n_replicas": 4})
+    labels = [entry.get_label() for entry in drawn.regime_entries(frame.assign(regime=regimes))]
+    assert labels[:2] == ["no teacher", "own teacher per replica"]
+    assert labels[2:] == ["teacher per replica, stopped after 3 of 40 epochs or 1 of 40 epochs"]
+
+
 def test_a_series_looks_as_its_reference_arm_unless_that_look_is_taken() -> None:
     frame = FRAME.assign(series=["KD", "WSL", "KD, other", None])
     frame.attrs["styles"] = {"a": style.Look("#000000", "o", "-", "A"), "b": style.Look("#ff0000", "s", "--", "B")}
