@@ -186,7 +186,7 @@ def _warn_of_failures(failed: list[dict[str, Any]], replicas: int, where: str) -
     reasons = Counter(item["reason"] for item in failed)
     if reasons:
         shown = ", ".join(f"{count} of {replicas} replicas {reason}" for reason, count in sorted(reasons.items()))
-        print(f"biasvar: warning: {where}: {shown}; its claims will be undecided", file=sys.stderr)
+        print(f"biasvar: warning: {where}: {shown}; claims on its students will be undecided", file=sys.stderr)
 
 
 def describe(study: Study, directory: Path) -> str:
