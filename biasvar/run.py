@@ -171,7 +171,9 @@ def _run(study: Study, directory: Path, device_name: str | None, jobs: int | Non
     for run in runs:
         for name in run.arms:
             where = f"{run.directory.name}, arm {name}" if study.redraws else f"arm {name}"
-            _warn_of_failures(run.arm(name).get("failed_replicas") or [], study.replicas, where)
+            failed = run.arm(name).get("failed_replicas") or []
+            expected = "at chance" if name in study.arms and study.arms[name].at_chance else None
+            _warn_of_failures([item for item in failed if item["reason"] != expected], study.replicas, where)
     arms = [(run, name) for run in runs for name in run.arms]
     seconds = sum(run.arm(name).get("seconds", 0.0) for run, name in arms)
     redraws = f"{study.redraws} redraws of " if study.redraws else ""
@@ -186,7 +188,7 @@ def _warn_of_failures(failed: list[dict[str, Any]], replicas: int, where: str) -
     reasons = Counter(item["reason"] for item in failed)
     if reasons:
         shown = ", ".join(f"{count} of {replicas} replicas {reason}" for reason, count in sorted(reasons.items()))
-        print(f"biasvar: warning: {where}: {shown}; claims on its students will be undecided", file=sys.stderr)
+        print(f"biasvar: warning: {where}: {shown}; its claims will be undecided", file=sys.stderr)
 
 
 def describe(study: Study, directory: Path) -> str:

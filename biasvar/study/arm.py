@@ -104,6 +104,11 @@ class Arm(Section):
         return ()
 
     @property
+    def at_chance(self) -> str:
+        """Why the method's students answer at chance whatever their learning rate, in words; "" if they do not."""
+        return ""
+
+    @property
     def models(self) -> list[str]:
         """The networks that train beside the student, by name."""
         return []

@@ -160,6 +160,11 @@ def _rate_faults(study: Study) -> Iterable[str]:
             yield f"{place}: {no_such(chosen_on, study.arms, 'arm')}"
         elif study.uses(chosen_on):
             yield f"{place}: arm {chosen_on!r} needs another arm's record; choose the rate on one that does not"
+        elif reason := study.arms[chosen_on].at_chance:
+            yield (
+                f"{place}: students of arm {chosen_on!r} answer at chance at any rate ({reason}), so that none can be "
+                "chosen on it; choose the rate on another arm of the family"
+            )
     if rate.grid:
         for name, arm in study.arms.items():
             family = arm.family or arm.loss

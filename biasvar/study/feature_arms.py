@@ -76,6 +76,12 @@ class DfaSearch(FeatureArm):
     def tables(self) -> tuple[str, ...]:
         return ("feature_weights",)
 
+    @property
+    def at_chance(self) -> str:
+        if self.objective == "bridge":
+            return "the bridge loss trains the student's head on the teacher's features only"
+        return ""
+
     @model_validator(mode="after")
     def _something_moves(self) -> Self:
         if not all(0 <= momentum < 1 for momentum in self.beta_momenta):

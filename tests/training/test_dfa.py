@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from biasvar.errors import RecordError, StudyError
-from biasvar.run import describe
+from biasvar.records import RunWriter
+from biasvar.run import describe, main
 from biasvar.study import resolve_study
 from biasvar.training.checks import open_study
 from biasvar.training.execute import run_study
@@ -414,6 +416,31 @@ def test_a_dry_run_tells_the_settings(run):
 def test_settings_that_cannot_be_are_named(arm, message):
     with pytest.raises(StudyError, match=message):
         resolve_study(dfa_study({"search": SEARCH, "arm": arm}))
+
+
+def test_a_rate_is_not_chosen_on_students_that_answer_at_chance():
+    """A student of the bridge loss does, whatever its rate: its head sees the teacher's features only."""
+    last = {"loss": "dfa", "teacher": "main", "weights": "last"}
+    rates = {"grid": [0.05, 0.1], "replicas": 2, "families": {"dfa_search": "search", "dfa": "last"}}
+    study = dfa_study({"search": SEARCH, "last": last}, learning_rate=rates)
+    message = (
+        r"learning_rate.families.dfa_search: students of arm 'search' answer at chance at any rate \(the bridge loss"
+    )
+    with pytest.raises(StudyError, match=message):
+        resolve_study(study)
+    study["arms"]["search"] = SEARCH | {"objective": "student"}
+    assert resolve_study(study).learning_rate.families["dfa_search"] == "search"
+
+
+def test_students_of_the_bridge_loss_at_chance_are_no_warning(run, tmp_path, capsys):
+    shutil.copytree(run.directory, tmp_path / "run")
+    writer = RunWriter(tmp_path / "run", manifest=run.manifest, resume=True)
+    for arm in ("search", "drift"):
+        writer.update_arm(arm, failed_replicas=[{"replica": r, "reason": "at chance"} for r in (0, 1)])
+    assert main([str(tmp_path / "run/study.yaml"), "--out", str(tmp_path / "run"), "--device", "cpu"]) == 0
+    said = capsys.readouterr().err
+    assert "arm drift: 2 of 2 replicas at chance; its claims will be undecided" in said
+    assert "arm search:" not in said
 
 
 def group(student, *teacher):
