@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from biasvar.report.claims.over_redraws import claims_over_redraws, redrawn_in_w
 from biasvar.report.figures import load
 from biasvar.report.output import PAGE, into_place, json_value, write_figure, write_page, write_summary, write_table
 from biasvar.report.statistics.estimates import final_accuracy
+from biasvar.report.statistics.teacher_accuracy import accuracy_of_its_teacher
 from biasvar.report.summary import DIGITS, PROVENANCE, header, statements_of
 from biasvar.report.text import description
 from biasvar.report.text.claims import claim_groups, outcome, rules
@@ -100,7 +102,7 @@ def _described(redraws: Redraws) -> dict[str, Any]:
         "one": description.paragraph(first),
         "warnings": _warnings(redraws),
         "provenance": _provenance(redraws),
-        "arms": [{**row, "rate": _rates_of(redraws, row["arm"])} for row in description.arm_rows(first)],
+        "arms": [{**row, **_over_redraws(redraws, row["arm"])} for row in description.arm_rows(first)],
         "rates": None,
         "budgets": [],
     }
@@ -141,6 +143,18 @@ def _rates(redraws: Redraws) -> str:
         times = ", ".join(f"{rate:g} in {count}" for rate, count in sorted(chosen.items()))
         said.append(f"{family}: {times} redraws")
     return "; ".join(said) and f"chosen anew in each redraw on its validation rows; {'; '.join(said)}"
+
+
+def _over_redraws(redraws: Redraws, arm: str) -> dict[str, str]:
+    """Rates, accuracy and the teacher's accuracy of an arm over redraws, for the table of arms."""
+    own = [found.value for run in redraws.runs if arm in run.arms and (found := accuracy_of_its_teacher(run, arm))]
+    means = [mean_interval(values) if values else None for values in (_means(redraws.runs, arm), own)]
+    said = ["–" if one is None else f"{one.estimate:.3f}{_error(one.stderr)}, n = {one.n}" for one in means]
+    return {"rate": _rates_of(redraws, arm), "accuracy": said[0], "own": said[1]}
+
+
+def _error(stderr: float) -> str:
+    return f" ± {stderr:.3f}" if math.isfinite(stderr) else ""
 
 
 def _rates_of(redraws: Redraws, arm: str) -> str:
@@ -193,10 +207,15 @@ def _summary(redraws: Redraws, claims: Any) -> dict[str, Any]:
     return {**header(redraws.runs), "runs": {redraws.name: content}}
 
 
+def _means(runs: Sequence[Run], arm: str) -> list[float]:
+    """An arm's mean test accuracy in every redraw that has it."""
+    return [float(value.mean()) for run in runs if arm in run.arms and len(value := final_accuracy(run, arm))]
+
+
 def _of_arm(runs: Sequence[Run], arm: str) -> dict[str, Any]:
     """An arm's test accuracy as the mean over redraws, with its error over them."""
     entry = runs[0].arm(arm) if arm in runs[0].arms else {}
-    means = [float(value.mean()) for run in runs if arm in run.arms and len(value := final_accuracy(run, arm))]
+    means = _means(runs, arm)
     content = {key: entry.get(key) for key in ("label", "role", "loss", "teacher", "regime", "temperature", "alpha")}
     if not means:
         return content

@@ -13,6 +13,7 @@ from biasvar.report.claims.statements import designs_tried, fixing
 from biasvar.report.output import json_value
 from biasvar.report.statistics.budgets import budgets
 from biasvar.report.statistics.estimates import METRICS, TERMS, Estimate, decomposition_term, final_level, final_metrics
+from biasvar.report.statistics.teacher_accuracy import accuracy_of_its_teacher
 from biasvar.study.claims import REVISION, ledger_hash
 
 DIGITS = 10  # beyond what any number here is known to
@@ -74,6 +75,7 @@ def _of_arm(run: Run, arm: str) -> dict[str, Any]:
     content: dict[str, Any] = {key: entry.get(key) for key in keys}
     content["failed_replicas"] = entry.get("failed_replicas") or []
     budget = budgets(run).query("arm == @arm")
+    content["teacher_accuracy"] = _own_accuracy(run, arm)
     content["budget"] = json_value(budget[list(BUDGET)].iloc[0].to_dict(), DIGITS) if len(budget) else None
     final = final_metrics(run, arm)
     if final is None:
@@ -83,6 +85,15 @@ def _of_arm(run: Run, arm: str) -> dict[str, Any]:
     rows += [final_level(run, arm, metric) for metric in METRICS]
     content |= {row.quantity: _numbers(row) for row in rows if row is not None}
     return content | ({"views": {view: _on_view(run, arm, view) for view in run.views}} if run.views else {})
+
+
+def _own_accuracy(run: Run, arm: str) -> dict[str, Any] | None:
+    """How accurate an arm's teacher is itself on test rows."""
+    own = accuracy_of_its_teacher(run, arm)
+    if own is None:
+        return None
+    numbers = {"value": own.value, "stderr": own.stderr, "n_samples": own.n_samples, "n_networks": own.n_networks}
+    return {"teacher": own.teacher, **{key: json_value(value, DIGITS) for key, value in numbers.items()}}
 
 
 def _on_view(run: Run, arm: str, view: str) -> dict[str, Any]:

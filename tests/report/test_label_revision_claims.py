@@ -15,10 +15,13 @@ import pytest
 from scipy import stats
 
 from biasvar.analysis.statistics.crossed import Component, combined
-from biasvar.records import Run, RunWriter, open_run
+from biasvar.records import Run, RunWriter, open_redraws, open_run
+from biasvar.records.redraws import begin_redraws, end_redraws
+from biasvar.records.schema import redraw_path
 from biasvar.report.arms.roles import reference_arms
 from biasvar.report.claims.label_revision import missing_settings
 from biasvar.report.claims.measurement import Measurement
+from biasvar.report.claims.over_redraws import claims_over_redraws
 from biasvar.report.claims.table import claims_table
 from biasvar.report.claims.worst_of import least
 from biasvar.report.statistics.estimates import Estimate
@@ -48,8 +51,10 @@ def judge(run: Run) -> pd.DataFrame:
     return claims_table([run])
 
 
-def write(directory: Path, arms: dict[str, dict[str, Any]], right: dict[str, np.ndarray], claims: Any) -> Run:
-    return write_claims_run(directory, right, arms=arms, teachers={"main": {}}, claims=claims)
+def write(
+    directory: Path, arms: dict[str, dict[str, Any]], right: dict[str, np.ndarray], claims: Any, seed: int = 0
+) -> Run:
+    return write_claims_run(directory, right, arms=arms, teachers={"main": {}}, claims=claims, seed=seed)
 
 
 def accuracies(claim: str, settings: dict[str, dict[str, Any]], **shares: float) -> Make:
@@ -96,12 +101,16 @@ def added(wsl: tuple[float, float], last: tuple[float, float] | None) -> Make:
 
 
 def grid(
-    gains: dict[tuple[float, float, float], float], noise: float = 0.0005, settings: Any = GRID, rows: int = 2500
+    gains: dict[tuple[float, float, float], float],
+    noise: float = 0.0005,
+    settings: Any = GRID,
+    rows: int = 2500,
+    seed: int = 2,
 ) -> Make:
     """Settings that differ from distillation in few answers: a share is gained, and others change either way."""
 
     def make(directory: Path) -> Run:
-        rng = np.random.default_rng(2)
+        rng = np.random.default_rng(seed)
         base = answers(0.7, REPLICAS, rows, seed=1)
         right, arms = {"kd": base}, {"kd": KD}
         for place, (eta, label, soft) in enumerate(settings):
@@ -111,7 +120,7 @@ def grid(
             weights = {"ce_selected": label, "distill": soft}
             arms[f"set_{place}"] = BASE | weights | {"revision": {"eta": eta, "rows": "all"}}
         roles = {"arms": [arm for arm in right if arm != "kd"], "control": "kd"}
-        return write(directory, arms, right, {"R5": [roles]})
+        return write(directory, arms, right, {"R5": [roles]}, seed)
 
     return make
 
@@ -332,3 +341,20 @@ def test_what_was_not_trained_or_not_recorded_is_said(tmp_path: Path) -> None:
         shutil.rmtree(run.directory / kept / "arm=set_3")
     (row,) = judge(open_run(run.directory)).to_dict("records")
     assert (row["overall"], row["detail"]) == (UNDECIDED, "the records lack what this claim is measured by")
+
+
+def test_over_redraws_every_setting_is_judged_by_its_own_mean(tmp_path: Path) -> None:
+    """A mean of minima is no minimum of means: with noise it lies below all of them."""
+    place, count = tmp_path / "redraws", 5
+    begin_redraws(place, name="made", title="", study_hash="made", seed=3, seeds=[*range(count)])
+    accuracies_of = []
+    for number in range(count):
+        run = grid({}, noise=0.004, rows=600, seed=number)(redraw_path(place, number))
+        accuracies_of.append(run.metrics.query("split == 'test'").groupby("arm")["accuracy"].mean())
+    end_redraws(place)
+    found = claims_over_redraws(open_redraws(place))
+    apart = pd.DataFrame(accuracies_of).drop(columns="kd").sub([one["kd"] for one in accuracies_of], axis=0)
+    by_setting = apart.mean()[[f"set_{place}" for place in range(8)]]
+    assert found["effect"].to_numpy() == pytest.approx(by_setting.to_numpy(), abs=1e-7)
+    assert apart.min(axis=1).mean() < apart.mean().min() - 1e-4
+    assert set(found["threshold"]) == {-0.002}

@@ -27,6 +27,7 @@ from biasvar.report.claims.needs import would_decide
 from biasvar.report.claims.statements import designs_tried
 from biasvar.report.claims.table import COLUMNS, measured_claims, overall, said_of_arms
 from biasvar.report.claims.words import EQUIVALENT, FAILS, UNDECIDED, in_words
+from biasvar.report.claims.worst_of import unfolded
 
 LEAST_REDRAWS = 5
 """Redraws below which nothing is said of how many would decide: their spread is hardly known."""
@@ -135,10 +136,11 @@ def parts_over_redraws(redraws: Redraws) -> list[Part]:
             "claim": claim.sentence,
             "source": claim.origin,
             **said_of_arms(redraws.runs[0], claim, roles),
+            "teachers": "",  # each redraw has its own
             "designs_tried": None if tried is None else tried.count,
         }
         excuse = _excuse(redraws, [excuse for *_, excuse in same])
-        measured = [(run, parts) for run, (_, _, parts, _) in zip(redraws.runs, same, strict=True)]
+        measured = [(run, unfolded(parts)) for run, (_, _, parts, _) in zip(redraws.runs, same, strict=True)]
         found += _parts(about, measured, excuse, redraws)
     return found
 

@@ -11,9 +11,8 @@ import numpy as np
 
 from biasvar.analysis.indicators.learnability import additive_noise_indicators
 from biasvar.analysis.statistics.comparison import rank_correlation, spearman
-from biasvar.analysis.statistics.crossed import Component, Crossed, combined, crossed_mean
+from biasvar.analysis.statistics.crossed import Component, combined
 from biasvar.analysis.statistics.intervals import Interval
-from biasvar.errors import RecordError
 from biasvar.records import Run
 from biasvar.report.arms.description import arm_label
 from biasvar.report.claims.common import versus
@@ -21,6 +20,7 @@ from biasvar.report.claims.measurement import Measure, Measurement, Roles
 from biasvar.report.statistics import accuracy_prediction, label_indicators
 from biasvar.report.statistics.accuracy_draws import accuracy_draws
 from biasvar.report.statistics.estimates import accuracy_contrast, final_accuracy, measured
+from biasvar.report.statistics.teacher_accuracy import accuracy_of_teacher
 from biasvar.study.ledger.base import ABOVE_ONE, ACCURACY, BAD, BELOW_ONE, CORRELATION, DATA_SETS, NEAR
 
 PREDICTS = (
@@ -36,38 +36,18 @@ def good_student(run: Run, roles: Roles) -> list[Measurement]:
     near = _near(run, roles)
     said = (run.study or {}).get("soft_labels", {}).get(run.entry(roles["student"]).soft_label, {})
     name = said.get("teacher")
-    entry = run.manifest.get("teachers", {}).get(name)
-    if not near or not entry or entry.get("accuracy_test") is None:
+    own = accuracy_of_teacher(run, name) if name else None
+    if not near or own is None:
         return []
-    crossed, networks = _teacher_accuracy(run, name, entry["accuracy_test"])
-    rows = crossed.components["rows"]
     row = measured(
-        run, [roles["student"]], crossed.interval(), crossed.df, quantity="teacher's accuracy", rows="held-out",
-        split="test", stderr_samples=rows.stderr, n_samples=rows.n, n_teachers=networks, crossed=crossed,
+        run, [roles["student"]], own.crossed.interval(), own.crossed.df, quantity="teacher's accuracy",
+        rows="held-out", split="test", stderr_samples=own.crossed.components["rows"].stderr, n_samples=own.n_samples,
+        n_teachers=own.n_networks, crossed=own.crossed,
     )  # fmt: skip
-    over = "one teacher; the error is over test rows" if networks == 1 else f"{networks} networks"
-    test = f"test accuracy of {entry.get('label') or name} ({over})"
+    over = "one teacher; the error is over test rows" if own.n_networks == 1 else f"{own.n_networks} networks"
+    label = ((run.manifest.get("teachers") or {}).get(name) or {}).get("label") or name
+    test = f"test accuracy of {label} ({over})"
     return [*near, Measurement(test, row, BAD, "less", "accuracy")]
-
-
-def _teacher_accuracy(run: Run, name: str, told: float) -> tuple[Crossed, int]:
-    """A teacher's test accuracy with its error over test rows and, where it is several networks, over them; how many.
-
-    From its logits; where these are not kept, the accuracy that the manifest tells, with a binomial error.
-    """
-    test = run.samples[run.samples["split"] == "test"]
-    try:
-        kept = run.teacher(name)
-    except RecordError:
-        n = len(test)
-        rows = Component(math.sqrt(max(told * (1.0 - told), 0.0) / n) if n else math.nan, n - 1, n)
-        return combined(told, {"rows": rows}), 1
-    place = np.isin(kept.sample_ids, test["sample_id"])
-    labels = test.set_index("sample_id").loc[kept.sample_ids[place], "label"].to_numpy()
-    right = (kept.logits[..., place, :].argmax(-1) == labels).astype(np.float64)
-    if right.ndim == 1 or len(right) == 1:
-        return crossed_mean(right.reshape(-1), ("rows",)), 1
-    return crossed_mean(right, ("teachers", "rows")), len(right)
 
 
 def _near(run: Run, roles: Roles) -> list[Measurement]:

@@ -29,25 +29,17 @@ from biasvar.report.claims.across_data import Tested, across_runs
 from biasvar.report.claims.measurement import Measurement, Roles
 from biasvar.report.claims.statements import designs_tried, unconfirmed
 from biasvar.report.claims.words import FAILS, HOLDS, UNDECIDED, detail, in_words, teachers_in_words, without_spread
+from biasvar.report.statistics.teacher_accuracy import own_accuracies
 from biasvar.study.claims import LEDGER, Claim
 
 MEASURES = measures.MEASURES | soft_label_measures.MEASURES | proximal_measures.MEASURES | infodrop_measures.MEASURES
 MEASURES |= teacher_free.MEASURES | label_revision.MEASURES | dfa.MEASURES
 Test = tuple[Claim, Roles, list[Measurement], str]
 COLUMNS = (
-    *("id", "claim", "regime", "arms", "test", "effect", "low", "high", "low_replicas", "high_replicas", "stderr"),
-    *(
-        "stderr_samples",
-        "stderr_teachers",
-        "stderr_crossed",
-        "df",
-        "n",
-        "n_replicas",
-        "n_samples",
-        "n_teachers",
-        "threshold",
-    ),
-    *("direction", "unit", "level", "verdict", "said", "overall", "detail", "designs_tried", "source", "run"),
+    *("id", "claim", "regime", "arms", "teachers", "test", "effect", "low", "high", "low_replicas", "high_replicas"),
+    *("stderr", "stderr_samples", "stderr_teachers", "stderr_crossed", "df", "n", "n_replicas", "n_samples"),
+    *("n_teachers", "threshold", "direction", "unit", "level", "verdict", "said", "overall", "detail"),
+    *("designs_tried", "source", "run"),
 )
 
 
@@ -60,7 +52,8 @@ def claims_table(runs: list[Run]) -> pd.DataFrame:
     `stderr_samples` and `stderr_teachers` are the errors over rows and over teachers. `verdict` is the part's, `said`
     the same with what it holds for, `overall` the claim's under that regime: it holds if all its parts do, and does
     not if one does not. Claims that one data set does not decide have rows of several runs together at the end, whose
-    tests are a family by themselves. `designs_tried` is what the study says of them, if anything.
+    tests are a family by themselves. `designs_tried` is what the study says of them, if
+    anything, and `teachers` how accurate the teachers of these arms are themselves.
     """
     found = [(run, list(measured_claims(run))) for run in runs]
     rows = [row for run, tests in found for row in _run_rows(run, tests)]
@@ -93,8 +86,10 @@ def overall(verdicts: Set[str]) -> str:
 
 
 def said_of_arms(run: Run, claim: Claim, roles: Roles) -> dict[str, str]:
-    """The columns that say which arms a test compares, under which regime of the teacher."""
-    return {"regime": _regime(run, claim, roles), "arms": ", ".join(_arms(roles))}
+    """The columns that say which arms a test compares, the regime of their teacher, and how accurate that is itself."""
+    arms = [arm for arm in _arms(roles) if arm in run.arms]
+    own = own_accuracies(run, arms)
+    return {"regime": _regime(run, claim, roles), "arms": ", ".join(_arms(roles)), "teachers": own}
 
 
 def measured_claims(run: Run) -> Iterator[Test]:

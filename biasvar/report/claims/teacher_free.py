@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,25 +20,21 @@ from biasvar.report.statistics.estimates import (
     final_accuracy,
     over_replicas,
 )
+from biasvar.report.statistics.teacher_accuracy import accuracy_of_its_teacher
 from biasvar.study.ledger.base import ACCURACY, KEPT_GAIN, SECONDS
 
 _GAIN = accuracy_difference(("treatment", "control"), direction="greater")
 
 
-def gain_with_teacher(run: Run, roles: Roles) -> list[Measurement]:
-    """Test accuracy with a teacher less that without, the teacher's own accuracy beside it (T1, T3)."""
-    return [replace(part, test=part.test + _teacher(run, roles["treatment"])) for part in _GAIN(run, roles)]
-
-
 def gain_with_poor_teacher(run: Run, roles: Roles) -> list[Measurement]:
-    """The same, undecided where the teacher is not worse than the students that had none (T2)."""
-    own, control = teacher_accuracy(run, roles["treatment"]), final_accuracy(run, roles["control"])
+    """Test accuracy with a teacher less that without, undecided where the teacher is not worse than the latter (T2)."""
+    own, control = accuracy_of_its_teacher(run, roles["treatment"]), final_accuracy(run, roles["control"])
     reason = ""
     if own is None:
         reason = f"the run does not say how accurate the teacher of {roles['treatment']} is"
-    elif len(control) and own >= control.mean():
-        reason = f"the teacher's test accuracy {own:.3f} is not below the control's {control.mean():.3f}"
-    return [replace(part, undecided=reason) for part in gain_with_teacher(run, roles)]
+    elif len(control) and own.value >= control.mean():
+        reason = f"the teacher's test accuracy {own.value:.3f} is not below the control's {control.mean():.3f}"
+    return [replace(part, undecided=reason) for part in _GAIN(run, roles)]
 
 
 def gain_of_virtual_teacher(run: Run, roles: Roles) -> list[Measurement]:
@@ -93,7 +88,7 @@ def kept_gain(run: Run, roles: Roles) -> list[Measurement]:
     row = _divided(linear, ratio, gain.estimate)
     test = (
         f"share of the gain that is kept, {versus(run, permuted, control)} over {versus(run, distilled, control)} "
-        f"({_signed(gain.estimate)})" + _teacher(run, distilled) + over_copies(row)
+        f"({_signed(gain.estimate)}){over_copies(row)}"
     )
     return [Measurement(test, row, KEPT_GAIN, "greater", "of the gain", undecided=_no_gain(run, roles, gain))]
 
@@ -168,19 +163,6 @@ def _ratios(run: Run, arms: list[str], key: str) -> pd.Series[Any] | None:
     return (first / second).dropna()
 
 
-def teacher_accuracy(run: Run, arm: str) -> float | None:
-    """Test accuracy of an arm's teacher, the mean over its networks; None where it has none or the run is silent."""
-    teachers: Mapping[str, Any] = run.manifest.get("teachers") or {}
-    told = (teachers.get(run.entry(arm).teacher or "") or {}).get("accuracy_test")
-    return None if told is None else float(told)
-
-
-def _teacher(run: Run, arm: str) -> str:
-    """The accuracy of an arm's own teacher, to follow a test."""
-    own = teacher_accuracy(run, arm)
-    return "" if own is None else f" (teacher's own test accuracy {own:.3f})"
-
-
 def _equivalence(treatment: ArmEntry, control: ArmEntry, num_classes: int | None) -> str:
     """What is known of a virtual teacher's relation to label smoothing, to follow a test."""
     found = equivalent_smoothing(treatment, num_classes) if num_classes else None
@@ -200,9 +182,9 @@ def _signed(value: float) -> str:
 
 
 MEASURES: dict[str, Measure] = {
-    "T1": gain_with_teacher,
+    "T1": _GAIN,
     "T2": gain_with_poor_teacher,
-    "T3": gain_with_teacher,
+    "T3": _GAIN,
     "T4": gain_of_virtual_teacher,
     "T5": gain_over_smoothing,
     "T6": kept_gain,

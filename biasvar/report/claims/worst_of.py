@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from biasvar.analysis.statistics.verdicts import Verdict
@@ -47,6 +47,16 @@ class Least(Measurement):
         high = min(one.high for one in wide) if known else math.nan
         outcome = "holds" if low > 0.0 else "does not hold" if high < 0.0 else "undecided"
         return replace(found, outcome=outcome, effect=replace(found.effect, low=low, high=high)), scale
+
+
+def unfolded(parts: Iterable[Measurement]) -> list[Measurement]:
+    """The parts with the least of several replaced by all of these, for a mean over redraws: that of minima is no
+    minimum of means."""
+    found: list[Measurement] = []
+    for part in parts:
+        among = part.among if isinstance(part, Least) else (part,)
+        found += [replace(one, undecided=one.undecided or part.undecided) for one in among]
+    return found
 
 
 def least(parts: list[Measurement], test: str, undecided: str = "") -> Least:

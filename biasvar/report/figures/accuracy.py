@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from biasvar.messages import first_few
 from biasvar.report import style
 from biasvar.report.arms import drawn, soft_labels
 from biasvar.report.arms.roles import baseline_of, baselines_in_words, listed_arms, reference_arms
 from biasvar.report.figure import Figure
 from biasvar.report.marks import forest, legends, looks, scales
+from biasvar.report.statistics.changes import each
 from biasvar.report.statistics.estimates import Estimate, final_difference, final_level, final_metrics, to_frame
+from biasvar.report.statistics.teacher_accuracy import accuracy_of_its_teacher
 from biasvar.report.text.captions import conditions
 from biasvar.report.text.numbers import sizes
 
@@ -23,15 +27,37 @@ if TYPE_CHECKING:
 
 COLUMNS = [
     "run", "arm", "label", "role", "regime", "split", "epoch", "metric", "against", "control", "estimate", "low",
-    "high", "stderr", "n_replicas", "n_samples", "replicas", "failed",
+    "high", "stderr", "n_replicas", "n_samples", "replicas", "failed", "teacher", "teacher_accuracy",
+    "teacher_stderr", "teacher_n_samples", "teacher_networks",
 ]  # fmt: skip
+MOST = 6  # teachers named that lie outside the axis
 METRICS = {"accuracy": "accuracy", "nll": "NLL, nats", "ece": "ECE"}
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
-    """One row per run, arm, metric and comparison: "" for the level, else the difference to a control arm."""
-    found = [row for run in runs for row in _of_run(run)]
-    return style.styled(to_frame(found).rename(columns={"quantity": "metric"})[COLUMNS], runs)
+    """One row per run, arm, metric and comparison: "" for the level, else the difference to a control arm.
+
+    Beside the accuracy of an arm that has a teacher stands the test accuracy of that teacher.
+    """
+    frame = to_frame([row for run in runs for row in _of_run(run)]).rename(columns={"quantity": "metric"})
+    return style.styled(_with_teachers(frame, runs)[COLUMNS], runs)
+
+
+def _with_teachers(frame: pd.DataFrame, runs: list[Run]) -> pd.DataFrame:
+    by_name = {run.name: run for run in runs}
+    levels = (frame["metric"] == "accuracy") & (frame["against"] == "")
+    found = [
+        accuracy_of_its_teacher(by_name[name], arm) if level else None
+        for name, arm, level in zip(frame["run"], frame["arm"], levels, strict=True)
+    ]
+    columns: dict[str, list[Any]] = {
+        "teacher": [None if own is None else own.teacher for own in found],
+        "teacher_accuracy": [math.nan if own is None else own.value for own in found],
+        "teacher_stderr": [math.nan if own is None else own.stderr for own in found],
+        "teacher_n_samples": [math.nan if own is None else own.n_samples for own in found],
+        "teacher_networks": [math.nan if own is None else own.n_networks for own in found],
+    }
+    return frame.assign(**columns)
 
 
 def _of_run(run: Run) -> list[Estimate | None]:
@@ -76,6 +102,8 @@ def draw(frame: pd.DataFrame) -> Drawing:
             scales.values(ax, METRICS[metric] if title == "Value" else f"change of {METRICS[metric]}", ticks=3)
     against = differences["against"].drop_duplicates().sort_values(key=_order)
     entries = [legends.dot("o", f"difference to {name}", hollow=name == "KD") for name in against]
+    if _shown_teachers(frame[frame["against"] == ""]).any():
+        entries.append(legends.dot("|", "the teacher itself", size=9))
     legends.below(figure, drawn.regime_entries(frame) + entries)
     return figure
 
@@ -83,6 +111,15 @@ def draw(frame: pd.DataFrame) -> Drawing:
 def _levels(ax: Axes, part: pd.DataFrame, where: forest.Places) -> None:
     part = part[part["against"] == ""]
     forest.draw(ax, where.on(part), limits=scales.limits(part))
+    taught = where.on(part[_shown_teachers(part)])
+    ax.plot(taught["teacher_accuracy"], taught["y"], "|", color=style.MUTED, markersize=9, zorder=2)
+
+
+def _shown_teachers(levels: pd.DataFrame) -> pd.Series:
+    """Which of the levels have a teacher whose accuracy lies on the axis of accuracies, which it does not set."""
+    part = levels[levels["metric"] == "accuracy"]
+    low, high = scales.limits(part) if len(part) else (math.nan, math.nan)
+    return (levels["metric"] == "accuracy") & levels["teacher_accuracy"].between(low, high)
 
 
 def _differences(ax: Axes, part: pd.DataFrame, where: forest.Places) -> None:
@@ -118,7 +155,22 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         + (f" Below, replica by replica on the same draw, the difference to {compared}." if compared else "")
         + f" The {intervals} intervals are not adjusted for their number; those of the claims table are."
         + (f" † {note}; these do not set the scale." if note else "")
+        + _teachers_note(frame)
         + f" {conditions(runs)}"
+    )
+
+
+def _teachers_note(frame: pd.DataFrame) -> str:
+    """What the ticks of teachers are, as a sentence with a space before it; "" without any teacher."""
+    levels = frame[frame["against"] == ""]
+    known = levels.assign(shown=_shown_teachers(levels)).dropna(subset=["teacher_accuracy"])
+    if known.empty:
+        return ""
+    beyond = [f"{row.teacher} {row.teacher_accuracy:.3f}" for row in each(known[~known["shown"]])]
+    outside = f"; outside the axis: {first_few(dict.fromkeys(beyond), MOST)}" if beyond else ""
+    return (
+        f" A tick is the arm's teacher itself, accuracy on n = {sizes(known['teacher_n_samples'])} test rows, whose "
+        f"error is in the CSV{outside}."
     )
 
 

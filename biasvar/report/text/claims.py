@@ -99,6 +99,7 @@ def claim_row(row: dict[Any, Any]) -> dict[str, str]:
         "alone": f"{signed(alone[0], places)} to {signed(alone[1], places)}" if beside else "",
         "regime": style.regime_label(str(row["regime"])),
         "test": _text(row["test"]),
+        "teachers": _text(row.get("teachers", "")),
         "effect": signed(effect, places) if known else "–",
         "interval": f"{signed(low, places)} to {signed(high, places)}" if math.isfinite(low) else "",
         "level": f"{100 * level:.4g} %" if math.isfinite(level) else "",
