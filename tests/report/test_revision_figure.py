@@ -17,7 +17,7 @@ from tests.report.made_claims import answers, write_claims_run
 ROWS, TEST, TAU = 800, 40, 2.0
 NAMES = ["cat", "dog", "ship", "truck"]
 LR = {
-    "loss": "label_revision", "plays": "distillation", "teacher": "main", "temperature": TAU, "label": "LR",
+    "loss": "label_revision", "plays": "revision", "teacher": "main", "temperature": TAU, "label": "LR",
     "revision": {"eta": 0.7, "rows": "all"},
 }  # fmt: skip
 
