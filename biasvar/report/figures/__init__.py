@@ -23,6 +23,7 @@ FIGURES = (
     "training",
     "paths",
     "revision",
+    "selection",
     "layers",
     "shares",
     "temperatures",
