@@ -219,8 +219,10 @@ def test_arms_out_of_place_carry_no_claim(make: Make, said: str, tmp_path: Path)
 
 def test_a_part_that_fails_refutes_a_claim_whatever_else_was_not_tested(tmp_path: Path) -> None:
     assert set(judge(added((0.6, 0.7), None)(tmp_path / "a"))["overall"]) == {FAILS}
-    few = grid({(0.5, 1.0, 1.0): -0.05}, settings=GRID[:3])
-    assert set(judge(few(tmp_path / "b"))["overall"]) == {FAILS}
+    few = judge(grid({(0.5, 1.0, 1.0): -0.05}, settings=GRID[:3])(tmp_path / "b"))
+    assert set(few["overall"]) == {FAILS}
+    assert few["verdict"].tolist() == [FAILS, UNDECIDED]
+    assert set(few["threshold"]) == {-0.002}
 
 
 def test_every_score_that_was_tried_is_tested(tmp_path: Path) -> None:

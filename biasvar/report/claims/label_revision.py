@@ -122,7 +122,7 @@ def worst_setting(run: Run, roles: Roles) -> list[Measurement]:
     found: list[Measurement] = [least(parts, test, reason)]
     if lacking:
         told = f"not trained: {first_few([_setting_in_words(one) for one in lacking], 4)}"
-        found.append(_untested(run, arms, "test accuracy of the worst of the other settings", told))
+        found.append(_untested(run, arms, "test accuracy of the worst of the other settings", told, -ACCURACY))
     return found
 
 
@@ -177,11 +177,11 @@ def _parts(
     return [replace(part, test=part.test + said, undecided=undecided) for part in parts]
 
 
-def _untested(run: Run, arms: Sequence[str], test: str, reason: str) -> Measurement:
+def _untested(run: Run, arms: Sequence[str], test: str, reason: str, threshold: float = ACCURACY) -> Measurement:
     """A part that a claim asks for and a study lacks: what the others say may refute the claim, but not carry it."""
     nothing = interval_from(math.nan, math.nan, math.nan, 0)
     row = measured(run, arms, nothing, math.nan, "accuracy", rows="held-out", split="test")
-    return Measurement(test, row, ACCURACY, "greater", "accuracy", undecided=reason)
+    return Measurement(test, row, threshold, "greater", "accuracy", undecided=reason)
 
 
 def _wrong(entry: ArmEntry, *, revised: bool, selected: bool) -> str:
