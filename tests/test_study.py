@@ -256,6 +256,8 @@ HASHES = {
     "biased_soft_labels/people_cifar10h.yaml": ("47785d7d3ddfc895", "a63bec9b4fe3a422"),
     "biased_soft_labels/which_indicator.yaml": ("dc3134dffc1222f8", "a322ff0947f1dfe6"),
     "biased_soft_labels/which_indicator_cifar10.yaml": ("7654682edf88ac29", "57c0f3712cffc1c1"),
+    "dfa/drift.yaml": ("62f70b95f0b68694",),
+    "dfa/gains.yaml": ("95be413c8d227c03",),
     "dfa/search.yaml": ("51b5fd6c752e9c07",),
     "digits.yaml": ("d1c15e5da9930673", "e4c62de323de23a6"),
     "digits_redrawn.yaml": ("a2fdef87850cb9ed", "bbdb22600ca46b97"),

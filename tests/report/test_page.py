@@ -253,7 +253,7 @@ def test_failed_replicas_are_named(study_run: Run, tmp_path: Path) -> None:
     (copy / "manifest.json").write_text(json.dumps(manifest))
     write_report(open_runs([copy]), tmp_path / "out", figures=["bias_variance", "accuracy", "curves"], formats=[])
     text = text_of(tmp_path / "out")
-    assert "Arm kd (KD): 1 of 4 replicas at chance (2); claims that rest on it are undecided." in text
+    assert "Arm kd (KD): 1 of 4 replicas at chance (2); claims on its students are undecided." in text
     assert "The run is not finished: 8 of 8 arms are complete." in text
     assert text.count("KD, 1 of 4") == 3
     claims = pd.read_csv(tmp_path / "out" / "claims.csv")

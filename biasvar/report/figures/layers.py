@@ -113,7 +113,9 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
 
 def _learned(frame: pd.DataFrame) -> str:
     """The accuracy behind each search's weights by group, as a caption says it."""
-    known = frame.dropna(subset="accuracy").sort_values("epoch").drop_duplicates(["run", "arm", "group"], keep="last")
+    known = frame.dropna(subset="accuracy")
+    known = known[known["epoch"] == known.groupby(["run", "arm", "group"])["epoch"].transform("max")]
+    known = known.drop_duplicates(["run", "arm", "group"])
     several = frame["run"].nunique() > 1
     said = [
         (f"{run}: " if several else "")

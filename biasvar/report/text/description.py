@@ -120,7 +120,7 @@ def warnings(run: Run) -> list[str]:
             which = "" if len(replicas) == of_all else f" ({', '.join(replicas)})"
             lines.append(
                 f"Arm {arm} ({arm_label(run, arm)}): {len(replicas)} of {of_all} replicas {reason}{which}; "
-                "claims that rest on it are undecided."
+                "claims on its students are undecided."
             )
     return lines + not_converged(run)
 
