@@ -279,6 +279,7 @@ HASHES = {
     "teacher_free/features.yaml": ("d14bbffcefcc1ce1",),
     "teacher_free/full/cifar10.yaml": ("73753ff4988c0b98",),
     "teacher_free/full/cifar100.yaml": ("cb8a7bb9fa3f3eb9",),
+    "teacher_free/scale.yaml": ("ad6f59660641f064",),
     "teacher_free/seconds.yaml": ("4832b97a78adb7f0",),
     "wsl/decomposition.yaml": ("267d107291246e7e", "5fc0a1f2f7a2325b"),
     "wsl/filtering.yaml": ("b28dc47e1fdbfd78", "b4cce75ff23c246b"),
