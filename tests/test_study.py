@@ -264,6 +264,7 @@ HASHES = {
     "gpu/cifar10_resnet20.yaml": ("cf370fb6ecc24e9d", "add792bdcab8ab24"),
     "label_revision/features.yaml": ("93742a490f95dbf3",),
     "label_revision/four_classes.yaml": ("652113192b7a4df5",),
+    "label_revision/one_rate.yaml": ("938c7fecd4066bba",),
     "own_method/study.yaml": ("5c7176489ce34a93",),
     "infodrop/cifar10_grey.yaml": ("625b3ac7d1615e61",),
     "infodrop/left_out_edges.yaml": ("dbaeaee825a4a089",),
