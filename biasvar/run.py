@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -199,19 +199,24 @@ def describe(study: Study, directory: Path) -> str:
     grid = ", ".join(f"{value:g}" for value in rate.grid)
     chosen = f"from {grid} on the validation split, for {', '.join(rate.families)}"
     rates = f"{rate.value:g} for all" if rate.value is not None else chosen
+    teachers = ", ".join(f"{name} ({teacher.regime})" for name, teacher in study.teachers.items())
     lines = [
         f"study {study.name} ({study.hash}) into {directory}",
         f"data {study.data.name}; {study.replicas} replicas, draw {study.draw.kind}, {study.schedule.epochs} epochs, "
         f"{study.backend} on {study.threads} thread{'s' if study.threads > 1 else ''}",
         *_redraws_in_words(study),
         f"learning rate: {rates}",
-        f"{len(study.teachers)} teachers: " + ", ".join(f"{name} ({t.regime})" for name, t in study.teachers.items()),
-        f"{len(study.arms)} arms, in this order:",
+        f"{_counted(study.teachers, 'teacher')}{': ' if teachers else ''}{teachers}",
+        f"{_counted(study.arms, 'arm')}, in this order:",
     ]
     lines += [f"  {name}: {study.arms[name].in_words()}" for name in study.order()]
     if study.claims:
         lines.append(f"claims {', '.join(study.claims)}, by the definitions {ledger_hash(study.claims)}")
     return "\n".join(lines)
+
+
+def _counted(things: Collection[Any], what: str) -> str:
+    return f"{len(things) or 'no'} {what}{'' if len(things) == 1 else 's'}"
 
 
 def _redraws_in_words(study: Study) -> list[str]:

@@ -266,7 +266,7 @@ HASHES = {
     "label_revision/four_classes.yaml": ("652113192b7a4df5",),
     "label_revision/one_rate.yaml": ("938c7fecd4066bba",),
     "own_method/study.yaml": ("5c7176489ce34a93",),
-    "infodrop/cifar10_grey.yaml": ("625b3ac7d1615e61",),
+    "infodrop/cifar10_grey.yaml": ("3cd84364ab64c887",),
     "infodrop/left_out_edges.yaml": ("dbaeaee825a4a089",),
     "infodrop/left_out_grey.yaml": ("6f9d8448dfb42092",),
     "infodrop/left_out_original.yaml": ("f9c99344a9b21872",),
