@@ -14,7 +14,7 @@ import pytest
 import biasvar
 
 ROOT = Path(biasvar.__file__).parent
-ROOMS = {"arguments", "columns", "errors", "interrupts", "messages", "files", "seeding", "votes"}
+ROOMS = {"arguments", "columns", "errors", "interrupts", "messages", "files", "progress", "seeding", "votes"}
 ALLOWED = {
     "arguments": set(),
     "columns": {"errors", "messages"},
@@ -22,6 +22,7 @@ ALLOWED = {
     "interrupts": set(),
     "messages": set(),
     "files": {"errors"},
+    "progress": set(),
     "seeding": set(),
     "votes": set(),
     "analysis": ROOMS,

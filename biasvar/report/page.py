@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from biasvar.messages import all_visible
+from biasvar.progress import progress
 from biasvar.records import Redraws, Run, open_run
 from biasvar.report import style, summary
 from biasvar.report.claims.table import claims_table
@@ -57,8 +56,7 @@ def write_report(runs: list[Run] | Redraws, out: Path, *, figures: Sequence[str]
     if isinstance(runs, Redraws):
         return write_redraws(runs, out, formats=formats)
     with into_place(out) as folder, style.context():
-        progress = tqdm(figures, disable=None, unit="figure", dynamic_ncols=True)
-        drawn = [write_figure(load(name), runs, folder, formats) for name in progress]
+        drawn = [write_figure(load(name), runs, folder, formats) for name in progress(figures, unit="figure")]
         claims = claims_table(runs)
         write_table(folder, "claims", claims)
         write_summary(folder, summary.summarise(runs, claims))

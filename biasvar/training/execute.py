@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from biasvar.errors import RecordError
 from biasvar.messages import note
+from biasvar.progress import progress
 from biasvar.records import Run, RunWriter, open_run
 from biasvar.records.checked_tables import membership_table, samples_table
 from biasvar.study import Study
@@ -99,16 +100,14 @@ def run_study(
     jobs = min(jobs, total)
     with (
         make_executor(study, writer.directory, device, jobs) as executor,
-        tqdm(
-            total=total, desc=called or None, leave=not called, disable=None, unit="training", dynamic_ncols=True
-        ) as progress,
+        progress(total=total, desc=called or None, leave=not called, unit="training") as bar,
     ):
-        work = partial(_work, executor, jobs, progress)
+        work = partial(_work, executor, jobs, bar)
         for key, entry in work(teaching):
             if isinstance(key, str):
                 _note_teacher(writer, key, entry)
-        rates = _learning_rates(writer, context, work, progress)
-        _train_arms(writer, context, left, rates, work, progress)
+        rates = _learning_rates(writer, context, work, bar)
+        _train_arms(writer, context, left, rates, work, bar)
     for name in study.soft_labels:
         writer.soft_labels(name, context.blocks["student"], soft_label_table(context, name))
     faults = [fault for name in study.arms if (fault := arm_fault(writer, study, name))]
@@ -153,7 +152,7 @@ class Task:
 Work = Callable[[dict[Any, Task]], Iterator[tuple[Any, Any]]]
 
 
-def _work(executor: Executor, jobs: int, progress: tqdm, tasks: dict[Any, Task]) -> Iterator[tuple[Any, Any]]:
+def _work(executor: Executor, jobs: int, bar: tqdm, tasks: dict[Any, Task]) -> Iterator[tuple[Any, Any]]:
     """(key, result) of each task as it is done, `jobs` of them under way at a time.
 
     Tasks that were under way when a worker was lost are submitted again: they go on from their checkpoints.
@@ -165,7 +164,7 @@ def _work(executor: Executor, jobs: int, progress: tqdm, tasks: dict[Any, Task])
         ready = [key for key, task in waiting.items() if not task.needs & pending]
         for key in ready[: jobs - len(running)]:
             task = waiting.pop(key)
-            progress.set_postfix_str(" ".join(map(str, key)) if isinstance(key, tuple) else str(key))
+            bar.set_postfix_str(" ".join(map(str, key)) if isinstance(key, tuple) else str(key))
             running[executor.submit(task.function, *task.arguments)] = key
         assert running, f"tasks that wait for one another: {', '.join(map(str, waiting))}"
         done = wait(running, return_when=FIRST_COMPLETED).done
@@ -176,11 +175,11 @@ def _work(executor: Executor, jobs: int, progress: tqdm, tasks: dict[Any, Task])
             continue
         for future in done:
             yield running.pop(future), future.result()
-            progress.update()
+            bar.update()
 
 
-def _expect(progress: tqdm, more: int) -> None:
-    progress.total = (progress.total or 0) + more
+def _expect(bar: tqdm, more: int) -> None:
+    bar.total = (bar.total or 0) + more
 
 
 def _teacher_tasks(writer: RunWriter, context: StudyContext, names: list[str]) -> dict[Any, Task]:
@@ -198,7 +197,7 @@ def _teacher_tasks(writer: RunWriter, context: StudyContext, names: list[str]) -
 
 
 def _train_arms(
-    writer: RunWriter, context: StudyContext, left: list[str], rates: dict[str, float], work: Work, progress: tqdm
+    writer: RunWriter, context: StudyContext, left: list[str], rates: dict[str, float], work: Work, bar: tqdm
 ) -> None:
     """Train the arms that are left, group by group, each once the arms whose record it uses are done.
 
@@ -227,9 +226,9 @@ def _train_arms(
                 missing.append((name, number))
             else:
                 done(name, outcome)
-                progress.update()
+                bar.update()
     tasks: dict[Any, Task] = {**_student_teacher_tasks(context, writer, left), **_view_tasks(context, missing)}
-    _expect(progress, len(tasks))
+    _expect(bar, len(tasks))
     for name, number in missing:
         used = {(other, n) for other in study.uses(name) for n in range(len(groups))}
         asked = {(VIEWS, *_asked(study, name, r)) for r in groups[number]} | {
@@ -300,7 +299,7 @@ def _tuning_path(writer: RunWriter) -> Path:
     return writer.directory / "tuning.parquet"
 
 
-def _learning_rates(writer: RunWriter, context: StudyContext, work: Work, progress: tqdm) -> dict[str, float]:
+def _learning_rates(writer: RunWriter, context: StudyContext, work: Work, bar: tqdm) -> dict[str, float]:
     """The rate of each family: given, or the best of the grid on the validation split (accuracy, then loss)."""
     study, settings = context.study, context.study.learning_rate
     if settings.value is not None:
@@ -317,7 +316,7 @@ def _learning_rates(writer: RunWriter, context: StudyContext, work: Work, progre
             for rate in settings.grid
             if frames[family] is None
         }
-        _expect(progress, -len(settings.grid) * sum(frame is not None for frame in frames.values()))
+        _expect(bar, -len(settings.grid) * sum(frame is not None for frame in frames.values()))
         results = dict(work(tasks))
         keys = ("family", "arm", "learning_rate")
         found = [pd.DataFrame({**dict(zip(keys, key, strict=True)), **results[key]}) for key in tasks]
