@@ -262,6 +262,7 @@ HASHES = {
     "digits.yaml": ("d1c15e5da9930673", "e4c62de323de23a6"),
     "digits_redrawn.yaml": ("a2fdef87850cb9ed", "bbdb22600ca46b97"),
     "gpu/cifar10_resnet20.yaml": ("cf370fb6ecc24e9d", "add792bdcab8ab24"),
+    "label_revision/fashion_mnist.yaml": ("29e65fdcd77dab84",),
     "label_revision/features.yaml": ("93742a490f95dbf3",),
     "label_revision/four_classes.yaml": ("652113192b7a4df5",),
     "label_revision/one_rate.yaml": ("938c7fecd4066bba",),
