@@ -9,7 +9,7 @@ it is known here, does not say is a setting with the mark "[not in the paper]".
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -106,6 +106,12 @@ class Dfa(FeatureArm, Selecting):
     distill_weight: float = Field(1.0, ge=0)  # of the sum over groups [not in the paper]
     label_weight: Weight = Field(1.0, title="revised labels {}")  # of tau^2 KL from the revised label, with `revision`
     label_temperature: Temperature = 1.0  # tau
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The method's own keys with their values; of revised labels only where there are any."""
+        unused = () if self.revision is not None else ("label_weight", "label_temperature")
+        return {key: value for key, value in super().settings.items() if key not in unused}
 
     @model_validator(mode="after")
     def _weighted(self) -> Self:

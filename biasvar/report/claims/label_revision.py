@@ -32,6 +32,8 @@ WEIGHTS = ("ce_selected", "distill")
 """The weights of cross-entropy and of the distance on the rows that are distilled: lambda 1 and lambda 2 of R5."""
 METHODS = {"weighting": "WSL", "features": "distillation of the last feature"}
 """What R4 is judged with, by the part that a method plays."""
+OF_REVISION = ("label_weight", "label_temperature")
+"""Keys of feature distillation that say how revised labels are learned from: without a revision it has none."""
 Setting = tuple[float, float, float]
 """eta and the two weights."""
 
@@ -84,7 +86,7 @@ def gain_for_other_methods(run: Run, roles: Roles) -> list[Measurement]:
         reason = (
             _wrong(run.entry(arm), revised=True, selected=True)
             or _wrong(run.entry(control), revised=False, selected=False)
-            or _differ(run.entry(arm), run.entry(control), ["revision", "selection"])
+            or _differ(run.entry(arm), run.entry(control), ["revision", "selection", *OF_REVISION])
             or _no_other_method(run.entry(control))
         )
         parts = _parts(run, pair, [("treatment", "control")], f"; {selection_in_words(run.entry(arm))}", reason)
