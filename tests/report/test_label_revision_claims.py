@@ -91,7 +91,8 @@ def added(wsl: tuple[float, float], last: tuple[float, float] | None) -> Make:
         arms: dict[str, dict[str, Any]] = {}
         right = {}
         for place, (name, (settings, shares)) in enumerate(pairs.items()):
-            arms |= {f"{name}_with": settings | REVISION | SELECTION, name: settings}
+            weighted = {"label_weight": 1.0, "label_temperature": 1.0} if settings is LAST else {}
+            arms |= {f"{name}_with": settings | REVISION | SELECTION | weighted, name: settings}
             right |= {f"{name}_with": answers(shares[0], REPLICAS, ROWS, seed=2 * place)}
             right |= {name: answers(shares[1], REPLICAS, ROWS, seed=2 * place + 1)}
         roles = {"arms": [f"{name}_with" for name in pairs], "controls": list(pairs)}
