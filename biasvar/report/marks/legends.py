@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,14 @@ if TYPE_CHECKING:
 
     from biasvar.report.style import Look
 
+WIDEST = 50  # characters of an entry in two columns; longer ones are broken
+
 
 def below(figure: FigureBase, entries: Sequence[Any], *, columns: int = 2, **spacing: Any) -> None:
     """A legend under everything in a figure or a part of one, from the left; nothing if it has no entries."""
     if entries:
+        for entry in entries if columns == 2 else ():
+            entry.set_label(textwrap.fill(str(entry.get_label()), WIDEST))
         usual: dict[str, Any] = {"columnspacing": 1.6, "handletextpad": 0.3} if columns == 2 else {"handlelength": 2.6}
         figure.legend(handles=list(entries), loc="outside lower left", ncols=columns, **(usual | spacing))
 
