@@ -19,8 +19,8 @@ from biasvar.errors import BiasvarError
 from biasvar.files import write_bytes
 from biasvar.messages import visible
 from biasvar.report.claims.words import FAILS, HOLDS
-from biasvar.report.text.claims import VERDICTS, claim_row
-from biasvar.report.text.numbers import counted, decimals, signed
+from biasvar.report.text.claims import LEVELS, VERDICTS, claim_row
+from biasvar.report.text.numbers import counted, decimals, level, signed
 from biasvar.study.claims import LEDGER, REVISION, Claim
 
 README, NUMBERS = "README.md", "claims.md"
@@ -164,7 +164,7 @@ def _effect(row: dict[Any, Any]) -> str:
         return "no number"
     places = decimals(stderr)
     error = f" ± {stderr:.{places}f}" if math.isfinite(stderr) else ""
-    return f"{signed(effect, places)}{error}"
+    return f"{(level if row['unit'] in LEVELS else signed)(effect, places)}{error}"
 
 
 def _stderr(row: dict[Any, Any]) -> float:

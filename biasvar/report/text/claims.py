@@ -13,9 +13,11 @@ from biasvar.records import Run
 from biasvar.report import style
 from biasvar.report.claims.statements import fixing, tried_in_words
 from biasvar.report.claims.words import FAILS, HERE
-from biasvar.report.text.numbers import counted, decimals, signed
+from biasvar.report.text.numbers import counted, decimals, level, signed
 from biasvar.study.claims import JUDGED, LEDGER, REVISION, ledger_hash
 
+LEVELS = ("times", "AUC")
+"""Units of numbers that are no differences, and have no sign."""
 VERDICTS = ("holds", "does not hold", "undecided")
 
 
@@ -89,20 +91,21 @@ def claim_row(row: dict[Any, Any]) -> dict[str, str]:
     sense = {"greater": "above", "less": "below", "differs": "beyond ±"}.get(str(row["direction"]), "")
     bound = math.isfinite(float(row["threshold"])) and sense
     threshold = f"{float(row['threshold']):.3g}".replace("-", "−")
-    level = float(row["level"])
+    confidence = float(row["level"])
     alone = [float(row.get(key, math.nan)) for key in ("low_replicas", "high_replicas")]
     beside = math.isfinite(alone[0]) and alone != [low, high]
     verdict = str(row["verdict"])
+    said = level if row["unit"] in LEVELS else signed
     return {
         "verdict": verdict,
         "said": _text(row.get("said", "")).removeprefix(verdict).strip(),
-        "alone": f"{signed(alone[0], places)} to {signed(alone[1], places)}" if beside else "",
+        "alone": f"{said(alone[0], places)} to {said(alone[1], places)}" if beside else "",
         "regime": style.regime_label(str(row["regime"])),
         "test": _text(row["test"]),
         "teachers": _text(row.get("teachers", "")),
-        "effect": signed(effect, places) if known else "–",
-        "interval": f"{signed(low, places)} to {signed(high, places)}" if math.isfinite(low) else "",
-        "level": f"{100 * level:.4g} %" if math.isfinite(level) else "",
+        "effect": said(effect, places) if known else "–",
+        "interval": f"{said(low, places)} to {said(high, places)}" if math.isfinite(low) else "",
+        "level": f"{100 * confidence:.4g} %" if math.isfinite(confidence) else "",
         "unit": _text(row["unit"]),
         "n": _counts(row) if known else "",
         "needs": f"{sense}{'' if sense.endswith('±') else ' '}{threshold}" if bound else "",

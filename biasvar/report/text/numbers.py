@@ -17,6 +17,15 @@ def signed(value: float, places: int) -> str:
     return (text if float(text) else text[1:]).replace("-", "−")
 
 
+def level(value: float, places: int) -> str:
+    """A number that is no difference: with a sign only below 0.
+
+    >>> level(0.996, 2), level(-0.5, 1)
+    ('1.00', '−0.5')
+    """
+    return signed(value, places).removeprefix("+")
+
+
 def sizes(counts: Iterable[float]) -> str:
     """Different numbers of rows, as a caption lists them; they may come as floats from a column with gaps.
 
