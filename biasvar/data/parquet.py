@@ -199,8 +199,11 @@ def _column(path: Path, schema: pa.Schema, given: str | None, names: Sequence[st
             return str(name)
     wanted = repr(given) if given else " or ".join(repr(name) for name in names)
     has = ", ".join(schema.names) or "no columns"
-    also = ", or feature_column for lists of numbers" if what == "image" else ""
-    raise ValueError(f"{path}: no {what} column {wanted}; the file has: {has}. Give its name as {what}_column{also}")
+    also = " (feature_column for lists of numbers)" if what == "image" else ""
+    raise ValueError(
+        f"{path}: no {what} column {wanted}; the file has: {has}. Rename it for a study, or give load_dataset its name "
+        f"as {what}_column{also}"
+    )
 
 
 def _labels(path: Path, column: pa.ChunkedArray, name: str) -> np.ndarray:

@@ -78,6 +78,8 @@ def check_classes(dataset: Dataset, blocks: Mapping[str, np.ndarray]) -> None:
     Traceback (most recent call last):
     ValueError: validation (9 rows of digits) has no row of class 9 ('9'); every split needs rows of every class: ...
     """
+    if dataset.num_classes < 2:
+        raise ValueError(f"{dataset.name} has rows of one class only, {dataset.class_names[0]!r}; needed: two or more")
     for name, ids in blocks.items():
         counts = np.bincount(dataset.labels[ids], minlength=dataset.num_classes)
         missing = np.flatnonzero(counts == 0)
@@ -85,10 +87,12 @@ def check_classes(dataset: Dataset, blocks: Mapping[str, np.ndarray]) -> None:
             which = f"class {missing[0]} ({dataset.class_names[missing[0]]!r})"
             if len(missing) > 1:
                 which = f"{len(missing)} of {dataset.num_classes} classes, such as {which.removeprefix('class ')}"
+            cure = "take more rows (twice the number of classes is enough in even data), or data that has the class"
+            if not np.isin(missing, dataset.labels).all():
+                cure = "the data set has none at all: number its classes from 0 up without a gap"
             raise ValueError(
-                f"{name} ({len(ids):,} rows of {dataset.name}) has no row of {which}; "
-                f"every split needs rows of every class: take more rows (twice the number of classes is enough in "
-                f"even data), or data that has the class"
+                f"{name} ({len(ids):,} rows of {dataset.name}) has no row of {which}; every split needs rows of every "
+                f"class: {cure}"
             )
 
 

@@ -215,7 +215,8 @@ class LocalTargetLoss(nn.Module):
     no gradient flows into the teacher, whose logits are those from after its own step.
 
     Raises:
-        ValueError: Both weights are 0, or one is below; labels are missing.
+        ValueError: Both weights are 0, or one is below.
+        TypeError: Labels are missing where `hard` is above 0.
 
     >>> loss = LocalTargetLoss()
     >>> loss(torch.tensor([[0.0, 0.0]]), torch.tensor([[20.0, -20.0]]))     # ln 2

@@ -13,6 +13,15 @@ from biasvar.seeding import uniforms
 from biasvar.training.context import StudyContext
 
 
+def check_permuted(context: StudyContext) -> None:
+    """Raise ValueError where a data set has one non-target class only, which changes places with none."""
+    if context.dataset.num_classes < 3:
+        raise ValueError(
+            f"permute: {context.dataset.name} has {context.dataset.num_classes} classes, one of them non-target, which "
+            "can change places with none; needed: three classes or more"
+        )
+
+
 def non_target_orders(context: StudyContext) -> torch.Tensor:
     """int (N, C) by sample id: which class stands at each place; the true class at its own."""
     orders = draw_non_target_orders(context.dataset.labels, context.dataset.num_classes, context.study.seed)

@@ -106,7 +106,7 @@ def test_a_label_out_of_range_is_named_by_its_row_in_the_file(tmp_path):
 
 def test_columns_that_are_not_there_or_hold_something_else(tmp_path):
     path = write(tmp_path / "a.parquet", pictures(3), [0, 1, 1], names=("picture", "kind"), split=["train"] * 3)
-    raises(path, "no image column 'image' or 'img'; the file has: picture, kind, split. Give its name as image_column")
+    raises(path, "no image column 'image' or 'img'; the file has: picture, kind, split. Rename it for a study, or give")
     raises(path, "no label column 'label' or 'fine_label' or 'labels'; the file has", image_column="picture")
     raises(path, "no label column 'clas'; the file has: picture", image_column="picture", label_column="clas")
     raises(path, "column 'kind' holds int64; needed: PNG or JPEG bytes, or a struct", image_column="kind")

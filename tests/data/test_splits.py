@@ -133,3 +133,9 @@ def test_a_missing_class_is_named_with_its_block():
         ValueError, match=r"student \(2 rows of made\) has no row of 4 of 5 classes, such as 1 \('b'\);"
     ):
         check_classes(data, {"reserved": np.arange(0), "student": np.arange(2)})
+    gap = replace(data, labels=np.where(data.labels == 3, 2, data.labels))
+    with pytest.raises(ValueError, match="the data set has none at all: number its classes from 0 up without a gap"):
+        check_classes(gap, {"test": np.flatnonzero(gap.split == "test")})
+    alone = replace(data, labels=np.zeros_like(data.labels), class_names=["a"])
+    with pytest.raises(ValueError, match="made has rows of one class only, 'a'; needed: two or more"):
+        check_classes(alone, {"test": np.arange(3)})

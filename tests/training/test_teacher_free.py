@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from biasvar.study import resolve_study
 from biasvar.training.checks import open_study
 from biasvar.training.execute import run_study
 from biasvar.training.methods import Batch
-from biasvar.training.permuting import draw_non_target_orders
+from biasvar.training.permuting import check_permuted, draw_non_target_orders
 from biasvar.training.students import Students
 from biasvar.training.teacher_training import train_teacher
 from tests.conftest import TINY
@@ -106,6 +107,13 @@ def test_orders_keep_the_label_and_shuffle_the_others_evenly():
     counts = Counter(map(tuple, orders[labels == 2].tolist()))
     assert len(counts) == 6  # 3! orders of the others
     assert max(counts.values()) < 1.4 * min(counts.values())
+
+
+def test_one_class_that_is_not_the_target_changes_places_with_none():
+    two = SimpleNamespace(dataset=SimpleNamespace(name="made", num_classes=2))
+    with pytest.raises(ValueError, match=r"permute: made has 2 classes, .* needed: three classes or more"):
+        check_permuted(two)
+    check_permuted(SimpleNamespace(dataset=SimpleNamespace(name="made", num_classes=3)))
 
 
 @pytest.mark.parametrize("loss", ["tfkd_self", "distillation"])

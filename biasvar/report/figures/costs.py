@@ -151,6 +151,7 @@ def _machine(runs: list[Run]) -> str:
 def _search(frame: pd.DataFrame) -> str:
     """How many settings each family was given on validation rows, and how many gradient steps each arm."""
     tried = frame.drop_duplicates(["run", "family"])[["settings_tried", "tuning_replicas"]].drop_duplicates()
+    tried = tried[tried["settings_tried"] > 0]
     each_family = " or ".join(
         f"{counted(int(one.settings_tried), 'learning rate')} on {counted(int(one.tuning_replicas), 'replica')}"
         for one in each(tried)

@@ -15,7 +15,7 @@ from biasvar.study.arms import Distillation
 from biasvar.training.context import StudyContext
 from biasvar.training.hooks import Fault
 from biasvar.training.methods.base import Batch, Method, Need, Result
-from biasvar.training.permuting import non_target_orders, permuted
+from biasvar.training.permuting import check_permuted, non_target_orders, permuted
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,10 @@ class DistillationMethod(Method):
     @property
     def needs(self) -> frozenset[Need]:
         return frozenset({"teacher"})
+
+    def check(self, context: StudyContext) -> None:
+        if self.settings.permute:
+            check_permuted(context)
 
     def prepare(self, context: StudyContext, replicas: Sequence[int]) -> StoredWeights:
         orders = non_target_orders(context) if self.settings.permute else None

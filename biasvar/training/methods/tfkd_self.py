@@ -10,7 +10,7 @@ from biasvar.losses import SelfDistillationLoss
 from biasvar.study.arms import TfkdSelf
 from biasvar.training.context import StudyContext
 from biasvar.training.methods.base import Batch, Method, Need, Result
-from biasvar.training.permuting import non_target_orders, permuted
+from biasvar.training.permuting import check_permuted, non_target_orders, permuted
 
 
 class TfkdSelfMethod(Method):
@@ -28,6 +28,10 @@ class TfkdSelfMethod(Method):
     @property
     def needs(self) -> frozenset[Need]:
         return frozenset({"teacher"})
+
+    def check(self, context: StudyContext) -> None:
+        if self.settings.permute:
+            check_permuted(context)
 
     def prepare(self, context: StudyContext, replicas: Sequence[int]) -> torch.Tensor | None:
         return non_target_orders(context) if self.settings.permute else None
