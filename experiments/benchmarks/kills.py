@@ -174,7 +174,8 @@ def digest(path: Path) -> str:
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _timeless(entry) for key, entry in sorted(value.items()) if key != "seconds"}
+        timed = ("seconds", "processor_seconds")
+        return {key: _timeless(entry) for key, entry in sorted(value.items()) if key not in timed}
     return [_timeless(entry) for entry in value] if isinstance(value, list) else value
 
 

@@ -82,15 +82,15 @@ def kept_study(tiny_study):
 def test_a_kept_teacher_is_for_one_source_of_its_network(own, kept_study, tmp_path):
     study, teachers = resolve_study(kept_study), tmp_path / "cache" / "teachers"
     run_study(study, tmp_path / "one", device="cpu")
-    (first,) = teachers.iterdir()
+    (first,) = teachers.glob("*.safetensors")
     before = source_hash("changing_network:make")
     own(9)
     assert source_hash("changing_network:make") != before
     run_study(study, tmp_path / "two", device="cpu")
-    assert len(list(teachers.iterdir())) == 2  # the other width was trained, not taken
+    assert len(list(teachers.glob("*.safetensors"))) == 2  # the other width was trained, not taken
 
     own(8)
-    first.write_bytes(max(teachers.iterdir(), key=lambda path: path != first).read_bytes())
+    first.write_bytes(max(teachers.glob("*.safetensors"), key=lambda path: path != first).read_bytes())
     with pytest.raises(RecordError, match=r"does not fit teacher main \(changing_network:make\).*Delete the file"):
         run_study(study, tmp_path / "three", device="cpu")
     first.write_bytes(b"damaged")
