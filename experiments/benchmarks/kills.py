@@ -174,8 +174,7 @@ def digest(path: Path) -> str:
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        timed = ("seconds", "processor_seconds")
-        return {key: _timeless(entry) for key, entry in sorted(value.items()) if key not in timed}
+        return {key: _timeless(entry) for key, entry in sorted(value.items()) if not key.endswith("seconds")}
     return [_timeless(entry) for entry in value] if isinstance(value, list) else value
 
 
