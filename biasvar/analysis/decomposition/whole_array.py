@@ -46,6 +46,11 @@ def decompose(
     place of the variance), with the variance low by about (R - 1) / R; `.corrected()` mends that. Logits are cast to
     float64 before the softmax. Replica r belongs to jackknife group r mod `groups`.
 
+    Yang et al. 2020 estimate from T networks on disjoint splits of the training rows, as replicas here: for
+    "squared_error" their bias squared and variance are the means over rows of `.corrected()` terms (the last row of
+    their log), for "cross_entropy" of the plug-in terms. Networks of other partitions of the same rows share rows with
+    these, so the correction is made by partition, and the corrected terms averaged.
+
     Args:
         logits: `(R, N, C)`, real and finite (where they count).
         target: `(N,)` class numbers, or `(N, C)` distributions (each row sums to 1 within 1e-3, then exactly); not read
