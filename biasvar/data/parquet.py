@@ -153,6 +153,8 @@ def _readable(path: Path) -> Iterator[None]:
 
 def _broken(path: Path, error: Exception) -> ValueError:
     first = str(error).splitlines()[0]
+    if "lists to be of size" in first:  # older Arrow cannot read a missing fixed-size list (apache/arrow#35692)
+        return ValueError(f"{path} has a row without features, or with another number of them ({first})")
     return ValueError(f"{path} is not a whole Parquet file ({first}); copy or download it again")
 
 
