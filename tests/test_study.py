@@ -259,7 +259,7 @@ HASHES = {
     "dfa/drift.yaml": ("62f70b95f0b68694",),
     "dfa/gains.yaml": ("95be413c8d227c03",),
     "dfa/transfer.yaml": ("7f7d296f3449a0b3",),
-    "dfa/search.yaml": ("51b5fd6c752e9c07",),
+    "dfa/ensemble.yaml": ("29961b20fbcfa0f3",),
     "digits.yaml": ("d1c15e5da9930673", "e4c62de323de23a6"),
     "digits_redrawn.yaml": ("a2fdef87850cb9ed", "bbdb22600ca46b97"),
     "gpu/cifar10_resnet20.yaml": ("cf370fb6ecc24e9d", "add792bdcab8ab24"),
