@@ -50,6 +50,7 @@ def from_the_start(directory, acknowledge):
     directory.mkdir(exist_ok=True)
     for path in directory.iterdir():
         path.unlink()
+    time.sleep(0.05)  # long enough for kills to fall here
     for number in range(10):
         (directory / f"{number}.json").write_text("1")
         time.sleep(0.005)

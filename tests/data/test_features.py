@@ -97,7 +97,7 @@ def test_a_first_row_without_features_is_named(tmp_path):
         with pytest.raises(ValueError, match=message):
             load_dataset(written(tmp_path / "bad.parquet", [row, [1.0]], [0, 1]))
     fixed = written(tmp_path / "bad.parquet", [[1.0, 2.0, 3.0], None], [0, 1], kind="fixed")
-    with pytest.raises(ValueError, match="row 1 has no features|has a row without features"):
+    with pytest.raises(ValueError, match=r"row 1 has no features|has a row without features"):
         load_dataset(fixed)
 
 
