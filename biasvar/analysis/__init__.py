@@ -5,6 +5,7 @@ from biasvar.analysis.decomposition.bregman import Bregman
 from biasvar.analysis.decomposition.crossing import crossed_total
 from biasvar.analysis.decomposition.diversity import Diversity, ensemble_diversity
 from biasvar.analysis.decomposition.groups import decompose_groups
+from biasvar.analysis.decomposition.linear_network import LinearNetworkTerms, linear_network_terms
 from biasvar.analysis.decomposition.result import Change, Decomposition, paired_change
 from biasvar.analysis.decomposition.totals import Estimate, Totals
 from biasvar.analysis.decomposition.whole_array import decompose
@@ -65,6 +66,7 @@ __all__ = [
     "Interval",
     "LabelQuality",
     "Learnability",
+    "LinearNetworkTerms",
     "PartialLabels",
     "Plan",
     "SoftmaxHead",
@@ -97,6 +99,7 @@ __all__ = [
     "label_quality",
     "learnability",
     "learnability_exponent",
+    "linear_network_terms",
     "mean_interval",
     "measure_indicators",
     "paired_change",

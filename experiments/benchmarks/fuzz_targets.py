@@ -109,6 +109,8 @@ def _analysis() -> list[Target]:
         "crossed_mean": {"values": rng.normal(size=(R, N)), "factors": ("replicas", "rows")},
         "combined": {"estimate": 0.5, "components": parts},
         "plan": {"effect": parts, "gap": 0.3, "level": 0.95, "power": 0.8},
+        "linear_network_terms": {"hidden": np.array([0.5, 1.0, 2.0]), "samples": 3.0, "ridge": 0.1, "signal": 1.0,
+                                 "noise": 0.5},
         "holm_levels": {"p_values": np.array([0.01, 0.04, 0.03]), "alpha": 0.05},
     }  # fmt: skip
     return [Target(f"analysis.{name}", getattr(analysis, name), _with_rest(name, good)) for name, good in given.items()]
