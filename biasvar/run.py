@@ -204,6 +204,7 @@ def describe(study: Study, directory: Path) -> str:
         f"study {study.name} ({study.hash}) into {directory}",
         f"data {study.data.name}; {study.replicas} replicas, draw {study.draw.kind}, {study.schedule.epochs} epochs, "
         f"{study.backend} on {study.threads} thread{'s' if study.threads > 1 else ''}",
+        *([f"few shots: {study.data.few_shots}"] if study.data.few_shots else []),
         *_redraws_in_words(study),
         f"learning rate: {rates}",
         f"{_counted(study.teachers, 'teacher')}{': ' if teachers else ''}{teachers}",

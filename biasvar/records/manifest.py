@@ -199,6 +199,7 @@ MANIFEST = _object(
                 **_each("name", "path", "split", "note", "fingerprint", "mode", shape=_TEXT),
                 "test_is_whole_split": _TRUTH,
                 **_each("size", "features", shape=_COUNT),
+                "held_out": _list(_NEEDED_TEXT, "names of classes"),
             }
         ),
         "claims": _object(

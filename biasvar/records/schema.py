@@ -142,11 +142,20 @@ SELECTION_SCORE_SCHEMA = pa.schema(
         pa.field("selected", pa.bool_(), nullable=False),  # learns from the teacher (Set II)
     ]
 )
+FEW_SHOTS = pa.schema(
+    [
+        pa.field("replica", pa.int32(), nullable=False),
+        pa.field("shots", pa.int32(), nullable=False),  # labelled images of each class of an episode
+        pa.field("episode", pa.int32(), nullable=False),  # from 0, the same for every arm and replica
+        pa.field("accuracy", pa.float64()),  # the share of its queries that are told right
+    ]
+)
 METHOD_TABLES = {
     "feature_weights": (FEATURE_WEIGHT_SCHEMA, ("replica", "epoch", "group", "layer")),
     "selection_scores": (SELECTION_SCORE_SCHEMA, ("replica", "sample_id")),
+    "few_shots": (FEW_SHOTS, ("replica", "shots", "episode")),
 }
-"""Tables that a method leaves beside its record, with the columns that tell their rows apart."""
+"""Tables that an arm leaves beside its record, with the columns that tell their rows apart."""
 
 
 def teacher_schema(num_classes: int) -> pa.Schema:

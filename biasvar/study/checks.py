@@ -118,6 +118,12 @@ def _people_faults(study: Study) -> Iterable[str]:
     drawn = study.data.split or "train"
     for people, source in PEOPLE.items():
         names = [name for name, soft_label in study.soft_labels.items() if soft_label.get("people") == people]
+        if names and study.data.few_shots:
+            yield (
+                f"soft_labels.{names[0]}.people: {people} labels all classes of {source.title}, of which "
+                "data.few_shots holds some out; leave one of the two out"
+            )
+            continue
         if not names or source.split == drawn or study.data.name != source.dataset:
             continue
         cure = "data.split: test, with a number of rows for data.test" if source.split == "test" else "no data.split"

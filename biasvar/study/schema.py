@@ -9,6 +9,7 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from biasvar.errors import StudyError
 from biasvar.study.arms import Arm, Predictions, Record
+from biasvar.study.few_shots import FewShots
 from biasvar.study.identity import first_identity, identity
 from biasvar.study.networks import Network
 from biasvar.study.places import is_path
@@ -47,6 +48,8 @@ class Data(Section):
     views: dict[str, list[float]] = Field({})
     # Images: training and validation rows are shown through these renderings, each row through one.
     train_views: list[str] = Field([])
+    # Classes held out of the study, whose images its trained students tell apart in few-shot episodes.
+    few_shots: FewShots | None = None
 
     _each_listed = field_validator("views", mode="before")(listed)
 
@@ -199,6 +202,10 @@ class Study(Section):
         """
         arm = self.arms[name]
         return arm.teacher_name or (None if arm.own_teacher else self.reference_teacher)
+
+    def tables_of(self, name: str) -> tuple[str, ...]:
+        """The tables of `biasvar.records.schema.METHOD_TABLES` that an arm leaves."""
+        return (*self.arms[name].tables, *(["few_shots"] if self.data.few_shots else []))
 
     def regime(self, name: str) -> str:
         """The teacher regime of an arm, as captions and claims name it."""

@@ -9,6 +9,7 @@ import torch
 
 from biasvar.data import Dataset, load_dataset
 from biasvar.data.datasets import MODES
+from biasvar.data.held_out import hold_out_classes
 from biasvar.data.human_labels import load_people
 from biasvar.errors import RecordError, StudyError
 from biasvar.messages import first_few
@@ -17,6 +18,7 @@ from biasvar.study import Study
 from biasvar.study.schema import Data
 from biasvar.training.context import StudyContext
 from biasvar.training.custom_networks import load_network, source_hashes
+from biasvar.training.few_shots import check_few_shots
 from biasvar.training.hooks import Fault, check_settings, named
 from biasvar.training.methods import method_of
 from biasvar.training.networks import SMALLEST
@@ -38,10 +40,13 @@ def open_study(study: Study, directory: str | Path, device: torch.device) -> Stu
         ValueError: Rows that the data set does not have.
         BiasvarError: The data, or a file of soft labels, cannot be read.
     """
-    dataset = _load_data(study.data)
+    dataset, held_out = _load_data(study.data), None
+    if study.data.few_shots:
+        dataset, held_out = _without_held_out(study, dataset)
     check_views(study.data, dataset)
     check_networks(study, dataset.images.shape[1:], dataset.num_classes)
     context = StudyContext.of(study, dataset, directory, device)
+    context.held_out = held_out
     pool = context.blocks["student"]
     check_soft_labels(study, dataset, pool)
     context.rows([0])  # draws that cannot be are refused here
@@ -50,6 +55,7 @@ def open_study(study: Study, directory: str | Path, device: torch.device) -> Stu
             teacher_rows(context, name)
     for name in study.arms:
         check_method(context, name)
+    check_few_shots(context)
     for people in sorted({people for source in study.soft_labels.values() if (people := source.get("people"))}):
         load_people(people, dataset).take(pool)
     return context
@@ -68,6 +74,19 @@ def _load_data(data: Data) -> Dataset:
         return load_dataset(place, size=data.size, mode=MODES[data.mode] if data.mode else None)
     except ValueError as error:
         raise StudyError(f"data: {error}") from error
+
+
+def _without_held_out(study: Study, dataset: Dataset) -> tuple[Dataset, Dataset]:
+    """The data set without the classes of few-shot episodes, and these.
+
+    Raises:
+        StudyError: Fewer than two classes would remain.
+    """
+    assert study.data.few_shots is not None
+    try:
+        return hold_out_classes(dataset, study.data.few_shots.classes, seed=study.seed)
+    except ValueError as error:
+        raise StudyError(f"data.few_shots.classes: {error}") from error
 
 
 def check_networks(study: Study, image_shape: tuple[int, ...], num_classes: int) -> None:

@@ -36,6 +36,7 @@ class StudyContext:
         directory: The run directory, from which trained teachers and records are read.
         teacher_tables: The teachers' clean logits, by name, as far as they were read (`teachers.teacher_logits`).
         scores: Of replicas' rows, as far as arms selected by them (`selecting.scored`).
+        held_out: The classes held out for few-shot episodes; None without.
     """
 
     study: Study
@@ -47,6 +48,7 @@ class StudyContext:
     directory: Path
     teacher_tables: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
     scores: dict[tuple[Any, ...], np.ndarray] = field(default_factory=dict, repr=False)
+    held_out: Dataset | None = None
 
     @staticmethod
     def of(study: Study, dataset: Dataset, directory: str | Path, device: torch.device) -> StudyContext:

@@ -36,6 +36,7 @@ def study_manifest(study: Study, context: StudyContext) -> dict[str, Any]:
             "size": study.data.size,
             "mode": study.data.mode,
             "features": context.dataset.images.shape[1] if context.dataset.is_vectors else None,
+            **({"held_out": list(context.held_out.class_names)} if context.held_out else {}),
             "test_is_whole_split": _whole_test_split(context),
         },
         **({"views": [view.name for view in study.data.shown]} if study.data.views else {}),

@@ -205,7 +205,7 @@ def take_over(writer: RunWriter, study: Study, name: str, number: int, identity:
         ):
             continue
         named = [metrics_path(run.directory, name, number), weights_path(run.directory, name, number)]
-        named += [method_table_path(run.directory, table, name, number) for table in mine.tables]
+        named += [method_table_path(run.directory, table, name, number) for table in study.tables_of(name)]
         files = [path for path in named if path.is_file()]
         for folder in SAMPLE_FOLDERS:
             there = (run.directory / folder / f"arm={name}").is_dir()
@@ -231,7 +231,7 @@ def needed_files(directory: Path, study: Study, name: str, number: int) -> list[
     return [
         metrics_path(directory, name, number),
         weights_path(directory, name, number),
-        *(method_table_path(directory, table, name, number) for table in arm.tables),
+        *(method_table_path(directory, table, name, number) for table in study.tables_of(name)),
         *(record_path(directory, name, split, "clean", epochs, number) for split in ("train", "test")),
         *(record_path(directory, name, "train", "augmented", e, number) for e in arm.record.selected(epochs)),
         *(

@@ -31,6 +31,7 @@ from biasvar.training.checkpoints import apart, read_weights, weights_file
 from biasvar.training.companions import Companions
 from biasvar.training.context import StudyContext
 from biasvar.training.evaluation import CleanPass, evaluation_metrics, failures, group_means
+from biasvar.training.few_shots import few_shot_table
 from biasvar.training.hooks import named, rows_of, saved_of
 from biasvar.training.loop import predict, train
 from biasvar.training.methods import Batch, method_of
@@ -137,7 +138,7 @@ def train_once(run: ArmRun, number: int) -> dict[str, Any]:
         metrics_path(directory, run.name, number),
         prediction_path(directory, run.name, "test", "all", epoch, number),
         record_path(directory, run.name, "test", "clean", epoch, number),
-        *(method_table_path(directory, table, run.name, number) for table in run.context.study.arms[run.name].tables),
+        *(method_table_path(directory, table, run.name, number) for table in study.tables_of(run.name)),
         *(view_prediction_path(directory, run.name, "test", view.name, epoch, number) for view in study.data.shown),
     )
     if run.context.study.arms[run.name].own_teacher:
@@ -363,6 +364,9 @@ class _Group:
         path = weights_path(self.writer.directory, self.run.name, self.number)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, weights_file(net, self.replicas))
+        if self.study.data.few_shots:
+            columns = few_shot_table(self.context, self.run.name, self.replicas, self.failed)
+            self.writer.method_table("few_shots", self.run.name, self.number, columns)
         named = zip(self.replicas, self.failed, strict=True)
         return [{"replica": r, "reason": reason} for r, reason in named if reason]
 

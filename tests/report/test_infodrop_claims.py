@@ -85,6 +85,29 @@ def rendered(grey: float, edges: float, **study: Any) -> Make:
     return on_views("I6", {"grey": grey, "edges": edges}, {"grey": 0.6, "edges": 0.5}, **study)
 
 
+def few_shots(one: float, five: float, rows: int = 400, *, shots: tuple[int, ...] = (1, 5), ways: int = 5) -> Make:
+    """InfoDrop adds so much to the accuracy of episodes, which all replicas find easy or hard alike."""
+
+    def make(directory: Path) -> Run:
+        right = answers(0.5, REPLICAS, 10, seed=1)
+        told = {"data": {"few_shots": {"classes": 20, "ways": ways, "shots": [*shots]}}}
+        roles = {"treatment": "infodrop", "control": "plain"}
+        write_claims_run(directory, {"infodrop": right, "plain": right}, claims={"I7": [roles]}, **told)
+        writer = RunWriter(directory, manifest=open_run(directory).manifest, resume=True)
+        rng = np.random.default_rng(2)
+        for arm, gain in (("infodrop", (one, five)), ("plain", (0.0, 0.0))):
+            parts = []
+            for shot, added in zip(shots, gain, strict=False):
+                easy = np.random.default_rng(shot).normal(0.4, 0.1, rows)
+                values = easy + added + rng.normal(0, 0.02, (REPLICAS, rows))
+                index = pd.MultiIndex.from_product([range(REPLICAS), range(rows)], names=["replica", "episode"])
+                parts.append(pd.DataFrame({"accuracy": values.ravel()}, index=index).assign(shots=shot).reset_index())
+            writer.method_table("few_shots", arm, 0, pd.concat(parts))
+        return open_run(directory)
+
+    return make
+
+
 CASES: dict[tuple[str, str], Make] = {
     ("I1", HOLDS): corrupted("I1", 0.7, 0.6),
     ("I1", FAILS): corrupted("I1", 0.55, 0.6),
@@ -104,6 +127,9 @@ CASES: dict[tuple[str, str], Make] = {
     ("I6", HOLDS): rendered(0.3, 0.6, **TRAINED),  # edges alone were left out
     ("I6", FAILS): rendered(0.9, 0.4, **TRAINED),
     ("I6", UNDECIDED): rendered(0.9, 0.9),  # nothing was left out
+    ("I7", HOLDS): few_shots(0.03, 0.02),
+    ("I7", FAILS): few_shots(0.03, -0.02),  # with five shots too
+    ("I7", UNDECIDED): few_shots(0.03, 0.002),
 }
 
 
@@ -142,3 +168,24 @@ def test_shuffling_costs_what_clean_accuracy_less_shuffled_is(tmp_path):
     row = claims_table([shuffled(0.3, 0.5)(tmp_path)]).iloc[0]
     assert row["effect"] == pytest.approx(0.2, abs=0.02)
     assert row["threshold"] == 0.02
+
+
+def test_few_shots_are_paired_by_replica_and_episode(tmp_path):
+    run = few_shots(0.03, -0.02)(tmp_path)
+    rows = claims_table([run])
+    tables = [run.method_table("few_shots", arm) for arm in ("infodrop", "plain")]
+    for (_, row), shots in zip(rows.iterrows(), (1, 5), strict=True):
+        mine = [table[table["shots"] == shots] for table in tables]
+        both = [one.pivot(index="replica", columns="episode", values="accuracy").to_numpy() for one in mine]
+        difference = both[0] - both[1]
+        assert row["effect"] == pytest.approx(difference.mean())
+        assert row["stderr"] == pytest.approx(difference.mean(1).std(ddof=1) / np.sqrt(REPLICAS))
+        assert row["stderr_samples"] == pytest.approx(difference.mean(0).std(ddof=1) / np.sqrt(400))
+        assert (row["n_replicas"], row["n_samples"]) == (REPLICAS, 400)
+        assert f"with {shots} shot" in row["test"]
+
+
+@pytest.mark.parametrize("made", [{"ways": 4}, {"shots": (1, 2)}])
+def test_episodes_of_another_kind_leave_the_claim_undecided(made, tmp_path):
+    (row,) = claims_table([few_shots(0.03, 0.03, rows=20, **made)(tmp_path)]).to_dict("records")
+    assert (row["overall"], row["detail"]) == (UNDECIDED, "the records lack what this claim is measured by")

@@ -1,4 +1,4 @@
-"""What measures the claims on InfoDrop: accuracy on other views of the test rows, paired by replica and row."""
+"""What measures the claims on InfoDrop: accuracy on other views of the test rows, and in episodes of other classes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from biasvar.records import Run
 from biasvar.report.claims.common import change_of_term, versus
 from biasvar.report.claims.measurement import Measure, Measurement, Roles
 from biasvar.report.statistics.estimates import accuracy_on_views
+from biasvar.report.statistics.few_shots import few_shot_accuracy, few_shots_of
 from biasvar.report.statistics.views import views_of
+from biasvar.study.few_shots import SHOTS, WAYS
 from biasvar.study.ledger.base import ACCURACY, SHARE
 from biasvar.study.ledger.infodrop import RENDERED
 from biasvar.study.views import ALL_CORRUPTIONS, ATTACKS, ORIGINAL
@@ -49,6 +51,26 @@ def left_out(run: Run, roles: Roles) -> list[Measurement]:
     ]
 
 
+def with_few_shots(run: Run, roles: Roles) -> list[Measurement]:
+    """Accuracy in episodes of held-out classes with one and with five shots, treatment less control (I7).
+
+    No part in episodes of another number of classes, or without both numbers of shots.
+    """
+    told = few_shots_of(run)
+    if told.get("ways") != WAYS or not {*SHOTS} <= {*told.get("shots", ())}:
+        return []
+    treatment, control = roles["treatment"], roles["control"]
+    between = versus(run, treatment, control)
+    parts = []
+    for shots in SHOTS:
+        row = few_shot_accuracy(run, {treatment: 1.0, control: -1.0}, shots, control=control)
+        if row is None:
+            return []
+        said = f"accuracy in {WAYS}-way episodes with {shots} {'shot' if shots == 1 else 'shots'}"
+        parts.append(Measurement(f"{said}, {between}", row, ACCURACY, "greater", "accuracy"))
+    return parts
+
+
 def _mean_over(run: Run, roles: Roles, kind: str, said: str) -> list[Measurement]:
     views = views_of(run, kind)
     named = f"accuracy, mean over {said} ({', '.join(views)})"
@@ -71,5 +93,6 @@ MEASURES: dict[str, Measure] = {
     "I4": change_of_term("variance", "less"),
     "I5": under_attack,
     "I6": left_out,
+    "I7": with_few_shots,
 }
 """What each claim is measured by."""

@@ -210,11 +210,19 @@ def over_pairs(
     run: Run, treatment: str, control: str, values: Callable[[str], pd.Series[Any]], quantity: str, **about: Any
 ) -> Estimate | None:
     """The mean over paired replicas of one value a replica, treatment less control; `about` says what it is."""
-    found = contrast(run, {treatment: 1.0, control: -1.0}, lambda arm: one_each(values(arm)))
+    weights, said = {treatment: 1.0, control: -1.0}, {"quantity": quantity, "control": control} | about
+    return weighted_sum(run, weights, lambda arm: one_each(values(arm)), **said)
+
+
+def weighted_sum(run: Run, weights: Mapping[str, float], values: Values, **about: Any) -> Estimate | None:
+    """The sum over arms of weight x values, paired by replica and column; `about` says what it is.
+
+    The row is of the first arm. None where an arm has no values.
+    """
+    found = contrast(run, weights, values)
     if found is None:
         return None
-    known = _about(run, treatment, len(found.by_replica)) | {"quantity": quantity, "control": control} | about
-    return _from_contrast(known, found)
+    return _from_contrast(_about(run, next(iter(weights)), len(found.by_replica)) | about, found)
 
 
 def over_replicas(run: Run, arm: str, values: Any, quantity: str, **about: Any) -> Estimate:
