@@ -73,7 +73,10 @@ def _obey(options: argparse.Namespace) -> int:
 
         study = load_study(options.study, overrides=options.overrides)
         directory = Path(options.out) if options.out else Path("runs") / study.name
-        if options.dry_run:
+        if options.jobs is not None and options.jobs < 1:
+            raise ValueError(f"--jobs must be at least 1, not {options.jobs}")
+        device = None if options.dry_run and options.device is None else _device(options.device)
+        if device is None or options.dry_run:
             import torch
 
             from biasvar.training.checks import open_study
@@ -86,9 +89,7 @@ def _obey(options: argparse.Namespace) -> int:
                     open_study(study, directory, torch.device("cpu"))
             _print(describe(study, directory))
             return 0
-        if options.jobs is not None and options.jobs < 1:
-            raise ValueError(f"--jobs must be at least 1, not {options.jobs}")
-        return _run(study, directory, options.device, options.jobs)
+        return _run(study, directory, device, options.jobs)
     except KeyboardInterrupt:
         print("\ninterrupted before anything was trained", file=sys.stderr)
         return 130
@@ -144,19 +145,24 @@ def _within_memory(study: Study, directory: Path, device: torch.device, jobs: in
         raise out_of_memory(error, study, directory, device, jobs) from error
 
 
-def _run(study: Study, directory: Path, device_name: str | None, jobs: int | None) -> int:
+def _device(name: str | None) -> torch.device:
+    """The device of that name, of None the default one; ValueError where it cannot be used."""
     import torch
 
-    from biasvar.training.execute import default_device, run_study
-    from biasvar.training.redraws import run_redraws
+    from biasvar.training.execute import default_device
 
     try:
-        device = torch.device(device_name) if device_name else default_device()
+        device = torch.device(name) if name else default_device()
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        print(f"biasvar: error: --device {device_name}: not usable here ({reason})", file=sys.stderr)
-        return 2
+        raise ValueError(f"--device {name}: not usable here ({str(error).splitlines()[0]})") from error
+    return device
+
+
+def _run(study: Study, directory: Path, device: torch.device, jobs: int | None) -> int:
+    from biasvar.training.execute import run_study
+    from biasvar.training.redraws import run_redraws
+
     if jobs is None:
         jobs = min(4, len(os.sched_getaffinity(0))) if device.type == "cpu" else 1
     try:
@@ -207,6 +213,7 @@ def describe(study: Study, directory: Path) -> str:
         *([f"few shots: {study.data.few_shots}"] if study.data.few_shots else []),
         *_redraws_in_words(study),
         f"learning rate: {rates}",
+        *_evaluated_in_words(study),
         f"{_counted(study.teachers, 'teacher')}{': ' if teachers else ''}{teachers}",
         f"{_counted(study.arms, 'arm')}, in this order:",
     ]
@@ -218,6 +225,16 @@ def describe(study: Study, directory: Path) -> str:
 
 def _counted(things: Collection[Any], what: str) -> str:
     return f"{len(things) or 'no'} {what}{'' if len(things) == 1 else 's'}"
+
+
+def _evaluated_in_words(study: Study) -> list[str]:
+    """A line of `describe` where no epoch but the first and those of predictions is evaluated; else none."""
+    if study.evaluate_every <= study.schedule.epochs:
+        return []
+    return [
+        f"evaluate_every {study.evaluate_every} is more than the {study.schedule.epochs} epochs: only the first epoch "
+        "and those of predictions are evaluated"
+    ]
 
 
 def _redraws_in_words(study: Study) -> list[str]:

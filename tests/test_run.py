@@ -53,6 +53,13 @@ def test_a_reader_of_a_dry_run_may_stop_reading(study_file):
     assert (done.stderr, done.returncode) == ("", 0)
 
 
+def test_a_dry_run_says_that_hardly_an_epoch_is_evaluated(study_file, capsys):
+    assert main(["study.yaml", "--dry-run", "--set", "evaluate_every=9"]) == 0
+    assert "evaluate_every 9 is more than the 4 epochs: only the first" in capsys.readouterr().out
+    assert main(["study.yaml", "--dry-run"]) == 0
+    assert "evaluate_every" not in capsys.readouterr().out
+
+
 def test_a_dry_run_opens_the_data(study_file, capsys):
     assert main(["study.yaml", "--dry-run", "--set", "data.test=5000"]) == 2
     assert "5000" in capsys.readouterr().err
@@ -66,6 +73,8 @@ def test_a_dry_run_opens_the_data(study_file, capsys):
         (["study.yaml", "--set", "replicas=1"], "replicas: must be greater than or equal to 2"),
         (["study.yaml", "--device", "abacus"], "--device abacus: not usable here"),
         (["study.yaml", "--jobs", "0"], "--jobs must be at least 1"),
+        (["study.yaml", "--dry-run", "--jobs", "0"], "--jobs must be at least 1"),
+        (["study.yaml", "--dry-run", "--device", "abacus"], "--device abacus: not usable here"),
         (["study.yaml", "--out", "study.yaml"], "is a file"),
         (["broken.yaml"], "is no valid YAML"),
         (["study.yaml", "--set", "teachers.main.rows=5000"], "5000 rows asked for"),

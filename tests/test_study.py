@@ -117,7 +117,14 @@ def test_bad_overrides_are_named(tmp_path, tiny_study, override, message):
         ("record.epochs", True, "record.epochs"),
         ("arms.kd.temperature", float("inf"), "arms.kd.temperature: must be a finite number"),
         ("claims", {"Z9": []}, "claims.Z9: no claim named 'Z9'"),
-        ("claims", {"W1": [{"treat": "kd"}]}, r"claims.W1\[0\]: needs the roles control, treatment, not treat"),
+        (
+            "claims",
+            {"W1": [{"treat": "kd"}]},
+            r"the roles control, treatment, not treat, did you mean 'treatment'",
+        ),
+        ("learning_rate", 0.1, r"learning_rate: must be a mapping of keys to values, such as \{value: 0.1\}, not 0.1"),
+        ("student", "mlp", r"student: must be a mapping of keys to values, such as \{model: mlp\}, not 'mlp'"),
+        ("seed", 1e40, r"seed: must be a smaller whole number, not 1e\+40"),
         ("claims", {"W1": [{"treatment": ["kd"], "control": "ce"}]}, r"claims.W1\[0\].treatment: one arm is needed"),
         ("claims", {"W5": [{"arms": "kd"}]}, r"claims.W5\[0\].arms: a list of arms is needed"),
         ("arms.kd.teacher", "mian", r"no teacher named 'mian', did you mean 'main'\? there is: main, own, disjoint"),
@@ -169,6 +176,16 @@ def test_bad_overrides_are_named(tmp_path, tiny_study, override, message):
 )
 def test_faults_are_named_with_the_key_and_what_is_allowed(tiny_study, key, value, message):
     put(tiny_study, key, value)
+    with pytest.raises(StudyError, match=message):
+        resolve_study(tiny_study)
+
+
+def test_a_fault_of_a_default_says_where_the_value_stands(tiny_study):
+    tiny_study["defaults"]["alpha"] = 2.25
+    tiny_study["arms"]["reg"] = {"loss": "tfkd_reg", "variant": "paper"}
+    message = (
+        r"arms.reg.alpha: must be less than or equal to 1, not 2.25, which is of defaults; give the arm its own alpha"
+    )
     with pytest.raises(StudyError, match=message):
         resolve_study(tiny_study)
 

@@ -157,6 +157,10 @@ class ProximalTeacherLoss(nn.Module):
         where: torch.Tensor | None = None,
     ) -> torch.Tensor:
         given = Inputs(teacher_logits, where, name="teacher_logits")
+        if labels is None:
+            raise TypeError("labels must be given: the teacher's loss has a cross-entropy with them at any pull")
+        if self.needs_student and student_logits is None:
+            raise TypeError("student_logits must be given where the pull is above 0, or with dual")
         entropy = -true_class(F.log_softmax(given.logits, -1), given.labels(labels))
         if not self.needs_student and student_logits is None:
             return given.reduced(entropy, self.reduction)
@@ -247,7 +251,9 @@ class LocalTargetLoss(nn.Module):
         log_target = F.log_softmax(teacher / self.temperature, -1)
         tempered = F.log_softmax(given.logits / self.temperature, -1)
         values = scaled(self.soft, expected(log_target.exp(), log_target - tempered))
-        if labels is not None or self.hard:
+        if labels is None and self.hard:
+            raise TypeError(f"labels must be given where hard is above 0: it is {self.hard:g}")
+        if labels is not None:
             truth = given.labels(labels)
             values = values + scaled(self.hard, -true_class(F.log_softmax(given.logits, -1), truth))
         return given.reduced(values, self.reduction)

@@ -115,13 +115,13 @@ class VirtualTeacherLoss(_TeacherFreeLoss):
         temperature: tau > 0; with variant "paper" of teacher and student, with "code" of the teacher alone.
         variant: "paper" or "code", see the top of this module.
         multiplier: m of the code's variant, above 0.
-        correct: The virtual teacher's probability of the true class at temperature 1, above 0 and at most 1.
+        correct: The virtual teacher's probability of the true class at temperature 1, from 1 / K to 1.
         reduction: Over all samples.
 
     `forward(student_logits, labels, *, where=None)`.
 
     Raises:
-        ValueError: A setting out of range, or a multiplier with variant "paper".
+        ValueError: A setting out of range, or a multiplier with variant "paper"; in `forward`, `correct` below 1 / K.
 
     >>> loss = VirtualTeacherLoss(alpha=0.1, temperature=20.0, variant="code", multiplier=10.0)
     >>> loss(torch.zeros(1, 10), torch.tensor([3])) / torch.log(torch.tensor(10.0))        # the KL is almost 0

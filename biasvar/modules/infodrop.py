@@ -55,7 +55,7 @@ class InfoDrop(nn.Module):
         temperature: T; .03 in the authors' code for ResNets, .01 for CaffeNet, .5 with few shots. inf: plain dropout.
         bandwidth: h of the kernel, in units of the root of the mean distance.
         radius: R.
-        neighbours: How many offsets are drawn, or "all" (2 R + 1)^2, the place itself among them.
+        neighbours: How many offsets are drawn, at most (2 R + 1)^2; or "all" of these, the place itself among them.
         eval: What happens in evaluation: "random" drops as in training (the authors' ResNet), "expected" multiplies by
             exp(-rate h w r) (their CaffeNet), "off" does nothing.
 
@@ -91,6 +91,12 @@ class InfoDrop(nn.Module):
         self.radius = int(_within(radius, "radius", "1 or more", radius >= 1))
         if neighbours != "all" and (isinstance(neighbours, str) or neighbours < 1):
             raise ValueError(f"neighbours must be a whole number of 1 or more, or 'all', not {neighbours!r}")
+        square = (2 * self.radius + 1) ** 2
+        if neighbours != "all" and int(neighbours) > square:
+            raise ValueError(
+                f"neighbours must be at most the {square} places of radius {self.radius}, of which 'all' takes each "
+                f"once, not {neighbours}"
+            )
         self.neighbours = neighbours
         if eval not in get_args(Evaluation):
             raise ValueError(f"eval must be {', '.join(map(repr, get_args(Evaluation)))}, not {eval!r}")

@@ -24,6 +24,8 @@ NORMS = (
     nn.BatchNorm2d, nn.SyncBatchNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.LayerNorm, nn.LocalResponseNorm,
 )  # fmt: skip
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Hardswish)
+SETTINGS = ("rate", "temperature", "bandwidth", "radius", "neighbours", "eval")
+"""Arguments of `InfoDrop` that do not follow from the layer behind which it is put."""
 FOLLOWERS = (*NORMS, *ACTIVATIONS, nn.MaxPool2d, nn.Identity)
 
 
@@ -43,8 +45,9 @@ def insert_infodrop(
         settings: Of `InfoDrop`: rate, temperature, ...
 
     Raises:
-        ValueError: The network has no convolution; a path that does not exist or is none; a setting out of range. In
-            the first forward pass: a convolution that is not called, or a module `after` that is not called after it.
+        ValueError: The network has no convolution; a path that does not exist or is none; a setting that does not exist
+            or is out of range. In the first forward pass: a convolution that is not called, or a module `after` that is
+            not called after it.
 
     >>> network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2))
     >>> (drop,) = insert_infodrop(network, ["0"], rate=1.0)
@@ -58,6 +61,8 @@ def insert_infodrop(
     if not convolutions:
         raise ValueError("InfoDrop follows convolutions (nn.Conv2d), of which this network has none")
     after = dict(after or {})
+    if isinstance(layers, str):
+        raise ValueError(f"layers must be a list of paths, such as [{layers!r}]")
     for path in layers:
         if path not in convolutions:
             raise ValueError(no_such(path, convolutions, "convolution"))
@@ -66,6 +71,9 @@ def insert_infodrop(
             raise ValueError(f"after: {path!r} is not among the layers; there is: {', '.join(layers)}")
         if place not in modules or not place:
             raise ValueError(f"after: {no_such(place, [name for name in modules if name], 'module')}")
+    for key in settings:
+        if key not in SETTINGS:
+            raise ValueError(no_such(key, SETTINGS, "setting of InfoDrop"))
     if not layers or len({*layers}) != len(layers):
         raise ValueError(f"layers must name convolutions, each once, not {list(layers)}")
     inserted = _Inserted(network, {path: InfoDrop.after(convolutions[path], **settings) for path in layers}, after)

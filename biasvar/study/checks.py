@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from biasvar.messages import no_such
+from biasvar.messages import did_you_mean, no_such
 from biasvar.study.arms import Arm
 from biasvar.study.claims import CLAIM_ROLES, LISTS
 from biasvar.study.schema import Study
@@ -104,13 +104,19 @@ def _reference_faults(study: Study, place: str, section: Section) -> Iterable[st
             allowed = [*study.teachers] if taught else known[mark.to]
             more = ", or an arm, whose students teach" if taught else ""
             yield f"{place}.{key}: {no_such(name, allowed, 'teacher' if taught else mark.to)}{more}"
-        elif mark.weights and study.arms[name].teacher_name is None and not (study.reference_teacher or study.teachers):
+        elif mark.weights and not _has_weights(study, name):
             yield f"{place}.{key}: arm {name!r} is recorded without a teacher, so it has no weights"
         elif mark.to == "soft label" and isinstance(section, SoftLabel):
             part = study.soft_labels[name]
             if not part.mixable or part.redrawn or part.raw:
                 what = "no mixture, soft labels of students, noise that is drawn anew, or raw scores"
                 yield f"{place}.{key}.{name}: {what}"
+
+
+def _has_weights(study: Study, name: str) -> bool:
+    """True if an arm is recorded with a teacher: its own, its loss's or the reference teacher."""
+    arm = study.arms[name]
+    return arm.own_teacher or bool(arm.teacher_name or study.reference_teacher or study.teachers)
 
 
 def _people_faults(study: Study) -> Iterable[str]:
@@ -143,7 +149,10 @@ def _claim_faults(study: Study) -> Iterable[str]:
             place = f"claims.{claim}[{i}]"
             if set(test) != CLAIM_ROLES[claim]:
                 wanted, given = (", ".join(sorted(roles)) or "none" for roles in (CLAIM_ROLES[claim], test))
-                yield f"{place}: needs the roles {wanted}, not {given}"
+                lacking = sorted(CLAIM_ROLES[claim] - set(test))
+                near = (did_you_mean(role, lacking) for role in sorted(set(test) - CLAIM_ROLES[claim]))
+                meant = next(filter(None, near), "")
+                yield f"{place}: needs the roles {wanted}, not {given}{meant}"
                 continue
             for role, names in test.items():
                 if isinstance(names, str) == (role in LISTS):

@@ -7,11 +7,13 @@ without crossing: a Latin square, whose error over copies stands.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from biasvar.errors import StudyError
 from biasvar.study.arms import Arm
 from biasvar.study.schema import Study
+from biasvar.study.sections import Section
 
 
 def crossed(study: Study) -> Study:
@@ -51,4 +53,13 @@ def _shifts(study: Study, name: str) -> Iterator[tuple[str, Arm]]:
             for key, mark, used in arm.references()
             if mark.to == "arm" and used in study.arms and _copies(study, used) > shift
         }
-        yield other, arm.model_copy(update={"label": label, "role": "grid", "teacher_shift": shift, **moved})
+        yield other, _changed(arm, {"label": label, "role": "grid", "teacher_shift": shift, **moved})
+
+
+def _changed(section: Section, values: Mapping[str, Any]) -> Any:
+    """A section with other values; a key with a dot is one of a section in it."""
+    own = {key: value for key, value in values.items() if "." not in key}
+    for key in values.keys() - own:
+        outer, _, inner = key.partition(".")
+        own[outer] = _changed(own.get(outer, getattr(section, outer)), {inner: values[key]})
+    return section.model_copy(update=own)

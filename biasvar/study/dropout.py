@@ -17,13 +17,13 @@ class Dropping(Section):
 
     layers: list[Path] = Field(min_length=1)  # convolutions, by module path
     after: dict[Path, Path] = Field({})  # by convolution: the module whose output is thinned instead of its own
-    rate: float = Field(1.5, gt=0)  # draws by place and channel
+    rate: float = Field(1.5, gt=0, le=100)  # draws by place and channel; evenly, e^-rate are kept
     temperature: float = Field(
         0.03, gt=0
     )  # of the probabilities: the lower, the more only what says nothing is dropped
     uniform: bool = False  # temperature infinite: plain dropout of as many places, wherever they are
     bandwidth: float = Field(1.0, gt=0)  # in units of the root of the mean distance
-    radius: int = Field(3, ge=1)  # of the neighbourhood
+    radius: int = Field(3, ge=1, le=64)  # of the neighbourhood
     neighbours: Annotated[int, Field(ge=1)] | Literal["all"] = 9  # drawn for each forward pass, or the whole square
     eval: Literal["random", "expected", "off"] = "random"
     finetune_epochs: int = Field(ge=0)  # of the schedule's, the last: without it
@@ -38,6 +38,12 @@ class Dropping(Section):
             raise ValueError(f"after: {unknown[0]} is not among the layers, which are {first_few(self.layers)}")
         if self.uniform and "temperature" in self.model_fields_set:
             raise ValueError("uniform: true is an infinite temperature; leave temperature out")
+        square = (2 * self.radius + 1) ** 2
+        if self.neighbours != "all" and self.neighbours > square:
+            raise ValueError(
+                f"neighbours: must be at most the {square} places of radius {self.radius}, or all, not "
+                f"{self.neighbours}"
+            )
         return self
 
     @property

@@ -27,9 +27,16 @@ STATEMENTS = ("claims_fixed", "designs_tried")
 MOST_EXTENDED = 1000  # files that extend one another
 _KINDS = {
     "model_type": "must be a mapping of keys to values", "dict_type": "must be a mapping of keys to values",
-    "list_type": "must be a list", "string_type": "must be text",
+    "list_type": "must be a list", "string_type": "must be text", "tuple_type": "must be a list",
+    "int_parsing_size": "must be a smaller whole number",
 }  # fmt: skip
 """Faults of pydantic in the words of a study file."""
+_ALONE = {
+    "LearningRate": ("value", int | float), "TeacherRevision": ("eta", int | float), "Data": ("name", str),
+    "Draw": ("kind", str), "Network": ("model", str), "Record": ("epochs", int | str),
+    "Predictions": ("epochs", int | str),
+}  # fmt: skip
+"""The key that is meant where a section is given as one value alone, and the type of the value."""
 
 
 def load_study(path: str | Path, *, overrides: Sequence[str] = ()) -> Study:
@@ -128,14 +135,17 @@ def resolve_study(raw: dict[str, Any], *, source: str = "study") -> Study:
     defaults = raw.pop("defaults", None)
     if not isinstance(defaults, dict | None):
         raise StudyError(f"{source}: defaults: must be a mapping of keys to values, not {in_words(defaults)}")
+    taken: dict[str, set[str]] = {}
     if isinstance(raw.get("arms"), dict) and defaults:
         unknown = set(defaults) - set(DEFAULTS)
         if unknown:
             raise StudyError(f"{source}: defaults.{min(unknown)}: allowed here: {', '.join(DEFAULTS)}")
-        raw["arms"] = {name: _with_defaults(arm, defaults) for name, arm in raw["arms"].items()}
+        given = raw["arms"]
+        raw["arms"] = {name: _with_defaults(arm, defaults) for name, arm in given.items()}
+        taken = {name: {*arm} - {*given[name]} for name, arm in raw["arms"].items() if isinstance(arm, dict)}
     lines = [
         *_choose(raw, "soft_labels", soft_label_of, Random(kind="random")),
-        *_choose(raw, "arms", arm_of, CrossEntropy(loss="cross_entropy")),
+        *(_with_origin(line, taken) for line in _choose(raw, "arms", arm_of, CrossEntropy(loss="cross_entropy"))),
     ]
     try:
         study = Study.model_validate(raw)
@@ -198,13 +208,21 @@ def _with_defaults(arm: Any, defaults: dict[str, Any]) -> Any:
     return {**{key: value for key, value in defaults.items() if key in cls.own_keys()}, **arm}
 
 
+def _with_origin(line: str, taken: dict[str, set[str]]) -> str:
+    """What is wrong with a key of an arm, and where the value stands if the arm has taken it from `defaults`."""
+    place = line.partition(":")[0].split(".")
+    if len(place) == 3 and place[2] in taken.get(place[1], ()):
+        return f"{line}, which is of defaults; give the arm its own {place[2]}"
+    return line
+
+
 def _resolved(study: Study) -> Study:
     """The study with the defaults that depend on other keys written out."""
     last = study.schedule.epochs
     arms = {}
     for name, arm in study.arms.items():
         record = arm.record or study.record
-        if any(name in study.uses(other) for other in study.arms) and record.selected(last) == {last}:
+        if any(name in study.uses(other) for other in study.arms) and record.selected(last) <= {last}:
             record = Record(epochs="all")  # another arm reads this one's weights through training
         resolved = {"record": record, "predictions": arm.predictions or study.predictions}
         arms[name] = arm.model_copy(update={"label": arm.label or name, "family": arm.family or arm.loss, **resolved})
@@ -238,6 +256,9 @@ def _explained(items: Sequence[Any], section: type[BaseModel], place: tuple[str,
         loc = [str(part) for i, part in enumerate(item["loc"]) if not (part == "[key]" or _is_kind(part, i))]
         by_key.setdefault(".".join([*place, *loc]) or "study", []).append(item)
     for key, found in by_key.items():
+        entries = any(other.startswith(f"{key}.") for other in by_key)
+        if entries and {item["type"] for item in found} == {"literal_error"}:
+            continue  # it was meant as the list whose entries are wrong
         said = [_explain(item, section) for item in found]
         wanted = dict.fromkeys(text for text, _ in said)
         if len(wanted) > 1 and all(text.startswith("must be ") for text in wanted):
@@ -267,9 +288,14 @@ def _explain(item: Any, section: type[BaseModel]) -> tuple[str, str]:
         return f"must be {expected}", f"{shown}{did_you_mean(str(value), options)}"
     if kind == "string_pattern_mismatch" and item["ctx"]["pattern"] == NAME:
         return f"a name must be {NAME_IN_WORDS}", shown
+    if kind == "too_long":
+        return f"must have at most {item['ctx']['max_length']} entries, not {len(value)}", ""
     if kind in ("too_short", "string_too_short") and not value:
         return "must not be empty", ""
     said = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    key, of = _ALONE.get(item.get("ctx", {}).get("class_name"), ("", int))
+    if kind == "model_type" and key and isinstance(value, of) and not isinstance(value, bool):
+        return f"{_KINDS[kind]}, such as {{{key}: {value}}}", shown
     return _KINDS.get(kind, said), shown if kind != "value_error" else ""
 
 

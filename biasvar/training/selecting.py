@@ -17,7 +17,6 @@ from torch import nn
 from biasvar.analysis.selection.choice import kept_rows, select_rows
 from biasvar.analysis.selection.scores import SCORES, Evidence
 from biasvar.analysis.selection.softmax_head import SoftmaxHead
-from biasvar.records import open_run
 from biasvar.records.schema import METHOD_TABLES
 from biasvar.seeding import generator
 from biasvar.study.selecting import OF_A_HEAD, OF_A_RECORD, OF_A_TEACHER, SCORES_TABLE, Selecting, Selection
@@ -25,6 +24,7 @@ from biasvar.training.context import StudyContext
 from biasvar.training.heads import head_of, head_pass
 from biasvar.training.hooks import Fault
 from biasvar.training.methods.base import Step
+from biasvar.training.recorded import check_recorded, recorded_means
 from biasvar.training.student_networks import new_students, trained_students
 from biasvar.training.teachers import teacher_networks
 
@@ -157,10 +157,7 @@ def _network(context: StudyContext, arm: Selecting, selection: Selection, replic
 def _recorded(context: StudyContext, selection: Selection, replica: int, ids: np.ndarray) -> np.ndarray:
     """(n,) the mean of what the other arm recorded of a replica's rows through its training."""
     assert selection.arm is not None  # a selection without is refused when it is read
-    frame = open_run(context.directory).weights(selection.arm, column=selection.score, by="replica")
-    values = np.full(len(context.labels), np.nan)
-    mine = frame[frame["replica"] == replica]
-    values[mine["sample_id"].to_numpy()] = mine["weight"].to_numpy()
+    values = recorded_means(context, selection.arm, selection.score, "selection.arm")[replica]
     lacking = np.isnan(values[ids])
     if lacking.any():
         raise Fault(
@@ -179,21 +176,35 @@ def check_selection(context: StudyContext, arm: Selecting) -> None:
     selection = arm.selection
     if selection is None:
         return
-    ids = drawn_rows(context, 0)
-    labels = context.dataset.labels[ids]
-    sizes = np.unique(labels, return_counts=True)[1] if selection.per_class else np.array([len(ids)])
-    kept = [kept_rows(int(size), selection.keep) for size in sizes]
-    if sum(kept) < 2 or (selection.per_class and np.count_nonzero(kept) < 2):
-        what = "nothing" if not sum(kept) else "rows of one class"
-        raise ValueError(f"selection.keep: {selection.keep:g} of {len(ids)} rows keeps {what}; take a larger share")
+    for replica in range(context.study.replicas):
+        _check_kept(selection, context.dataset.labels[drawn_rows(context, replica)], replica)
     if selection.score == "random":
         select(context, arm, range(context.study.replicas))
-    if selection.score in OF_A_TEACHER and context.study.scored_against(str(selection.arm)) is None:
+    if selection.score in OF_A_TEACHER and not _scored(context, str(selection.arm)):
         raise ValueError(
             f"selection.arm: arm {selection.arm} is recorded without a teacher, so it has no {selection.score}"
         )
+    if selection.score in OF_A_RECORD:
+        check_recorded(context, str(selection.arm), "selection.arm")
     if selection.score in OF_A_HEAD:
         _check_head(context, arm, selection)
+
+
+def _check_kept(selection: Selection, labels: np.ndarray, replica: int) -> None:
+    """Raise ValueError where a replica's rows are too few for two classes to be kept of them, whatever their scores."""
+    sizes = np.unique(labels, return_counts=True)[1] if selection.per_class else np.array([len(labels)])
+    kept = [kept_rows(int(size), selection.keep) for size in sizes]
+    if sum(kept) < 2 or (selection.per_class and np.count_nonzero(kept) < 2):
+        what = "nothing" if not sum(kept) else "rows of one class"
+        raise ValueError(
+            f"selection.keep: {selection.keep:g} of the {len(labels)} rows of replica {replica} keeps {what}; take a "
+            "larger share"
+        )
+
+
+def _scored(context: StudyContext, arm: str) -> bool:
+    """True if an arm is recorded with a teacher: one of the study's, or its own."""
+    return context.study.scored_against(arm) is not None or context.study.arms[arm].own_teacher
 
 
 def _check_head(context: StudyContext, arm: Selecting, selection: Selection) -> None:

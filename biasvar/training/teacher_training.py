@@ -17,7 +17,9 @@ import torch
 
 from biasvar.analysis.indicators.accumulator import measure_indicators
 from biasvar.data.layout import cache_folder
+from biasvar.errors import StudyError
 from biasvar.files import write_bytes, write_json
+from biasvar.messages import first_few
 from biasvar.records import RunWriter
 from biasvar.seeding import generator
 from biasvar.study import Study, Teacher
@@ -172,6 +174,12 @@ def write_teacher(context: StudyContext, writer: RunWriter, name: str) -> dict[s
     where = torch.as_tensor(ids, device=context.device)
     networks = teacher_networks(context, name, range(count))
     logits = np.stack([_clean_logits(context, network, where) for network in networks])
+    if teacher is None and not np.isfinite(logits).all():
+        lost = np.flatnonzero(~np.isfinite(logits).all(axis=(1, 2)))
+        raise StudyError(
+            f"arms.{name}: its students teach, but those of replicas {first_few(lost)} are not finite; give it a lower "
+            "learning rate, or another teacher to those that it teaches"
+        )
     member = teacher_members(context, name)[:, ids]
     writer.teacher(name, ids, logits[0] if fixed else logits, member[0] if fixed else member)
     followed = sorted((writer.directory / "weights" / f"teacher={name}").glob("*.parquet"))

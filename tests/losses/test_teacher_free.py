@@ -159,10 +159,9 @@ def test_label_smoothing_of_the_code():
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.integers(2, 50), st.floats(0.05, 200), st.floats(0.01, 1.0), st.sampled_from(["paper", "code"]), st.booleans()
-)
+@given(st.integers(2, 50), st.floats(0.05, 200), st.floats(0.0, 1.0), st.sampled_from(["paper", "code"]), st.booleans())
 def test_the_virtual_teacher_is_its_formula(classes, tau, correct, variant, tensors):
+    correct = max(correct, 1 / classes)
     labels = np.arange(classes)
     d = np.full((classes, classes), (1 - correct) / (classes - 1))
     d[labels, labels] = correct
@@ -251,10 +250,13 @@ def test_settings_out_of_range_are_refused(make, setting, message):
 def test_teachers_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match=r"correct must lie above 0 and be at most 1, not 1\.1"):
         VirtualTeacherLoss(**BASE, correct=1.1)
+    with pytest.raises(ValueError, match=r"correct must be at least 1/20 with 20 classes, .*, not 0\.04"):
+        VirtualTeacherLoss(**BASE, correct=0.04)(torch.zeros(1, 20), torch.tensor([3]))
     for arguments, message in (
         ({"num_classes": 1}, "num_classes must be at least 2"),
         ({"temperature": 0.0}, "temperature must be a finite number above 0"),
-        ({"correct": 0.0}, "correct must lie above 0"),
+        ({"correct": 0.0}, "correct must be at least 1/3 with 3 classes"),
+        ({"correct": 0.3}, r"correct must be at least 1/3 .*, not 0\.3"),
         ({"variant": "papr"}, "did you mean 'paper'"),
         ({"labels": [[0, 1]]}, r"labels must have shape \(N,\), got \(1, 2\)"),
         ({"labels": [0, 3]}, r"labels must lie in 0 .. 2; row 1"),

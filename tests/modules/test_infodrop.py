@@ -268,6 +268,7 @@ def test_networks_that_diverged_do_not_end_in_a_traceback():
         ({"radius": 0}, "radius must be 1 or more, not 0"),
         ({"neighbours": "some"}, "neighbours must be a whole number of 1 or more, or 'all', not 'some'"),
         ({"neighbours": 0}, "neighbours must be"),
+        ({"radius": 1, "neighbours": 10}, "neighbours must be at most the 9 places of radius 1"),
         ({"eval": "mean"}, "eval must be 'random', 'expected', 'off', not 'mean'"),
         ({"stride": 0}, "stride must be a whole number of 1 or more, or one each for rows and columns, not 0"),
         ({"padding": (1, 2, 3)}, "padding must be a whole number of 0 or more"),

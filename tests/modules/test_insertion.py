@@ -137,6 +137,9 @@ def test_replicas_in_one_pass_are_replicas_one_by_one():
         (["conv1"], {"after": {"conv2": "pool"}}, "after: 'conv2' is not among the layers"),
         (["conv1"], {"after": {"conv1": "pol"}}, "after: no module named 'pol', did you mean 'pool'"),
         (["conv1"], {"rate": -1.0}, "rate must be 0 or more"),
+        (["conv1"], {"temprature": 1.0}, "no setting of InfoDrop named 'temprature', did you mean 'temperature'"),
+        (["conv1"], {"kernel": 3}, "no setting of InfoDrop named 'kernel'; there is: rate, temperature"),
+        ("conv1", {}, r"layers must be a list of paths, such as \['conv1'\]"),
     ],
 )
 def test_places_that_cannot_be_are_named(layers, options, message):

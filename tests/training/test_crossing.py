@@ -39,6 +39,17 @@ def test_crossed_arms_meet_every_copy_with_every_replica_once(tiny_study, tmp_pa
     assert not np.array_equal(first, second)
 
 
+def test_a_selection_goes_by_the_shift_that_had_the_same_copies(tiny_study):
+    raw = crossed_study(tiny_study)
+    selection = {"score": "wsl_weight", "which": "highest", "keep": 0.5, "arm": "kd"}
+    raw["arms"]["selected"] = {"loss": "label_revision", "selection": selection}
+    study = resolve_study(raw)
+    assert [study.arms[f"selected{shift}"].selection.arm for shift in ("", "_shift1", "_shift2")] == [
+        "kd", "kd_shift1", "kd_shift2",
+    ]  # fmt: skip
+    assert study.uses("selected_shift1") == ["kd_shift1"]
+
+
 def test_a_crossed_study_written_out_is_the_same_study(tiny_study, tmp_path):
     study = resolve_study(crossed_study(tiny_study))
     (tmp_path / "resolved.yaml").write_text(study.to_yaml())

@@ -116,6 +116,11 @@ def test_every_step_replica_epoch_and_arm_draws_other_places(context):
     assert len(firsts) == 5
 
 
+def test_a_rate_that_draws_nothing_is_said(tmp_path, capsys):
+    open_study(study_of(a=ARMS["nothing"]), tmp_path / "run", torch.device("cpu"))
+    assert "rate: 0.01 of 16 places is less than one draw behind convolutions.0, which drops" in capsys.readouterr().err
+
+
 def test_students_read_back_are_without_it_after_fine_tuning(context):
     ids = context.blocks["test"]
     x = context.inputs.clean(torch.as_tensor(ids))
@@ -176,6 +181,8 @@ def test_a_report_says_it(run):
         ({"bandwidth": -1}, r"arms.a.dropping.bandwidth: must be .*greater than 0"),
         ({"radius": 0}, r"arms.a.dropping.radius: must be .*greater than or equal to 1"),
         ({"neighbours": "every"}, r"arms.a.dropping.neighbours: "),
+        ({"radius": 2, "neighbours": 26}, r"arms.a.dropping: neighbours: must be at most the 25 places of radius 2"),
+        ({"rate": 1e29}, r"arms.a.dropping.rate: must be less than or equal to 100"),
         ({"eval": "mean"}, r"arms.a.dropping.eval: must be .*'random', 'expected' or 'off'"),
         ({"finetune_epochs": -1}, r"arms.a.dropping.finetune_epochs: must be"),
         ({"finetune": 1}, r"arms.a.dropping.finetune: unknown key, did you mean 'finetune_"),
@@ -210,6 +217,11 @@ def test_settings_that_cannot_be_are_named(infodrop, message):
         ),
         ({"after": {"convolutions.0": "pool"}}, "convnet", "after: no module named 'pool', did you mean 'pools'"),
         ({"after": {"convolutions.0": "fc"}}, "convnet", "arms.a: .*InfoDrop was given activations"),
+        (
+            {"after": {"convolutions.0": "pools.2"}, "finetune_epochs": 2},
+            "convnet",
+            r"arms.a: .*InfoDrop was given activations \(B, C, h, w\) = .*, but its map is",
+        ),
     ],
 )
 def test_what_does_not_go_with_the_network_is_refused_by_a_dry_run(infodrop, student, message, tmp_path, capsys):

@@ -415,8 +415,8 @@ def test_settings_that_cannot_be_are_refused_when_they_are_read(arm, more, messa
 @pytest.mark.parametrize(
     ("arm", "more", "message"),
     [
-        (LR | {"selection": lowest("loss", keep=0.004)}, {}, r"selection\.keep: 0\.004 of 90 rows keeps nothing"),
-        (LR | {"selection": lowest("loss", keep=0.011)}, {}, r"selection\.keep: 0\.011 of 90 rows keeps rows of one"),
+        (LR | {"selection": lowest("loss", keep=0.004)}, {}, r"keep: 0\.004 of the 90 rows of replica 0 keeps noth"),
+        (LR | {"selection": lowest("loss", keep=0.011)}, {}, r"keep: 0\.011 of the 90 rows of replica 0 keeps rows"),
         (
             LR | {"selection": {"score": "random", "keep": 0.02}}, {"seed": 9, "replicas": 60},
             r"arms\.a: .*selection: of replica \d+: keep 0\.02 of 90 rows keeps 2 of class \d only; take a",
@@ -445,12 +445,39 @@ def test_selections_that_cannot_be_made_are_refused_before_anything_is_trained(a
     assert not (tmp_path / "run").exists()
 
 
+def test_every_replica_keeps_rows_of_two_classes_if_each_keeps_its_share(tmp_path):
+    """A share that is a row of two classes or more in replica 0 may be less than half a row in another."""
+    study = resolve_study(study_of({"a": LR | {"selection": lowest("loss", keep=0.042, per_class=True)}}))
+    with pytest.raises(StudyError, match=r"a\.selection\.keep: 0\.042 of the 90 rows of replica 1 keeps rows of one"):
+        open_study(study, tmp_path / "run", torch.device("cpu"))
+
+
+def test_an_arm_that_records_its_own_teacher_may_be_selected_by(tmp_path):
+    joint = {"loss": "prokt", "pull": 0.3, "joint_teacher": {"hidden": [8]}}
+    study = study_of({"joint": joint, "a": LR | {"selection": lowest("wsl_weight", arm="joint")}})
+    assert open_study(resolve_study(study), tmp_path / "run", torch.device("cpu"))
+
+
+@pytest.mark.parametrize("key", ["selection.arm", "weights_from"])
+def test_an_arm_that_is_trained_on_part_of_its_rows_has_no_record_to_go_by(key, tmp_path):
+    search = {"loss": "dfa_search", "teacher": "main", "searched": "together"}
+    by = {"selection": lowest("wsl_weight", arm="search")}
+    if key == "weights_from":
+        arm = {"loss": "distillation", "teacher": "main", "temperature": 2, "alpha": 1, key: "search"}
+    else:
+        arm = LR | {"teacher": "main"} | by
+    convnets = {"teachers": {"main": {"model": "convnet"}}, "student": {"model": "convnet"}, "backend": "sequential"}
+    study = resolve_study(study_of({"search": search, "a": arm}, **convnets))
+    with pytest.raises(StudyError, match=rf"arms\.a\.{key}: arm search is trained on 45 of the 90 rows that replica 0"):
+        open_study(study, tmp_path / "run", torch.device("cpu"))
+
+
 def test_a_dry_run_refuses_them_too(tmp_path, capsys):
     import yaml
 
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(study_of({"a": LR | {"selection": lowest("loss", keep=0.004)}})))
     assert main([str(tmp_path / "s.yaml"), "--dry-run"]) == 2
-    assert "arms.a.selection.keep: 0.004 of 90 rows keeps nothing" in capsys.readouterr().err
+    assert "arms.a.selection.keep: 0.004 of the 90 rows of replica 0 keeps nothing" in capsys.readouterr().err
 
 
 def test_influence_needs_validation_rows():

@@ -110,7 +110,7 @@ class SoftmaxHead:
             exact: By Cholesky, or by conjugate gradients; None: exact up to `MOST_EXACT` parameters.
 
         Raises:
-            ValueError: Conjugate gradients do not converge; a larger damping makes them.
+            ValueError: The Hessian is singular, or conjugate gradients do not converge; take a larger damping.
         """
         if not 0 < damping < np.inf:
             raise ValueError(f"damping must be above 0 and finite, not {damping:g}: a softmax's Hessian is singular")
@@ -119,7 +119,12 @@ class SoftmaxHead:
         if exact:
             from scipy.linalg import cho_factor, cho_solve
 
-            factor = cho_factor(self.hessian(damping), lower=True, overwrite_a=True)
+            try:
+                factor = cho_factor(self.hessian(damping), lower=True, overwrite_a=True)
+            except np.linalg.LinAlgError:
+                raise ValueError(
+                    f"the Hessian is singular at damping {damping:g}, as far as float64 goes; take a larger damping"
+                ) from None
 
             def solve(b: np.ndarray) -> np.ndarray:
                 return np.asarray(cho_solve(factor, b.reshape(self.parameters, -1))).reshape(b.shape)

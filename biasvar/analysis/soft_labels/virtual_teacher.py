@@ -33,8 +33,8 @@ def virtual_teacher(
         labels: `(N,)` class numbers.
         num_classes: K, at least 2.
         temperature: above 0; the paper takes 20 or more.
-        correct: the probability of the true class before the temperature, above 0 and at most 1; the paper takes 0.9 or
-            more, its code 0.99.
+        correct: the probability of the true class before the temperature, from 1 / K to 1; the paper takes 0.9 or more,
+            its code 0.99.
         variant: "paper" or "code".
 
     Raises:
@@ -69,25 +69,30 @@ def virtual_log_probabilities(
     With r = ln of the other's probability over the true one's, 1 / (1 + (K - 1) e^r) is the true class's.
 
     Raises:
-        ValueError: for a temperature that is not positive, or `correct` that is no probability above 0.
+        ValueError: for a temperature that is not positive, or `correct` below 1 / K or above 1.
 
     >>> virtual_log_probabilities(2, temperature=1.0, correct=0.5, variant="paper")
     (-0.6931471805599453, -0.6931471805599453)
     """
     if not 0.0 < temperature < math.inf:
         raise ValueError(f"temperature must be a finite number above 0, got {temperature}")
-    if not 0.0 < correct <= 1.0:
-        raise ValueError(f"correct must lie above 0 and be at most 1, got {correct}")
+    check_correct(correct, num_classes)
     other = (1.0 - correct) / (num_classes - 1)
     if variant == "code":
-        ratio = (other - correct) / temperature
+        ratio = min((other - correct) / temperature, 0.0)
     else:
-        ratio = (math.log(other) - math.log(correct)) / temperature if other else -math.inf
-    if ratio > 0:  # the true class is the least likely one: as accurate from the other side
-        log_other = -math.log(num_classes - 1 + math.exp(-ratio))
-        return log_other - ratio, log_other
+        ratio = min((math.log(other) - math.log(correct)) / temperature, 0.0) if other else -math.inf
     log_true = -math.log1p((num_classes - 1) * math.exp(ratio))
     return log_true, log_true + ratio
+
+
+def check_correct(correct: float, num_classes: int, name: str = "correct") -> None:
+    """Raise a ValueError unless the true class has at least the 1 / K of each class by chance, and at most 1."""
+    if not 1 / num_classes <= correct <= 1:
+        raise ValueError(
+            f"{name} must be at least 1/{num_classes} with {num_classes} classes, so that the virtual teacher is "
+            f"right, and at most 1, not {correct:g}"
+        )
 
 
 def check_variant(variant: str) -> None:

@@ -16,6 +16,7 @@ from biasvar.training.context import StudyContext
 from biasvar.training.hooks import Fault
 from biasvar.training.methods.base import Batch, Method, Need, Result
 from biasvar.training.permuting import check_permuted, non_target_orders, permuted
+from biasvar.training.recorded import check_recorded, recorded_means
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class DistillationMethod(Method):
     def check(self, context: StudyContext) -> None:
         if self.settings.permute:
             check_permuted(context)
+        if self.settings.weights_from:
+            check_recorded(context, self.settings.weights_from, "weights_from")
 
     def prepare(self, context: StudyContext, replicas: Sequence[int]) -> StoredWeights:
         orders = non_target_orders(context) if self.settings.permute else None
@@ -62,18 +65,18 @@ class DistillationMethod(Method):
     def _stored_weights(self, context: StudyContext, replicas: Sequence[int]) -> StoredWeights:
         """The weights of another arm that the settings name, for these replicas."""
         if self.settings.weights_from:
-            frame = open_run(context.directory).weights(self.settings.weights_from, by="replica")
-            table = np.full((context.study.replicas, len(context.labels)), np.nan, dtype=np.float32)
-            table[frame["replica"], frame["sample_id"]] = frame["weight"]
-            weights = table[list(replicas)]
+            means = recorded_means(context, self.settings.weights_from, "wsl_weight", "weights_from")
+            weights = means[list(replicas)].astype(np.float32)
             weights[np.isnan(weights).all(1)] = 1.0  # a replica that failed in the other arm has no record there
             self._check_rows(weights, context.rows(replicas))
             return StoredWeights(by_sample=torch.as_tensor(weights, device=context.device))
         if self.settings.alpha_from:
             metrics = open_run(context.directory).metrics
             metrics = metrics[(metrics["arm"] == self.settings.alpha_from) & (metrics["view"] == "augmented")]
-            means = metrics.pivot(index="replica", columns="epoch", values="loss_weight").loc[list(replicas)]
-            table = np.array(means, dtype=np.float32)
+            means = metrics.pivot(index="replica", columns="epoch", values="loss_weight")
+            epochs = range(1, context.study.schedule.epochs + 1)
+            # None is noted of a loss that weights nothing, in an epoch without record, and of a replica that failed.
+            table = np.array(means.reindex(index=list(replicas), columns=epochs).fillna(1.0), dtype=np.float32)
             return StoredWeights(by_epoch=torch.as_tensor(table, device=context.device))
         return StoredWeights()
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
 
 from biasvar.losses import CrossEntropyLoss
+from biasvar.messages import note
 from biasvar.modules import infodrops_in, insert_infodrop
 from biasvar.seeding import generator
 from biasvar.study.arms import InfoDropArm
@@ -19,6 +21,11 @@ from biasvar.training.replicas import Replicas
 from biasvar.training.schedules import Phase
 
 WITH, WITHOUT = "with InfoDrop", "without"
+
+
+def _count(places: dict[str, int], path: str, drop: nn.Module, inputs: tuple[torch.Tensor, ...], _: object) -> None:
+    """A forward hook of InfoDrop that notes how many places its activations have."""
+    places[path] = inputs[0].shape[2:].numel()
 
 
 @dataclass(frozen=True)
@@ -49,11 +56,22 @@ class InfoDropMethod(Method):
         network = self.settings.student or context.study.student
         made = context.model(network.model, network.hidden, "init", 0)
         one = torch.as_tensor(context.train_ids[:1], device=context.device)
+        places: dict[str, int] = {}
         with torch.no_grad():
             try:
-                self.student(made).eval()(context.inputs.clean(one))
+                student = self.student(made).eval()
+                for path, drop in zip(self._own.layers, infodrops_in(student), strict=True):
+                    drop.register_forward_hook(partial(_count, places, path))
+                    drop.active, drop.evaluation = True, "random"  # as it is in training
+                student(context.inputs.clean(one))
             except ValueError as error:
                 raise Fault(f"dropping: {error} (network {network.in_words()})") from error
+        for path, number in places.items():
+            if self._own.rate * number < 1:
+                note(
+                    f"dropping.rate: {self._own.rate:g} of {number} places is less than one draw behind {path}, which "
+                    f"drops nothing; it takes {1 / number:.3g} or more"
+                )
 
     def prepare(self, context: StudyContext, replicas: Sequence[int]) -> Streams:
         (name,) = (name for name, arm in context.study.arms.items() if arm is self.settings)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from biasvar.analysis.soft_labels.virtual_teacher import check_correct
 from biasvar.losses import VirtualTeacherLoss
 from biasvar.study.arms import TfkdReg
+from biasvar.training.context import StudyContext
 from biasvar.training.methods.base import Batch, Method, Result
 
 
@@ -20,6 +22,9 @@ class TfkdRegMethod(Method):
             alpha=settings.alpha, temperature=settings.temperature, variant=settings.variant,
             multiplier=settings.multiplier or 1.0, correct=settings.correct_probability, reduction="none",
         )  # fmt: skip
+
+    def check(self, context: StudyContext) -> None:
+        check_correct(self.settings.correct_probability, context.dataset.num_classes, "correct_probability:")
 
     def loss(self, state: Any, batch: Batch) -> Result:
         return self._loss(batch.logits, batch.labels), None

@@ -202,5 +202,8 @@ def test_scores_that_are_not_finite_are_named():
 
 
 def test_a_hessian_without_damping_is_refused():
+    head = SoftmaxHead(np.ones((4, 3)), np.zeros((4, 2)), np.zeros(4, dtype=int))
+    with pytest.raises(ValueError, match=r"the Hessian is singular at damping 1e-300.* take a larger damping"):
+        head.solver(1e-300)
     with pytest.raises(ValueError, match="damping must be above 0"):
         SoftmaxHead(np.zeros((2, 1)), np.zeros((2, 2)), np.zeros(2, dtype=int)).solver(0.0)
