@@ -19,6 +19,7 @@ from biasvar.study.ledger import (
     infodrop,
     label_revision,
     proximal,
+    samples,
     teacher_free,
 )
 from biasvar.study.ledger.base import JUDGED, LISTS, REVISION, Claim
@@ -28,7 +29,7 @@ __all__ = ["CLAIM_ROLES", "JUDGED", "LEDGER", "LISTS", "REVISION", "Claim", "led
 LEDGER: tuple[Claim, ...] = (
     *distillation.CLAIMS, *biased_soft_labels.CLAIMS, *proximal.CLAIMS, *infodrop.CLAIMS, *teacher_free.CLAIMS,
     *label_revision.CLAIMS,
-    *dfa.CLAIMS,
+    *dfa.CLAIMS, *samples.CLAIMS,
 )  # fmt: skip
 CLAIM_ROLES = {claim.id: frozenset(claim.roles) for claim in LEDGER}
 

@@ -63,6 +63,7 @@ def write_claims_run(
     arms: Mapping[str, Mapping[str, Any]] | None = None,
     teachers: Mapping[str, Mapping[str, Any]] | None = None,
     teachers_right: Mapping[str, np.ndarray] | None = None,
+    teacher_logits: Mapping[str, np.ndarray] | None = None,
     soft_labels: Mapping[str, np.ndarray] | None = None,
     definitions: Mapping[str, Mapping[str, Any]] | None = None,
     labels: np.ndarray | None = None,
@@ -82,6 +83,7 @@ def write_claims_run(
         teachers: Entries of the manifest: {"copies": 3}, {"draw": "per_replica"}, {"accuracy_test": 0.2}, ...
         teachers_right: By name, (N,) or (T, N) bool, what a teacher or its T networks know of the test rows; stored as
             logits.
+        teacher_logits: By name, (N, C) or (T, N, C) of the test rows.
         soft_labels: By name, (P, C) or (R, P, C) of P training rows.
         definitions: By name, what the study file says of a soft label, such as {"kind": "noise", "scale": 1}.
         labels, train_labels: (N,) and (P,); classes in turn if not given.
@@ -117,6 +119,8 @@ def write_claims_run(
     for name, known in (teachers_right or {}).items():
         logits = np.eye(num_classes)[np.where(known, truth, (truth + 1) % num_classes)]
         writer.teacher(name, ids[:rows], logits, np.zeros(known.shape, dtype=bool))
+    for name, logits in (teacher_logits or {}).items():
+        writer.teacher(name, ids[:rows], logits, np.zeros(logits.shape[:-1], dtype=bool))
     for arm, answered in right.items():
         writer.update_arm(arm, **entries[arm], status="complete")
         columns = _record(answered, truth, num_classes, log_probs.get(arm))

@@ -22,6 +22,7 @@ from biasvar.report.claims import (
     label_revision,
     measures,
     proximal_measures,
+    sample_measures,
     soft_label_measures,
     teacher_free,
 )
@@ -33,7 +34,7 @@ from biasvar.report.statistics.teacher_accuracy import own_accuracies
 from biasvar.study.claims import LEDGER, Claim
 
 MEASURES = measures.MEASURES | soft_label_measures.MEASURES | proximal_measures.MEASURES | infodrop_measures.MEASURES
-MEASURES |= teacher_free.MEASURES | label_revision.MEASURES | dfa.MEASURES
+MEASURES |= teacher_free.MEASURES | label_revision.MEASURES | dfa.MEASURES | sample_measures.MEASURES
 Test = tuple[Claim, Roles, list[Measurement], str]
 COLUMNS = (
     *("id", "claim", "regime", "arms", "teachers", "test", "effect", "low", "high", "low_replicas", "high_replicas"),

@@ -31,7 +31,8 @@ def teachers_in_words(run: Run, arms: Sequence[str], part: Measurement) -> str:
 
     It is, too, where every replica has a teacher of its own, where no teacher is fixed, and over data sets.
     """
-    if part.fisher or part.draws is not None or {"teachers", "data sets"} & part.crossed.components.keys():
+    over_teachers = part.fisher and part.row.crossed is None
+    if over_teachers or part.draws is not None or {"teachers", "data sets"} & part.crossed.components.keys():
         return ""
     fixed = {name for arm in arms if (name := teacher_of(run, arm)) and _is_fixed(run, name)}
     numbers = sum(teacher_count(run, name) for name in fixed)

@@ -26,7 +26,7 @@ def change_over_teachers(
     (`crossed: true`) the change is the mean over all turns, and replicas are a factor of their own. `rows` bool (N,)
     are those of the stored predictions that count, all by default.
     """
-    changes = _changes(run, treatment, control, split, membership)
+    changes = changes_by_teacher(run, treatment, control, split, membership)
     if changes is None:
         return None
     by_copy, by_replica, copies = changes
@@ -40,7 +40,7 @@ def change_over_teachers(
 
 
 @lru_cache(maxsize=64)
-def _changes(
+def changes_by_teacher(
     run: Run, treatment: str, control: str, split: str, membership: str
 ) -> tuple[Change, Change | None, int] | None:
     """The change with copies as groups, where all replicas met all copies also by replica, and how many copies."""

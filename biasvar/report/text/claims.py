@@ -116,10 +116,11 @@ def claim_row(row: dict[Any, Any]) -> dict[str, str]:
 def _counts(row: dict[Any, Any]) -> str:
     """What the number rests on: redraws, cells or soft labels by their number, else replicas, rows and teachers."""
     n, rows, teachers, replicas = (row.get(key, math.nan) for key in ("n", "n_samples", "n_teachers", "n_replicas"))
-    if row["unit"] == "rank correlation" or pd.isna(rows):
+    of_rows = pd.notna(rows) and pd.notna(row.get("stderr_samples"))
+    if pd.isna(rows) or (row["unit"] == "rank correlation" and not of_rows):
         return f"{n:,.0f}"
     said = [counted(int(replicas), "replica")] if replicas > 0 else []
-    said += [counted(int(rows), "row")] if rows > 0 and pd.notna(row.get("stderr_samples")) else []
+    said += [counted(int(rows), "row")] if rows > 0 and of_rows else []
     said += [counted(int(teachers), "teacher")] if pd.notna(teachers) else []
     return ", ".join(said)
 
