@@ -66,7 +66,8 @@ def write_redraws(redraws: Redraws, out: Path, *, formats: Sequence[str]) -> Pat
     """
     with into_place(out) as folder, style.context():
         claims = claims_over_redraws(redraws)
-        told = claims.dropna(axis="columns", how="all")  # without what is said of one run alone
+        # Without what is said of one run alone; of no claims every column would go.
+        told = claims if claims.empty else claims.dropna(axis="columns", how="all")
         drawn = write_figure(load(NAME), redraws.runs, folder, formats)
         write_table(folder, "claims", told)
         write_summary(folder, _summary(redraws, told))

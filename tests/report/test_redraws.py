@@ -45,7 +45,7 @@ CLAIMS = {
 
 
 def make_redraws(
-    directory: Path, *, count: int = REDRAWS, begun: int | None = None, **more: Any
+    directory: Path, *, count: int = REDRAWS, begun: int | None = None, claims: Any = CLAIMS, **more: Any
 ) -> dict[str, np.ndarray]:
     """Made redraws, and the accuracies (count, R) of their arms."""
     rng = np.random.default_rng(5)
@@ -58,7 +58,7 @@ def make_redraws(
             right[arm] = rng.random((REPLICAS, ROWS)) < share
             found[arm].append(right[arm].mean(axis=1))
         write_claims_run(
-            redraw_path(directory, number), right, claims=CLAIMS, arms=ARMS, teachers=TEACHERS, seed=number, **more
+            redraw_path(directory, number), right, claims=claims, arms=ARMS, teachers=TEACHERS, seed=number, **more
         )
     if begun is None:
         end_redraws(directory)
@@ -242,6 +242,12 @@ def test_the_command_reports_redraws_as_one(made, tmp_path: Path) -> None:
     assert len(table) == len(summary["claims"]) == 4
     again = write_report(open_redraws(made[0]), tmp_path / "again", figures=[], formats=["png"])
     assert again.read_text() == page
+
+
+def test_redraws_without_claims_are_reported(tmp_path: Path) -> None:
+    make_redraws(tmp_path / "made", count=2, claims={})
+    assert main([str(tmp_path / "made"), "--out", str(tmp_path / "out"), "--formats", "png"]) == 0
+    assert json.loads((tmp_path / "out/summary.json").read_text())["runs"]["made"]["claims"] == []
 
 
 @pytest.mark.parametrize(
