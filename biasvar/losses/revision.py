@@ -248,11 +248,17 @@ def _as_logits(teacher: torch.Tensor, revised: torch.Tensor, tau: float) -> torc
 
 
 def _mean_square(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """1/K sum_k (z_k - t_k)^2 (...), over the classes that are not masked, -inf less -inf, in both."""
+    """1/K sum_k (z_k - t_k)^2 (...), over the classes that are not masked, -inf less -inf, in both.
+
+    Where a class is masked in one of them the value is infinite, with a gradient of 0 from that class: not NaN, so that
+    a row that has no weight has no gradient either.
+    """
 
     def masked() -> torch.Tensor:
         both = (logits == -torch.inf) & (target == -torch.inf)
-        squares = (logits.masked_fill(both, 0.0) - target.masked_fill(both, 0.0)).square()
+        apart = logits.masked_fill(both, 0.0) - target.masked_fill(both, 0.0)
+        one = apart.isinf()
+        squares = apart.masked_fill(one, 0.0).square().masked_fill(one, torch.inf)
         return squares.sum(-1) / (~both).sum(-1).clamp(min=1)
 
     return if_finite((logits - target).square().mean(-1), masked)

@@ -197,3 +197,19 @@ def test_the_masked_way_and_the_plain_way_are_the_same_numbers():
     assert if_finite(torch.zeros(2, device="meta"), lambda: torch.ones(2, device="meta")).device.type == "meta"
     taken = torch.func.vmap(lambda x: if_finite(x, lambda: x + 1))(torch.zeros(3))
     assert taken.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("weighted_out", [True, False])
+def test_a_class_that_the_teacher_masks_in_a_row_without_weight_leaves_the_gradient_finite(weighted_out):
+    """The distance of logits is infinite there: in a row of weight 0, or one that the port does not measure by it."""
+    student = torch.tensor([[0.5, -0.2, 0.1], [0.3, 0.0, 1.0]], dtype=torch.float64, requires_grad=True)
+    teacher, labels = torch.tensor([[1.0, -math.inf, 0.0], [0.0, 0.2, 2.0]]).double(), torch.tensor([1, 2])
+    if weighted_out:
+        loss = losses.RevisedDistillationLoss(distance="mse_logits", eta=None, ce=0.0, reduction="sum")
+        value = loss(student, teacher, labels, torch.tensor([0.0, 1.0]))
+        expected = (student[1] - teacher[1]).square().mean()
+    else:
+        value = losses.PortedRevisionLoss(wrong=0.0)(student, teacher, labels)
+        expected = -student[1].log_softmax(-1)[2] + 4 * (student[1] - teacher[1]).square().mean()
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(x, student)[0] for x in (value, expected)))
