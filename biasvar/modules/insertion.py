@@ -158,7 +158,7 @@ def _place_of(
     place = path
     for other in () if after == path else _innermost(later, modules):
         module = modules[other]
-        if not isinstance(module, FOLLOWERS):
+        if not isinstance(module, FOLLOWERS) or getattr(module, "return_indices", False):
             break
         place = other
         if isinstance(module, nn.MaxPool2d):

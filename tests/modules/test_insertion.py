@@ -65,6 +65,14 @@ class Tutorial(nn.Module):
         return self.fc(self.pool(self.relu(self.conv2(x))).flatten(1))
 
 
+def test_a_pooling_that_gives_indices_too_is_left_as_it_is():
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2, return_indices=True))
+    (drop,) = insert_infodrop(network, ["0"], rate=5.0)
+    pooled, indices = network(torch.rand(2, 1, 8, 8))
+    assert (pooled.shape, indices.shape) == ((2, 2, 3, 3), (2, 2, 3, 3))
+    assert drop.pool is None
+
+
 def test_modules_that_are_called_twice_thin_once():
     torch.manual_seed(2)
     net, x = Tutorial(), torch.randn(3, 3, 32, 32)

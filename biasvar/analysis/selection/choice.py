@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from biasvar.analysis.arrays import to_numpy
+from biasvar.analysis.inputs import as_array, check_real
 from biasvar.arguments import checked
 from biasvar.messages import did_you_mean, first_few
 from biasvar.seeding import uniforms
@@ -53,10 +55,14 @@ def select_rows(
         raise ValueError(f"keep must be a share in (0, 1], not {keep:g}")
     if which not in WHICH:
         raise ValueError(f"which must be one of {', '.join(WHICH)}, not {which!r}{did_you_mean(which, WHICH)}")
-    values, truth = np.asarray(scores, dtype=np.float64), np.asarray(labels)
+    given = to_numpy(as_array(scores, "scores"))
+    check_real(given, "scores")
+    values, truth = given.astype(np.float64), np.asarray(labels)
     if values.ndim != 1 or truth.shape != values.shape:
         raise ValueError(f"scores and labels must have one shape (N,), got {values.shape} and {truth.shape}")
     ids = np.arange(len(values)) if sample_ids is None else np.asarray(sample_ids)
+    if ids.shape != values.shape:
+        raise ValueError(f"sample_ids must have the shape of the scores, {values.shape}, not {ids.shape}")
     if not np.isfinite(values).all():
         raise ValueError(f"scores must be finite; those of samples {first_few(ids[~np.isfinite(values)])} are not")
     order = np.lexsort([uniforms(seed, "selection ties", ids, 1)[:, 0], -values if which == "highest" else values])

@@ -20,6 +20,7 @@ import numpy as np
 
 from biasvar.analysis.arrays import log_softmax, to_numpy
 from biasvar.analysis.inputs import as_array, as_labels, as_logits, check_real
+from biasvar.messages import first_few
 
 MOST_EXACT = 5_000
 """Parameters up to which the Hessian is held and factored; beyond, systems are solved by conjugate gradients."""
@@ -48,6 +49,11 @@ class SoftmaxHead:
         check_real(features, "features")
         if features.ndim != 2 or len(features) != len(logits):
             raise ValueError(f"features must have shape ({len(logits)}, D) to match logits, got {features.shape}")
+        bad = ~np.isfinite(features).all(axis=1) | np.isnan(logits).any(axis=1)
+        if bad.any():
+            raise ValueError(
+                f"features and logits must be finite; those of rows {first_few(np.flatnonzero(bad))} are not"
+            )
         labels = to_numpy(as_labels(self.labels, logits, (len(logits),), logits.shape[1]))
         for name, value in (("features", features), ("logits", logits), ("labels", labels)):
             object.__setattr__(self, name, value)

@@ -199,6 +199,17 @@ def test_choices_that_cannot_be_are_refused(settings, message):
 def test_scores_that_are_not_finite_are_named():
     with pytest.raises(ValueError, match="those of samples 7 are not"):
         select_rows([1.0, np.nan], [0, 1], keep=0.5, sample_ids=[3, 7])
+    with pytest.raises(ValueError, match="scores must hold real numbers"):
+        select_rows(np.array(["a", "b"]), [0, 1], keep=0.5)
+    with pytest.raises(ValueError, match=r"sample_ids must have the shape of the scores, \(2,\), not \(1,\)"):
+        select_rows([1.0, 2.0], [0, 1], keep=0.5, sample_ids=[3])
+
+
+def test_a_head_that_diverged_is_named():
+    odd = np.array([[0.0, 1.0], [np.nan, 0.0], [2.0, 1.0]])
+    for features, logits in ((odd, np.zeros((3, 2))), (np.zeros((3, 2)), odd)):
+        with pytest.raises(ValueError, match="features and logits must be finite; those of rows 1 are not"):
+            SoftmaxHead(features, logits, np.array([0, 1, 0]))
 
 
 def test_a_hessian_without_damping_is_refused():
