@@ -20,6 +20,7 @@ FIGURES = (
     "directions",
     "by_class",
     "views",
+    "few_shots",
     "training",
     "paths",
     "revision",
