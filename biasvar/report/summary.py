@@ -18,8 +18,8 @@ from biasvar.study.claims import REVISION, ledger_hash
 
 DIGITS = 10  # beyond what any number here is known to
 BUDGET = (
-    *("family", "settings_tried", "tuning_replicas", "epochs", "steps", "seconds", "teacher_networks"),
-    *("teacher_seconds", "rise", "rise_stderr", "rise_from_epoch", "converged"),
+    *("family", "settings_tried", "tuning_replicas", "epochs", "steps", "timed", "seconds", "search_seconds"),
+    *("teacher_networks", "teacher_seconds", "rise", "rise_stderr", "rise_from_epoch", "converged"),
 )
 """What summary.json says of the budget of an arm of a study; seconds are those of one replica or network."""
 PROVENANCE = (

@@ -22,7 +22,7 @@ def test_accuracy_and_seconds_are_the_runs(study_run: Run):
         assert (row["accuracy_low"], row["accuracy_high"]) == pytest.approx(
             (values.mean() - half, values.mean() + half)
         )
-        assert row["seconds"] == pytest.approx(study_run.arm(row["arm"])["seconds"] / 4)
+        assert row["seconds"] == pytest.approx(sum(study_run.arm(row["arm"])["group_processor_seconds"]) / 4)
 
 
 def test_points_lines_and_names(study_run: Run):
@@ -38,12 +38,29 @@ def test_points_lines_and_names(study_run: Run):
     assert high > dearest
     dotted = [np.array(line.get_xydata()) for line in ax.lines if line.get_linestyle() == ":"]
     taught = frame.dropna(subset=["teacher_seconds"])
+    assert ax.get_xlabel() == "seconds of training on the processor, one replica"
     assert len(dotted) == len(taught) == 5
     assert sorted(line[1, 0] for line in dotted) == pytest.approx(sorted(taught["seconds"] + taught["teacher_seconds"]))
 
 
+def test_a_search_lengthens_the_line_of_the_arm_that_takes_it_over(study_run: Run):
+    frame = FIGURE.collect([study_run])
+    searched = frame.assign(search_seconds=np.where(frame["arm"] == "kd", 3.0, np.nan))
+    searched.attrs = frame.attrs
+    with style.context():
+        ends = [
+            max(line.get_xdata()[1] for line in FIGURE.draw(one).axes[0].lines if line.get_linestyle() == ":")
+            for one in (frame, searched)
+        ]
+    kd = frame.set_index("arm").loc["kd"]
+    assert ends == pytest.approx([ends[0], max(ends[0], kd["seconds"] + kd["teacher_seconds"] + 3.0)])
+    assert "search of its layer weights" in FIGURE.caption(searched, [study_run])
+    assert "search of its layer weights" not in FIGURE.caption(frame, [study_run])
+
+
 def test_the_caption_says_machine_search_and_teachers(study_run: Run):
     caption = FIGURE.caption(FIGURE.collect([study_run]), [study_run])
+    assert "Seconds are those of the processor that one replica took" in caption
     assert "cpu, 1 thread for each group of replicas" in caption
     assert "Every family of losses was tried at 2 learning rates on 2 replicas, on validation rows." in caption
     assert "Gradient steps of a replica: 24." in caption
@@ -52,9 +69,11 @@ def test_the_caption_says_machine_search_and_teachers(study_run: Run):
 
 
 def test_without_seconds_there_is_nothing(study_run: Run):
-    arms = {name: entry | {"seconds": None} for name, entry in study_run.manifest["arms"].items()}
+    untimed_arm = {"seconds": None, "group_processor_seconds": None}
+    arms = {name: entry | untimed_arm for name, entry in study_run.manifest["arms"].items()}
     assert FIGURE.collect([Run(study_run.directory, {**study_run.manifest, "arms": arms})]).empty
-    teachers = {name: entry | {"seconds": None} for name, entry in study_run.manifest["teachers"].items()}
+    untimed_teacher = {"seconds": None, "processor_seconds": None}
+    teachers = {name: entry | untimed_teacher for name, entry in study_run.manifest["teachers"].items()}
     untimed = Run(study_run.directory, {**study_run.manifest, "teachers": teachers})
     frame = FIGURE.collect([untimed])
     assert all(math.isnan(value) for value in frame["teacher_seconds"])

@@ -13,6 +13,7 @@ from biasvar.records import Run, open_run
 from biasvar.report import style
 from biasvar.report.figures import accuracy, directions, methods
 from biasvar.report.figures.methods import FIGURE
+from biasvar.report.marks import arrows
 from biasvar.report.text.description import paragraph
 from tests.report.made import corrected_terms, make_run
 
@@ -126,6 +127,19 @@ def test_wide_intervals_do_not_shrink_the_points(study_run: Run):
     low, high = drawing.axes[0].get_xlim()
     assert high - low < 1.2 * (1 + 2 * methods.BEYOND) * span + 1e-9
     assert low < usual[0] + span
+    marks = [line.get_marker() for line in drawing.axes[0].lines if line.get_markersize() == arrows.HEAD]
+    arms = frame["arm"].nunique()
+    assert [marks.count(arrow) for arrow in "<>v^"] == [arms] * 4  # of the bars that are cut, at every edge
+
+
+def test_a_corner_is_named_only_where_its_words_lie_on_its_side_of_the_lines(study_run: Run):
+    frame = FIGURE.collect([study_run])
+    moved = frame.assign(**{name: frame[name].abs() + 10.0 for name in ("estimate", "low", "high")})
+    moved.attrs = frame.attrs  # every point far to the upper right of the origin, which then is a corner
+    with style.context():
+        (ax,) = FIGURE.draw(moved).axes
+    corners = [text.get_text() for text in ax.texts if text.get_style() == "italic"]
+    assert corners == ["more bias,\nmore variance"]
 
 
 def test_several_runs_have_a_plane_each(study_run: Run, tmp_path):

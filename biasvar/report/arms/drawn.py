@@ -27,14 +27,17 @@ def row_names(frame: pd.DataFrame) -> list[str]:
     ]
 
 
-def regime_entries(frame: pd.DataFrame) -> list[Any]:
-    """A legend entry for each teacher regime of the frame, and one that explains the dagger where there is one."""
+def regime_entries(frame: pd.DataFrame, *, hollow: bool = True) -> list[Any]:
+    """A legend entry for each teacher regime of the frame, and one that explains the dagger where there is one.
+
+    With `hollow` it says too that dots of failed arms are hollow; without, that they are not.
+    """
     regimes = [name for name in dict.fromkeys(frame["regime"]) if set(frame["regime"]) != {"none"}]
     entries = [legends.dot(marker, text) for marker, text in _by_marker(regimes)]
     note = failure_note(frame)
     if len(note) > LONGEST_NOTE:  # the caption has it
         note = "replicas at chance or not finite (see below)"
-    return [*entries, legends.dot("o", f"† {note}", hollow=True)] if note else entries
+    return [*entries, legends.dot("o" if hollow else "", f"† {note}", hollow=True)] if note else entries
 
 
 def _by_marker(regimes: list[str]) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ from biasvar.report.marks import forest, legends, looks, scales
 from biasvar.report.statistics.changes import each
 from biasvar.report.statistics.estimates import Estimate, final_difference, final_level, final_metrics, to_frame
 from biasvar.report.statistics.teacher_accuracy import accuracy_of_its_teacher
-from biasvar.report.text.captions import conditions
+from biasvar.report.text.captions import conditions, unadjusted
 from biasvar.report.text.numbers import sizes
 
 if TYPE_CHECKING:
@@ -93,7 +93,9 @@ def draw(frame: pd.DataFrame) -> Drawing:
     metrics = [metric for metric in METRICS if (frame["metric"] == metric).any()]
     figure = style.new_figure(height=0.9 + len(titles) * (0.75 + forest.ROW_HEIGHT * where.total))
     grid = figure.subplots(len(titles), len(metrics), squeeze=False)
-    rows = looks.put_on(frame, style.styles_of(frame), by="arm", hollow="failed")
+    rows = looks.put_on(
+        frame, style.styles_of(frame), by="arm"
+    )  # hollow is a difference to KD; the dagger tells failures
     for axes, title in zip(grid, titles, strict=True):
         forest.name_rows(axes, where, drawn.row_names(frame))
         axes[0].set_title(title)
@@ -104,7 +106,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
     entries = [legends.dot("o", f"difference to {name}", hollow=name == "KD") for name in against]
     if _shown_teachers(frame[frame["against"] == ""]).any():
         entries.append(legends.dot("|", "the teacher itself", size=9))
-    legends.below(figure, drawn.regime_entries(frame) + entries)
+    legends.below(figure, drawn.regime_entries(frame, hollow=False) + entries)
     return figure
 
 
@@ -128,7 +130,7 @@ def _differences(ax: Axes, part: pd.DataFrame, where: forest.Places) -> None:
     dodge = 0.19 if part["against"].nunique() > 1 else 0.0
     for against, rows in part.groupby("against", sort=False):
         kd = against == "KD"
-        rows = where.on(rows, shift=dodge if kd else -dodge).assign(hollow=rows["hollow"] | kd)
+        rows = where.on(rows, shift=dodge if kd else -dodge).assign(hollow=kd)
         forest.draw(ax, rows, limits=limits, size=4.0, said=False)
     ax.axvline(0.0, color=style.MUTED, linewidth=0.9, zorder=1)
 
@@ -146,14 +148,13 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"{against} ({baselines_in_words(part['control'])})" for against, part in named.groupby("against", sort=False)
     )
     note = drawn.failure_note(frame)
-    intervals = int(frame["low"].notna().sum())
     when = " after the last epoch" if (frame["epoch"] > 0).any() else ""
     return (
         f"n = {count} {splits} rows{when}; NLL is cross-entropy with the true label at "
         "temperature 1, ECE has 15 equal-width bins. Dots are means over replicas, bars 95 % t intervals over replicas "
         "for these rows."
         + (f" Below, replica by replica on the same draw, the difference to {compared}." if compared else "")
-        + f" The {intervals} intervals are not adjusted for their number; those of the claims table are."
+        + f" {unadjusted(int(frame['low'].notna().sum()))}"
         + (f" † {note}; these do not set the scale." if note else "")
         + _teachers_note(frame)
         + f" {conditions(runs)}"

@@ -57,6 +57,7 @@ def _numbers(accuracy: Any) -> dict[str, Any]:
 def draw(frame: pd.DataFrame) -> Drawing:
     """A panel for each run: seconds to the right on a logarithmic axis, accuracy upwards, a name at each point."""
     styles, frame = unstyled(frame)
+    frame = frame.assign(before=frame[["teacher_seconds", "search_seconds"]].sum(axis=1))  # what must be trained first
     runs = list(dict.fromkeys(frame["run"]))
     heights = [4.4 if frame.loc[frame["run"] == run, "arm"].nunique() > 7 else 3.4 for run in runs]
     figure, block_of = blocks.stacked(runs, heights, more=0.35)
@@ -81,8 +82,8 @@ def _points(ax: Axes, part: pd.DataFrame, styles: dict[str, style.Look]) -> None
         y = 100 * row.accuracy
         ax.plot(row.seconds, y, row.marker, color=row.color, markersize=6.5, markeredgecolor="white",
                 markeredgewidth=0.5, zorder=4)  # fmt: skip
-        if math.isfinite(row.teacher_seconds):
-            end = row.seconds + row.teacher_seconds
+        if row.before > 0:
+            end = row.seconds + row.before
             ax.plot([row.seconds, end], [y, y], ":", color=row.color, linewidth=1.0, zorder=1)
             ax.plot(end, y, "|", color=row.color, markersize=6, zorder=1)
     ax.set_xscale("log")
@@ -90,14 +91,15 @@ def _points(ax: Axes, part: pd.DataFrame, styles: dict[str, style.Look]) -> None
     ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.set_xlabel("seconds of training, one replica")
+    timed = part["timed"].iloc[0]
+    ax.set_xlabel(f"seconds of training{' on the processor' if timed == 'processor' else ''}, one replica")
     ax.set_ylabel(f"accuracy on {part['split'].iloc[0]} rows (%)")
 
 
 def _range(part: pd.DataFrame) -> tuple[float, float]:
     """From the cheapest arm to the dearest with its teacher, with room for names."""
     low = float(part["seconds"].min())
-    high = float((part["seconds"] + part["teacher_seconds"].fillna(0.0)).max())
+    high = float((part["seconds"] + part["before"]).max())
     room = max((high / low) ** 0.12, 1.25)
     return low / room, high * room
 
@@ -106,7 +108,7 @@ def _names(ax: Axes, part: pd.DataFrame) -> None:
     rows = each(part)
     places = [(row.seconds, 100 * row.accuracy) for row in rows]
     bars = [((row.seconds, 100 * row.accuracy_low), (row.seconds, 100 * row.accuracy_high)) for row in rows]
-    lines = [((x, y), (x + row.teacher_seconds, y)) for (x, y), row in zip(places, rows, strict=True)]
+    lines = [((x, y), (x + row.before, y)) for (x, y), row in zip(places, rows, strict=True)]
     known = [bar for bar in [*bars, *lines] if np.isfinite(bar).all()]
     labels.beside_points(ax, places, [str(row.label) for row in rows], bars=known)
 
@@ -115,16 +117,16 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """n, intervals, what the seconds are and on what machine, the search budget, draw and data."""
     shown = runs_in(frame, runs)
     teachers = frame.dropna(subset=["teacher_seconds"])
+    searches = ", and of the search of its layer weights" if frame["search_seconds"].notna().any() else ""
     lines = (
-        " A dotted line adds the training of one network of the arm's teacher, up to the tick; a teacher is trained "
-        f"once for all the arms that it teaches ({_teachers(teachers)})."
+        f" A dotted line adds the training of one network of the arm's teacher{searches}, up to the tick; a teacher is "
+        f"trained once for all the arms that it teaches ({_teachers(teachers)})."
         if len(teachers)
         else ""
     )
     return (
         f"Accuracy on n = {sizes(frame['n_samples'])} rows after the last epoch, means over replicas with 95 % t "
-        "intervals over replicas for these rows. Seconds are those that one replica took in this run, on average "
-        f"({_machine(shown)}; whatever else the machine did meanwhile counts), from the first step to the last record, "
+        f"intervals over replicas for these rows. {_seconds(frame, shown)}, from the first step to the last record, "
         f"with its teacher's answers where it asks for them in training, on a logarithmic axis.{lines} {_search(frame)}"
         f"{left_out(runs)}{taken_note(runs)} {conditions_in(frame, runs)}"
     )
@@ -137,6 +139,21 @@ def _teachers(frame: pd.DataFrame) -> str:
         (f"{row.run}: " if several else "") + f"{row.teacher}, {counted(int(row.teacher_networks), 'network')} of "
         f"{short_number(row.teacher_seconds)} s"
         for row in each(once)
+    )
+
+
+def _seconds(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """Whose seconds they are, of what, on what machine."""
+    timed = set(frame["timed"])
+    if timed == {"processor"}:
+        return (
+            f"Seconds are those of the processor that one replica took, on average ({_machine(runs)}), which hardly "
+            "depend on what else the machine did"
+        )
+    both = "" if timed == {"clock"} else ", of the processor where the axis says so"
+    return (
+        f"Seconds are those that one replica took in this run, on average{both} ({_machine(runs)}; whatever else the "
+        "machine did meanwhile counts)"
     )
 
 

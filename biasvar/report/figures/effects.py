@@ -17,7 +17,7 @@ from biasvar.report.figure import Figure
 from biasvar.report.marks import blocks, forest, legends, looks, scales
 from biasvar.report.statistics.changes import each
 from biasvar.report.statistics.estimates import final_difference
-from biasvar.report.text.captions import conditions_in
+from biasvar.report.text.captions import conditions_in, unadjusted
 from biasvar.report.text.numbers import signed, sizes
 
 if TYPE_CHECKING:
@@ -96,8 +96,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"last epoch; mean over {sizes(frame['n_replicas'])} pairs of replicas on the same draw, 95 % t intervals over "
         "replicas for these rows, in percentage points, as numbers at the right. Arms of one row have the same "
         "teacher, temperature and alpha unless the row is about one of them. The marker is the regime of the first "
-        "arm's teacher. "
-        f"The {len(frame)} intervals are not adjusted for their number; those of the claims table are."
+        f"arm's teacher. {unadjusted(len(frame))}"
         + (f" † {failed}; these do not set the scale." if failed else "")
         + f"{taken_note(runs)} {conditions_in(frame, runs)}"
     )

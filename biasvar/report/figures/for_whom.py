@@ -134,8 +134,9 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         "cross-entropy's students of one half of the replicas and changes measured on those of the other half, and the "
         f"other way round, so that nothing regresses to the mean: {'; '.join(said)}. n is the mean of both halves; "
         f"kinds of fewer than {LEAST_ROWS} rows are left out. Thick bars are 95 % t intervals over replicas, for these "
-        f"rows and these teachers, thin ones over rows and {over}; none is adjusted for their number. One that reaches "
-        "beyond the panel ends in the CSV, which also has the last kind's change less the first's."
+        f"rows and these teachers, thin ones over rows and {over}; none is adjusted for their number. An arrowhead "
+        "marks one that reaches beyond the panel; its end is in the CSV, which also has the last kind's change less "
+        "the first's."
         + (f" Of runs with more arms, the first {MOST_ARMS}." if many else "")
         + f"{left_out(runs)}{taken_note(runs)} {conditions_in(frame, runs)}"
     )

@@ -11,7 +11,7 @@ from biasvar.report import style
 from biasvar.report.arms import drawn
 from biasvar.report.arms.roles import baselines_in_words, left_out, taken_note
 from biasvar.report.figure import Figure
-from biasvar.report.marks import blocks, labels, legends, looks
+from biasvar.report.marks import arrows, blocks, labels, legends, looks
 from biasvar.report.statistics.changes import unstyled
 from biasvar.report.statistics.method_changes import compared_methods, method_changes
 from biasvar.report.text.captions import conditions_in
@@ -85,6 +85,8 @@ def _frame(ax: Axes, wide: pd.DataFrame, styles: dict[str, style.Look]) -> None:
         known = points.fillna({f"{axis}_{end}": points[axis] for axis in "xy" for end in (low, high)})
         ax.hlines(known["y"], known[f"x_{low}"], known[f"x_{high}"], **look)
         ax.vlines(known["x"], known[f"y_{low}"], known[f"y_{high}"], **look)
+    arrows.cut(ax, points, "x_low", "x_high")
+    arrows.cut(ax, points, "y_low", "y_high", upright=True)
     for x, y, color, marker in zip(points["x"], points["y"], points["color"], points["marker"], strict=True):
         ax.plot(x, y, marker, color=color, markersize=6.5, markeredgecolor="white", markeredgewidth=0.5, zorder=4)
     ax.plot(0, 0, "+", color=style.INK, markersize=10, markeredgewidth=1.8, zorder=4)
@@ -140,7 +142,8 @@ def _places(levels: list[float]) -> int:
 def _name(ax: Axes, wide: pd.DataFrame, styles: dict[str, style.Look]) -> None:
     """The corners in words, the lines that end inside, and the names of the points, none on another."""
     width, height = (72 * side / ax.figure.dpi for side in ax.get_window_extent().size)
-    reserved = [_corner(ax, words, right, up, width, height) for (right, up), words in CORNERS.items()]
+    corners = [_corner(ax, words, right, up, width, height) for (right, up), words in CORNERS.items()]
+    reserved = [box for box in corners if box is not None]
     bottom, top = ax.get_ylim()
     quiet: dict[str, Any] = {"fontsize": 9, "color": style.MUTED, "zorder": 1}
     for y, said in _inner_contours(ax):
@@ -164,10 +167,15 @@ def _name(ax: Axes, wide: pd.DataFrame, styles: dict[str, style.Look]) -> None:
     )
 
 
-def _corner(ax: Axes, words: str, right: int, up: int, width: float, height: float) -> labels.Box:
-    """Write what a corner of the plane stands for; returns the place that it takes."""
+def _corner(ax: Axes, words: str, right: int, up: int, width: float, height: float) -> labels.Box | None:
+    """Write what a corner of the plane stands for; returns the place that it takes. None if it is too small for it."""
     wide_as, high_as = labels.text_size(words, 9.0)
     left, bottom = (width - wide_as - 5.0 if right else 5.0), (height - high_as - 4.0 if up else 4.0)
+    zero, level = (float(x) for x in ax.transAxes.inverted().transform(ax.transData.transform((0.0, 0.0))))
+    short = left < width * zero if right else left + wide_as > width * zero
+    low = bottom < height * level if up else bottom + high_as > height * level
+    if short or low:  # the words would lie across a line that they tell the sides of
+        return None
     at = ((width - 5.0 if right else 5.0) / width, (height - 4.0 if up else 4.0) / height)
     ax.text(*at, words, transform=ax.transAxes, fontsize=9, style="italic", color=style.MUTED, zorder=1,
             ha="right" if right else "left", va="top" if up else "bottom")  # fmt: skip
@@ -185,7 +193,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         "by replica. Grey lines join equal changes of the loss, bias + variance, whose size stands at "
         "their end; on the full one the loss is cross-entropy's. Thin bars are 95 % t intervals over "
         f"{_over(frame)}; thick ones are over replicas alone, for these rows and these teachers. Neither is adjusted "
-        "for the number of arms. One that reaches beyond the panel ends in the CSV."
+        "for the number of arms. An arrowhead marks one that reaches beyond the panel; its end is in the CSV."
         + (f" Of runs with more arms, the first {MOST_ARMS}." if many else "")
         + f"{left_out(runs)}{taken_note(runs)} {conditions_in(frame, runs)}"
     )

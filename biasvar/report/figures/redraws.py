@@ -12,7 +12,7 @@ from biasvar.report import style
 from biasvar.report.claims.over_redraws import parts_over_redraws, redrawn_in_words
 from biasvar.report.figure import Figure
 from biasvar.report.marks import forest, legends, scales
-from biasvar.report.text.captions import conditions
+from biasvar.report.text.captions import conditions, unadjusted
 from biasvar.report.text.numbers import decimals, signed, sizes
 
 if TYPE_CHECKING:
@@ -119,8 +119,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     return (
         f"n = {sizes(tests['n_redraws'])} redraws: {drawn} drawn anew from a seed of their own. A grey dot is one "
         "redraw, the mean over its replicas; a diamond the mean over redraws with its 95 % t interval, as numbers at "
-        f"the right. Panels are by unit. The {len(tests)} intervals are not adjusted for their number; those of the "
-        "claims table are."
+        f"the right. Panels are by unit. {unadjusted(len(tests))}"
         + (" † some redraw has failed replicas or is not finished: the claim is undecided." if failed else "")
         + f" In each redraw: {conditions(runs[:1])}"
     )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 INSET = 0.025  # from the edge, of the length of the axis
 TEXT_INSET = 0.06
+HEAD = 4.5  # points, of an arrowhead where a bar is cut
 
 
 def across(ax: Axes, frame: pd.DataFrame, limits: tuple[float, float], *, said: bool) -> None:
@@ -33,3 +34,21 @@ def upright(ax: Axes, frame: pd.DataFrame, limits: tuple[float, float], *, x: st
         up = value > limits[1]
         ax.plot(place, 1 - INSET if up else INSET, "^" if up else "v", markersize=5.5, markerfacecolor="white",
                 markeredgecolor=color, transform=transform, clip_on=False)  # fmt: skip
+
+
+def cut(ax: Axes, frame: pd.DataFrame, low: str, high: str, *, upright: bool = False) -> None:
+    """A full arrowhead at the edge of the axes, which have their limits, for every end of a bar that lies beyond it.
+
+    Bars are level, at the column `y`, from `low` to `high`; with `upright` they stand at the column `x`.
+    """
+    edges = ax.get_ylim() if upright else ax.get_xlim()
+    transform = ax.get_xaxis_transform() if upright else ax.get_yaxis_transform()
+    for at, marker, gone in (
+        (0.0, "v" if upright else "<", frame[low] < edges[0]),
+        (1.0, "^" if upright else ">", frame[high] > edges[1]),
+    ):
+        rows = frame[gone]
+        for place, color in zip(rows["x" if upright else "y"], rows["color"], strict=True):
+            where = (place, at) if upright else (at, place)
+            ax.plot(*where, marker, color=color, markersize=HEAD, markeredgewidth=0, transform=transform, clip_on=False,
+                    zorder=3)  # fmt: skip

@@ -91,8 +91,8 @@ def draw(
     Args:
         ax: the axes to draw on.
         frame: columns y, estimate, low, high, color, marker, hollow.
-        limits: the range of the horizontal axis; what lies outside it becomes an arrow at the edge. Without it the
-            axis holds everything.
+        limits: the range of the horizontal axis; what lies outside it becomes a hollow arrow at the edge, and a bar
+            that reaches beyond it ends in a full one. Without it the axis holds everything.
         reference: where to draw a vertical line, such as 0 for differences.
         size: diameter of the dots, points.
         width: of the bars, points.
@@ -107,6 +107,8 @@ def draw(
         arrows.across(ax, frame[~inside], limits, said=said)
         frame = frame[inside]
     bars(ax, frame, width=width)
+    if limits is not None:
+        arrows.cut(ax, frame, "low", "high")
     dots(ax, frame, size=size)
 
 

@@ -105,6 +105,7 @@ def beside_points(
                 (_FORBIDDEN + blocked if blocked > 0 else 0.0)
                 + _POINT * sum(math.dist(box.nearest(*point), point) < _DOT for point in others)
                 + _LEADER * _crossings(points[number], box, taken.values(), leaders)
+                + _LEADER * _passed(points[number], box, others)
                 + _BAR * sum(box.crossed_by(*line) for line in lines)
                 + radius
             )
@@ -153,6 +154,19 @@ def _crossings(
     line = (point, box.nearest(*point))
     names = sum(other.crossed_by(*line) > 0 for other in taken)
     return names + sum(box.crossed_by(*other) > 0 or _cross(line, other) for other in leaders)
+
+
+def _passed(point: tuple[float, float], box: Box, others: Sequence[tuple[float, float]]) -> int:
+    """How many other points the line to a box leads over, so that the name would seem to be theirs."""
+    end = box.nearest(*point)
+    long = math.dist(point, end)
+    if long < JOINED_FROM:  # no line is drawn
+        return 0
+    along = np.subtract(end, point) / long
+    away = np.reshape(others, (-1, 2)) - point
+    forth = away @ along
+    aside = np.abs(away @ (-along[1], along[0]))
+    return int(np.sum((forth > _DOT / 2) & (forth < long) & (aside < _DOT)))
 
 
 def _cross(

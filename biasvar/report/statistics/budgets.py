@@ -18,10 +18,12 @@ from biasvar.report.statistics import stored
 CONVERGED = 0.005
 """An arm has converged if its validation accuracy rises by less in the last quarter of its epochs."""
 
+TIMED = {"processor_seconds": "processor", "seconds": "clock"}
+
 COLUMNS = [
     "run", "arm", "label", "loss", "role", "regime", "family", "learning_rate", "settings_tried", "tuning_replicas",
-    "epochs", "rows", "steps", "seconds", "teacher", "teacher_networks", "teacher_seconds", "rise", "rise_stderr",
-    "rise_low", "rise_high", "rise_from_epoch", "rise_replicas", "converged",
+    "epochs", "rows", "steps", "timed", "seconds", "search_seconds", "teacher", "teacher_networks", "teacher_seconds",
+    "rise", "rise_stderr", "rise_low", "rise_high", "rise_from_epoch", "rise_replicas", "converged",
 ]  # fmt: skip
 
 
@@ -34,10 +36,11 @@ class Rise:
 
     @property
     def converged(self) -> str:
-        """ "yes" or "no", with "within error" where the interval holds `CONVERGED`."""
-        below = self.interval.estimate < CONVERGED
-        clear = self.interval.high < CONVERGED if below else self.interval.low > CONVERGED
-        return ("yes" if below else "no") + ("" if clear else ", within error")
+        """ "yes" or "no" by the estimate; and on which other side of `CONVERGED` its interval ends, if on another."""
+        limit = f"{CONVERGED:g}"
+        if self.interval.estimate < CONVERGED:
+            return "yes" if self.interval.high < CONVERGED else f"yes (interval reaches above {limit})"
+        return "no" if self.interval.low > CONVERGED else f"no (interval reaches below {limit})"
 
 
 @lru_cache(maxsize=32)
@@ -45,8 +48,10 @@ def budgets(run: Run) -> pd.DataFrame:
     """One row an arm of a study with the columns `COLUMNS`; without rows for a run of another kind.
 
     `seconds` are of one replica, on average; of the arm's own training alone, in which its teacher's answers to images
-    are counted and its teacher's training is not. `teacher_seconds` are of one network of its teacher, or of one of the
-    students that teach it. NaN for what a run does not say, and for arms that were taken over from another run.
+    are counted and its teacher's training is not. `search_seconds` are of the arm whose layer weights it takes over,
+    `teacher_seconds` of one network of its teacher, or of one of the students that teach it. NaN for what a run does
+    not say, and for arms that were taken over from another run. All are of the processor (`timed` is "processor")
+    where a run trained on CPUs, by one thread each, and noted that time of everything; else by the clock ("clock").
     """
     arms = run.arms if run.manifest.get("kind") == "study" else []
     return pd.DataFrame([_budget(run, arm) for arm in arms], columns=COLUMNS)
@@ -77,7 +82,9 @@ def _budget(run: Run, arm: str) -> dict[str, Any]:
         "run": run.name, "arm": arm, "label": entry.label, "loss": entry.loss, "role": entry.role,
         "regime": entry.regime, "family": entry.family, "learning_rate": entry.learning_rate,
         "settings_tried": settings, "tuning_replicas": replicas, "epochs": said.get("epochs"), "rows": rows,
-        "steps": steps, "seconds": _seconds(run, arm), "teacher": teacher or "",
+        "steps": steps, "timed": TIMED[_clock(run)], "seconds": _seconds(run, arm),
+        "search_seconds": math.nan if (search := entry.setting("search")) is None else _seconds(run, str(search)),
+        "teacher": teacher or "",
         "teacher_networks": 0 if teacher is None else _networks(run, teacher),
         "teacher_seconds": math.nan if teacher is None else _teacher_seconds(run, teacher),
     }  # fmt: skip
@@ -106,11 +113,34 @@ def _steps(run: Run, arm: str) -> tuple[float, float]:
     return rows, math.ceil(rows / batch) * epochs if batch and epochs and rows > 0 else math.nan
 
 
+@lru_cache(maxsize=32)
+def _clock(run: Run) -> str:
+    """The key of the seconds that everything in a run can be compared by: a key of `TIMED`."""
+    manifest = run.manifest
+    one_thread = str(manifest.get("device") or "").startswith("cpu") and manifest.get("threads") == 1
+    teachers = [entry for entry in (manifest.get("teachers") or {}).values() if entry.get("seconds")]
+    known = all(entry.get("processor_seconds") for entry in teachers) and all(
+        math.isfinite(_of_processor(run, arm)) for arm in run.arms if not run.arm(arm).get("shared_from")
+    )
+    return "processor_seconds" if one_thread and known else "seconds"
+
+
+def _of_processor(run: Run, arm: str) -> float:
+    """Seconds of the processor of one replica, over the groups that were trained at one go; NaN if none was."""
+    groups, replicas = run.arm(arm).get("group_processor_seconds") or [], run.arm(arm).get("replicas")
+    known = [seconds for seconds in groups if seconds is not None]
+    return sum(known) / len(known) * len(groups) / replicas if known and replicas else math.nan
+
+
 def _seconds(run: Run, arm: str) -> float:
     """Seconds of training of one replica; NaN where some were taken over, which took none."""
     entry = run.arm(arm)
+    if entry.get("shared_from"):
+        return math.nan
+    if _clock(run) == "processor_seconds":
+        return _of_processor(run, arm)
     seconds, replicas = entry.get("seconds"), entry.get("replicas")
-    return seconds / replicas if seconds and replicas and not entry.get("shared_from") else math.nan
+    return seconds / replicas if seconds and replicas else math.nan
 
 
 def _networks(run: Run, teacher: str) -> int:
@@ -125,5 +155,5 @@ def _teacher_seconds(run: Run, teacher: str) -> float:
         return sum(_teacher_seconds(run, member) for member in entry["mean_of"])
     if entry.get("arm"):
         return _seconds(run, str(entry["arm"]))
-    seconds = entry.get("seconds")
+    seconds = entry.get(_clock(run))
     return seconds / teacher_count(run, teacher) if seconds else math.nan

@@ -24,6 +24,7 @@ def budget_rows(run: Run) -> list[dict[str, str]]:
             "rate": plain_number(row.learning_rate),
             "tried": f"{row.settings_tried} × {row.tuning_replicas}" if row.settings_tried else "given",
             "steps": _whole(row.steps),
+            "timed": row.timed,
             "seconds": _seconds(row.seconds),
             "teacher": _teacher(row) if row.teacher else "–",
             "rise": _rise(row),
@@ -36,7 +37,7 @@ def budget_rows(run: Run) -> list[dict[str, str]]:
 def not_converged(run: Run) -> list[str]:
     """A sentence that names the arms whose validation accuracy still rose at the end; none if there are none."""
     frame = budgets(run)
-    frame = frame[frame["role"].isin(ROLES) & frame["converged"].isin(["no", "no, within error"])]
+    frame = frame[frame["role"].isin(ROLES) & (frame["rise"] >= CONVERGED)]
     if frame.empty:
         return []
     named = [f"{row.label} ({_rise(row)})" for row in each(frame)]

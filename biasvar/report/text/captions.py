@@ -49,6 +49,17 @@ def conditions(runs: Iterable[Run]) -> str:
     )
 
 
+def unadjusted(count: int) -> str:
+    """The sentence that a picture's own intervals are not adjusted for how many they are.
+
+    >>> unadjusted(1)
+    'The interval is not adjusted; those of the claims table are, for their number.'
+    """
+    if count == 1:
+        return "The interval is not adjusted; those of the claims table are, for their number."
+    return f"The {count} intervals are not adjusted for their number; those of the claims table are."
+
+
 def runs_in(frame: pd.DataFrame, runs: Iterable[Run]) -> list[Run]:
     """The runs that a figure shows: those of the report that its frame has rows of."""
     there = set(frame["run"])

@@ -42,8 +42,7 @@ def _study(run: Run) -> str:
     others = sum(run.entry(arm).setting("student") is not None for arm in run.arms)
     student += f" or, in {others} of them, another" if others else ""
     text = [
-        f"{counted(len(run.arms), 'way')} of training the same network{student}, the arms, compared on "
-        f"{data.get('note') or data.get('name') or 'data that the run does not name'}.",
+        f"{_ways(len(run.arms), student)} {data.get('note') or data.get('name') or 'data that the run does not name'}.",
         f"Each arm has {replicas} replicas{draw_note(run)}. Replica r has the same rows, initial weights and batch "
         "order in every arm, so arms compare in pairs.",
     ]
@@ -59,6 +58,17 @@ def _study(run: Run) -> str:
             f"{_regimes(teachers)}. A result about bias or variance holds for its teacher's regime only."
         )
     return " ".join(text)
+
+
+def _ways(arms: int, student: str) -> str:
+    """What is compared, up to the data.
+
+    >>> _ways(1, " (an MLP with 8 hidden units)")
+    'One way of training a network (an MLP with 8 hidden units), on'
+    """
+    if arms == 1:
+        return f"One way of training a network{student}, on"
+    return f"{arms} ways of training the same network{student}, the arms, compared on"
 
 
 def _regimes(teachers: dict[str, Any]) -> str:

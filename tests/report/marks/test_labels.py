@@ -68,6 +68,14 @@ def test_a_name_alone_stands_close_and_one_in_a_crowd_is_joined_by_a_line():
     assert any(text.arrow_patch is not None for text in ax.texts)
 
 
+def test_a_line_to_a_name_leads_over_no_other_point():
+    point, box = (0.0, 0.0), labels.Box(40.0, -5.0, 30.0, 10.0)
+    assert labels._passed(point, box, [(20.0, 1.0), (20.0, 30.0), (-20.0, 0.0), (60.0, 0.0)]) == 1
+    near = labels.Box(6.0, -5.0, 30.0, 10.0)  # no line is drawn to a name so close
+    assert labels._passed(point, near, [(3.0, 0.0)]) == 0
+    assert labels._passed(point, box, []) == 0
+
+
 def test_the_width_of_a_text_is_the_renderers():
     with style.context():
         for word in WORDS:

@@ -76,6 +76,17 @@ def test_a_forest_draws_every_row_and_points_at_what_lies_outside(frame: pd.Data
     assert [text.get_text() for text in ax.texts] == ["9"]
 
 
+def test_a_bar_that_is_cut_ends_in_an_arrowhead_at_the_edge(frame: pd.DataFrame) -> None:
+    ax = axes()
+    drawn = forest.places(frame).on(looks.put_on(frame, LOOKS, by="arm"))
+    forest.draw(ax, drawn[:1], limits=(0.45, 1.0))  # of a bar from 0.4 to 0.6
+    (head,) = ax.get_lines()
+    assert (head.get_marker(), head.get_xydata().tolist(), head.get_color()) == ("<", [[0.0, 1.0]], "#112233")
+    ax = axes()
+    forest.draw(ax, drawn[:1], limits=(0.0, 1.0))
+    assert not ax.get_lines()
+
+
 def test_dots_of_failed_replicas_are_hollow(frame: pd.DataFrame) -> None:
     ax = axes()
     forest.draw(ax, forest.places(frame).on(looks.put_on(frame, LOOKS, by="arm", hollow="failed")))
