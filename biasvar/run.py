@@ -55,6 +55,10 @@ def _main(arguments: Sequence[str] | None) -> int:
         help="for a study file from somebody else: refuse methods and networks given as package.module:name, which are "
         "imported and run, also by --dry-run",
     )  # fmt: skip
+    parser.add_argument(
+        "--max-arms", type=int, metavar="N",
+        help="refuse a study whose sweep has more arms than N (default: 200)",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
     if options.no_code:
         from biasvar.study.import_path import no_code
@@ -70,8 +74,12 @@ def _obey(options: argparse.Namespace) -> int:
     """Do what the command line asks for; returns the exit status."""
     try:
         from biasvar.study import load_study
+        from biasvar.study.sweep import MOST_ARMS
 
-        study = load_study(options.study, overrides=options.overrides)
+        most = MOST_ARMS if options.max_arms is None else options.max_arms
+        if most < 1:
+            raise ValueError(f"--max-arms must be at least 1, not {most}")
+        study = load_study(options.study, overrides=options.overrides, max_arms=most)
         directory = Path(options.out) if options.out else Path("runs") / study.name
         if options.jobs is not None and options.jobs < 1:
             raise ValueError(f"--jobs must be at least 1, not {options.jobs}")
@@ -80,14 +88,16 @@ def _obey(options: argparse.Namespace) -> int:
             import torch
 
             from biasvar.training.checks import open_study
+            from biasvar.training.cost import grid_in_words
             from biasvar.training.redraws import check_redraws
 
+            grid: list[str] = []
             with _within_memory(study, directory, torch.device("cpu"), 1):  # data, splits, draws, checked as a run does
                 if study.redraws:
                     check_redraws(study, directory)
                 else:
-                    open_study(study, directory, torch.device("cpu"))
-            _print(describe(study, directory))
+                    grid = grid_in_words(open_study(study, directory, torch.device("cpu")))
+            _print("\n".join([describe(study, directory), *grid]))
             return 0
         return _run(study, directory, device, options.jobs)
     except KeyboardInterrupt:

@@ -20,6 +20,8 @@ BOOKKEEPING = frozenset(
             "own_teacher",
             "record_temperature",
             "uses",
+            "swept",
+            "wrong_labels",
         ),
         *("replicas", "identity", "status", "failed_replicas", "weights_sha256", "seconds", "shared_from"),
         *("group_seconds", "group_processor_seconds"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from biasvar.study.label_noise import LabelNoise
 from biasvar.study.networks import Network
 from biasvar.study.sections import Section, TaughtBy
 
@@ -78,6 +79,8 @@ class Arm(Section):
     role: Literal["main", "control", "regime", "teacher sweep", "grid"] = "main"
     family: str = ""  # arms of one family share a learning rate; default: the loss
     student: Network | None = None  # another network than the study's
+    label_noise: LabelNoise | None = None  # other labels of training rows than the study's
+    swept: dict[str, float] = Field({})  # of an arm that a sweep wrote out: its values
     teacher_shift: int | None = Field(None, ge=1)  # replica r learns from copy (r + shift) mod copies of its teacher
     record: Record | None = None
     predictions: Predictions | None = None
@@ -130,6 +133,8 @@ class Arm(Section):
             said.append(title.replace("{}", shown) if title else f"{key.replace('_', ' ')} {shown}")
         if self.student is not None:
             said.append(f"student {self.student.in_words()}")
+        if self.label_noise is not None:
+            said.append(self.label_noise.in_words())
         if self.teacher_shift:
             said.append(f"teachers shifted by {self.teacher_shift}")
         return ", ".join(said)

@@ -40,6 +40,12 @@ def faults(study: Study) -> Iterable[str]:
                 f"teachers.NAME.copies: {arm.teacher_shift + 1}"
             )
         yield from _own_faults(study, name, arm)
+        taught = [other for _, mark, other in arm.references() if mark.to != "arm"]
+        if taught and arm.label_noise not in (None, study.data.label_noise):
+            yield (
+                f"arms.{name}.label_noise: not with {taught[0]}, which is made from the labels of data.label_noise "
+                "once for all arms; leave it out, or give each noise a study of its own"
+            )
         for key, mark, other in arm.references():
             if mark.to == "teacher":
                 yield from _joint_faults(study, f"arms.{name}.{key}", other)

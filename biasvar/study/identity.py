@@ -13,9 +13,9 @@ import json
 from typing import Any
 
 VERSION = 2
-SHOWN = ("title", "redraws", "claims_fixed", "designs_tried")
+SHOWN = ("title", "redraws", "claims_fixed", "designs_tried", "sweep")
 """Keys of a study that decide none of its numbers; more redraws leave those that are there as they are."""
-NO_IDENTITY = {"arms": ("label",), "teachers": ("label",), "soft_labels": ("name", "path")}
+NO_IDENTITY = {"arms": ("label", "swept"), "teachers": ("label",), "soft_labels": ("name", "path")}
 """Keys that say how something is shown or where it lies."""
 
 # The sections of version 1 in which a key counted at its default too, with all their keys of that time.
@@ -78,6 +78,7 @@ def first_identity(every: dict[str, Any], chosen: dict[str, Any]) -> str | None:
     """
     every = copy.deepcopy(every)
     content: dict[str, Any] = {key: every.pop(key) for key in _STUDY_V1}
+    content["student"] = _kept(content["student"], chosen.get("student", {}), ("model", "hidden"), ())
     content["data"] = _kept(every.pop("data"), chosen.get("data", {}), _DATA_V1, ("split",))
     keys = {"arms": tuple(_ARM_V1), "teachers": _TEACHER_V1, "soft_labels": tuple(_SOFT_LABEL_V1)}
     fill = {"arms": _ARM_V1, "teachers": {}, "soft_labels": _SOFT_LABEL_V1}
@@ -88,7 +89,7 @@ def first_identity(every: dict[str, Any], chosen: dict[str, Any]) -> str | None:
             given = {key: value for key, value in chosen[section][name].items() if key not in shown}
             kept = _kept(entry, given, old, _LATER_V1[section])
             content[section][name] = None if kept is None else {**fill[section], **kept}
-    entries = [content["data"], *(entry for section in keys for entry in content[section].values())]
+    entries = [content["student"], content["data"], *(entry for section in keys for entry in content[section].values())]
     newer = set(every) & set(chosen) - {*SHOWN}
     return None if newer or None in entries else _hash(content)
 

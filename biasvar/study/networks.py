@@ -17,6 +17,8 @@ RESNETS: dict[str, tuple[int, tuple[int, int, int, int]]] = {
 """The CIFAR ResNets: depth, and channels of the stem and the three stages. One more is one more entry."""
 
 MODELS = ("mlp", "convnet", "convnet_deep", *RESNETS)
+ONE_WIDTH = ("mlp", "convnet", "convnet_deep", *(name for name in RESNETS if "x" not in name))
+"""The networks whose width is one number: those of which there is no second name for another width."""
 Width = Annotated[int, Field(ge=1, le=65_536)]
 
 
@@ -32,18 +34,41 @@ def check_model(name: str) -> None:
 
 
 class Network(Section):
+    """A network by name, or the import path of a factory.
+
+    Its `width` k means in every family: the units or channels of its first hidden layer, from which all others follow.
+    mlp: one hidden layer of k units. convnet: k, 2k and 4k channels (16, 32, 64 without it). resnet: k channels in the
+    stem, k, 2k and 4k in the stages. A factory of your own is called with `width=k`.
+    """
+
     model: str = "mlp"  # or a network for images by name, or the import path of a factory, "package.module:factory"
     hidden: list[Width] = Field([])  # mlp: widths
+    width: Width | None = None  # instead of hidden, and of what other networks have by themselves
+    bias: bool = True  # mlp: false: no layer adds one
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
         check_model(self.model)
-        if self.model == "mlp" and not self.hidden:
-            raise ValueError("hidden: model mlp needs the widths of its hidden layers, such as [24]")
+        if self.model == "mlp" and not self.layers:
+            raise ValueError("hidden: model mlp needs the widths of its hidden layers, such as [24], or a width")
         if self.model != "mlp" and self.hidden:
             raise ValueError(f"hidden: only model mlp has it, not {self.model}")
+        if self.hidden and self.width is not None:
+            raise ValueError(f"width: hidden says the widths already, {self.hidden}; leave one of them out")
+        if self.width is not None and self.model in MODELS and self.model not in ONE_WIDTH:
+            raise ValueError(
+                f"width: {self.model} has the widths that its name says; take {self.model.partition('x')[0]}"
+            )
+        if self.model != "mlp" and not self.bias:
+            raise ValueError(f"bias: only model mlp can be without, not {self.model}")
         return self
 
+    @property
+    def layers(self) -> list[int]:
+        """Of model mlp, the widths of the hidden layers."""
+        return self.hidden or ([self.width] if self.width is not None else [])
+
     def in_words(self) -> str:
-        """The network in a few characters, "resnet20" or "mlp 24-24"."""
-        return " ".join([self.model, *(["-".join(map(str, self.hidden))] if self.hidden else [])])
+        """The network in a few characters, "resnet20", "mlp 24-24" or "convnet width 8"."""
+        widths = "-".join(map(str, self.layers)) if self.model == "mlp" else f"width {self.width}" if self.width else ""
+        return " ".join(filter(None, [self.model, widths, "" if self.bias else "without biases"]))

@@ -18,6 +18,7 @@ from biasvar.study.places import place_data, place_soft_labels
 from biasvar.study.schema import Study
 from biasvar.study.sections import NAME, NAME_IN_WORDS
 from biasvar.study.soft_labels import Random
+from biasvar.study.sweep import MOST_ARMS, expanded
 from biasvar.study.yaml_text import read_yaml
 
 DEFAULTS = ("teacher", "temperature", "alpha", "smoothing")
@@ -39,12 +40,13 @@ _ALONE = {
 """The key that is meant where a section is given as one value alone, and the type of the value."""
 
 
-def load_study(path: str | Path, *, overrides: Sequence[str] = ()) -> Study:
+def load_study(path: str | Path, *, overrides: Sequence[str] = (), max_arms: int = MOST_ARMS) -> Study:
     """Read, override, validate and resolve a study file.
 
     Args:
         path: The YAML file. `extends: other.yaml` lays it over another one, section by section and key by key.
         overrides: "dotted.key=value" strings; the value is YAML.
+        max_arms: Arms that a sweep may have.
 
     Raises:
         FileNotFoundError: No such file.
@@ -60,7 +62,7 @@ def load_study(path: str | Path, *, overrides: Sequence[str] = ()) -> Study:
                 raw["data"].pop("path", None)  # where the data of the file lie
             said = place_data(raw, Path())
     place_soft_labels(raw, Path())
-    study = resolve_study(raw, source=str(path))
+    study = resolve_study(raw, source=str(path), max_arms=max_arms)
     if said:
         note(said)
     return study
@@ -124,7 +126,7 @@ def _over(base: dict[str, Any], raw: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def resolve_study(raw: dict[str, Any], *, source: str = "study") -> Study:
+def resolve_study(raw: dict[str, Any], *, source: str = "study", max_arms: int = MOST_ARMS) -> Study:
     """Validate a study given as a plain mapping, as `load_study` does for a file."""
     if not isinstance(raw, dict):
         raise StudyError(f"{source}: a study is a mapping of keys to values, not {in_words(raw)}")
@@ -135,6 +137,10 @@ def resolve_study(raw: dict[str, Any], *, source: str = "study") -> Study:
     defaults = raw.pop("defaults", None)
     if not isinstance(defaults, dict | None):
         raise StudyError(f"{source}: defaults: must be a mapping of keys to values, not {in_words(defaults)}")
+    try:
+        raw = expanded(raw, Study, most=max_arms)
+    except StudyError as error:
+        raise StudyError(f"{source}: {error}") from None
     taken: dict[str, set[str]] = {}
     if isinstance(raw.get("arms"), dict) and defaults:
         unknown = set(defaults) - set(DEFAULTS)
@@ -224,7 +230,8 @@ def _resolved(study: Study) -> Study:
         record = arm.record or study.record
         if any(name in study.uses(other) for other in study.arms) and record.selected(last) <= {last}:
             record = Record(epochs="all")  # another arm reads this one's weights through training
-        resolved = {"record": record, "predictions": arm.predictions or study.predictions}
+        resolved: dict[str, Any] = {"record": record, "predictions": arm.predictions or study.predictions}
+        resolved["label_noise"] = arm.label_noise or study.data.label_noise
         arms[name] = arm.model_copy(update={"label": arm.label or name, "family": arm.family or arm.loss, **resolved})
     teachers = {
         name: teacher.model_copy(update={"label": teacher.label or name}) for name, teacher in study.teachers.items()

@@ -11,6 +11,7 @@ from biasvar.errors import StudyError
 from biasvar.study.arms import Arm, Predictions, Record
 from biasvar.study.few_shots import FewShots
 from biasvar.study.identity import first_identity, identity
+from biasvar.study.label_noise import LabelNoise
 from biasvar.study.networks import Network
 from biasvar.study.places import is_path
 from biasvar.study.sections import MOST, Name, Section
@@ -50,6 +51,7 @@ class Data(Section):
     train_views: list[str] = Field([])
     # Classes held out of the study, whose images its trained students tell apart in few-shot episodes.
     few_shots: FewShots | None = None
+    label_noise: LabelNoise | None = None  # of training rows, for teachers and arms that say nothing else
 
     _each_listed = field_validator("views", mode="before")(listed)
 
@@ -146,6 +148,8 @@ class Study(Section):
     reference_teacher: str | None = None  # arms whose loss uses no teacher are scored against this one ...
     reference_temperature: float = Field(4.0, gt=0)  # ... at this temperature
     arms: dict[Name, SerializeAsAny[Arm]] = Field(min_length=1)
+    # Each arm once for every combination of these values: `biasvar.study.sweep`; written out in `arms`.
+    sweep: dict[str, list[float]] = Field({})
     claims: dict[str, list[dict[str, str | list[str]]]] = Field({})
     claims_fixed: ClaimsFixed | None = None
     designs_tried: DesignsTried | None = None

@@ -13,8 +13,11 @@ from torch import nn
 
 from biasvar.data import Dataset, check_classes, draw_members, split_official
 from biasvar.data.draws import Rows
+from biasvar.data.label_noise import noisy_labels
 from biasvar.seeding import generator
 from biasvar.study import Study
+from biasvar.study.label_noise import LabelNoise
+from biasvar.study.networks import Network
 from biasvar.training.custom_networks import load_network
 from biasvar.training.inputs import Features, Images, Inputs
 from biasvar.training.networks import MLP, build_network, seeded
@@ -69,6 +72,27 @@ class StudyContext:
         inputs = _inputs(study, dataset, training_images(dataset, data, shown, study.seed), device)
         return StudyContext(study, dataset, blocks, device, inputs, labels, Path(directory))
 
+    def observing(self, noise: LabelNoise | None) -> StudyContext:
+        """The same with the labels that training rows have under label noise; test and validation rows keep theirs."""
+        if noise is None or not noise.share:
+            return self
+        labels = self.observed(noise)
+        return replace(
+            self, dataset=replace(self.dataset, labels=labels), labels=torch.as_tensor(labels, device=self.device),
+            scores={},
+        )  # fmt: skip
+
+    def observed(self, noise: LabelNoise) -> np.ndarray:
+        """int64, by sample id: the labels under label noise, drawn apart for the students' pool and reserved rows."""
+        labels = np.array(self.dataset.labels, dtype=np.int64)
+        for name in ("student", "reserved"):
+            ids = self.blocks[name]
+            labels[ids] = noisy_labels(
+                labels[ids], ids, kind=noise.kind, share=noise.share, num_classes=self.dataset.num_classes,
+                seed=self.study.seed,
+            )  # fmt: skip
+        return labels
+
     @property
     def used_ids(self) -> np.ndarray:
         """The samples of the study, sorted."""
@@ -91,7 +115,18 @@ class StudyContext:
         """The students' training rows."""
         return Rows.from_members(self.blocks["student"], self.draw(replicas), replicas)
 
-    def model(self, name: str, hidden: Sequence[int], purpose: str, replica: int) -> nn.Module:
+    def student(
+        self, network: Network, purpose: str, replica: int, *, device: torch.device | str | None = None
+    ) -> nn.Module:
+        """A fresh network as a study describes students', on the study's device or another."""
+        return self.model(
+            network.model, network.layers, purpose, replica, width=network.width, bias=network.bias, device=device
+        )
+
+    def model(
+        self, name: str, hidden: Sequence[int], purpose: str, replica: int, *, width: int | None = None,
+        bias: bool = True, device: torch.device | str | None = None,
+    ) -> nn.Module:  # fmt: skip
         """A fresh network on the device; its weights depend on the seed, the purpose and the replica alone."""
         images = self.dataset.images
         channels = images.shape[3] if images.ndim == 4 else 1
@@ -99,15 +134,18 @@ class StudyContext:
 
         def make() -> nn.Module:
             if name == "mlp":
-                mlp = MLP(int(np.prod(images.shape[1:])), hidden, classes)
+                mlp = MLP(int(np.prod(images.shape[1:])), hidden, classes, bias=bias)
                 return mlp if isinstance(self.inputs, Features) else nn.Sequential(nn.Flatten(), mlp)
             if ":" in name:
                 size = (images.shape[1], images.shape[2])
-                return load_network(name, in_channels=channels, num_classes=classes, image_size=size)
-            return build_network(name, in_channels=channels, num_classes=classes)
+                options = {} if width is None else {"width": width}
+                return load_network(
+                    name, in_channels=channels, num_classes=classes, image_size=size, options=options
+                )  # fmt: skip
+            return build_network(name, in_channels=channels, num_classes=classes, width=width)
 
         seed = int(generator(self.study.seed, purpose, replica).integers(2**62))
-        return seeded(seed, make).to(self.device)
+        return seeded(seed, make).to(device or self.device)
 
     def replicas(self, models: Sequence[nn.Module], weight_decay: float | None = None) -> Replicas:
         """Networks that train together by the study's schedule, or by another weight decay."""

@@ -108,8 +108,9 @@ def run_study(
                 _note_teacher(writer, key, entry)
         rates = _learning_rates(writer, context, work, bar)
         _train_arms(writer, context, left, rates, work, bar)
+    observing = context.observing(study.data.label_noise)
     for name in study.soft_labels:
-        writer.soft_labels(name, context.blocks["student"], soft_label_table(context, name))
+        writer.soft_labels(name, context.blocks["student"], soft_label_table(observing, name))
     faults = [fault for name in study.arms if (fault := arm_fault(writer, study, name))]
     if faults:  # of files that no training writes anew
         raise RecordError(f"{writer.directory} is not complete: {faults[0]}")
@@ -209,7 +210,7 @@ def _train_arms(
     for name in study.order():
         identities[name] = identity_of(context, name, rates[study.arms[name].family], identities)
     for name in left:
-        writer.update_arm(name, **arm_entry(study, name, rates), identity=identities[name])
+        writer.update_arm(name, **arm_entry(context, name, rates), identity=identities[name])
     outcomes: dict[str, list[dict[str, Any]]] = {name: [] for name in left}
 
     def done(name: str, outcome: dict[str, Any]) -> None:

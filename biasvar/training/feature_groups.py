@@ -79,7 +79,7 @@ def _key(settings: FeatureArm) -> str:
 def networks_of(context: StudyContext, settings: FeatureArm) -> tuple[nn.Module, nn.Module]:
     """A fresh student of an arm and a fresh network of its teacher."""
     own, study = settings.student or context.study.student, context.study
-    student = context.model(own.model, own.hidden, "init", 0)
+    student = context.student(own, "init", 0)
     if settings.teacher not in study.teachers:  # an arm, whose students teach
         return student, new_students(context, settings.teacher, [0])[0]
     teacher = study.teachers[settings.teacher]

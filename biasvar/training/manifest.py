@@ -8,6 +8,7 @@ from typing import Any
 
 from biasvar.records.manifest import read_manifest
 from biasvar.study import Study
+from biasvar.study.label_noise import LabelNoise
 from biasvar.training.checkpoints import file_hashes
 from biasvar.training.context import StudyContext
 from biasvar.training.continuing import begun, fingerprints_of_people, session
@@ -72,8 +73,9 @@ def _known_hash(study: Study, directory: Path) -> str:
     return begun if begun in study.hashes else study.hash
 
 
-def arm_entry(study: Study, name: str, rates: dict[str, float]) -> dict[str, Any]:
+def arm_entry(context: StudyContext, name: str, rates: dict[str, float]) -> dict[str, Any]:
     """The entry of an arm before it is trained."""
+    study = context.study
     arm = study.arms[name]
     return {
         **arm.model_dump(mode="json", exclude={"record", "predictions"}),
@@ -86,7 +88,16 @@ def arm_entry(study: Study, name: str, rates: dict[str, float]) -> dict[str, Any
         "replicas": study.replicas,
         "epochs": study.schedule.epochs,
         "learning_rate": rates[arm.family],
+        **_wrong_labels(context, arm.label_noise),
     }
+
+
+def _wrong_labels(context: StudyContext, noise: LabelNoise | None) -> dict[str, float]:
+    """The share of the students' pool whose label is wrong, of an arm with label noise."""
+    if noise is None:
+        return {}
+    ids = context.blocks["student"]
+    return {"wrong_labels": float((context.observed(noise)[ids] != context.dataset.labels[ids]).mean())}
 
 
 def arm_outcome(directory: Path, name: str, groups: list[dict[str, Any]]) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from biasvar.study.networks import RESNETS
 Made = TypeVar("Made", bound=nn.Module)
 
 SMALLEST = 8  # pixels: the convolutional network halves an image three times, residual ones twice
-CONVNET_WIDTHS = (16, 32, 64)
+CONVNET_WIDTH = 16
+CONVNETS = {"convnet": 1, "convnet_deep": 3}  # convolutions before each pooling
 
 
 class Builder(Protocol):
@@ -34,13 +35,14 @@ class Builder(Protocol):
 class MLP(nn.Module):
     """A fully connected ReLU network, `in_features` -> hidden ... -> `num_classes`, logits out.
 
-    Shapes: (..., in_features) -> (..., num_classes). Initial weights are PyTorch's defaults for Linear.
+    Shapes: (..., in_features) -> (..., num_classes). Initial weights are PyTorch's defaults for Linear; without `bias`
+    no layer adds one.
     """
 
-    def __init__(self, in_features: int, hidden: Sequence[int], num_classes: int) -> None:
+    def __init__(self, in_features: int, hidden: Sequence[int], num_classes: int, *, bias: bool = True) -> None:
         super().__init__()
         widths = [in_features, *hidden, num_classes]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        self.layers = nn.ModuleList(nn.Linear(a, b, bias=bias) for a, b in pairwise(widths))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for layer in self.layers[:-1]:
@@ -53,17 +55,17 @@ class MLP(nn.Module):
 
         The same function as `forward` under vmap, in fewer calls.
         """
-        depth = len(parameters) // 2
+        depth = sum(name.endswith(".weight") for name in parameters)
         for i in range(depth):
-            weight, bias = parameters[f"layers.{i}.weight"], parameters[f"layers.{i}.bias"]
-            x = torch.baddbmm(bias[:, None], x, weight.transpose(1, 2))
+            weight, bias = parameters[f"layers.{i}.weight"].transpose(1, 2), parameters.get(f"layers.{i}.bias")
+            x = torch.bmm(x, weight) if bias is None else torch.baddbmm(bias[:, None], x, weight)
             if i < depth - 1:
                 x = torch.relu(x)
         return x
 
 
 class ConvNet(nn.Module):
-    """Three times conv 3x3, BatchNorm, ReLU, max-pooling 2x2, with 16, 32, 64 channels; a mean over pixels, a head.
+    """Three times conv 3x3, BatchNorm, ReLU, max-pooling 2x2, of k, 2k, 4k channels; a mean over pixels, a head.
 
     Shapes: (B, in_channels, H, W), H and W at least 8, -> (B, num_classes) logits. Weights are PyTorch's defaults, from
     the global CPU generator. As in `ResNet`, the mean over pixels and the head are computed in the head's own precision
@@ -73,6 +75,7 @@ class ConvNet(nn.Module):
         in_channels: 1 for grey, 3 for colour.
         num_classes: Logits per image.
         repeats: How often conv, BatchNorm and ReLU come before each pooling.
+        width: k.
 
     Raises:
         ValueError: In `forward`, an input of another shape.
@@ -81,16 +84,17 @@ class ConvNet(nn.Module):
     torch.Size([2, 10])
     """
 
-    def __init__(self, *, in_channels: int, num_classes: int, repeats: int = 1) -> None:
+    def __init__(self, *, in_channels: int, num_classes: int, repeats: int = 1, width: int = CONVNET_WIDTH) -> None:
         super().__init__()
         self.in_channels, self.repeats = in_channels, repeats
-        widths = [width for width in CONVNET_WIDTHS for _ in range(repeats)]
+        channels = [width, 2 * width, 4 * width]
+        widths = [one for one in channels for _ in range(repeats)]
         self.convolutions = nn.ModuleList(
             nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in pairwise([in_channels, *widths])
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
-        self.pools = nn.ModuleList(nn.MaxPool2d(2) for _ in CONVNET_WIDTHS)
-        self.fc = nn.Linear(CONVNET_WIDTHS[-1], num_classes)
+        self.pools = nn.ModuleList(nn.MaxPool2d(2) for _ in channels)
+        self.fc = nn.Linear(channels[-1], num_classes)
 
     @property
     def feature_taps(self) -> tuple[str, ...]:
@@ -198,20 +202,20 @@ def _stage(blocks: int, inside: int, outside: int, stride: int) -> nn.Sequential
 
 NETWORKS: Mapping[str, Builder] = MappingProxyType(
     {
-        "convnet": ConvNet,
-        "convnet_deep": partial(ConvNet, repeats=3),
+        **{name: partial(ConvNet, repeats=repeats) for name, repeats in CONVNETS.items()},
         **{name: partial(ResNet, depth, widths) for name, (depth, widths) in RESNETS.items()},
     }
 )
 
 
-def build_network(name: str, *, in_channels: int, num_classes: int) -> nn.Module:
+def build_network(name: str, *, in_channels: int, num_classes: int, width: int | None = None) -> nn.Module:
     """The network of that name, with fresh weights from the global CPU generator.
 
     Args:
         name: A key of NETWORKS.
         in_channels: 1 for grey images, 3 for colour.
         num_classes: Logits per image.
+        width: Channels of its first stage, twice as many in each further one; none given: those of its name.
 
     Raises:
         ValueError: No network of that name.
@@ -223,7 +227,12 @@ def build_network(name: str, *, in_channels: int, num_classes: int) -> nn.Module
         raise ValueError(
             f"no network named {name!r}; there is: {', '.join(NETWORKS)}, or your own as package.module:factory"
         )
-    return NETWORKS[name](in_channels=in_channels, num_classes=num_classes)
+    if width is None:
+        return NETWORKS[name](in_channels=in_channels, num_classes=num_classes)
+    if name in RESNETS:
+        widths = (width, width, 2 * width, 4 * width)
+        return ResNet(RESNETS[name][0], widths, in_channels=in_channels, num_classes=num_classes)
+    return ConvNet(in_channels=in_channels, num_classes=num_classes, repeats=CONVNETS[name], width=width)
 
 
 def seeded(seed: int, make: Callable[[], Made]) -> Made:

@@ -47,12 +47,13 @@ NO_NUMBERS = (
     # How a study file is read: an arm's identity holds its settings as they were resolved. What the settings mean (the
     # channels of a network, which copy of a teacher a replica meets) counts.
     *(f"study/{name}.py" for name in ("__init__", "checks", "choosing", "claims", "crossing", "identity")),
-    *(f"study/{name}.py" for name in ("import_path", "places", "reading", "statements", "yaml_text")),
+    *(f"study/{name}.py" for name in ("import_path", "places", "reading", "statements", "sweep", "yaml_text")),
     # Where pixels come from and how they are decoded: the identity holds the fingerprint of the pixels.
     *(f"data/{name}.py" for name in ("cache", "decode", "hub", "images", "layout", "parquet", "sizes", "vectors")),
     # What is only estimated from finished records.
     *("analysis/decomposition", "analysis/statistics/jackknife.py", "analysis/statistics/verdicts.py"),
-    *(f"training/{name}.py" for name in ("checks", "completeness", "continuing", "manifest", "memory", "reuse")),
+    *(f"training/{name}.py" for name in ("checks", "completeness", "continuing", "cost", "manifest", "memory")),
+    "training/reuse.py",
     "records/manifest.py",  # a shape that a file must have
 )
 
@@ -117,7 +118,7 @@ def identity_of(context: StudyContext, name: str, rate: float, others: dict[str,
         ),
         "replicas": study.replicas if together else None,
         "name": name,
-        "arm": _described(study, arm, {"label", "role", "family", "record", "predictions"}),
+        "arm": _described(study, arm, {"label", "role", "family", "record", "predictions", "swept"}),
         "teacher": [scored, _teacher(study, scored) if scored in study.teachers else None],
         "reference_temperature": None if arm.tau else study.reference_temperature,
         "rate": rate,

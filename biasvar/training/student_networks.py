@@ -19,7 +19,7 @@ def new_students(context: StudyContext, arm: str, replicas: Iterable[int]) -> li
     settings = context.study.arms[arm]
     network, method = settings.student or context.study.student, method_of(settings)
     with named(arm, settings):
-        return [student_of(method, context.model(network.model, network.hidden, "init", r)) for r in replicas]
+        return [student_of(method, context.student(network, "init", r)) for r in replicas]
 
 
 def trained_students(context: StudyContext, arm: str, replicas: Sequence[int]) -> list[nn.Module]:

@@ -84,6 +84,7 @@ class Students:
     """
 
     def __init__(self, context: StudyContext, name: str, rate: float, replicas: Sequence[int]) -> None:
+        context = context.observing(context.study.arms[name].label_noise)
         self._context, self._name, self._rate = context, name, rate
         schedule = context.study.schedule
         self.objective = _objective(context, name, replicas)

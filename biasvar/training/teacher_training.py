@@ -54,6 +54,7 @@ def train_teacher(
     that two that differ in one setting differ by that setting only.
     """
     teacher = context.study.teachers[name]
+    context = context.observing(context.study.data.label_noise)
     numbers = network_numbers(context, name, replicas)
     models = [context.model(teacher.model, teacher.hidden, "teacher init", number) for number in numbers]
     net = context.replicas(models, teacher.weight_decay)
@@ -210,7 +211,7 @@ def _students_entry(study: Study, name: str) -> dict[str, Any]:
     arm, schedule = study.arms[name], study.schedule
     network = arm.student or study.student
     return {
-        "label": f"students of {arm.label}", "arm": name, "model": network.model, "hidden": network.hidden,
+        "label": f"students of {arm.label}", "arm": name, "model": network.model, "hidden": network.layers,
         "draw": "per_replica", "rows": "own", "epochs": schedule.epochs, "batch_size": schedule.batch_size,
     }  # fmt: skip
 
@@ -244,5 +245,7 @@ def cached_teacher(context: StudyContext, name: str, replicas: Sequence[int]) ->
         "threads": study.threads,
         "torch": torch.__version__,
     }
+    if study.data.label_noise is not None:
+        depends["label_noise"] = study.data.label_noise.model_dump(mode="json")
     key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:24]
     return cache_folder() / "teachers" / f"{key}.safetensors"

@@ -54,7 +54,7 @@ class InfoDropMethod(Method):
 
     def check(self, context: StudyContext) -> None:
         network = self.settings.student or context.study.student
-        made = context.model(network.model, network.hidden, "init", 0)
+        made = context.student(network, "init", 0)
         one = torch.as_tensor(context.train_ids[:1], device=context.device)
         places: dict[str, int] = {}
         with torch.no_grad():

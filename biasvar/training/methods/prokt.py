@@ -65,8 +65,8 @@ class ProximalTeachingMethod(Method):
     def check(self, context: StudyContext) -> None:
         if self.settings.zero_heads:
             student = self.settings.student or context.study.student
-            for model, hidden in ((student.model, student.hidden), self._network(context)):
-                zero_head(context.model(model, hidden, "init", 0), context.dataset.num_classes)
+            for network in (context.student(student, "init", 0), context.model(*self._network(context), "init", 0)):
+                zero_head(network, context.dataset.num_classes)
 
     def prepare(self, context: StudyContext, replicas: Sequence[int]) -> JointTeaching:
         joint, study = self.settings.joint_teacher, context.study
