@@ -112,7 +112,8 @@ class _Inserted:
             place, pool = _place_of(path, self.after.get(path), calls, modules)
             drop.pool = pooling_like(pool)
             modules[path].register_forward_pre_hook(partial(self._keep, path))
-            modules[place].register_forward_hook(partial(self._thin, path))
+            # First, so that hooks which were there before the first pass see what later ones see.
+            modules[place].register_forward_hook(partial(self._thin, path), prepend=True)
 
     def _keep(self, path: str, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         self._seen[path] = inputs[0].detach()

@@ -61,6 +61,25 @@ def make_connectors(
     return seeded(seed, lambda: Connectors(groups, norm=norm, back=back)).to(context.device)
 
 
+def check_norm(groups: Sequence[FeatureGroup], rows: Sequence[int], batch_size: int, *, some: bool = False) -> None:
+    """Raise ValueError where a connector's BatchNorm would be given a single value, of which there is no variance.
+
+    Args:
+        groups: Of connectors with BatchNorm.
+        rows: How many rows each replica is trained on.
+        batch_size: Of the schedule.
+        some: Connectors see a selection of each batch, which may be one row.
+    """
+    for i, group in enumerate(groups):
+        alone = some or any(count % batch_size == 1 or batch_size == 1 for count in rows)
+        if group.height * group.width == 1 and alone:
+            why = "a batch may have one selected row" if some else "the last batch of an epoch has one row"
+            raise ValueError(
+                f"connector_norm: group {i} ({group.student}) has one pixel, and {why}: BatchNorm takes more than one "
+                f"value; give connector_norm: false{'' if some else ', or another schedule.batch_size'}"
+            )
+
+
 def aggregated(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """A = sum_j a_j T_j.
 

@@ -73,6 +73,18 @@ def test_a_pooling_that_gives_indices_too_is_left_as_it_is():
     assert drop.pool is None
 
 
+def test_hooks_see_what_is_thinned_from_the_first_pass_on():
+    """Features of a student with InfoDrop that teaches are tapped batch by batch, the first before it has its place."""
+    network, seen = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU()), []
+    insert_infodrop(network, ["0"], rate=5.0)
+    network.eval()[1].register_forward_hook(lambda *given: seen.append(given[2]))
+    images = torch.rand(2, 1, 8, 8)
+    answers = [network(images), network(images)]
+    assert (answers[0] == 0).any()
+    for tapped, answer in zip(seen[-2:], answers, strict=True):
+        torch.testing.assert_close(tapped, answer)
+
+
 def test_modules_that_are_called_twice_thin_once():
     torch.manual_seed(2)
     net, x = Tutorial(), torch.randn(3, 3, 32, 32)

@@ -512,3 +512,28 @@ def test_the_networks_of_biasvar_name_their_features():
     deep, residual = (by_size(shapes["convnet"], shapes[name]) for name in ("convnet_deep", "resnet14"))
     assert [group.teacher for group in deep] == [tuple(f"norms.{3 * i + j}" for j in range(3)) for i in range(3)]
     assert [group.teacher for group in residual] == [(f"layer{i}.0", f"layer{i}.1") for i in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("arm", "schedule", "fits"),
+    [
+        ({}, {"batch_size": 89}, False),  # 90 rows
+        ({}, {"batch_size": 88}, True),
+        ({"connector_norm": False}, {"batch_size": 89}, True),
+        ({"selection": {"score": "random", "keep": 0.5}}, {"batch_size": 30}, False),
+        ({"loss": "dfa_search", "searched": "together"}, {"batch_size": 44}, False),  # 45 rows train the student
+        ({"loss": "dfa_search", "searched": "together"}, {"batch_size": 89}, True),
+    ],
+)
+def test_a_batch_of_one_row_and_one_pixel_is_refused_before_anything_is_trained(arm, schedule, fits, tmp_path):
+    """BatchNorm of a connector has no variance of a single value."""
+    groups = [{"student": "pools.2", "teacher": ["pools.2"]}]
+    entry = {"loss": "dfa", "teacher": "main", "groups": groups, **arm}
+    entry |= {"weights": "last"} if entry["loss"] == "dfa" else {}
+    convnets = {"teachers": {"main": {"model": "convnet"}}, "student": {"model": "convnet"}, "backend": "sequential"}
+    study = resolve_study(study_of({"a": entry}, schedule={"epochs": 2, **schedule}, **convnets))
+    if fits:
+        open_study(study, tmp_path / "run", torch.device("cpu"))
+        return
+    with pytest.raises(StudyError, match=r"arms\.a\.connector_norm: group 0 \(pools\.2\) has one pixel, and"):
+        open_study(study, tmp_path / "run", torch.device("cpu"))

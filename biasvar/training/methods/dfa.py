@@ -15,7 +15,14 @@ from biasvar.losses import RevisedDistillationLoss
 from biasvar.records import open_run
 from biasvar.seeding import generator
 from biasvar.study.feature_arms import Dfa, FeatureArm
-from biasvar.training.aggregation import Connectors, TeacherFeatures, distance, make_connectors, teacher_of
+from biasvar.training.aggregation import (
+    Connectors,
+    TeacherFeatures,
+    check_norm,
+    distance,
+    make_connectors,
+    teacher_of,
+)
 from biasvar.training.context import StudyContext
 from biasvar.training.feature_groups import FeatureGroup, feature_groups
 from biasvar.training.methods.base import Batch, Method, Need, Result, Step
@@ -70,6 +77,9 @@ class DfaMethod(Method):
         settings: Dfa = self.settings
         check_selection(context, settings)
         groups = feature_groups(context, settings)
+        if settings.connector_norm:
+            rows = [context.rows([r]).ids.shape[1] for r in range(context.study.replicas)]
+            check_norm(groups, rows, context.study.schedule.batch_size, some=settings.selection is not None)
         if isinstance(settings.weights, list):
             sizes, given = [len(group.teacher) for group in groups], [len(row) for row in settings.weights]
             if sizes != given:

@@ -15,7 +15,15 @@ from torch.nn import functional as F
 from biasvar.data.draws import Rows
 from biasvar.seeding import generator
 from biasvar.study.feature_arms import DfaSearch
-from biasvar.training.aggregation import Connectors, TeacherFeatures, aggregated, distance, make_connectors, teacher_of
+from biasvar.training.aggregation import (
+    Connectors,
+    TeacherFeatures,
+    aggregated,
+    check_norm,
+    distance,
+    make_connectors,
+    teacher_of,
+)
 from biasvar.training.context import StudyContext
 from biasvar.training.feature_groups import FeatureGroup, feature_groups
 from biasvar.training.methods.base import Batch, Method, Result, Step
@@ -98,6 +106,10 @@ class DfaSearchMethod(Method):
                 f"split: {settings.split:g} of {rows} rows leaves {trains} for the student and {rows - trains} for the "
                 "layer weights; each needs 2 or more, so take more rows (draw.rows) or another split"
             )
+        if settings.connector_norm:
+            drawn = [context.rows([r]).ids.shape[1] for r in range(context.study.replicas)]
+            halves = [_first_part(settings.split, count) for count in drawn]
+            check_norm(groups, halves, context.study.schedule.batch_size)
 
     def prepare(self, context: StudyContext, replicas: Sequence[int]) -> SearchState:
         (replica,) = replicas
