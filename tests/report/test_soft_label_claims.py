@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from biasvar.report.statistics import stored
 from biasvar.report.statistics.accuracy_draws import accuracy_draws
 from biasvar.report.statistics.estimates import final_accuracy
 from biasvar.report.summary import summarise
+from biasvar.study.claims import CLAIM_ROLES, LISTS
 from tests.report.made_claims import CLASSES, answers, candidates, predictions, write_claims_run
 
 
@@ -512,3 +515,10 @@ def test_draws_over_replicas_and_rows_move_a_correlation_as_fresh_ones_do(tmp_pa
         rho = [np.std(spearman(np.vstack([drawn[factor].T, x]))) for factor in ("replicas", "rows")]
         told.append(np.hypot(*rho))
     assert 0.9 < np.mean(told) / truth < 1.35
+
+
+@pytest.mark.parametrize("claim", ["L2", "L3", "L4", "L5"])
+def test_arms_that_learn_from_no_soft_label_leave_a_claim_on_soft_labels_unmeasured(claim: str) -> None:
+    run: Any = SimpleNamespace(entry=lambda arm: SimpleNamespace(soft_label=None), soft_label_names=[])
+    roles = {role: ["ce", "kd"] if role in LISTS else "ce" for role in CLAIM_ROLES[claim]}
+    assert MEASURES[claim](run, roles) == []

@@ -272,12 +272,24 @@ def _exact_sum(run: Run, arm: str) -> tuple[float, str]:
     return sums[best], f"at k = {ks[best]}"
 
 
+def _of_soft_labels(measure: Measure) -> Measure:
+    """The measure where every arm but those of true labels learned from stored soft labels; else there is none."""
+
+    def measured_if_there(run: Run, roles: Roles) -> list[Measurement]:
+        named = [names for role, names in roles.items() if role not in ("truth", "truths")]
+        arms = [arm for names in named for arm in ([names] if isinstance(names, str) else names)]
+        there = all(run.entry(arm).soft_label in run.soft_label_names for arm in arms)
+        return measure(run, roles) if there else []
+
+    return measured_if_there
+
+
 MEASURES: dict[str, Measure] = {
     "L1": good_student,
-    "L2": indicators_predict,
-    "L3": gap_closes,
-    "L4": not_necessary,
-    "L5": falls_over_grid,
+    "L2": _of_soft_labels(indicators_predict),
+    "L3": _of_soft_labels(gap_closes),
+    "L4": _of_soft_labels(not_necessary),
+    "L5": _of_soft_labels(falls_over_grid),
     "L6": good_below_one,
 }
 """What each claim is measured by."""
