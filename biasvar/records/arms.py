@@ -65,6 +65,7 @@ class ArmEntry:
         failed: The replicas that are at chance or not finite.
         shared_from: Runs from which the arm was taken over, untrained.
         settings: What its students learn and how, less what is at "none" or "no"; see `settings_of`.
+        swept: Of an arm of a sweep, its values by the keys that were swept.
     """
 
     name: str
@@ -79,6 +80,7 @@ class ArmEntry:
     failed: tuple[FailedReplica, ...]
     shared_from: tuple[str, ...]
     settings: Mapping[str, Any]
+    swept: Mapping[str, float]
 
     @staticmethod
     def read(name: str, entry: Mapping[str, Any]) -> ArmEntry:
@@ -97,6 +99,7 @@ class ArmEntry:
             failed=tuple(FailedReplica(int(item["replica"]), str(item["reason"])) for item in failed),
             shared_from=tuple(entry.get("shared_from") or ()),
             settings=settings_of(entry),
+            swept=dict(entry.get("swept") or {}),
         )
 
     @property

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 from biasvar.study.ledger import (
+    bias_variance,
     biased_soft_labels,
     dfa,
     distillation,
@@ -29,7 +30,7 @@ __all__ = ["CLAIM_ROLES", "JUDGED", "LEDGER", "LISTS", "REVISION", "Claim", "led
 LEDGER: tuple[Claim, ...] = (
     *distillation.CLAIMS, *biased_soft_labels.CLAIMS, *proximal.CLAIMS, *infodrop.CLAIMS, *teacher_free.CLAIMS,
     *label_revision.CLAIMS,
-    *dfa.CLAIMS, *samples.CLAIMS,
+    *dfa.CLAIMS, *samples.CLAIMS, *bias_variance.CLAIMS,
 )  # fmt: skip
 CLAIM_ROLES = {claim.id: frozenset(claim.roles) for claim in LEDGER}
 

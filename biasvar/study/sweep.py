@@ -188,11 +188,11 @@ def _write_out(raw: dict[str, Any], given: Mapping[str, Any], sweep: Mapping[str
         for values in itertools.product(*(sweep[key] for key in keys)):
             cell = dict(zip(keys, values, strict=True))
             made = _cell(raw, name, arm, cell, {other for other in own if own[other] == keys})
-            full = _named(name, cell)
+            full = swept_name(name, cell)
             _add(arms, full, made)
             for size in range(len(keys)):
                 for some in itertools.combinations(keys, size):
-                    groups.setdefault(_named(name, {key: cell[key] for key in some}), []).append(full)
+                    groups.setdefault(swept_name(name, {key: cell[key] for key in some}), []).append(full)
     raw["arms"] = arms
     claims = raw.get("claims")
     if isinstance(claims, dict):
@@ -214,7 +214,12 @@ def _says(arm: Any, key: str) -> bool:
     return section.get(last) is not None or (key == "student.width" and bool(section.get("hidden")))
 
 
-def _named(name: str, cell: Mapping[str, float]) -> str:
+def swept_name(name: str, cell: Mapping[str, float]) -> str:
+    """The name of an arm of a sweep, from that of the arm that is swept and its values by key.
+
+    >>> swept_name("ce", {"student.width": 4, "data.label_noise.share": 0.1})
+    'ce_width4_share0p1'
+    """
     parts = [f"{key.rpartition('.')[2]}{value_name(value)}" for key, value in cell.items()]
     return "_".join([name, *parts])
 
@@ -232,7 +237,7 @@ def _cell(
         made[_PLACE_IN_ARM[place]] = {**section, last: value} if isinstance(section, dict) else section
     shown = ", ".join(f"{key.rpartition('.')[2]} {value:g}" for key, value in cell.items())
     made |= {
-        key: _named(value, cell)
+        key: swept_name(value, cell)
         for key, value in arm.items()
         if key not in ("loss", "label", "role", "family") and isinstance(value, str) and value in along
     }

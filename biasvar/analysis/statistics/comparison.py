@@ -56,20 +56,26 @@ def spearman(values: Any) -> np.ndarray:
     >>> spearman([[1, 2, 3, 4], [4, 3, 2, 1], [1, 2, 4, 3]]).round(3).tolist()
     [0.8, -0.8]
     """
-    from scipy.stats import rankdata
-
     values = as_real(values, "values")
     if values.ndim != 2 or values.shape[0] < 2 or not values.shape[1]:
         raise ValueError(
             f"values must have shape (V, n) with at least two variables and one observation, got {values.shape}"
         )
     refuse_nan(values, "values")
-    ranks = rankdata(values, axis=1)
-    ranks -= ranks.mean(axis=1, keepdims=True)
+    ranks = centred_ranks(values)
     with np.errstate(invalid="ignore", divide="ignore"):
         size = np.sqrt((ranks**2).sum(axis=1))
         rho: np.ndarray = (ranks[:-1] @ ranks[-1]) / (size[:-1] * size[-1])
     return np.clip(rho, -1.0, 1.0)
+
+
+def centred_ranks(values: np.ndarray) -> np.ndarray:
+    """The ranks of variables (V, n), each less its mean; equal values share the mean of their ranks."""
+    from scipy.stats import rankdata
+
+    ranks = rankdata(values, axis=1)
+    found: np.ndarray = ranks - ranks.mean(axis=1, keepdims=True)
+    return found
 
 
 @checked

@@ -17,6 +17,7 @@ from biasvar.analysis.statistics.verdicts import holm_levels
 from biasvar.records import Run
 from biasvar.records.arms import FailedReplica
 from biasvar.report.claims import (
+    bias_variance,
     dfa,
     infodrop_measures,
     label_revision,
@@ -35,6 +36,7 @@ from biasvar.study.claims import LEDGER, Claim
 
 MEASURES = measures.MEASURES | soft_label_measures.MEASURES | proximal_measures.MEASURES | infodrop_measures.MEASURES
 MEASURES |= teacher_free.MEASURES | label_revision.MEASURES | dfa.MEASURES | sample_measures.MEASURES
+MEASURES |= bias_variance.MEASURES
 Test = tuple[Claim, Roles, list[Measurement], str]
 COLUMNS = (
     *("id", "claim", "regime", "arms", "teachers", "test", "effect", "low", "high", "low_replicas", "high_replicas"),

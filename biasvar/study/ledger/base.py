@@ -14,12 +14,15 @@ TRADE_OFF = 0.05  # share of samples that go against the mean, less its null
 NEAR = 0.03  # accuracy below that of training on true labels
 BAD = 0.30  # accuracy of a bad teacher
 KEPT_GAIN = 0.5  # of what distillation gains, without what its soft labels say of similar classes
+HALF = 0.5  # of the growth of the risk
+DOUBLINGS = 0.5  # of the width
 SECONDS = 1.02  # of training, over those of the control
 DEPTH = 0.1  # of the centroid of layer weights, 0 at the shallowest layer of a group and 1 at its deepest
 AMBIGUITY = 0.05  # rank correlation of a sample's ambiguity with its change of variance
 CHEAP_SECONDS = 0.5  # of all training that a student needs, over that of the control's
 # Where a claim can be judged.
 LEAST_TEACHERS_W5 = 26
+LEAST_WIDTHS = 5
 DATA_SETS = 3  # that L2 is judged over
 LEAST_MISSED = 20  # rows of each side of a comparison of rows, or that a correlation is over
 RANDOM_WEIGHTS = 5  # draws of random layer weights

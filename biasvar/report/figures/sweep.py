@@ -1,0 +1,143 @@
+"""Bias, variance, risk and error over the numbers that a study sweeps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from biasvar.report import style
+from biasvar.report.arms import drawn
+from biasvar.report.arms.sweep import WORDS, drawn_curves, is_geometric
+from biasvar.report.figure import Figure
+from biasvar.report.marks import blocks, legends, lines, looks, scales
+from biasvar.report.statistics.estimates import COLUMNS as ESTIMATES
+from biasvar.report.statistics.estimates import columns
+from biasvar.report.statistics.sweep_terms import sweep_terms
+from biasvar.report.text.captions import conditions_in
+from biasvar.report.text.numbers import sizes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+
+    from biasvar.records import Run
+
+COLUMNS = ["run", "key", "curve", "base", "value", "decomposed", *ESTIMATES[1:]]
+PANELS = {"bias": "Bias", "variance": "Variance", "risk": "Risk"}
+UNITS = {"cross_entropy": "nats", "squared_error": "squared error"}
+PALETTE = ("#222222", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f")
+DASHES = ("-", "--", ":")
+
+
+def collect(runs: list[Run]) -> pd.DataFrame:
+    """One row per run, swept key, curve, arm and number, with the 95 % interval over replicas."""
+    rows = []
+    for run in runs:
+        for curve in drawn_curves(run):
+            about = {"key": curve.key, "curve": curve.name, "base": curve.base}
+            for arm, value in zip(curve.arms, curve.values, strict=True):
+                for loss, row in sweep_terms(run, arm):
+                    rows.append({**about, "value": value, "decomposed": loss, **columns(row, ESTIMATES)})
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def line_looks(names: list[str]) -> dict[str, style.Look]:
+    """A colour and a pattern for each curve, in its order."""
+    return {
+        name: style.Look(PALETTE[i % len(PALETTE)], "o", DASHES[i // len(PALETTE) % len(DASHES)], name)
+        for i, name in enumerate(names)
+    }
+
+
+def draw(frame: pd.DataFrame) -> Drawing:
+    """For each run and key bias, variance and risk by each decomposition in a row, and the error beside the first."""
+    blocks_of = list(dict.fromkeys(zip(frame["run"], frame["key"], strict=True)))
+    several = frame["run"].nunique() > 1
+    heads = [f"{run}: {WORDS.get(key, key)}" if several else f"over {WORDS.get(key, key)}" for run, key in blocks_of]
+    counts = [frame[(frame["run"] == run) & (frame["key"] == key)]["decomposed"] for run, key in blocks_of]
+    heights = [2.1 * sum(loss in set(there) for loss in UNITS) + 0.3 for there in counts]
+    looked = line_looks(list(dict.fromkeys(frame["curve"])))
+    figure, block_of = blocks.stacked(heads, heights, more=0.25 + 0.18 * ((len(looked) + 2) // 3))
+    for (run, key), block in zip(blocks_of, block_of.values(), strict=True):
+        part = frame[(frame["run"] == run) & (frame["key"] == key)]
+        _draw_block(block, looks.put_on(part, looked, by="curve", hollow="failed"), key)
+    legends.below(figure, legends.lines(looked, markers=True), columns=3)
+    return figure
+
+
+def _draw_block(block: Any, part: pd.DataFrame, key: str) -> None:
+    losses = [loss for loss in UNITS if (part["decomposed"] == loss).any()]
+    axes = block.subplots(len(losses), 4, squeeze=False)
+    for row, loss in zip(axes, losses, strict=True):
+        for ax, (quantity, title) in zip(row, PANELS.items(), strict=False):
+            there = part[(part["decomposed"] == loss) & (part["quantity"] == quantity)]
+            _panel(ax, there, key, title, UNITS[loss] if quantity == "bias" else "")
+    error = part[part["decomposed"] == "accuracy"]
+    error = error.assign(
+        estimate=100 * (1 - error["estimate"]), low=100 * (1 - error["high"]), high=100 * (1 - error["low"])
+    )
+    _panel(axes[0, 3], error, key, "Error (%)", "")
+    for row in axes[1:]:
+        row[3].set_axis_off()
+    for ax in axes[-1, :3]:
+        ax.set_xlabel(WORDS.get(key, key))
+    axes[0, 3].set_xlabel(WORDS.get(key, key))
+
+
+def _panel(ax: Axes, rows: pd.DataFrame, key: str, title: str, unit: str) -> None:
+    """One quantity over the key, a line with its band for every curve."""
+    ax.set_title(title)
+    ax.set_ylabel(unit)
+    if rows.empty:
+        ax.set_axis_off()
+        return
+    if is_geometric(rows["value"]):
+        scales.doublings(ax, rows["value"])
+    lines.draw(ax, rows.assign(hollow=False), x="value", line="curve", markers=True, size=3.2, width=1.3)
+    failed = rows[rows["hollow"]]
+    ax.scatter(failed["value"], failed["estimate"], s=14, c="white", edgecolors=failed["color"].tolist(), zorder=4)
+    ax.set_ylim(*scales.limits(rows))
+
+
+def peaks(frame: pd.DataFrame) -> str:
+    """Where the variance of each curve is largest, as a sentence with a space before it."""
+    said = []
+    there = frame[(frame["quantity"] == "variance") & (frame["decomposed"] == "cross_entropy")]
+    for names, part in there.groupby(["run", "key", "curve"], sort=False):
+        run, key, curve = map(str, names)
+        best = part.sort_values("estimate").iloc[-1]
+        where = f"{run}, {curve}" if frame["run"].nunique() > 1 else curve
+        said.append(
+            f"{where}: {best['estimate']:.3f} ± {best['stderr']:.3f} at {WORDS.get(key, key)} {best['value']:g}"
+        )
+    return f" Largest variance, in nats with its standard error over replicas: {'; '.join(said)}." if said else ""
+
+
+def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """n, decompositions, correction, intervals, peaks, failures, draw and data."""
+    squared = (
+        " Second row: the same of squared error, |probabilities - one-hot label|² summed over classes."
+        if (frame["decomposed"] == "squared_error").any()
+        else ""
+    )
+    return (
+        f"n = {sizes(frame['n_samples'])} {' and '.join(dict.fromkeys(frame['split']))} rows after the last epoch, "
+        "against the true labels at temperature 1; all arms of a sweep share rows, draws and splits. First row: terms "
+        f"of cross-entropy, in nats, which sum to the risk.{squared} Terms are corrected for the finite number of "
+        "replicas, so that small ones can be negative. Bands are 95 % t intervals over replicas for these rows, not "
+        "adjusted for their number; standard errors over replicas and over rows are in the CSV."
+        f"{peaks(frame)}{drawn.hollow_note(frame)} {conditions_in(frame, runs)}"
+    )
+
+
+FIGURE = Figure(
+    name="sweep",
+    title="Bias, variance and risk over what was swept",
+    how_to_read="Lower is better in every panel. Where the variance has a hump, the risk may fall, rise and fall "
+    "again, if the hump is high beside the fall of the bias.",
+    needs="arms of a `sweep`, with predictions of at least two replicas on test or validation rows",
+    collect=collect,
+    draw=draw,
+    caption=caption,
+)

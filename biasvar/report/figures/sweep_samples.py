@@ -1,0 +1,146 @@
+"""Which samples carry the variance along a sweep, and whether they are the same ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from biasvar.analysis.statistics.intervals import t_quantile
+from biasvar.report import style
+from biasvar.report.arms.sweep import WORDS, Curve, curves, is_geometric
+from biasvar.report.figure import Figure
+from biasvar.report.figures.sweep import line_looks
+from biasvar.report.marks import blocks, legends, lines, looks, scales
+from biasvar.report.statistics.sample_moves import LEAST_GROUPS, QUANTITIES, TOP, half_width, moves_of
+from biasvar.report.text.captions import conditions_in
+from biasvar.report.text.numbers import sizes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+
+    from biasvar.records import Run
+
+COLUMNS = [
+    "run", "key", "curve", "base", "arm", "value", "to", "quantity", "estimate", "low", "high", "stderr_replicas",
+    "stderr_samples", "peak", "n_replicas", "n_samples", "failed",
+]  # fmt: skip
+PANELS = {
+    "next": ("With the next {key}", ("next", "same")),
+    "peak": ("With the peak", ("peak", "same")),
+    "top": (f"Held by the top {100 * TOP:.0f} %", ("peak's top", "own top")),
+}
+"""The title of each panel, and what it draws: a full line, and a dotted one beside it."""
+
+
+def collect(runs: list[Run]) -> pd.DataFrame:
+    """One row per run, curve, value and number, with the 95 % interval over replicas and samples."""
+    rows = [row for run in runs for curve in _curves(run) for row in _rows(run, curve)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _curves(run: Run) -> list[Curve]:
+    """The curves over the key with most values."""
+    found = curves(run)
+    return [one for one in found if one.key == found[0].key and len(one.arms) > 2]
+
+
+def _rows(run: Run, curve: Curve) -> list[dict[str, Any]]:
+    found = moves_of(run, curve.arms)
+    if found is None:
+        return []
+    quantile = t_quantile(0.975, found.df)
+    failed = [len(run.entry(arm).failed) for arm in curve.arms]
+    rows = []
+    for quantity in QUANTITIES:
+        half = half_width(found, quantity, quantile)
+        for i, arm in enumerate(curve.arms):
+            estimate = float(found.estimates[quantity][i])
+            if not np.isfinite(estimate):
+                continue
+            pair = quantity in ("next", "kept")
+            rows.append({
+                "run": run.name, "key": curve.key, "curve": curve.name, "base": curve.base, "arm": arm,
+                "value": curve.values[i], "to": curve.values[i + 1] if pair else None, "quantity": quantity,
+                "estimate": estimate, "low": estimate - half[i], "high": estimate + half[i],
+                "stderr_replicas": float(found.stderr_replicas[quantity][i]),
+                "stderr_samples": float(found.stderr_samples[quantity][i]),
+                "peak": curve.values[found.peak], "n_replicas": found.n_replicas, "n_samples": found.n_samples,
+                "failed": max(failed[i], failed[i + 1]) if pair else failed[i],
+            })  # fmt: skip
+    return rows
+
+
+def draw(frame: pd.DataFrame) -> Drawing:
+    """For each run three panels: agreement with the next value, with the peak, and the share of the top samples."""
+    runs = list(dict.fromkeys(frame["run"]))
+    looked = line_looks(list(dict.fromkeys(frame["curve"])))
+    figure, block_of = blocks.stacked(runs, [2.9] * len(runs), more=0.25 + 0.18 * ((len(looked) + 4) // 3))
+    for run, block in block_of.items():
+        part = looks.put_on(frame[frame["run"] == run], looked, by="curve")
+        for ax, (title, quantities) in zip(block.subplots(1, 3), PANELS.values(), strict=True):
+            _panel(ax, part, title, quantities)
+    dotted = style.Look(style.MUTED, "", ":", "the same, or its own top: what can be had")
+    legends.below(figure, [*legends.lines(looked, markers=True), *legends.lines({"own": dotted})], columns=3)
+    return figure
+
+
+def _panel(ax: Axes, part: pd.DataFrame, title: str, quantities: tuple[str, str]) -> None:
+    first, beside = (part[part["quantity"] == name] for name in quantities)
+    first = first.assign(at=np.where(first["to"].isna(), first["value"], np.sqrt(first["value"] * first["to"])))
+    key = WORDS.get(str(part["key"].iloc[0]), str(part["key"].iloc[0]))
+    geometric = is_geometric(part["value"])
+    if not geometric:
+        first["at"] = np.where(first["to"].isna(), first["value"], (first["value"] + first["to"]) / 2)
+    else:
+        scales.doublings(ax, part["value"])
+    lines.draw(ax, first, x="at", line="curve", markers=True, size=3.2, width=1.3)
+    lines.draw(ax, beside.assign(linestyle=":"), x="value", line="curve", band=0.0, width=1.0)
+    ax.set_title(title.format(key=key))
+    ax.set_xlabel(key)
+    ax.set_ylabel("share" if "top" in quantities[0] else "rank correlation")
+    if "top" in quantities[0]:
+        ax.axhline(TOP, color=style.MUTED, linewidth=0.8, linestyle="--")
+    else:
+        for curve, rows in first.drop_duplicates("curve").groupby("curve", sort=False):
+            if quantities[0] == "peak":
+                ax.axvline(rows["peak"].iloc[0], color=rows["color"].iloc[0], linewidth=1.0, zorder=1.5, gid=str(curve))
+
+
+def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """n, what is compared with what, errors, draw and data."""
+    kept = frame[frame["quantity"] == "kept"]
+    said = [
+        f"{curve}: {rows['estimate'].median():.2f}" for curve, rows in kept.groupby("curve", sort=False) if len(rows)
+    ]
+    beside = (
+        f" Over the geometric mean of both values' own agreement, which is 1 if samples keep their places, the median "
+        f"is {'; '.join(said)}."
+        if said
+        else ""
+    )
+    return (
+        f"n = {sizes(frame['n_samples'])} test rows after the last epoch; variance of cross-entropy by sample, "
+        "corrected for the number of replicas. Left and middle: rank correlation of the variances by one half of the "
+        "replicas "
+        "with those by the other half, at a value and the next, and at a value and where the total variance is "
+        "largest (upright line); dotted, at the same value: what noise leaves. Right: share of the variance by one "
+        f"half that the {100 * TOP:.0f} % of samples with most by the other half where the total is largest carry; "
+        f"dotted, those with most at the value itself; dashed, an even spread.{beside} Bands are 95 % t intervals over "
+        f"replicas and samples, not adjusted for their number. {conditions_in(frame, runs)}"
+    )
+
+
+FIGURE = Figure(
+    name="sweep_samples",
+    title="Which samples carry the variance over what was swept",
+    how_to_read="A full line near its dotted one: the same samples vary at both values. In the right panel, "
+    "the further above the dashed line, the fewer samples carry the variance.",
+    needs=f"arms of a `sweep` with three values or more, and predictions of {LEAST_GROUPS} replicas or more on test "
+    "rows",
+    collect=collect,
+    draw=draw,
+    caption=caption,
+)

@@ -1,0 +1,151 @@
+"""Figures over what was swept, on a made grid of arms, and the numbers on samples that they draw."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from biasvar.analysis import decompose
+from biasvar.records import Run
+from biasvar.report import style
+from biasvar.report.arms.sweep import curves, drawn_curves, in_words
+from biasvar.report.figures import load
+from biasvar.report.statistics.sample_moves import TOP, moves
+from biasvar.study.sweep import swept_name
+from tests.report.made import grouped, log_softmax
+from tests.report.made_claims import CLASSES, predictions, write_claims_run
+
+WIDTHS, SHARES = (2, 4, 8, 16), (0.0, 0.2)
+REPLICAS, ROWS = 8, 240
+LABELS = np.arange(ROWS) % CLASSES
+NOISE = {0.0: (0.6, 1.2, 1.0, 0.7), 0.2: (0.8, 1.2, 1.6, 1.3)}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Four widths by two shares of label noise, and an arm beside them."""
+    made, arms = {"plain": predictions(2.0, 1.0, LABELS, REPLICAS, seed=9)}, {}
+    for share, (width, noise) in itertools.product(SHARES, zip(WIDTHS, NOISE[0.0], strict=True)):
+        noise = NOISE[share][WIDTHS.index(width)]
+        cell = {"student.width": width, "data.label_noise.share": share}
+        name = swept_name("ce", cell)
+        made[name] = predictions(2.0, noise, LABELS, REPLICAS, seed=width)
+        arms[name] = {"role": "grid", "swept": cell, "student": {"model": "mlp", "width": width}}
+    arms["ce_width2_share0"]["failed_replicas"] = [{"replica": 1, "reason": "at chance"}]
+    return write_claims_run(tmp_path_factory.mktemp("sweep") / "run", log_probs=made, claims={}, arms=arms)
+
+
+def test_curves_are_arms_that_differ_in_one_number(run: Run) -> None:
+    found = curves(run)
+    assert [(one.key, one.name) for one in found] == [
+        ("student.width", "true labels"), ("student.width", "20 % label noise"),
+        *(("data.label_noise.share", f"width {width}") for width in WIDTHS),
+    ]  # fmt: skip
+    assert found[1].values == WIDTHS
+    assert found[1].arms == tuple(f"ce_width{width}_share0p2" for width in WIDTHS)
+    assert {one.base for one in found} == {"ce"}
+    assert drawn_curves(run) == found
+    assert in_words("data.label_noise.share", 0.1) == "10 % label noise"
+
+
+def test_the_curves_hold_both_decompositions_and_the_error(run: Run) -> None:
+    figure = load("sweep")
+    frame = figure.collect([run])
+    assert not frame["arm"].eq("plain").any()
+    one = frame[(frame["arm"] == "ce_width4_share0") & (frame["key"] == "student.width")]
+    probs = predictions(2.0, 1.2, LABELS, REPLICAS, seed=4)
+    for loss in ("cross_entropy", "squared_error"):
+        totals = decompose(probs, LABELS, loss=loss).corrected().totals()
+        there = one[one["decomposed"] == loss].set_index("quantity")
+        for quantity, term in (("bias", "bias"), ("variance", "variance"), ("risk", "loss")):
+            assert there.loc[quantity, "estimate"] == pytest.approx(getattr(totals, term).value)
+            assert there.loc[quantity, "stderr"] == pytest.approx(getattr(totals, term).stderr_replicas)
+    accuracy = one[one["decomposed"] == "accuracy"].iloc[0]
+    assert accuracy["estimate"] == pytest.approx((probs.argmax(-1) == LABELS).mean())
+    assert frame[frame["value"] == 2]["failed"].max() == 1
+    with style.context():
+        drawn = figure.draw(frame)
+    assert [ax.get_title(loc="left") for ax in drawn.axes[:4]] == ["Bias", "Variance", "Risk", "Error (%)"]
+    assert drawn.axes[0].get_xscale() == "log"
+    assert drawn.axes[8].get_xscale() == "linear"
+    said = figure.caption(frame, [run])
+    assert "true labels: " in said
+    assert " at width 4" in said
+    assert "these do not set the scale" in said
+
+
+def test_classes_and_samples_are_drawn_for_every_curve(run: Run) -> None:
+    for name, panels in (("sweep_classes", 4), ("sweep_samples", 3)):
+        figure = load(name)
+        frame = figure.collect([run])
+        assert set(frame["curve"]) == {"true labels", "20 % label noise"}
+        with style.context():
+            drawn = figure.draw(frame)
+        assert len(drawn.axes) == panels
+        assert "8 replicas" in figure.caption(frame, [run])
+    assert set(load("sweep_classes").collect([run])["class"]) == {*range(CLASSES)}
+
+
+def test_a_run_without_a_sweep_draws_none_of_it(tmp_path: Path) -> None:
+    plain = write_claims_run(
+        tmp_path / "run", log_probs={"ce": predictions(2.0, 1.0, LABELS, REPLICAS, seed=1)}, claims={}
+    )
+    for name in ("sweep", "sweep_classes", "sweep_samples"):
+        assert load(name).collect([plain]).empty
+
+
+def unequal(spreads: np.ndarray, *, replicas: int = 16, classes: int = 3, seed: int = 0) -> np.ndarray:
+    """Log-probabilities (R, N, C) whose noise differs by row."""
+    rng = np.random.default_rng(seed)
+    return log_softmax(spreads[:, None] * rng.normal(size=(replicas, len(spreads), classes)))
+
+
+def stored(probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return grouped(probs, np.ones(probs.shape[:2], dtype=bool), len(probs))
+
+
+def test_samples_that_keep_their_places_are_found_by_other_replicas() -> None:
+    """The same rows vary at the first two values, others at the last."""
+    rng = np.random.default_rng(1)
+    spreads = np.exp(rng.normal(size=600))
+    at = [unequal(spreads, seed=0), unequal(1.5 * spreads, seed=0), unequal(spreads[::-1].copy(), seed=0)]
+    counts = stored(at[0])[0]
+    found = moves(counts, [stored(one)[1] for one in at])
+    assert found.peak == 1
+    assert (found.n_samples, found.n_replicas, found.df) == (600, 16, 14)
+    assert found.estimates["kept"][0] == pytest.approx(1.0, abs=0.05)
+    assert abs(found.estimates["next"][1]) < 0.15
+    assert found.estimates["same"].min() > 0.6
+    assert found.estimates["peak's top"][1] == found.estimates["own top"][1]
+    assert found.estimates["peak's top"][0] > 2 * TOP > 2 * found.estimates["peak's top"][2] - 0.05
+    half = [decompose(at[0][parity::2], np.zeros(600, int)).variance for parity in (0, 1)]
+    assert found.estimates["same"][0] == pytest.approx(spearmanr(*half).statistic)
+    top = [half[1 - i][one >= np.quantile(one, 1 - TOP)].sum() / half[1 - i].sum() for i, one in enumerate(half)]
+    assert found.estimates["own top"][0] == pytest.approx(np.mean(top))
+
+
+def test_noise_alone_keeps_no_places_although_the_replicas_are_the_same() -> None:
+    """Arms of a sweep share their draws: by the same replicas, samples would seem to keep their places."""
+    flat = [unequal(np.ones(800), replicas=8, seed=0), 1.0 * unequal(1.1 * np.ones(800), replicas=8, seed=0)]
+    found = moves(stored(flat[0])[0], [stored(one)[1] for one in flat])
+    by_all = [decompose(one, np.zeros(800, int)).variance for one in flat]
+    assert spearmanr(*by_all).statistic > 0.9
+    error = np.hypot(found.stderr_replicas["next"][0], found.stderr_samples["next"][0])
+    assert abs(found.estimates["next"][0]) < 3 * error < 0.5
+    assert found.estimates["own top"].max() == pytest.approx(TOP, abs=0.02)
+
+
+def test_errors_over_samples_are_those_of_other_samples() -> None:
+    rng = np.random.default_rng(2)
+    found = []
+    for seed in range(30):
+        probs = unequal(np.exp(rng.normal(size=400)), replicas=6, seed=seed)
+        found.append(moves(stored(probs)[0], [stored(probs)[1]] * 2))
+    spread = np.std([one.estimates["same"][0] for one in found], ddof=1)
+    said = np.mean([one.stderr_samples["same"][0] for one in found])
+    assert 0.7 < said / spread < 1.4
+    assert np.isfinite([one.stderr_replicas["same"][0] for one in found]).all()
