@@ -216,6 +216,7 @@ def test_arms_out_of_place_carry_no_claim(make: Make, said: str, tmp_path: Path)
     found = judge(make(tmp_path / "run"))
     assert set(found["overall"]) == {UNDECIDED}
     assert said in found["detail"].tolist()
+    assert not found["test"].str.contains("; *(?:;|$)").any()  # nothing is said of a revision that is not there
 
 
 def test_a_part_that_fails_refutes_a_claim_whatever_else_was_not_tested(tmp_path: Path) -> None:

@@ -176,7 +176,8 @@ def _parts(
     parts = accuracy_difference(*pairs, direction="greater")(run, roles)
     if len(parts) < len(pairs):
         return []
-    return [replace(part, test=part.test + said, undecided=undecided) for part in parts]
+    words = "".join(f"; {text}" for text in said.split("; ") if text)  # an arm that revises nothing has none
+    return [replace(part, test=part.test + words, undecided=undecided) for part in parts]
 
 
 def _untested(run: Run, arms: Sequence[str], test: str, reason: str, threshold: float = ACCURACY) -> Measurement:
