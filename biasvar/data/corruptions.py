@@ -15,7 +15,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy.stats import poisson
 
 from biasvar.data import warps
 from biasvar.seeding import normals, uniforms
@@ -102,7 +101,9 @@ def _shot_noise(x: Pixels, ids: np.ndarray, photons: float) -> Pixels:
 @lru_cache(maxsize=2048)
 def _poisson_table(mean: float) -> np.ndarray:
     """The distribution function of a Poisson number, as far as float64 tells it from 1."""
-    return np.asarray(poisson.cdf(np.arange(int(mean + 12 * mean**0.5 + 20)), mean))
+    from scipy.special import pdtr
+
+    return np.asarray(pdtr(np.arange(int(mean + 12 * mean**0.5 + 20)), mean))
 
 
 def _impulse_noise(x: Pixels, ids: np.ndarray, share: float) -> Pixels:

@@ -11,7 +11,6 @@ import numpy as np
 from biasvar.data import Dataset
 from biasvar.data.cache import cached
 from biasvar.data.layout import cache_folder
-from biasvar.data.renderings import chosen_rendering, patch_fault, show
 from biasvar.errors import StudyError
 from biasvar.study.schema import Data
 from biasvar.study.views import ORIGINAL, PATCHES, View
@@ -34,6 +33,8 @@ def view_images(dataset: Dataset, view: View, sample_ids: np.ndarray) -> np.ndar
     key = hashlib.sha256(json.dumps([FORMAT, dataset.fingerprint, view.name, ids]).encode()).hexdigest()
 
     def fill(folder: Path) -> None:
+        from biasvar.data.renderings import show
+
         shown = show(dataset.images[sample_ids], sample_ids, view.kind, view.amount, scale=dataset.scale)
         np.save(folder / "images.npy", shown)
 
@@ -60,6 +61,8 @@ def training_images(dataset: Dataset, data: Data, sample_ids: np.ndarray, seed: 
     if not data.train_views:
         return dataset.images
     images = np.array(dataset.images)
+    from biasvar.data.renderings import chosen_rendering, show
+
     chosen = chosen_rendering(sample_ids, len(data.train_views), seed=seed)
     for number, name in enumerate(data.train_views):
         here = sample_ids[chosen == number]
@@ -82,8 +85,12 @@ def check_views(data: Data, dataset: Dataset) -> None:
     if "grey" in (*data.views, *data.train_views) and dataset.images.ndim == 3:
         key = "views" if "grey" in data.views else "train_views"
         raise StudyError(f"data.{key}: grey: the images of {dataset.name} are grey already; leave it out")
-    for view in data.shown:
+    shuffled = [view for view in data.shown if view.kind == PATCHES]
+    if shuffled:
+        from biasvar.data.renderings import patch_fault
+
         height, width = dataset.images.shape[1:3]
-        fault = patch_fault(height, width, int(view.amount or 0)) if view.kind == PATCHES else None
-        if fault:
-            raise StudyError(f"data.views: {PATCHES}: {fault}")
+        for view in shuffled:
+            fault = patch_fault(height, width, int(view.amount or 0))
+            if fault:
+                raise StudyError(f"data.views: {PATCHES}: {fault}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -68,8 +69,9 @@ class _Pool:
         self._pool = self._start()
 
     def _start(self) -> ProcessPoolExecutor:
-        spawn = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self._jobs, spawn, initializer=_set_up_worker, initargs=self._settings)
+        return ProcessPoolExecutor(
+            self._jobs, _start_method(), initializer=_set_up_worker, initargs=(dict(os.environ), *self._settings)
+        )
 
     def submit(self, function: Callable, /, *args: Any) -> Future:
         try:
@@ -96,6 +98,15 @@ class _Pool:
         remove_leftovers(self._directory)  # what they were writing
 
 
+def _start_method() -> Any:
+    """How workers are started: on Linux by a server that has imported this module for all of them, else one by one."""
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload([__name__])
+    return server
+
+
 @contextmanager
 def make_executor(study: Study, directory: Path, device: torch.device, jobs: int) -> Iterator[Executor]:
     """An executor of `jobs` processes; with one, tasks run in this process. It ends with the block, done or not."""
@@ -110,8 +121,9 @@ def make_executor(study: Study, directory: Path, device: torch.device, jobs: int
         pool.stop()
 
 
-def _set_up_worker(study: Study, directory: Path, device: str) -> None:
+def _set_up_worker(environment: dict[str, str], study: Study, directory: Path, device: str) -> None:
     hear_in_worker()
+    os.environ.update(environment)  # as it is now: the server may have started long ago
     threading.Thread(target=_end_with_parent, daemon=True).start()
     global _fault
     try:

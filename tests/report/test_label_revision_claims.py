@@ -285,7 +285,7 @@ def test_the_least_of_many_errs_on_neither_side_more_than_it_says(spread: float,
     By the interval of the least estimate alone, a study of eight equal settings fails far more often.
     """
     rng = np.random.default_rng(5)
-    studies, settings = 600, 8
+    studies, settings = 300, 8
     truth = -2.0 + spread * (np.arange(settings) > 0)
     wrong = {HOLDS: 0, FAILS: 0}
     naive = 0

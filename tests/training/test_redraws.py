@@ -103,7 +103,7 @@ def test_more_redraws_are_added_and_those_that_are_there_stay(study, tmp_path):
         run_redraws(resolve_study({**study, "redraws": 2}), tmp_path / "out", device="cpu")
 
 
-def test_the_command_goes_on_after_it_was_killed_to_the_same_bytes(study, tmp_path):
+def test_the_command_goes_on_after_it_was_killed_to_the_same_bytes(study, tmp_path, capsys):
     study["schedule"]["epochs"] = 30
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(study))
@@ -119,10 +119,8 @@ def test_the_command_goes_on_after_it_was_killed_to_the_same_bytes(study, tmp_pa
     assert halfway.manifest["status"] == "running"
     assert halfway.missing == ["redraw=002"]
     for out in ("cut", "whole"):
-        done = subprocess.run(
-            [*command, str(tmp_path / out)], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
-        )
-        assert "3 redraws of 2 arms of 4 replicas" in done.stdout
+        assert main([*command[3:], str(tmp_path / out)]) == 0
+        assert "3 redraws of 2 arms of 4 replicas" in capsys.readouterr().out
     assert tree(tmp_path / "cut") == tree(tmp_path / "whole")
     manifests = [json.loads((tmp_path / out / "manifest.json").read_text()) for out in ("cut", "whole")]
     assert manifests[0] == manifests[1]

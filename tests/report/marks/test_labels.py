@@ -32,8 +32,7 @@ def named_plane(places, texts, reserved=()):
     return ax, boxes, drawn, labels.Box(0, 0, panel.width * scale, panel.height * scale)
 
 
-@pytest.mark.parametrize("spread", [1.0, 0.2, 0.03, 0.0])
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("spread", "seed"), [(1.0, 0), (0.2, 1), (0.03, 0), (0.0, 1)])
 def test_of_eighteen_names_none_lies_on_another(spread, seed):
     random = np.random.default_rng(seed)
     places = [tuple(place) for place in 0.5 + spread * (random.random((18, 2)) - 0.5)]
