@@ -10,11 +10,12 @@ from biasvar.messages import did_you_mean
 from biasvar.study.import_path import check_allowed
 from biasvar.study.sections import Section
 
-RESNETS: dict[str, tuple[int, tuple[int, int, int, int]]] = {
+RESNETS: dict[str, tuple[int, tuple[int, ...]]] = {
     **{f"resnet{depth}": (depth, (16, 16, 32, 64)) for depth in (8, 14, 20, 32, 44, 56, 110)},
     **{f"resnet{depth}x4": (depth, (32, 64, 128, 256)) for depth in (8, 32)},
+    **{f"resnet{depth}": (depth, (64, 64, 128, 256, 512)) for depth in (18, 34)},
 }
-"""The CIFAR ResNets: depth, and channels of the stem and the three stages. One more is one more entry."""
+"""The CIFAR ResNets: depth, and channels of the stem and the three or four stages. One more is one more entry."""
 
 MODELS = ("mlp", "convnet", "convnet_deep", *RESNETS)
 ONE_WIDTH = ("mlp", "convnet", "convnet_deep", *(name for name in RESNETS if "x" not in name))
@@ -38,7 +39,7 @@ class Network(Section):
 
     Its `width` k means in every family: the units or channels of its first hidden layer, from which all others follow.
     mlp: one hidden layer of k units. convnet: k, 2k and 4k channels (16, 32, 64 without it). resnet: k channels in the
-    stem, k, 2k and 4k in the stages. A factory of your own is called with `width=k`.
+    stem, k, 2k, 4k (and 8k, of resnet18 and resnet34) in the stages. A factory of your own is called with `width=k`.
     """
 
     model: str = "mlp"  # or a network for images by name, or the import path of a factory, "package.module:factory"

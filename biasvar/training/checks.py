@@ -100,9 +100,12 @@ def check_networks(study: Study, image_shape: tuple[int, ...], num_classes: int)
     Raises:
         StudyError: Names the key of the study, the network, what it does and what is expected.
     """
+    students = {"student": study.student}
+    students |= {f"arms.{name}.student": arm.student for name, arm in study.arms.items() if arm.student}
     used = {"student": study.student.model, **{f"teachers.{name}": t.model for name, t in study.teachers.items()}}
-    used |= {f"arms.{name}.student": arm.student.model for name, arm in study.arms.items() if arm.student}
+    used |= {key: network.model for key, network in students.items()}
     used |= {f"arms.{name}.joint_teacher": model for name, arm in study.arms.items() for model in arm.models}
+    widths = {key: network.width for key, network in students.items()}
     if len(image_shape) == 1:
         wrong = [key for key, model in used.items() if model != "mlp"]
         if wrong:
@@ -113,17 +116,21 @@ def check_networks(study: Study, image_shape: tuple[int, ...], num_classes: int)
         return
     size = (image_shape[0], image_shape[1])
     channels = image_shape[2] if len(image_shape) == 3 else 1
-    tried: set[str] = set()
+    tried: set[tuple[str, int | None]] = set()
     for key, model in used.items():
-        if model == "mlp" or model in tried:
+        width = widths.get(key)
+        if model == "mlp" or (model, width) in tried:
             continue
-        tried.add(model)
+        tried.add((model, width))
         if ":" in model:
             try:
                 with torch.random.fork_rng(devices=[]):
-                    load_network(model, in_channels=channels, num_classes=num_classes, image_size=size)
+                    load_network(
+                        model, in_channels=channels, num_classes=num_classes, image_size=size,
+                        options={} if width is None else {"width": width},
+                    )  # fmt: skip
             except ValueError as error:
-                raise StudyError(f"{key}.model: {error}") from error
+                raise StudyError(f"{key}.{'model' if width is None else 'width'}: {error}") from error
         elif min(size) < SMALLEST:
             raise StudyError(
                 f"{key}.model: {model} takes images of at least {SMALLEST}x{SMALLEST} pixels, those of "

@@ -23,6 +23,7 @@ Made = TypeVar("Made", bound=nn.Module)
 
 SMALLEST = 8  # pixels: the convolutional network halves an image three times, residual ones twice
 CONVNET_WIDTH = 16
+FOUR_STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # blocks of each stage, by depth
 CONVNETS = {"convnet": 1, "convnet_deep": 3}  # convolutions before each pooling
 
 
@@ -139,9 +140,13 @@ class BasicBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A residual network of `depth` = 6 n + 2 layers: a 3x3 stem, three stages of n blocks, a mean over pixels, a head.
+    """A residual network: a 3x3 stem, stages of blocks of two convolutions, a mean over pixels, a head.
 
-    Shapes: (B, in_channels, H, W), H and W at least 8, -> (B, num_classes) logits. Stages 2 and 3 halve the image.
+    Of `depth` = 6 n + 2 layers it has three stages of n blocks. With four stages it is the ResNet of ImageNet of 18 or
+    34 layers with the stem for small images, as Yang et al. 2020 have it (2, 2, 2, 2 or 3, 4, 6, 3 blocks).
+
+    Shapes: (B, in_channels, H, W), H and W at least 8, -> (B, num_classes) logits. Stages after the first halve the
+    image.
     Convolutions start from normal weights of variance 2 / fan-out, BatchNorm from weight 1 and bias 0, the head from
     PyTorch's default for Linear; all are drawn from the global CPU generator, so that under `torch.random.fork_rng`
     and `torch.manual_seed(seed)` they depend on the seed alone. Under autocast the mean over pixels and the head are
@@ -149,12 +154,12 @@ class ResNet(nn.Module):
 
     Args:
         depth: Number of layers with weights, shortcuts aside.
-        widths: Channels of the stem and of the three stages.
+        widths: Channels of the stem and of the stages.
         in_channels: 1 for grey, 3 for colour.
         num_classes: Logits per image.
 
     Raises:
-        ValueError: `depth` is not 6 n + 2; in `forward`, an input of another shape.
+        ValueError: `depth` is not 6 n + 2, or of four stages 18 or 34; in `forward`, an input of another shape.
 
     >>> ResNet(8, (16, 16, 32, 64), in_channels=3, num_classes=10)(torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2, 10])
@@ -162,17 +167,14 @@ class ResNet(nn.Module):
 
     def __init__(self, depth: int, widths: Sequence[int], *, in_channels: int, num_classes: int) -> None:
         super().__init__()
-        blocks, rest = divmod(depth - 2, 6)
-        if rest or blocks < 1:
-            raise ValueError(f"a residual network has 6 n + 2 layers (8, 14, 20, ...), not {depth}")
-        stem, first, second, third = widths
-        self.in_channels = in_channels
+        blocks = _blocks(depth, len(widths) - 1)
+        stem = widths[0]
+        self.in_channels, self.stages = in_channels, len(blocks)
         self.conv1 = nn.Conv2d(in_channels, stem, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
-        self.layer1 = _stage(blocks, stem, first, 1)
-        self.layer2 = _stage(blocks, first, second, 2)
-        self.layer3 = _stage(blocks, second, third, 2)
-        self.fc = nn.Linear(third, num_classes)
+        for i, (count, (inside, outside)) in enumerate(zip(blocks, pairwise(widths), strict=True), start=1):
+            self.add_module(f"layer{i}", _stage(count, inside, outside, 1 if i == 1 else 2))
+        self.fc = nn.Linear(widths[-1], num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -180,8 +182,8 @@ class ResNet(nn.Module):
     @property
     def feature_taps(self) -> tuple[str, ...]:
         """The modules whose outputs are the network's features, from the input to the head: its blocks."""
-        stages = {"layer1": self.layer1, "layer2": self.layer2, "layer3": self.layer3}
-        return tuple(f"{name}.{i}" for name, stage in stages.items() for i in range(len(stage)))
+        named = {f"layer{i}": self.get_submodule(f"layer{i}") for i in range(1, self.stages + 1)}
+        return tuple(f"{name}.{i}" for name, stage in named.items() for i, _ in enumerate(stage.children()))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.ndim != 4 or x.shape[1] != self.in_channels or min(x.shape[2:]) < SMALLEST:
@@ -190,9 +192,22 @@ class ResNet(nn.Module):
                 f"not {tuple(x.shape)}"
             )
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        x = self.layer3(self.layer2(self.layer1(x)))
+        for i in range(1, self.stages + 1):
+            x = self.get_submodule(f"layer{i}")(x)
         with torch.autocast(x.device.type, enabled=False):
             return self.fc(x.to(self.fc.weight.dtype).mean((2, 3)))
+
+
+def _blocks(depth: int, stages: int) -> tuple[int, ...]:
+    """The blocks of each stage of a residual network."""
+    if stages == 4:
+        if depth not in FOUR_STAGES:
+            raise ValueError(f"a residual network of four stages has 18 or 34 layers, not {depth}")
+        return FOUR_STAGES[depth]
+    blocks, rest = divmod(depth - 2, 6)
+    if rest or blocks < 1:
+        raise ValueError(f"a residual network has 6 n + 2 layers (8, 14, 20, ...), not {depth}")
+    return (blocks,) * 3
 
 
 def _stage(blocks: int, inside: int, outside: int, stride: int) -> nn.Sequential:
@@ -230,8 +245,9 @@ def build_network(name: str, *, in_channels: int, num_classes: int, width: int |
     if width is None:
         return NETWORKS[name](in_channels=in_channels, num_classes=num_classes)
     if name in RESNETS:
-        widths = (width, width, 2 * width, 4 * width)
-        return ResNet(RESNETS[name][0], widths, in_channels=in_channels, num_classes=num_classes)
+        depth, usual = RESNETS[name]
+        widths = (width, *(width * 2**i for i in range(len(usual) - 1)))
+        return ResNet(depth, widths, in_channels=in_channels, num_classes=num_classes)
     return ConvNet(in_channels=in_channels, num_classes=num_classes, repeats=CONVNETS[name], width=width)
 
 

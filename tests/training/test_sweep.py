@@ -13,6 +13,8 @@ from biasvar.errors import StudyError
 from biasvar.records import open_run
 from biasvar.run import main
 from biasvar.study import load_study, resolve_study
+from biasvar.training.checks import open_study
+from biasvar.training.cost import parameters_of
 from biasvar.training.execute import run_study
 from biasvar.training.networks import MLP, build_network
 
@@ -175,6 +177,40 @@ def test_a_width_means_the_same_in_every_family():
         convolutions = [m.out_channels for m in narrow.modules() if isinstance(m, torch.nn.Conv2d)]
         assert sorted({*convolutions}) == [3, 6, 12]
         assert narrow(torch.zeros(2, 3, 16, 16)).shape == (2, 7)
+
+
+def test_resnets_of_four_stages_have_k_to_8k_channels():
+    """ResNet18 with the stem for small images: 11,220,132 parameters for 100 classes (kuangliu's, Tian et al. 2020)."""
+    with torch.device("meta"):
+        made = {depth: build_network(f"resnet{depth}", in_channels=3, num_classes=100) for depth in (18, 34)}
+    counts = {depth: sum(parameter.numel() for parameter in net.parameters()) for depth, net in made.items()}
+    assert counts == {18: 11_220_132, 34: 21_328_292}
+    narrow = build_network("resnet18", in_channels=1, num_classes=5, width=2)
+    assert narrow(torch.zeros(2, 1, 28, 28)).shape == (2, 5)
+    assert [narrow.get_submodule(f"layer{i}.0.conv1").out_channels for i in (1, 2, 3, 4)] == [2, 4, 8, 16]
+    assert narrow.feature_taps == tuple(f"layer{i}.{j}" for i in (1, 2, 3, 4) for j in (0, 1))
+
+
+def factory_without_width(*, in_channels, num_classes):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64 * in_channels, num_classes))
+
+
+def factory_with_width(*, in_channels, num_classes, width=3):
+    return torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(64 * in_channels, width), torch.nn.Linear(width, num_classes)
+    )
+
+
+@pytest.mark.parametrize("name", ["factory_with_width", "factory_without_width"])
+def test_a_width_that_a_factory_lacks_is_refused(tiny_study, tmp_path, name):
+    model = {"model": f"{__name__}:{name}"}
+    study = resolve_study(swept(tiny_study, student=model, backend="sequential"))
+    if name == "factory_with_width":
+        context = open_study(study, tmp_path / "run", torch.device("cpu"))
+        assert parameters_of(context, NAMES[2]) == 64 * 6 + 6 + 6 * 10 + 10
+        return
+    with pytest.raises(StudyError, match=r"student\.width: network .*width=2\) failed with TypeError"):
+        open_study(study, tmp_path / "run", torch.device("cpu"))
 
 
 def test_a_network_without_biases_is_homogeneous():
