@@ -159,7 +159,7 @@ def _name(ax: Axes, wide: pd.DataFrame, styles: dict[str, style.Look]) -> None:
     bars += [((row["x"], row["y_low"]), (row["x"], row["y_high"])) for row in rows]
     known = [bar for bar in bars if np.isfinite(bar).all()]
     left, right = ax.get_xlim()
-    known.append(((left, 0.0), (right, 0.0)))  # a name on the level line would be struck through
+    known += [((left, 0.0), (right, 0.0)), ((0.0, bottom), (0.0, top))]  # which would strike a name through
     control = str(wide["control"].iloc[0])
     names = [styles[control].label if control in styles else control, *wide["label"].astype(str)]
     labels.beside_points(

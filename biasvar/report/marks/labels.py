@@ -19,6 +19,7 @@ RADII = (6.0, 11.0, 17.0, 25.0, 34.0, 46.0, 60.0, 76.0, 94.0, 114.0, 136.0, 160.
 DIRECTIONS = 16
 JOINED_FROM = 11.0
 """Points of distance from which on a thin line joins a name to its point."""
+_ON_BAR = 2.5  # points between a line and a bar that are not told apart
 _DOT = 5.5  # points from the middle of a point that a name leaves free
 _FORBIDDEN, _POINT, _LEADER, _BAR = 1e6, 300.0, 90.0, 0.6
 
@@ -105,7 +106,7 @@ def beside_points(
                 (_FORBIDDEN + blocked if blocked > 0 else 0.0)
                 + _POINT * sum(math.dist(box.nearest(*point), point) < _DOT for point in others)
                 + _LEADER * _crossings(points[number], box, taken.values(), leaders)
-                + _LEADER * _passed(points[number], box, others)
+                + _LEADER * (_passed(points[number], box, others) + _hidden(points[number], box, lines))
                 + _BAR * sum(box.crossed_by(*line) for line in lines)
                 + radius
             )
@@ -166,7 +167,22 @@ def _passed(point: tuple[float, float], box: Box, others: Sequence[tuple[float, 
     away = np.reshape(others, (-1, 2)) - point
     forth = away @ along
     aside = np.abs(away @ (-along[1], along[0]))
-    return int(np.sum((forth > _DOT / 2) & (forth < long) & (aside < _DOT)))
+    return int(np.sum((forth > _DOT / 2) & (forth < long) & (aside < 1.5 * _DOT)))
+
+
+def _hidden(
+    point: tuple[float, float], box: Box, bars: Sequence[tuple[tuple[float, float], tuple[float, float]]]
+) -> int:
+    """1 if the line to a box lies on a bar, which it would seem to be a part of; else 0."""
+    end = box.nearest(*point)
+    if not bars or math.dist(point, end) < JOINED_FROM:
+        return 0
+    start, stop = np.array(bars, dtype=float).transpose(1, 0, 2)
+    found = []
+    for at in (end, ((point[0] + end[0]) / 2, (point[1] + end[1]) / 2)):
+        along = np.clip(((at - start) * (stop - start)).sum(1) / np.maximum(((stop - start) ** 2).sum(1), 1e-12), 0, 1)
+        found.append(np.hypot(*(start + along[:, None] * (stop - start) - at).T) < _ON_BAR)
+    return int((found[0] & found[1]).any())
 
 
 def _cross(

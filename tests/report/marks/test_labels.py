@@ -75,6 +75,15 @@ def test_a_line_to_a_name_leads_over_no_other_point():
     assert labels._passed(point, box, []) == 0
 
 
+def test_a_line_to_a_name_is_not_laid_on_a_bar():
+    point, box = (0.0, 0.0), labels.Box(40.0, -5.0, 30.0, 10.0)
+    along, across, short = ((-50.0, 1.0), (50.0, 1.0)), ((20.0, -50.0), (20.0, 50.0)), ((-9.0, 0.0), (9.0, 0.0))
+    assert labels._hidden(point, box, [across, along]) == 1
+    assert labels._hidden(point, box, [across, short]) == 0  # one that ends before the line does hides nothing
+    assert labels._hidden(point, labels.Box(6.0, -5.0, 30.0, 10.0), [along]) == 0  # no line is drawn
+    assert labels._hidden(point, box, []) == 0
+
+
 def test_the_width_of_a_text_is_the_renderers():
     with style.context():
         for word in WORDS:
