@@ -256,6 +256,7 @@ HASHES = {
     "all_methods.yaml": ("f26e2b486745ff24",),
     "bias_variance/digits.yaml": ("c8aa18ddea8abc8c",),
     "bias_variance/fashion_mnist.yaml": ("fd74ef20e3222811",),
+    "bias_variance/full/cifar10_resnet34.yaml": ("5ef7f6d2bf3b5cc9",),
     "biased_soft_labels/additive_noise.yaml": ("c8cd45369812af03", "44cf0b4a1cb821d5"),
     "biased_soft_labels/bad_teacher_cifar10.yaml": ("e817c8da69884aea", "db2f0ce46cfa4ff3"),
     "biased_soft_labels/bad_teacher_digits.yaml": ("26336c6b3cbf9f37", "acfd783fe5b0c635"),

@@ -52,6 +52,24 @@ def smoothed_teacher() -> pd.DataFrame:
     return frame[frame["difference"].map(math.isfinite)]
 
 
+def over_widths(data: str, model: str) -> pd.DataFrame:
+    """Published curves over the width of a network on a data set: share (of label noise), quantity, value, estimate.
+
+    Quantities: bias, variance and their sum, the risk, of squared error, and accuracy. Empty where none was found.
+    """
+    part = _read()["widths"]
+    rows: list[dict[str, Any]] = []
+    if (data, model) == (part["data"], part["model"]):
+        for entry in part["runs"]:
+            for place, width in enumerate(part["values"]):
+                bias, variance = float(entry["bias"][place]), float(entry["variance"][place])
+                found = {"bias": bias, "variance": variance, "risk": round(bias + variance, 6)}
+                found["accuracy"] = round(1 - float(entry["error"][place]) / 100, 6)
+                about = {"share": float(entry["share"]), "value": float(width), "who": str(part["who"])}
+                rows += [{**about, "quantity": quantity, "estimate": value} for quantity, value in found.items()]
+    return pd.DataFrame(rows, columns=["share", "value", "who", "quantity", "estimate"])
+
+
 @lru_cache(maxsize=1)
 def _read() -> dict[str, Any]:
     content: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))

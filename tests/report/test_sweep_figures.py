@@ -90,6 +90,27 @@ def test_classes_and_samples_are_drawn_for_every_curve(run: Run) -> None:
     assert set(load("sweep_classes").collect([run])["class"]) == {*range(CLASSES)}
 
 
+def test_published_curves_stand_beside_those_of_the_same_network_and_data(tmp_path: Path) -> None:
+    cells = [{"student.width": width, "data.label_noise.share": 0.2} for width in (2, 8, 64)]
+    names = [swept_name("ce", cell) for cell in cells]
+    made = {name: predictions(2.0, 1.0, LABELS, REPLICAS, seed=i) for i, name in enumerate(names)}
+    arms = {name: {"swept": cell} for name, cell in zip(names, cells, strict=True)}
+    figure, frames = load("sweep"), {}
+    for model in ("resnet34", "resnet18"):
+        study = {"student": {"model": model}, "data": {"name": "cifar10"}}
+        one = write_claims_run(tmp_path / model, log_probs=made, claims={}, arms=arms, **study)
+        frames[model] = figure.collect([one])
+        with style.context():
+            assert figure.draw(frames[model]).axes
+        assert ("Yang et al. 2020" in figure.caption(frames[model], [one])) == (model == "resnet34")
+    shown = frames["resnet34"].query("published != ''")
+    assert set(shown["published"]) == {"Yang et al. 2020"}
+    at = shown.query("value == 12").set_index("quantity")["estimate"]
+    assert at.to_dict() == {"bias": 0.229, "variance": 0.196, "risk": 0.425, "accuracy": 0.712}
+    assert frames["resnet18"]["published"].eq("").all()
+    assert len(frames["resnet34"]) == len(frames["resnet18"]) + 4 * 13
+
+
 def test_a_run_without_a_sweep_draws_none_of_it(tmp_path: Path) -> None:
     plain = write_claims_run(
         tmp_path / "run", log_probs={"ce": predictions(2.0, 1.0, LABELS, REPLICAS, seed=1)}, claims={}

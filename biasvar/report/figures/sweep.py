@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from biasvar.report import style
+from biasvar.report import published, style
 from biasvar.report.arms import drawn
 from biasvar.report.arms.sweep import WORDS, drawn_curves, is_geometric
 from biasvar.report.figure import Figure
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from biasvar.records import Run
 
-COLUMNS = ["run", "key", "curve", "base", "value", "decomposed", *ESTIMATES[1:]]
+COLUMNS = ["run", "key", "curve", "base", "value", "decomposed", "published", *ESTIMATES[1:]]
 PANELS = {"bias": "Bias", "variance": "Variance", "risk": "Risk"}
 UNITS = {"cross_entropy": "nats", "squared_error": "squared error"}
 PALETTE = ("#222222", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f")
@@ -39,7 +39,25 @@ def collect(runs: list[Run]) -> pd.DataFrame:
             for arm, value in zip(curve.arms, curve.values, strict=True):
                 for loss, row in sweep_terms(run, arm):
                     rows.append({**about, "value": value, "decomposed": loss, **columns(row, ESTIMATES)})
-    return pd.DataFrame(rows, columns=COLUMNS)
+        rows += _published(run)
+    return pd.DataFrame(rows, columns=COLUMNS).assign(published=lambda frame: frame["published"].fillna(""))
+
+
+def _published(run: Run) -> list[dict[str, Any]]:
+    """What was published of the run's network and data over its width, beside the curves of the same label noise."""
+    study = run.study or {}
+    model = (study.get("student") or {}).get("model", "")
+    found = published.over_widths((study.get("data") or {}).get("name", ""), model)
+    rows = []
+    for curve in drawn_curves(run):
+        if curve.key == "student.width":
+            share = curve.others.get("data.label_noise.share", 0.0)
+            about = {"run": run.name, "key": curve.key, "curve": curve.name, "base": curve.base, "failed": 0}
+            for one in found[found["share"] == share].to_dict("records"):
+                loss = "accuracy" if one["quantity"] == "accuracy" else "squared_error"
+                known = {"value": one["value"], "quantity": one["quantity"], "estimate": one["estimate"]}
+                rows.append({**about, **known, "decomposed": loss, "published": one["who"]})
+    return rows
 
 
 def line_looks(names: list[str]) -> dict[str, style.Look]:
@@ -62,7 +80,8 @@ def draw(frame: pd.DataFrame) -> Drawing:
     for (run, key), block in zip(blocks_of, block_of.values(), strict=True):
         part = frame[(frame["run"] == run) & (frame["key"] == key)]
         _draw_block(block, looks.put_on(part, looked, by="curve", hollow="failed"), key)
-    legends.below(figure, legends.lines(looked, markers=True), columns=3)
+    marks = [legends.dot("x", who) for who in dict.fromkeys(frame["published"]) if who]
+    legends.below(figure, [*legends.lines(looked, markers=True), *marks], columns=3)
     return figure
 
 
@@ -94,15 +113,18 @@ def _panel(ax: Axes, rows: pd.DataFrame, key: str, title: str, unit: str) -> Non
         return
     if is_geometric(rows["value"]):
         scales.doublings(ax, rows["value"])
+    marks, rows = rows[rows["published"] != ""], rows[rows["published"] == ""]
+    ax.scatter(marks["value"], marks["estimate"], s=16, marker="x", c=marks["color"].tolist(), linewidths=0.9, zorder=2)
     lines.draw(ax, rows.assign(hollow=False), x="value", line="curve", markers=True, size=3.2, width=1.3)
     failed = rows[rows["hollow"]]
     ax.scatter(failed["value"], failed["estimate"], s=14, c="white", edgecolors=failed["color"].tolist(), zorder=4)
-    ax.set_ylim(*scales.limits(rows))
+    ax.set_ylim(*scales.limits(pd.concat([rows, marks])))
 
 
 def peaks(frame: pd.DataFrame) -> str:
     """Where the variance of each curve is largest, as a sentence with a space before it."""
     said = []
+    frame = frame[frame["published"] == ""]
     there = frame[(frame["quantity"] == "variance") & (frame["decomposed"] == "cross_entropy")]
     for names, part in there.groupby(["run", "key", "curve"], sort=False):
         run, key, curve = map(str, names)
@@ -115,7 +137,9 @@ def peaks(frame: pd.DataFrame) -> str:
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
-    """n, decompositions, correction, intervals, peaks, failures, draw and data."""
+    """n, decompositions, correction, intervals, peaks, what was published, failures, draw and data."""
+    marked = " and ".join(who for who in dict.fromkeys(frame["published"]) if who)
+    frame = frame[frame["published"] == ""]
     squared = (
         " Second row: the same of squared error, |probabilities - one-hot label|² summed over classes."
         if (frame["decomposed"] == "squared_error").any()
@@ -127,7 +151,9 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"of cross-entropy, in nats, which sum to the risk.{squared} Terms are corrected for the finite number of "
         "replicas, so that small ones can be negative. Bands are 95 % t intervals over replicas for these rows, not "
         "adjusted for their number; standard errors over replicas and over rows are in the CSV."
-        f"{peaks(frame)}{drawn.hollow_note(frame)} {conditions_in(frame, runs)}"
+        f"{peaks(frame)}"
+        + (f" Crosses: {marked}, read off their plots, whose students were trained by squared error." if marked else "")
+        + f"{drawn.hollow_note(frame)} {conditions_in(frame, runs)}"
     )
 
 
