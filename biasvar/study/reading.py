@@ -246,6 +246,8 @@ def _override(raw: dict[str, Any], text: str) -> None:
         raise StudyError(f"--set {text!r}: write it as dotted.key=value, such as arms.kd.temperature=3")
     node: Any = raw
     *parents, last = key.split(".")
+    if parents and parents[0] == "sweep":  # whose keys have dots themselves
+        parents, last = ["sweep"], key.removeprefix("sweep.")
     for i, part in enumerate(parents):
         node = node.setdefault(part, {}) if i == 0 else node.get(part)
         if not isinstance(node, dict):

@@ -69,7 +69,8 @@ def expanded(raw: dict[str, Any], schema: Any, *, most: int = MOST_ARMS) -> dict
     raw = copy.deepcopy(raw)
     sweep = raw.pop("sweep", None)
     if sweep is not None:
-        sweep = raw["sweep"] = dict(_checked(sweep, raw, schema))
+        checked = dict(_checked(sweep, raw, schema))
+        sweep = raw["sweep"] = {key: checked[key] for key in KEYS if key in checked}  # names do not depend on the order
         for key, values in sweep.items():
             _set_default(raw, key, values[0])
     arms = raw.get("arms")
@@ -220,7 +221,7 @@ def swept_name(name: str, cell: Mapping[str, float]) -> str:
     >>> swept_name("ce", {"student.width": 4, "data.label_noise.share": 0.1})
     'ce_width4_share0p1'
     """
-    parts = [f"{key.rpartition('.')[2]}{value_name(value)}" for key, value in cell.items()]
+    parts = [f"{key.rpartition('.')[2]}{value_name(cell[key])}" for key in KEYS if key in cell]
     return "_".join([name, *parts])
 
 

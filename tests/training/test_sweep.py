@@ -8,6 +8,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from biasvar.errors import StudyError
 from biasvar.records import open_run
@@ -55,6 +56,16 @@ def test_a_sweep_written_out_is_the_same_study(tiny_study, tmp_path):
         for name, (width, share) in zip(NAMES, itertools.product(WIDTHS, SHARES), strict=True)
     }
     assert resolve_study(by_hand).hash == study.hash
+
+
+def test_a_swept_key_is_overridden_by_its_whole_name(tiny_study, tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(swept(tiny_study)))
+    study = load_study(path, overrides=["sweep.student.width=[3]", "sweep.data.label_noise.share=[0.5]"])
+    assert list(study.arms) == ["ce_width3_share0p5"]
+    assert list(load_study(path, overrides=["sweep=null", "student.width=7"]).arms) == ["ce"]
+    with pytest.raises(StudyError, match=r"sweep\.student\.wdth: unknown key, did you mean 'student\.width'"):
+        load_study(path, overrides=["sweep.student.wdth=[3]"])
 
 
 def test_arms_keep_what_they_say_themselves(tiny_study):
@@ -160,8 +171,6 @@ def test_a_dry_run_shows_the_grid_and_its_cost(tiny_study, tmp_path, capsys):
     assert "sweep over student.width 2, 6; data.label_noise.share 0, 0.25: 4 of 4 arms" in out
     assert f"students of {64 * 2 + 2 + 10 * 2 + 10:,} to {64 * 6 + 6 + 10 * 6 + 10:,} parameters" in out
     assert "ce_width6_share0p25: cross_entropy, student mlp 6, labels 25 % shuffle" in out
-    import yaml
-
     path.write_text(yaml.safe_dump(swept(tiny_study)))
     assert main([str(path), "--dry-run", "--max-arms", "3"]) == 2
     assert "make 4 arms, more than 3" in capsys.readouterr().err
