@@ -293,6 +293,7 @@ HASHES = {
     "own_method/study.yaml": ("5c7176489ce34a93",),
     "infodrop/cifar10_grey.yaml": ("3cd84364ab64c887",),
     "infodrop/few_shots.yaml": ("bf4c8a20c8321c86",),
+    "infodrop/few_shots_in_parts.yaml": ("a163b97b55da9ae3",),
     "infodrop/left_out_edges.yaml": ("20b87f21dc9af1bf",),
     "infodrop/left_out_grey.yaml": ("a27dd24a976611c9",),
     "infodrop/left_out_original.yaml": ("5a02fdaec85ce18b",),
