@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from biasvar.messages import did_you_mean
 from biasvar.study.import_path import check_allowed
@@ -63,6 +63,12 @@ class Network(Section):
         if self.model != "mlp" and not self.bias:
             raise ValueError(f"bias: only model mlp can be without, not {self.model}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_later_keys(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All keys but those at their default that networks did not have from the first, as older runs have them."""
+        found: dict[str, Any] = written(self)
+        return {key: value for key, value in found.items() if (key, value) not in (("width", None), ("bias", True))}
 
     @property
     def layers(self) -> list[int]:
