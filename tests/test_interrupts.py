@@ -92,6 +92,6 @@ def test_a_report_that_is_ended_says_so(monkeypatch, capsys):
 
 @needs_signals
 def test_a_run_that_is_ended_while_it_reads_its_study_says_so(monkeypatch, capsys):
-    monkeypatch.setattr(study, "load_study", lambda path, overrides: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(study, "load_study", lambda path, overrides, **_: os.kill(os.getpid(), signal.SIGTERM))
     assert run(["study.yaml"]) == 130
     assert capsys.readouterr().err == "\ninterrupted before anything was trained\n"

@@ -158,9 +158,11 @@ class ProximalTeacherLoss(nn.Module):
     ) -> torch.Tensor:
         given = Inputs(teacher_logits, where, name="teacher_logits")
         if labels is None:
-            raise TypeError("labels must be given: the teacher's loss has a cross-entropy with them at any pull")
+            raise TypeError(
+                "labels must be given, a torch.Tensor: the teacher's loss has a cross-entropy with them at any pull"
+            )
         if self.needs_student and student_logits is None:
-            raise TypeError("student_logits must be given where the pull is above 0, or with dual")
+            raise TypeError("student_logits must be given, a torch.Tensor, where the pull is above 0, or with dual")
         entropy = -true_class(F.log_softmax(given.logits, -1), given.labels(labels))
         if not self.needs_student and student_logits is None:
             return given.reduced(entropy, self.reduction)
@@ -252,7 +254,7 @@ class LocalTargetLoss(nn.Module):
         tempered = F.log_softmax(given.logits / self.temperature, -1)
         values = scaled(self.soft, expected(log_target.exp(), log_target - tempered))
         if labels is None and self.hard:
-            raise TypeError(f"labels must be given where hard is above 0: it is {self.hard:g}")
+            raise TypeError(f"labels must be given, a torch.Tensor, where hard is above 0: it is {self.hard:g}")
         if labels is not None:
             truth = given.labels(labels)
             values = values + scaled(self.hard, -true_class(F.log_softmax(given.logits, -1), truth))

@@ -147,11 +147,13 @@ def test_settings_that_cannot_be_are_refused(make, message):
 
 
 def test_what_is_missing_is_named():
-    with pytest.raises(TypeError, match="student_logits must be given where the pull is above 0"):
+    with pytest.raises(TypeError, match=r"student_logits must be given, a torch.Tensor, where the pull is above 0"):
         losses.ProximalTeacherLoss(pull=0.5)(torch.zeros(1, 2), None, torch.tensor([0]))
-    with pytest.raises(TypeError, match="labels must be given: the teacher's loss has a cross-entropy"):
+    with pytest.raises(
+        TypeError, match=r"labels must be given, a torch.Tensor: the teacher's loss has a cross-entropy"
+    ):
         losses.ProximalTeacherLoss(pull=0.5)(torch.zeros(1, 2), torch.zeros(1, 2), None)
-    with pytest.raises(TypeError, match="labels must be given where hard is above 0"):
+    with pytest.raises(TypeError, match=r"labels must be given, a torch.Tensor, where hard is above 0"):
         losses.LocalTargetLoss(hard=1.0)(torch.zeros(1, 2), torch.zeros(1, 2))
     with pytest.raises(TypeError, match="dual must be a PullConstraint or a mapping"):
         losses.ProximalTeacherLoss(dual=1.0)

@@ -56,7 +56,7 @@ def test_parameter_counts(name):
 
 
 def test_every_network_is_in_the_table():
-    assert set(NETWORKS) == {*PUBLISHED, "convnet", "convnet_deep"}
+    assert set(NETWORKS) == {*PUBLISHED, "convnet", "convnet_deep", "resnet18", "resnet34"}
 
 
 @pytest.mark.parametrize(("in_channels", "num_classes"), [(1, 10), (3, 200)])
@@ -188,9 +188,8 @@ def test_a_network_can_be_learnt():
 
 
 def test_unknown_names_and_depths():
-    with pytest.raises(
-        ValueError, match=r"no network named 'resnet9'; there is: convnet, convnet_deep, resnet8, .*x4, or your own"
-    ):
+    known = "convnet, convnet_deep, resnet8, .*resnet34, or your own"
+    with pytest.raises(ValueError, match=f"no network named 'resnet9'; there is: {known}"):
         build_network("resnet9", in_channels=3, num_classes=10)
     for depth in (9, 2, 0):
         with pytest.raises(ValueError, match=f"6 n \\+ 2 layers .* not {depth}"):

@@ -57,10 +57,10 @@ def select_rows(
         raise ValueError(f"which must be one of {', '.join(WHICH)}, not {which!r}{did_you_mean(which, WHICH)}")
     given = to_numpy(as_array(scores, "scores"))
     check_real(given, "scores")
-    values, truth = given.astype(np.float64), np.asarray(labels)
+    values, truth = given.astype(np.float64), to_numpy(as_array(labels, "labels"))
     if values.ndim != 1 or truth.shape != values.shape:
         raise ValueError(f"scores and labels must have one shape (N,), got {values.shape} and {truth.shape}")
-    ids = np.arange(len(values)) if sample_ids is None else np.asarray(sample_ids)
+    ids = np.arange(len(values)) if sample_ids is None else to_numpy(as_array(sample_ids, "sample_ids"))
     if ids.shape != values.shape:
         raise ValueError(f"sample_ids must have the shape of the scores, {values.shape}, not {ids.shape}")
     if not np.isfinite(values).all():

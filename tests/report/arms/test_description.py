@@ -29,7 +29,7 @@ def made(directory: Path, **arms: dict[str, Any]) -> Run:
 def test_every_key_that_a_loss_takes_is_a_setting():
     taken = {key for settings_class in ARMS.values() for key in settings_class.own_keys()}
     assert not taken & BOOKKEEPING
-    assert set(Arm.model_fields) - BOOKKEEPING == {"loss", "student", "teacher_shift"}
+    assert set(Arm.model_fields) - BOOKKEEPING == {"loss", "student", "teacher_shift", "label_noise"}
 
 
 def test_every_key_of_a_trained_arm_is_a_setting_or_known_not_to_be(study_run):
