@@ -5,11 +5,12 @@ BIN    := $(VENV)/bin
 RUN    := runs/digits
 LOWEST := .venv-lowest
 
-.PHONY: help install report test test-lowest lint bench gpu notebook clean
+.PHONY: help install report test test-slow test-lowest lint bench gpu notebook clean
 
 help:
 	@echo "make report       train the digits study (about a minute) and draw its report"
 	@echo "make test         lint, types and tests"
+	@echo "make test-slow    the tests that make test leaves out: killed runs, full disks, earlier versions"
 	@echo "make test-lowest  the tests with the lower bounds of pyproject.toml, in $(LOWEST)"
 	@echo "make notebook     open notebooks/first_look.ipynb in JupyterLab"
 	@echo "make bench        the benchmarks of experiments/benchmarks"
@@ -40,8 +41,12 @@ lint: $(VENV)/.dev
 
 # One thread a process: the tests run side by side instead.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbmake --nbmake-timeout=300 notebooks
+
+# Runs that are killed, full disks, too little memory, runs of earlier versions.
+test-slow: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 $(LOWEST)/.done: pyproject.toml constraints-lowest.txt
 	$(PYTHON) -m venv $(LOWEST)

@@ -231,6 +231,7 @@ cp -r {disk}/run whole
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_real_disk_fills_up(here, small_study, jobs):
     """A small file system in memory, mounted for this test alone; skipped where that is not allowed."""
@@ -274,6 +275,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits on memory are those of Linux")
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_too_little_memory_names_what_to_lower(here, tiny_study, jobs):

@@ -35,6 +35,7 @@ def run_part(name: str, out: Path, work: Path) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_recorder_part_leaves_numbers_with_their_provenance_and_the_page_names_what_is_missing(tmp_path):
     run_part("page", tmp_path, tmp_path)
     assert "No part has run yet" in (tmp_path / "README.md").read_text()

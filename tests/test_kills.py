@@ -25,6 +25,7 @@ def kills(monkeypatch):
     return module
 
 
+@pytest.mark.slow
 def test_writers_killed_at_random_moments_end_with_the_same_bytes():
     done = subprocess.run(
         [sys.executable, str(SCRIPT), "--kills", "9", "--seed", "3", "--writers", "recorder", "jobs 1"],

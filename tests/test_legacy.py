@@ -109,6 +109,7 @@ def test_a_run_of_an_earlier_version_opens(tmp_path, name, status):
     assert run.soft_label_names == ([] if status == "running" else sorted(run.study["soft_labels"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["complete", "interrupted"])
 def test_a_run_of_an_earlier_version_gets_the_report_that_it_had(tmp_path, name):
     """The same effects, of claims that are measured as then; the same figures of the same rows, and what is new."""

@@ -47,6 +47,7 @@ def acknowledged_before_kill(directory, first, wait_for, delay):
     return [int.from_bytes(sent[at : at + 4], "little") for at in range(0, len(sent), 4)]
 
 
+@pytest.mark.slow
 def test_killed_at_100_random_moments(tmp_path):
     rng = np.random.default_rng(20)
     total = 0

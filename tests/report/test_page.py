@@ -153,6 +153,7 @@ def test_summary_holds_totals_with_both_errors(written: Path, study_run: Run) ->
     assert summary["provenance"]["study_hash"] == study_run.manifest["study_hash"]
 
 
+@pytest.mark.slow
 def test_the_same_bytes_again_and_no_torch(written: Path, study_run: Run, tmp_path: Path) -> None:
     again = tmp_path / "elsewhere"
     code = (

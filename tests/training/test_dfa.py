@@ -315,6 +315,7 @@ def test_the_weights_that_a_replica_is_distilled_with_are_its_own_last_ones(run)
     np.testing.assert_array_equal(drawn[0], of("random", 1)[0])
 
 
+@pytest.mark.slow
 def test_a_search_that_was_cut_off_goes_on_to_the_same_bytes(run, tmp_path, monkeypatch):
     study = resolve_study(dfa_study(ARMS))
     for after in (1, 2, 3):  # one run, cut off three times

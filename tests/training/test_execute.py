@@ -227,6 +227,7 @@ def test_processes_side_by_side_make_no_difference(finished, tmp_path):
     assert contents(tmp_path / "run") == contents(finished.directory)
 
 
+@pytest.mark.slow
 def test_a_lost_worker_costs_only_what_it_was_doing(finished, tmp_path):
     """Workers are killed twice while the study runs; it ends with the same bytes all the same."""
     study = resolve_study(finished.study)
@@ -254,6 +255,7 @@ def test_a_lost_worker_costs_only_what_it_was_doing(finished, tmp_path):
     assert contents(tmp_path / "run") == contents(finished.directory)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", [1, 2, 4])
 def test_a_worker_lost_between_two_tasks_is_replaced(finished, tmp_path, monkeypatch, moment):
     """The pool knows that it is broken before a task is submitted, so that `submit` itself raises."""
@@ -294,6 +296,7 @@ def die(name):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_workers_that_are_lost_again_and_again_end_the_run_with_a_word(finished, tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "MOST_LOSSES", 1)
     monkeypatch.setattr(execute, "finish_teacher", die)
@@ -360,6 +363,7 @@ def test_rates_are_chosen_on_the_validation_split_and_the_grid_is_kept(tmp_path,
     assert run.arm("ce")["learning_rate"] == 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ending", "jobs", "to_the_group"),
     [("SIGINT", 1, False), ("SIGTERM", 2, False), ("SIGTERM", 2, True)],
@@ -401,6 +405,7 @@ def test_signals_that_end_a_run_leave_one_that_resumes(
         assert contents(tmp_path / "whole") == contents(tmp_path / "runs/tiny")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers through Linux's /proc")
 def test_workers_end_with_a_parent_that_is_killed(tmp_path, tiny_study):
     tiny_study["schedule"]["epochs"] = 2000

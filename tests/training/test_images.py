@@ -71,6 +71,7 @@ def study(folder, tmp_path, monkeypatch):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_study_of_images_leaves_the_same_run_however_it_is_worked_off(study, tmp_path, monkeypatch):
     resolved = resolve_study(study)
     run = run_study(resolved, tmp_path / "one", device="cpu")

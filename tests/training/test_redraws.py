@@ -103,6 +103,7 @@ def test_more_redraws_are_added_and_those_that_are_there_stay(study, tmp_path):
         run_redraws(resolve_study({**study, "redraws": 2}), tmp_path / "out", device="cpu")
 
 
+@pytest.mark.slow
 def test_the_command_goes_on_after_it_was_killed_to_the_same_bytes(study, tmp_path, capsys):
     study["schedule"]["epochs"] = 30
     path = tmp_path / "study.yaml"
