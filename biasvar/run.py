@@ -213,7 +213,7 @@ def describe(study: Study, directory: Path) -> str:
 
     rate = study.learning_rate
     grid = ", ".join(f"{value:g}" for value in rate.grid)
-    chosen = f"from {grid} on the validation split, for {', '.join(rate.families)}"
+    chosen = f"from {grid} by {rate.by} on the validation split, for {', '.join(rate.families)}"
     rates = f"{rate.value:g} for all" if rate.value is not None else chosen
     teachers = ", ".join(f"{name} ({teacher.regime})" for name, teacher in study.teachers.items())
     lines = [

@@ -112,10 +112,15 @@ class Schedule(Section):
 
 
 class LearningRate(Section):
-    """One rate for all (`value`), or a grid from which each loss family takes its best on the validation split."""
+    """One rate for all (`value`), or a grid from which each loss family takes its best on the validation split.
+
+    `by` says what is best: the highest accuracy (the lower nll among equals), or the lowest nll, which on average is bias
+    plus variance (plus noise) and so does not prefer one of them.
+    """
 
     value: float | None = Field(None, gt=0)
     grid: list[Annotated[float, Field(gt=0)]] = Field([])
+    by: Literal["accuracy", "nll"] = "accuracy"
     replicas: int = Field(8, ge=1, le=MOST)
     families: dict[str, str] = Field({})  # family -> the arm on which the family's rate is chosen
 

@@ -301,7 +301,7 @@ def _tuning_path(writer: RunWriter) -> Path:
 
 
 def _learning_rates(writer: RunWriter, context: StudyContext, work: Work, bar: tqdm) -> dict[str, float]:
-    """The rate of each family: given, or the best of the grid on the validation split (accuracy, then loss)."""
+    """The rate of each family: given, or the best of the grid on the validation split by what the study says."""
     study, settings = context.study, context.study.learning_rate
     if settings.value is not None:
         return {arm.family: settings.value for arm in study.arms.values()}
@@ -323,7 +323,8 @@ def _learning_rates(writer: RunWriter, context: StudyContext, work: Work, bar: t
         found = [pd.DataFrame({**dict(zip(keys, key, strict=True)), **results[key]}) for key in tasks]
         frame = pd.concat([*found, *(frame for frame in frames.values() if frame is not None)], ignore_index=True)
         means = frame.groupby(["family", "learning_rate"])[["accuracy", "nll"]].mean().reset_index()
-        order = means.sort_values(["accuracy", "nll"], ascending=[False, True])
+        by, ascending = (["nll"], [True]) if settings.by == "nll" else (["accuracy", "nll"], [False, True])
+        order = means.sort_values(by, ascending=ascending)
         best = order.groupby("family").first()["learning_rate"]
         writer.update_manifest(tuning=tried)  # before the file: once that is there, nothing of this is done again
         writer.tuning(frame.assign(chosen=frame["learning_rate"] == frame["family"].map(best)))

@@ -420,4 +420,5 @@ def test_rates_within_one_error_of_the_best_are_named(study_run: Run) -> None:
         assert line["as_good"] == (", ".join(f"{rate:g}" for rate in expected) or "–")
     assert found["few"] == (found["replicas"] < 8)
     by_rate = {0.1: mean_interval([0.5, 0.7]), 0.3: mean_interval([0.55, 0.59]), 1.0: mean_interval([0.1, 0.2])}
-    assert description._as_good(by_rate) == [0.1, 0.3]
+    assert description._as_good(by_rate, "accuracy") == [0.1, 0.3]
+    assert description._as_good(by_rate, "nll") == [1.0]

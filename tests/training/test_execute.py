@@ -363,6 +363,23 @@ def test_rates_are_chosen_on_the_validation_split_and_the_grid_is_kept(tmp_path,
     assert run.arm("ce")["learning_rate"] == 0.1
 
 
+def test_rates_are_chosen_by_accuracy_or_by_the_loss(tmp_path, tiny_study, monkeypatch):
+    """Where the two disagree: at .4 students are right a little more often, and sure where they are wrong."""
+    found = {0.1: (0.80, 0.5), 0.4: (0.82, 0.9)}
+    monkeypatch.setattr(
+        execute,
+        "tune_rate",
+        lambda arm, rate, replicas: {"replica": [0], "accuracy": [found[rate][0]], "nll": [found[rate][1]]},
+    )
+    tiny_study["arms"] = {"ce": tiny_study["arms"]["ce"]}
+    for by, rate in (("accuracy", 0.4), ("nll", 0.1)):
+        grid = {"grid": [0.1, 0.4], "by": by, "replicas": 1, "families": {"cross_entropy": "ce"}}
+        tiny_study["learning_rate"] = grid
+        run = run_study(resolve_study(tiny_study), tmp_path / by, device="cpu", jobs=1)
+        assert run.arm("ce")["learning_rate"] == rate
+        assert run.tuning.query("chosen")["learning_rate"].unique().tolist() == [rate]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("ending", "jobs", "to_the_group"),

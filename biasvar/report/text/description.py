@@ -230,26 +230,31 @@ def _accuracy(run: Run, arm: str) -> str:
 
 
 def rate_table(run: Run) -> dict[str, Any] | None:
-    """The learning-rate grid: validation accuracy by loss family and rate; None if no rate was chosen."""
+    """The learning-rate grid: validation accuracy or nll, by which rates were chosen, by loss family and rate.
+
+    None if no rate was chosen.
+    """
     tuning = run.tuning
     if tuning is None or tuning.empty:
         return None
     rates = sorted(tuning["learning_rate"].unique())
+    by = ((run.study or {}).get("learning_rate") or {}).get("by", "accuracy")
     lines = []
     for (family, arm), part in tuning.groupby(["family", "arm"], sort=False):
         cells, means = [], {}
         for rate in rates:
             here = part[part["learning_rate"] == rate]
-            interval = mean_interval(here["accuracy"]) if len(here) else None
+            interval = mean_interval(here[by]) if len(here) else None
             text = f"{interval.estimate:.3f} ± {interval.stderr:.3f}" if interval else "–"
             cells.append({"text": text, "chosen": bool(here["chosen"].any())})
             if interval and math.isfinite(interval.estimate):
                 means[rate] = interval
-        near = [plain_number(rate) for rate in _as_good(means) if not cells[rates.index(rate)]["chosen"]]
+        near = [plain_number(rate) for rate in _as_good(means, by) if not cells[rates.index(rate)]["chosen"]]
         about = {"family": str(family).replace("_", " "), "arm": str(arm), "as_good": ", ".join(near) or "–"}
         lines.append({**about, "cells": cells})
     replicas = int(tuning.groupby(["family", "learning_rate"])["replica"].nunique().max())
     return {
+        "by": {"accuracy": "accuracy", "nll": "loss (nll)"}[by],
         "rates": [plain_number(rate) for rate in rates],
         "lines": lines,
         "replicas": replicas,
@@ -257,9 +262,10 @@ def rate_table(run: Run) -> dict[str, Any] | None:
     }
 
 
-def _as_good(means: Mapping[float, Interval]) -> list[float]:
-    """The rates whose mean accuracy lies within one standard error, the best one's, of the best."""
+def _as_good(means: Mapping[float, Interval], by: str) -> list[float]:
+    """The rates whose mean accuracy or nll lies within one standard error, the best one's, of the best."""
     if not means:
         return []
-    best = max(means.values(), key=lambda one: one.estimate)
-    return [rate for rate, one in means.items() if one.estimate >= best.estimate - best.stderr]
+    sign = -1 if by == "nll" else 1
+    best = max(means.values(), key=lambda one: sign * one.estimate)
+    return [rate for rate, one in means.items() if sign * (one.estimate - best.estimate) >= -best.stderr]
