@@ -114,8 +114,8 @@ class Schedule(Section):
 class LearningRate(Section):
     """One rate for all (`value`), or a grid from which each loss family takes its best on the validation split.
 
-    `by` says what is best: the highest accuracy (the lower nll among equals), or the lowest nll, which on average is bias
-    plus variance (plus noise) and so does not prefer one of them.
+    `by` says what is best: the highest accuracy (the lower nll among equals), or the lowest nll, which on average is
+    bias plus variance (plus noise) and so does not prefer one of them.
     """
 
     value: float | None = Field(None, gt=0)
