@@ -18,6 +18,7 @@ from biasvar.losses import (
     MaskedDistillationLoss,
     ScoreLoss,
     SoftLabelLoss,
+    SquaredErrorLoss,
     WeightedSoftLabelLoss,
 )
 from biasvar.study import resolve_study
@@ -45,6 +46,7 @@ def never_waits():
 
 LOSSES = {
     "cross entropy": lambda s, t, y: CrossEntropyLoss(reduction="none")(s, y),
+    "squared error": lambda s, t, y: SquaredErrorLoss(reduction="none")(s, y),
     "label smoothing": lambda s, t, y: LabelSmoothingLoss(smoothing=0.1, reduction="none")(s, y),
     "distillation": lambda s, t, y: DistillationLoss(**WITH_TEACHER)(s, t, y),
     "weighted soft label": lambda s, t, y: WeightedSoftLabelLoss(**WITH_TEACHER)(s, t, y),

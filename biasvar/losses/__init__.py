@@ -20,7 +20,7 @@ from biasvar.losses.bad_teacher import (
     draw_rivals,
 )
 from biasvar.losses.distillation import KEEP, DistillationLoss, MaskedDistillationLoss, WeightedSoftLabelLoss
-from biasvar.losses.labels import CrossEntropyLoss, LabelSmoothingLoss
+from biasvar.losses.labels import CrossEntropyLoss, LabelSmoothingLoss, SquaredErrorLoss
 from biasvar.losses.proximal import LocalTargetLoss, ProximalTeacherLoss, PullConstraint
 from biasvar.losses.revision import DISTANCES, PortedRevisionLoss, RevisedDistillationLoss, revise_logits
 from biasvar.losses.soft_labels import (
@@ -54,6 +54,7 @@ __all__ = [
     "ScoreLoss",
     "SelfDistillationLoss",
     "SoftLabelLoss",
+    "SquaredErrorLoss",
     "VirtualTeacherLoss",
     "WeightedSoftLabelLoss",
     "draw_rivals",

@@ -14,7 +14,7 @@ from biasvar.losses.inputs import Inputs
 from biasvar.losses.settings import Reduction, check_reduction, number
 from biasvar.losses.terms import true_class
 
-__all__ = ["CrossEntropyLoss", "LabelSmoothingLoss"]
+__all__ = ["CrossEntropyLoss", "LabelSmoothingLoss", "SquaredErrorLoss"]
 
 
 class CrossEntropyLoss(nn.Module):
@@ -77,3 +77,27 @@ class LabelSmoothingLoss(nn.Module):
         if self.variant == "paper":
             return log_probs.mean(-1)
         return log_probs.scatter(-1, labels.unsqueeze(-1), 0.0).sum(-1) / (log_probs.shape[-1] - 1)
+
+
+class SquaredErrorLoss(nn.Module):
+    """Squared error of the class probabilities with the label, the Brier score, between 0 and 2.
+
+    sum_j (p_j - onehot_j)^2 with p = softmax(z), as Yang et al. 2020 (arXiv:2002.11328) train their networks; the
+    gradient flows through the softmax as a whole. Computed as (sum_{j != i} p_j)^2 + sum_{j != i} p_j^2, i the label,
+    so that nothing cancels where the student is sure: 1 - p_i is not taken of a p_i that rounds to 1.
+
+    >>> SquaredErrorLoss(reduction="none")(torch.zeros(2, 4), torch.tensor([0, 3]))
+    tensor([0.7500, 0.7500])
+    """
+
+    def __init__(self, *, reduction: Reduction = "mean") -> None:
+        super().__init__()
+        self.reduction = check_reduction(reduction)
+
+    def forward(
+        self, student_logits: torch.Tensor, labels: torch.Tensor, *, where: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        given = Inputs(student_logits, where)
+        truth = given.labels(labels).unsqueeze(-1)
+        others = F.softmax(given.logits, -1).scatter(-1, truth, 0.0)
+        return given.reduced(others.sum(-1).square() + others.square().sum(-1), self.reduction)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ARMS", "Arm", "CrossEntropy", "Dfa", "DfaSearch", "Distillation", "InfoDropArm", "LabelRevision",
     "LabelSmoothing", "MaskedDistillation", "Part", "Predictions", "ProximalTeaching", "Record", "SoftLabelOnly",
-    "TaughtArm", "TfkdReg", "TfkdSelf", "WeightedSoftLabel", "is_nothing",
+    "SquaredError", "TaughtArm", "TfkdReg", "TfkdSelf", "WeightedSoftLabel", "is_nothing",
 ]  # fmt: skip
 
 
@@ -37,6 +37,10 @@ class CrossEntropy(Arm):
     plays = "baseline"
 
     loss: Literal["cross_entropy"]
+
+
+class SquaredError(Arm):
+    loss: Literal["squared_error"]
 
 
 class LabelSmoothing(Arm):

@@ -194,6 +194,7 @@ def _losses() -> list[Target]:
     bad = {"k": 2, "punishment": 1.0, "compensation": 1.0, "rivals": 1.0}
     made: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         "CrossEntropyLoss": ({}, pair),
+        "SquaredErrorLoss": ({}, pair),
         "LabelSmoothingLoss": ({"smoothing": 0.1}, pair),
         "DistillationLoss": (tau, {**three, "weights": weights}),
         "MaskedDistillationLoss": ({**tau, "keep": "other"}, {**three, "weights": weights}),

@@ -19,6 +19,7 @@ def _distillation(make: Callable[..., nn.Module], **settings: Any) -> Callable[.
 
 LOSSES: dict[str, tuple[Callable[..., nn.Module], tuple[str, ...]]] = {
     "CrossEntropyLoss": (losses.CrossEntropyLoss, ("labels",)),
+    "SquaredErrorLoss": (losses.SquaredErrorLoss, ("labels",)),
     "LabelSmoothingLoss": (lambda **more: losses.LabelSmoothingLoss(**({"smoothing": 0.1} | more)), ("labels",)),
     "DistillationLoss": (_distillation(losses.DistillationLoss), ("teacher_logits", "labels", "weights")),
     "WeightedSoftLabelLoss": (_distillation(losses.WeightedSoftLabelLoss), ("teacher_logits", "labels")),

@@ -45,6 +45,33 @@ def test_cross_entropy_and_smoothing_are_those_of_torch(batch):
     torch.testing.assert_close(losses.CrossEntropyLoss(reduction="sum")(*flat), F.cross_entropy(*flat, reduction="sum"))
 
 
+def test_squared_error_is_the_brier_score(batch):
+    """By hand, by the loss on scores, and its gradient 2 p_k (d_k - sum_j p_j d_j) with d = p - onehot."""
+    student, _, labels = batch
+    loss = losses.SquaredErrorLoss(reduction="none")
+    for index in np.ndindex(*labels.shape):
+        p = [math.exp(z) for z in student[index].tolist()]
+        difference = [a / math.fsum(p) - (j == int(labels[index])) for j, a in enumerate(p)]
+        assert loss(student, labels)[index].item() == pytest.approx(math.fsum(d * d for d in difference), rel=1e-12)
+    one_hot = F.one_hot(labels, 7).double()
+    torch.testing.assert_close(losses.SquaredErrorLoss()(student, labels), losses.ScoreLoss()(student, one_hot))
+    p = student.detach().softmax(-1)
+    expected = 2 * p * (p - one_hot - (p * (p - one_hot)).sum(-1, keepdim=True))
+    found = torch.autograd.grad(losses.SquaredErrorLoss(reduction="sum")(student, labels), student)[0]
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("margin", [1.0, 40.0, 200.0])
+def test_squared_error_of_a_sure_student_does_not_cancel(margin):
+    """Three classes, the other two alike: (2q)^2 + 2q^2 = 6 q^2 with q = 1 / (e^margin + 2)."""
+    logits = torch.tensor([[margin, 0.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    value = losses.SquaredErrorLoss()(logits, torch.tensor([0]))
+    q = 1 / (math.exp(margin) + 2)
+    assert value.item() == pytest.approx(6 * q**2, rel=1e-12)
+    value.backward()  # d/dz_0: -p_0 sum_j q (4q + 2q)
+    assert logits.grad[0, 0].item() == pytest.approx(-math.exp(margin) * q * 12 * q**2, rel=1e-12)
+
+
 def test_distillation_is_tau_squared_cross_entropy_form(batch):
     student, teacher, labels = batch
     loss = losses.DistillationLoss(temperature=TAU, alpha=ALPHA, reduction="none")
