@@ -48,8 +48,8 @@ def _main(arguments: Sequence[str] | None) -> int:
     parser.add_argument(
         "--ledger",
         metavar="DIR",
-        help="instead: the verdicts of all reports published under DIR, into DIR/README.md (between its marks) and "
-        "DIR/claims.md",
+        help="instead: the verdicts of all reports published under DIR, into DIR/README.md (between its marks, "
+        "and the index of papers between theirs if it has them) and DIR/claims.md",
     )
     add_options(parser)
     options = parser.parse_args(arguments)

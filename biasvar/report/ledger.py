@@ -19,12 +19,17 @@ from biasvar.errors import BiasvarError
 from biasvar.files import write_bytes
 from biasvar.messages import visible
 from biasvar.report.claims.words import FAILS, HOLDS
+from biasvar.report.papers import papers_index
 from biasvar.report.text.claims import LEVELS, VERDICTS, claim_row
 from biasvar.report.text.numbers import counted, decimals, level, signed
 from biasvar.study.claims import LEDGER, REVISION, Claim
 
 README, NUMBERS = "README.md", "claims.md"
 BEGIN, END = "<!-- claims: made by `biasvar-report --ledger`, not by hand -->", "<!-- end of claims -->"
+PAPERS_BEGIN, PAPERS_END = (
+    "<!-- papers: made by `biasvar-report --ledger`, not by hand -->",
+    "<!-- end of papers -->",
+)
 EARLIER, FOUND = "¹", "²"
 """Mark verdicts by an earlier revision of the rules, and what such a one could not tell from luck in a search."""
 NEEDED = {"id", "arms", "regime", "test", "unit", "effect", "stderr", "overall", "verdict"}
@@ -46,22 +51,30 @@ class Report:
 
 
 def write_ledger(directory: Path) -> Path:
-    """Write the claims into README.md between its two marks, and all numbers into claims.md; returns README.md.
+    """Write the claims into README.md between their two marks, and all numbers into claims.md; returns README.md.
 
-    Raises BiasvarError where there is no README.md with the marks, or no published report, or one that is damaged.
+    A README.md that has the marks of the index of papers too gets that as well. Raises BiasvarError where there is no
+    README.md with the marks of the claims, or no published report, or one that is damaged.
     """
     reports = published(directory)
     page = directory / README
     text = page.read_text(encoding="utf-8") if page.is_file() else ""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise BiasvarError(
-            f"{page} must hold the lines {BEGIN} and {END}, once and in this order: the table goes between"
-        )
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    write_bytes(page, f"{before}{BEGIN}\n{overview(reports)}{END}{after}".encode())
+    text = _between(text, BEGIN, END, overview(reports), page)
+    if PAPERS_BEGIN in text or PAPERS_END in text:
+        text = _between(text, PAPERS_BEGIN, PAPERS_END, papers_index(directory), page)
+    write_bytes(page, text.encode())
     write_bytes(directory / NUMBERS, numbers(reports).encode())
     return page
+
+
+def _between(text: str, begin: str, end: str, table: str, page: Path) -> str:
+    """The text with a table in place of what stood between two marks."""
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise BiasvarError(
+            f"{page} must hold the lines {begin} and {end}, once and in this order: the table goes between"
+        )
+    before, rest = text.split(begin)
+    return f"{before}{begin}\n{table}{end}{rest.split(end)[1]}"
 
 
 def published(directory: Path) -> list[Report]:
