@@ -30,7 +30,7 @@ STATES = {
 }
 """Every state an item can have, and what it means; those of REASONS are written in papers.yaml, the others derived."""
 ITEMS = ("in the paper", "shows", "state", "study, or why there is none", "figure")
-COMMANDS = ("study", "what it is", "commands")
+COMMANDS = ("study, and what it is", "commands")
 
 
 def papers_index(directory: Path) -> str:
@@ -116,4 +116,4 @@ def _commands(study: str) -> tuple[str, ...]:
         lines = [f"python experiments/{known['first']}"] if "first" in known else []
         lines.append(f"python -m biasvar.run {file_of(study)}")
         lines.append(f"python -m biasvar.report runs/{known['run']} --figures {','.join(figures_of(study))}")
-    return study, known["size"], "<br>".join(f"`{line}`" for line in lines)
+    return f"{study}<br>{known['size']}", "<br>".join(f"`{line}`" for line in lines)

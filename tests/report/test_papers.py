@@ -103,11 +103,11 @@ def test_states_follow_from_what_is_published(tmp_path: Path) -> None:
 def test_commands_are_those_of_the_study_with_all_its_figures(tmp_path: Path) -> None:
     text = papers.papers_index(tmp_path)
     for line in (
-        "| label_revision/features | MLPs, 1,000 of frozen features of CIFAR-10 | `python -m biasvar.run "
+        "| label_revision/features<br>MLPs, 1,000 of frozen features of CIFAR-10 | `python -m biasvar.run "
         "experiments/label_revision/features.yaml`<br>`python -m biasvar.report runs/label_revision_features --figures "
         "accuracy,methods` |",
-        "| bias_variance/linear_network.py | sizes of ours | `python experiments/bias_variance/linear_network.py --out "
-        "figures/linear_network` |",
+        "| bias_variance/linear_network.py<br>sizes of ours | `python experiments/bias_variance/linear_network.py "
+        "--out figures/linear_network` |",
     ):
         assert f"\n{line}\n" in text
     assert "| `python experiments/prokt/docstrings.py`<br>`python -m biasvar.run experiments/prokt/docs" in text
