@@ -278,6 +278,7 @@ HASHES = {
     "biased_soft_labels/which_indicator_cifar10.yaml": ("7654682edf88ac29", "57c0f3712cffc1c1"),
     "converged/digits.yaml": ("c7a82163a4bc2642",),
     "converged/fashion_mnist.yaml": ("e9dd1c9d50cb7b57",),
+    "converged/features_narrow.yaml": ("",),
     "converged/features.yaml": ("e85706e049d15e33",),
     "dfa/drift.yaml": ("62f70b95f0b68694",),
     "dfa/gains.yaml": ("95be413c8d227c03",),
