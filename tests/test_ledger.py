@@ -17,7 +17,7 @@ RULE = re.compile(r"measured as [^;]+; holds if [^.].*[^.]")
 
 def test_the_ledger_is_the_one_that_was_fixed():
     """Whoever changes a rule changes this hash too, on purpose, and studies that name the old one say so."""
-    assert (REVISION, ledger_hash()) == (2, "47983e5d8fceccfb")
+    assert (REVISION, ledger_hash()) == (2, "9298d0aba05712b6")
 
 
 def test_the_smallest_effects_are_those_that_were_fixed():

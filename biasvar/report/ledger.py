@@ -155,14 +155,15 @@ def _verdicts(claim: Claim, report: Report, part: pd.DataFrame) -> list[str]:
     for verdict in VERDICTS:
         mine = firsts[firsts["overall"] == verdict].to_dict("records")
         if mine:
+            units = [row["unit"] if isinstance(row["unit"], str) else "" for row in mine]
             effects = [f"{_regime(row)} {_effect(row)}" if several else _effect(row) for row in mine]
             more = f" and {len(effects) - MOST} more" if len(effects) > MOST else ""
-            unit = mine[0]["unit"]
+            unit = units[0]
+            if len(set(units)) > 1:
+                effects, unit = [f"{effect} {of}".strip() for effect, of in zip(effects, units, strict=True)], ""
             word = f"**{verdict}**" if verdict == FAILS else verdict
             luck = f" {FOUND}" if verdict == HOLDS and claim.searched and report.revision < REVISION else ""
-            said.append(
-                f"{word}{luck} ({', '.join(effects[:MOST])}{f' {unit}' if isinstance(unit, str) else ''}{more})"
-            )
+            said.append(f"{word}{luck} ({', '.join(effects[:MOST])}{f' {unit}' if unit else ''}{more})")
     return said
 
 

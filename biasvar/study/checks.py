@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from biasvar.messages import did_you_mean, no_such
 from biasvar.study.arms import Arm
 from biasvar.study.claims import CLAIM_ROLES, LISTS
+from biasvar.study.ledger.bias_variance import ONE_LOSS
 from biasvar.study.schema import Study
 from biasvar.study.sections import Section
 from biasvar.study.soft_labels import SoftLabel
@@ -168,6 +169,23 @@ def _claim_faults(study: Study) -> Iterable[str]:
                 for other in [names] if isinstance(names, str) else names:
                     if other not in study.arms:
                         yield f"{place}.{role}: {no_such(other, study.arms, 'arm')}"
+            if claim in ONE_LOSS:
+                yield from _mixed_losses(study, place, test)
+
+
+def _mixed_losses(study: Study, place: str, test: Mapping[str, str | list[str]]) -> Iterable[str]:
+    """A claim on the decomposition of a loss whose arms are trained by several."""
+    names = [name for given in test.values() for name in ([given] if isinstance(given, str) else given)]
+    first: dict[str, str] = {}
+    for name in names:
+        if name in study.arms:
+            first.setdefault(study.arms[name].loss, name)
+    if len(first) > 1:
+        said = ", ".join(f"{name} by {loss}" for loss, name in first.items())
+        yield (
+            f"{place}: its arms are trained by {len(first)} losses ({said}), and bias and variance are those of one; "
+            "give each loss a test of its own"
+        )
 
 
 def _rate_faults(study: Study) -> Iterable[str]:

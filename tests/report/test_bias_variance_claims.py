@@ -11,8 +11,12 @@ import pytest
 
 from biasvar.records import Run, RunWriter, open_run
 from biasvar.report.claims.table import claims_table
-from biasvar.report.statistics.over_widths import Column, hump, inner_bump, table_of
+from biasvar.report.statistics.over_widths import Column, hump, inner_bump, risks_of, table_of
+from biasvar.report.statistics.stored import terms as terms_of
+from biasvar.study import resolve_study
 from biasvar.study.ledger.bias_variance import CLAIMS
+from biasvar.training.execute import run_study
+from tests.analysis.decomposition.test_disjoint_splits import ce_estimator, mse_estimator
 from tests.report.made import grouped
 from tests.report.made_claims import CLASSES, EPOCHS, predictions, write_claims_run
 
@@ -129,18 +133,101 @@ CASES: dict[str, list[tuple[Make, str]]] = {
 }
 
 
+def trained_by(monkeypatch: pytest.MonkeyPatch, loss: str, arms: str = "") -> None:
+    """All made arms, or those whose names start so, are trained by a loss."""
+    plain = entries
+
+    def named(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        told = plain(names)
+        return {arm: entry | ({"loss": loss} if arm.startswith(arms) else {}) for arm, entry in told.items()}
+
+    monkeypatch.setitem(globals(), "entries", named)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
 @pytest.mark.parametrize(
     ("claim", "make", "expected"),
     [pytest.param(claim, make, said, id=f"{claim} {said} {i}") for claim, cases in CASES.items()
      for i, (make, said) in enumerate(cases)],
 )  # fmt: skip
-def test_the_verdict(claim: str, make: Make, expected: str, tmp_path: Path) -> None:
+def test_the_verdict(
+    claim: str, make: Make, expected: str, loss: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained_by(monkeypatch, loss)
     table = claims_table([make(tmp_path / "run")])
     assert set(table["id"]) == {claim}
     assert set(table["overall"]) == {expected}, table[["test", "effect", "low", "high", "threshold", "detail"]]
     if expected != UNDECIDED:
         assert (table["n_replicas"] == REPLICAS).all()
         assert (table["stderr_crossed"] >= table["stderr"] * 0.999).all()
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
+def test_terms_are_those_of_the_loss_that_the_arms_are_trained_by(
+    loss: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The differences of two networks by the authors' estimators, of corrected terms; unit and words say which."""
+    trained_by(monkeypatch, loss)
+    table = claims_table([depth((3.0, 1.5), (1.5, 0.8))(tmp_path / "run")])
+    labels = np.arange(ROWS) % CLASSES
+    made = [predictions(*one, labels, REPLICAS, seed=1) for one in ((3.0, 1.5), (1.5, 0.8))]
+    if loss == "squared_error":
+        terms = [mse_estimator(one, labels)[1:] for one in made]
+    else:
+        plain = [np.array(ce_estimator(one, labels)[1:]) for one in made]
+        terms = [one + one[1] / (REPLICAS - 1) * np.array([-1, 1]) for one in plain]
+    np.testing.assert_allclose(table["effect"].iloc[:2], np.subtract(*terms), rtol=1e-9)
+    assert set(table["unit"]) == {"squared error" if loss == "squared_error" else "nats"}
+    assert table["test"].str.endswith(f"by {loss.replace('s_e', 's-e').replace('_', ' ')}").all()
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
+def test_the_risk_of_each_replica_is_its_mean_loss(loss: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained_by(monkeypatch, loss)
+    made = curve(TWICE, 1.0)
+    run = over("Y6", made)(tmp_path / "run")
+    found, at = risks_of(run, [*made], loss), (np.arange(ROWS), np.arange(ROWS) % CLASSES)
+    assert found is not None
+    for logs, risks in zip(made.values(), found.T, strict=True):
+        if loss == "cross_entropy":
+            expected = -logs[:, *at].mean(1)
+        else:
+            expected = np.square(np.exp(logs) - np.eye(CLASSES)[at[1]]).sum(-1).mean(1)
+        np.testing.assert_allclose(risks, expected, rtol=1e-9)
+
+
+def test_arms_of_two_losses_are_not_measured_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained_by(monkeypatch, "squared_error", arms="w4")
+    table = claims_table([over("Y2", curve(2.0, HUMP))(tmp_path / "run")])
+    assert table["detail"].tolist() == ["the records lack what this claim is measured by"]
+
+
+def test_squared_error_needs_every_replica_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than 16 replicas are kept as means over groups, of which no mean of squares is known."""
+    trained_by(monkeypatch, "squared_error")
+    labels = np.arange(60) % CLASSES
+    made = {f"w{width}": predictions(1.0, 1.0, labels, 20, seed=width) for width in WIDTHS}
+    table = claims_table([over("Y1", made)(tmp_path / "run")])
+    assert table["detail"].tolist() == ["the records lack what this claim is measured by"]
+
+
+def test_students_by_squared_error_have_the_terms_of_the_authors_code(
+    tiny_study: dict[str, Any], tmp_path: Path
+) -> None:
+    """From the study file to the numbers: disjoint draws, students by both losses, both decompositions."""
+    kept = {key: value for key, value in tiny_study.items() if key not in ("defaults", "teachers")}
+    arms = {"ce": {"loss": "cross_entropy"}, "se": {"loss": "squared_error"}}
+    data = {"name": "digits", "test": 300, "validation": 200}
+    run = run_study(resolve_study({**kept, "arms": arms, "data": data, "draw": {"kind": "disjoint"}}), tmp_path / "run")
+    terms = {}
+    for arm in arms:
+        stored_terms, kept_terms = terms_of(run, arm, loss="squared_error"), run.predictions(arm)
+        assert stored_terms is not None
+        terms[arm] = stored_terms.decomposition.totals()
+        expected = mse_estimator(kept_terms.mean_log_probs, stored_terms.labels)
+        found = [one.value for one in (terms[arm].loss, terms[arm].bias, terms[arm].variance)]
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+    assert terms["se"].loss.value != pytest.approx(terms["ce"].loss.value, rel=1e-3)
 
 
 def test_every_claim_has_its_cases() -> None:

@@ -77,6 +77,14 @@ def test_one_row_a_claim_with_every_report(tmp_path: Path) -> None:
     assert numbers.count("Not tested yet.") == len(LEDGER) - 1
 
 
+def test_effects_of_one_claim_in_two_units_say_each_its_own(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(MARKED, encoding="utf-8")
+    publish(tmp_path, "digits", [row(), row(arms="se, ce", unit="squared error")])
+    ledger.write_ledger(tmp_path)
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "holds (−0.0664 ± 0.0084 nats, −0.0664 ± 0.0084 squared error) |" in text
+
+
 def test_a_design_that_an_earlier_revision_found_by_search_confirms_nothing(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text(MARKED, encoding="utf-8")
     (searched,) = (claim for claim in LEDGER if claim.id == "L1" and claim.searched)

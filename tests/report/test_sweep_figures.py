@@ -111,6 +111,22 @@ def test_published_curves_stand_beside_those_of_the_same_network_and_data(tmp_pa
     assert len(frames["resnet34"]) == len(frames["resnet18"]) + 4 * 13
 
 
+def test_published_curves_stand_beside_students_of_their_loss(tmp_path: Path) -> None:
+    """Those trained by squared error, whose largest variance is of squared error too."""
+    cells = [{"student.width": width} for width in (2, 8, 64)]
+    arms = {swept_name(base, cell): {"swept": cell, "loss": loss} for cell in cells
+            for base, loss in (("ce", "cross_entropy"), ("se", "squared_error"))}  # fmt: skip
+    made = {name: predictions(2.0, 1.0, LABELS, REPLICAS, seed=i) for i, name in enumerate(arms)}
+    study = {"student": {"model": "resnet34"}, "data": {"name": "cifar10"}}
+    one = write_claims_run(tmp_path / "run", log_probs=made, claims={}, arms=arms, **study)
+    figure = load("sweep")
+    frame = figure.collect([one])
+    assert set(frame.query("published != ''")["base"]) == {"se"}
+    assert set(frame.query("published == ''")["base"]) == {"ce", "se"}
+    said = figure.caption(frame, [one]).split("Largest variance")[1].split(";")
+    assert ["squared error" in part.split(" at width")[1] for part in said[:2]] == [False, True]
+
+
 def test_a_run_without_a_sweep_draws_none_of_it(tmp_path: Path) -> None:
     plain = write_claims_run(
         tmp_path / "run", log_probs={"ce": predictions(2.0, 1.0, LABELS, REPLICAS, seed=1)}, claims={}

@@ -26,7 +26,8 @@ class Measurement:
         threshold: It must lie beyond this, on the side that `direction` says; for "differs", beyond it on either side
             of 0.
         direction: "greater", "less" or "differs".
-        unit: "nats", "accuracy", "share", "rank correlation", "AUC", "of the gain" (a ratio), "times" (another).
+        unit: "nats", "squared error", "accuracy", "share", "rank correlation", "AUC", "of the gain" (a ratio), "times"
+            (another).
         fisher: Judged on Fisher's z of the estimate, a correlation.
         draws: Bootstrap draws of the estimate, whose percentiles are then the interval; None for a t interval.
         undecided: Why it is undecided whatever the numbers say; "" if it is not.

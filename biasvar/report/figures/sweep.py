@@ -44,19 +44,23 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 
 def _published(run: Run) -> list[dict[str, Any]]:
-    """What was published of the run's network and data over its width, beside the curves of the same label noise."""
+    """What was published of the run's network and data over its width, beside the curves of the same label noise.
+
+    Those of students trained by squared error, as the published ones were, where the run has any.
+    """
     study = run.study or {}
     model = (study.get("student") or {}).get("model", "")
     found = published.over_widths((study.get("data") or {}).get("name", ""), model)
     rows = []
-    for curve in drawn_curves(run):
-        if curve.key == "student.width":
-            share = curve.others.get("data.label_noise.share", 0.0)
-            about = {"run": run.name, "key": curve.key, "curve": curve.name, "base": curve.base, "failed": 0}
-            for one in found[found["share"] == share].to_dict("records"):
-                loss = "accuracy" if one["quantity"] == "accuracy" else "squared_error"
-                known = {"value": one["value"], "quantity": one["quantity"], "estimate": one["estimate"]}
-                rows.append({**about, **known, "decomposed": loss, "published": one["who"]})
+    curves = [curve for curve in drawn_curves(run) if curve.key == "student.width"]
+    squared = [curve for curve in curves if run.entry(curve.arms[0]).loss == "squared_error"]
+    for curve in squared or curves:
+        share = curve.others.get("data.label_noise.share", 0.0)
+        about = {"run": run.name, "key": curve.key, "curve": curve.name, "base": curve.base, "failed": 0}
+        for one in found[found["share"] == share].to_dict("records"):
+            loss = "accuracy" if one["quantity"] == "accuracy" else "squared_error"
+            known = {"value": one["value"], "quantity": one["quantity"], "estimate": one["estimate"]}
+            rows.append({**about, **known, "decomposed": loss, "published": one["who"]})
     return rows
 
 
@@ -125,13 +129,15 @@ def peaks(frame: pd.DataFrame) -> str:
     """Where the variance of each curve is largest, as a sentence with a space before it."""
     said = []
     frame = frame[frame["published"] == ""]
-    there = frame[(frame["quantity"] == "variance") & (frame["decomposed"] == "cross_entropy")]
+    own = frame["loss"].where(frame["loss"] == "squared_error", "cross_entropy")
+    there = frame[(frame["quantity"] == "variance") & (frame["decomposed"] == own)]
     for names, part in there.groupby(["run", "key", "curve"], sort=False):
         run, key, curve = map(str, names)
         best = part.sort_values("estimate").iloc[-1]
         where = f"{run}, {curve}" if frame["run"].nunique() > 1 else curve
         said.append(
             f"{where}: {best['estimate']:.3f} ± {best['stderr']:.3f} at {WORDS.get(key, key)} {best['value']:g}"
+            + (" (squared error)" if best["decomposed"] == "squared_error" else "")
         )
     return f" Largest variance, in nats with its standard error over replicas: {'; '.join(said)}." if said else ""
 

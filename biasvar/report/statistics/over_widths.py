@@ -13,6 +13,7 @@ from biasvar.analysis.statistics.crossed import Component, Crossed, combined
 from biasvar.analysis.statistics.jackknife import jackknife_stderr
 from biasvar.records import Run
 from biasvar.report.statistics import stored
+from biasvar.report.statistics.estimates import final_metrics
 from biasvar.seeding import resampling
 
 BLOCKS = 50  # of rows, left out one at a time
@@ -100,9 +101,10 @@ class Table:
         return statistic(drawn)
 
 
-def table_of(run: Run, columns: Sequence[Column]) -> Table | None:
-    """Terms on test rows after the last epoch; None where one is not held, or not of the same rows and replicas."""
-    found = [stored.terms(run, column.arm, view=column.view) for column in columns]
+def table_of(run: Run, columns: Sequence[Column], loss: str = "cross_entropy") -> Table | None:
+    """Terms of a loss on test rows after the last epoch; None where one is not held, or not of the same rows and
+    replicas."""
+    found = [stored.terms(run, column.arm, view=column.view, loss=loss) for column in columns]
     held = [one for one in found if one is not None and one.decomposition.group_counts is not None]
     if not held or len(held) < len(columns):
         return None
@@ -125,6 +127,17 @@ def _term(terms: Decomposition, name: str, prefix: str = "") -> np.ndarray:
     if name != "risk":
         return np.asarray(getattr(terms, prefix + name))
     return np.asarray(terms.noise) + _term(terms, "bias", prefix) + _term(terms, "variance", prefix)
+
+
+def risks_of(run: Run, arms: Sequence[str], loss: str) -> np.ndarray | None:
+    """The risk (R, K) of each replica of K arms on test rows after the last epoch; None where one is not held."""
+    if loss == "cross_entropy":
+        finals = [final_metrics(run, arm, ("test",)) for arm in arms]
+        found = [None if one is None or one["nll"].isna().any() else one["nll"].to_numpy() for one in finals]
+    else:
+        found = [stored.risks(run, arm) for arm in arms]
+    held = [one for one in found if one is not None]
+    return np.stack(held, axis=1) if len(held) == len(found) else None
 
 
 class Hump(NamedTuple):

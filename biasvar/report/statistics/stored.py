@@ -32,9 +32,19 @@ class Terms:
 
 
 @lru_cache(maxsize=256)
-def terms(run: Run, arm: str, split: str = "test", membership: str = "all", view: str = "clean") -> Terms | None:
-    """Corrected bias and variance of an arm at its last stored epoch; in a view other than "clean" of all replicas."""
-    return _terms(run, arm, split, membership, None, view=view)
+def terms(
+    run: Run,
+    arm: str,
+    split: str = "test",
+    membership: str = "all",
+    view: str = "clean",
+    loss: str = "cross_entropy",
+) -> Terms | None:
+    """Corrected bias and variance of an arm at its last stored epoch; in a view other than "clean" of all replicas.
+
+    Those of "squared_error" need every replica by itself: None where the run holds means over several.
+    """
+    return _terms(run, arm, split, membership, None, view=view, loss=loss)
 
 
 @lru_cache(maxsize=64)
@@ -52,13 +62,34 @@ def _terms(
     *,
     view: str = "clean",
     of: Answering = "students",
+    loss: str = "cross_entropy",
 ) -> Terms | None:
     clean = view == "clean"
     place = run.directory / (PREDICTION_FOLDERS[of] if clean else "view_predictions") / f"arm={arm}" / f"split={split}"
     if not (place / (f"membership={membership}" if clean else f"view={view}")).is_dir():
         return None
     means, labels, chosen = run.stored_means(arm, split, membership, epoch, of, view)
-    return Terms(means.sample_ids, labels, chosen, means.decomposition(labels, "cross_entropy").corrected())
+    if loss != "cross_entropy" and means.counts.max(initial=0) > 1:
+        return None
+    return Terms(means.sample_ids, labels, chosen, means.decomposition(labels, loss).corrected())
+
+
+def risks(run: Run, arm: str) -> np.ndarray | None:
+    """Mean squared error (R,) of each replica's probabilities on test rows after the last epoch, summed over classes.
+
+    None where the run has no predictions of every replica by itself on the same rows.
+    """
+    if not (run.directory / "predictions" / f"arm={arm}" / "split=test" / "membership=all").is_dir():
+        return None
+    means, labels, _ = run.stored_means(arm, "test", "all", None, "students", "clean")
+    if not (means.counts == 1).all():
+        return None
+    total = np.zeros(len(means.counts))
+    for part in means.parts():
+        apart = np.exp(means.read(part.start, part.stop))
+        apart[:, np.arange(apart.shape[1]), labels[part]] -= 1.0
+        total += np.square(apart).sum(axis=(1, 2))
+    return total / len(labels)
 
 
 @lru_cache(maxsize=4096)

@@ -31,10 +31,9 @@ def sweep_terms(run: Run, arm: str) -> list[tuple[str, Estimate]]:
     last = stored.terms(run, arm, split)
     assert last is not None
     found = [("cross_entropy", row) for row in _of(run, arm, last.decomposition, split, last.epoch)]
-    counts = last.decomposition.group_counts
-    if counts is not None and np.max(counts, initial=0) <= 1:
-        squared = run.decomposition(arm, split=split, loss="squared_error").corrected()
-        found += [("squared_error", row) for row in _of(run, arm, squared, split, last.epoch)]
+    squared = stored.terms(run, arm, split, loss="squared_error")
+    if squared is not None:
+        found += [("squared_error", row) for row in _of(run, arm, squared.decomposition, split, squared.epoch)]
     accuracy = final_level(run, arm, "accuracy")
     return [*found, *([("accuracy", accuracy)] if accuracy is not None else [])]
 
