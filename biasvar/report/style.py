@@ -184,19 +184,20 @@ _MARKERS = {
     "students of another arm": "P",
 }  # fmt: skip
 _LINES: dict[str, Any] = {"none": "-", "fixed, all training rows": "-", "fixed, disjoint rows": "--"}
+ENSEMBLE_MARKER = "p"
 OTHER_MARKER = "v"
 
 
 def regime_marker(regime: str) -> str:
     """The marker of a teacher regime as the manifest names it ("none", "per replica", ...)."""
-    return _MARKERS.get(_one_copy(regime), OTHER_MARKER)
+    return ENSEMBLE_MARKER if regime.startswith("ensemble") else _MARKERS.get(_one_copy(regime), OTHER_MARKER)
 
 
 def regime_label(regime: str) -> str:
     """A teacher regime as a legend says it."""
     named = {"none": "no teacher", "per replica": "own teacher per replica"}
     named |= {"students of another arm": "taught by students of another arm"}
-    return named.get(regime, f"teacher {regime}")
+    return named.get(regime) or "teacher " + re.sub(r"\d{4,}", lambda number: f"{int(number[0]):,}", regime)
 
 
 def _one_copy(regime: str) -> str:

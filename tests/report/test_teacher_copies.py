@@ -12,6 +12,7 @@ from scipy import stats
 
 import biasvar
 from biasvar.analysis.statistics.crossed import crossed_mean
+from biasvar.report import style
 from biasvar.report.arms.teachers import groups_by_teacher, teacher_count
 from biasvar.report.claims.table import MEASURES, claims_table
 from biasvar.report.claims.words import teachers_in_words
@@ -190,3 +191,9 @@ def test_copies_of_two_teachers_are_grouped_so_that_none_is_shared_between_group
         for count in counts:
             shared = {(r % count, r % groups) for r in range(16)}
             assert len(shared) == max(count, groups)
+
+
+def test_an_ensemble_is_not_marked_like_copies_on_fewer_rows() -> None:
+    markers = [style.regime_marker(name) for name in ("ensemble of 3", "fixed, 2000 training rows, 8 copies", "none")]
+    assert len(set(markers)) == 3
+    assert style.regime_label("fixed, 2000 training rows, 8 copies") == "teacher fixed, 2,000 training rows, 8 copies"
