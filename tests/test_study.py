@@ -260,6 +260,9 @@ def test_every_shipped_study_is_valid(path):
 # whose hashes change cannot resume its own runs.
 HASHES = {
     "all_methods.yaml": ("b3b75577c38c342a",),
+    "bias_variance/corruptions.yaml": ("952e8ce553822a91",),
+    "bias_variance/corruptions_cifar10.yaml": ("8185dec018872acd",),
+    "bias_variance/depth.yaml": ("30f5eff8b215fc2f",),
     "bias_variance/digits.yaml": ("c8aa18ddea8abc8c",),
     "bias_variance/fashion_mnist.yaml": ("fd74ef20e3222811",),
     "bias_variance/full/cifar10_resnet34.yaml": ("5ef7f6d2bf3b5cc9",),
