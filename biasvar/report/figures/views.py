@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from biasvar.report import style
-from biasvar.report.arms.roles import core_arms, left_out
+from biasvar.report.arms.roles import core_arms, failed_arms, left_out, listed_arms
 from biasvar.report.figure import Figure
+from biasvar.report.figures.sweep import line_looks
 from biasvar.report.marks import blocks, forest, legends, looks, scales
 from biasvar.report.statistics.estimates import to_frame
 from biasvar.report.statistics.views import attacks_in, kinds_in, over_views, views_of
@@ -31,23 +33,37 @@ _DOT, _BETWEEN = 0.075, 0.12  # inches from arm to arm, and more from view to vi
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
-    """One row per run, core arm, kind of view and quantity, with the 95 % interval over replicas."""
+    """One row per run, arm, kind of view and quantity, with the 95 % interval over replicas."""
     found = []
     for run in runs:
         if not run.views:
             continue
         for name, views in kinds_in(run).items():
-            for arm in core_arms(run)[:MOST_ARMS]:
+            for arm in _arms(run)[:MOST_ARMS]:
                 rows = to_frame(over_views(run, arm, tuple(views)))
                 found.append(rows.assign(view=name, views=" ".join(views)))
     frame = pd.concat(found, ignore_index=True) if found else to_frame([]).assign(view="", views="")
     return style.styled(frame.rename(columns={"stderr": "stderr_replicas"})[COLUMNS], runs)
 
 
+def _arms(run: Run) -> list[str]:
+    """The core arms; of a run with one or none, which compares networks and not methods, all that a figure lists."""
+    core = core_arms(run)
+    return core if len(core) > 1 else [arm for arm in listed_arms(run) if arm not in failed_arms(run)]
+
+
+def _looks(frame: pd.DataFrame) -> dict[str, style.Look]:
+    """How arms look; of arms that are all trained by cross-entropy, whose shades are all black, each has its colour."""
+    styles, arms = style.styles_of(frame), list(dict.fromkeys(frame["arm"]))
+    if len(arms) < 2 or set(frame["plays"]) != {"baseline"}:
+        return styles
+    return {arm: replace(look, label=styles[arm].label) for arm, look in line_looks(arms).items()}
+
+
 def draw(frame: pd.DataFrame) -> Drawing:
     """For each run three panels that share their rows, one row a kind of view, the arms one under another in it."""
     shown = _shown(frame)
-    styles = style.styles_of(frame)
+    styles = _looks(frame)
     runs = list(dict.fromkeys(shown["run"]))
     heights = [_height(shown[shown["run"] == run]) for run in runs]
     arms = list(dict.fromkeys(shown["arm"]))
@@ -100,7 +116,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     views, shown = frame["view"].nunique(), _shown(frame)["view"].nunique()
     some = f" Drawn are {shown} of {views} kinds of views, those where accuracy is least; the CSV has all."
     first = f" Of runs with more arms, the first {MOST_ARMS}."
-    cut = any(len(core_arms(run)) > MOST_ARMS for run in here)
+    cut = any(len(_arms(run)) > MOST_ARMS for run in here)
     made = ""
     if any(views_of(run, "corruptions") for run in here):
         made = (

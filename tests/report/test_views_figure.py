@@ -1,0 +1,31 @@
+"""The figure of views shows every network of a run that compares networks, each in a colour of its own."""
+
+from __future__ import annotations
+
+from biasvar.report.figures import views
+from tests.report.test_bias_variance_claims import depth
+
+
+def frame_of(directory, **changes):
+    run = depth((2.0, 1.0), (2.0, 2.0), view=True, rows=40)(directory)
+    assert run.study is not None  # read before its arms become others
+    for entry in run.manifest["arms"].values():
+        entry.update({"loss": "cross_entropy", "plays": "baseline", **changes})
+    return views.collect([run])
+
+
+def test_networks_trained_by_cross_entropy_are_all_drawn(tmp_path):
+    frame = frame_of(tmp_path)
+    assert set(frame["arm"]) == {"d20", "d8"}
+    looks = views._looks(frame)
+    assert looks["d20"].color != looks["d8"].color
+    assert [looks[arm].label for arm in ("d20", "d8")] == ["d20", "d8"]
+
+
+def test_arms_of_a_sweep_are_drawn_where_there_are_no_others(tmp_path):
+    assert set(frame_of(tmp_path, role="grid")["arm"]) == {"d20", "d8"}
+
+
+def test_methods_keep_the_colours_that_they_have_everywhere(tmp_path):
+    frame = frame_of(tmp_path).assign(plays=lambda rows: rows["plays"].where(rows["arm"] == "d8", "smoothing"))
+    assert views._looks(frame) == frame.attrs["styles"]
