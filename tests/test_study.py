@@ -288,6 +288,8 @@ HASHES = {
     "converged/digits.yaml": ("0d799d0ceddd7b55",),
     "converged/fashion_mnist.yaml": ("bcfefec9e03e1d9a",),
     "converged/features_narrow.yaml": ("d62b63b2da839f7f",),
+    "converged/teachers_features.yaml": ("e63082bc25ee6115", "91469d3bc2c2e9fe"),
+    "converged/teachers_fashion_mnist.yaml": ("94e358c69a5c6a0c",),
     "converged/features.yaml": ("9568ecc2ff7906a8",),
     "dfa/drift.yaml": ("62f70b95f0b68694",),
     "dfa/gains.yaml": ("95be413c8d227c03",),
