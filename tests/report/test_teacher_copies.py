@@ -15,7 +15,7 @@ from biasvar.analysis.statistics.crossed import crossed_mean
 from biasvar.report import style
 from biasvar.report.arms.teachers import groups_by_teacher, teacher_count
 from biasvar.report.claims.table import MEASURES, claims_table
-from biasvar.report.claims.words import teachers_in_words
+from biasvar.report.claims.words import in_words, limits_in_words, teachers_in_words
 from biasvar.report.statistics.estimates import accuracy_combination, final_difference, final_level, term_change
 from biasvar.study import resolve_study
 from biasvar.training.execute import run_study
@@ -172,6 +172,18 @@ def test_claims_say_what_they_rest_on(runs):
         assert teachers_in_words(run, ["kd"], MEASURES["W11"](run, ROLES)[0]) == (
             "with this teacher" if count == 1 else ""
         )
+
+
+def test_verdicts_on_given_features_say_so(runs, monkeypatch):
+    """Features of a pretrained network know more than the training rows: what holds on them rests on it."""
+    part = MEASURES["W11"](runs[1], ROLES)[0]
+    assert limits_in_words(runs[1], ["kd"], part) == "with this teacher"
+    monkeypatch.setitem(runs[1].manifest, "data", {**runs[1].manifest["data"], "features": 256})
+    assert limits_in_words(runs[1], ["kd"], part) == "with this teacher on given features"
+    assert limits_in_words(runs[1], ["ce"], part) == "on given features"
+    assert in_words("does not hold", "on given features") == (
+        "does not hold on given features, for this data, network and size"
+    )
 
 
 def test_how_many_networks_a_teacher_is(runs):

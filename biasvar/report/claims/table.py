@@ -30,7 +30,7 @@ from biasvar.report.claims import (
 from biasvar.report.claims.across_data import Tested, across_runs
 from biasvar.report.claims.measurement import Measurement, Roles
 from biasvar.report.claims.statements import designs_tried, unconfirmed
-from biasvar.report.claims.words import FAILS, HOLDS, UNDECIDED, detail, in_words, teachers_in_words, without_spread
+from biasvar.report.claims.words import FAILS, HOLDS, UNDECIDED, detail, in_words, limits_in_words, without_spread
 from biasvar.report.statistics.teacher_accuracy import own_accuracies
 from biasvar.study.claims import LEDGER, Claim
 
@@ -156,6 +156,6 @@ def _row(run: Run, claim: Claim, roles: Roles, part: Measurement, alpha: float, 
         "unit": part.unit,
         "level": 1 - alpha,
         "verdict": outcome,
-        "said": in_words(outcome, teachers_in_words(run, _arms(roles), part)),
+        "said": in_words(outcome, limits_in_words(run, _arms(roles), part)),
         "detail": excuse or detail(claim.id, part, verdict, alpha),
     }

@@ -17,13 +17,23 @@ EQUIVALENT = {"W8": "gains less than .2 points"}
 """What "does not hold" says of a claim whose smallest effect makes it a statement of equivalence."""
 
 
-def in_words(outcome: str, teachers: str) -> str:
+def in_words(outcome: str, limits: str) -> str:
     """A verdict with what it holds for: "holds with this teacher", "does not hold for this data, network and size"."""
     if outcome == HOLDS:
-        return f"{outcome} {teachers}".strip()
+        return f"{outcome} {limits}".strip()
     if outcome == FAILS:
-        return f"{outcome} {teachers}, {HERE}" if teachers else f"{outcome} {HERE}"
+        return f"{outcome} {limits}, {HERE}" if limits else f"{outcome} {HERE}"
     return outcome
+
+
+def limits_in_words(run: Run, arms: Sequence[str], part: Measurement) -> str:
+    """What a verdict rests on: given teachers, and given features, which something else made of the samples.
+
+    Features are what the samples of the data set themselves are (a column of numbers), not what a student learns:
+    those of a pretrained network, for instance, know more than the training rows.
+    """
+    given = "on given features" if (run.manifest.get("data") or {}).get("features") else ""
+    return " ".join(filter(None, (teachers_in_words(run, arms, part), given)))
 
 
 def teachers_in_words(run: Run, arms: Sequence[str], part: Measurement) -> str:

@@ -36,8 +36,8 @@ def outcome(claims: pd.DataFrame) -> list[dict[str, Any]]:
                 hits = part[part["overall"] == verdict]
                 if len(hits):
                     of_several = f": {len(hits)} of {len(part)} comparisons" if len(part) > 1 else ""
-                    teachers = next((f" {words}" for said in hits["said"] if (words := _with_teachers(said))), "")
-                    where.append(f"{style.regime_label(str(regime))}{teachers}{of_several}")
+                    limits = next((f" {words}" for said in hits["said"] if (words := _limits(said))), "")
+                    where.append(f"{style.regime_label(str(regime))}{limits}{of_several}")
             if where:
                 about = {"id": identity, "anchor": f"{run}-{identity}" if several else identity}
                 said = "; ".join([f"run {run}", *where] if several else where)
@@ -48,10 +48,9 @@ def outcome(claims: pd.DataFrame) -> list[dict[str, Any]]:
     return groups
 
 
-def _with_teachers(said: Any) -> str:
-    """ "with this teacher", "with these teachers", or "": what a verdict in words says of teachers."""
-    found = re.search(r"with (this teacher|these teachers)", str(said))
-    return found.group() if found else ""
+def _limits(said: Any) -> str:
+    """ "with this teacher", "with these teachers on given features", or "": what a verdict in words rests on."""
+    return " ".join(re.findall(r"with this teacher|with these teachers|on given features", str(said)))
 
 
 def rules(runs: Sequence[Run]) -> dict[str, Any]:
