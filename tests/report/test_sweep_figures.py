@@ -90,6 +90,15 @@ def test_classes_and_samples_are_drawn_for_every_curve(run: Run) -> None:
     assert set(load("sweep_classes").collect([run])["class"]) == {*range(CLASSES)}
 
 
+def test_axes_end_where_correlations_and_shares_do(run: Run) -> None:
+    figure = load("sweep_samples")
+    frame = figure.collect([run]).assign(low=-3.0, high=3.0)  # intervals as wide as few replicas make them
+    with style.context():
+        drawn = figure.draw(frame)
+    limits = [tuple(round(end, 2) for end in ax.get_ylim()) for ax in drawn.axes]
+    assert limits == [(-1.05, 1.05), (-1.05, 1.05), (-0.05, 1.05)]
+
+
 def test_published_curves_stand_beside_those_of_the_same_network_and_data(tmp_path: Path) -> None:
     cells = [{"student.width": width, "data.label_noise.share": 0.2} for width in (2, 8, 64)]
     names = [swept_name("ce", cell) for cell in cells]

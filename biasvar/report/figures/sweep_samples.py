@@ -33,6 +33,8 @@ PANELS = {
     "top": (f"Held by the top {100 * TOP:.0f} %", ("peak's top", "own top")),
 }
 """The title of each panel, and what it draws: a full line, and a dotted one beside it."""
+ROOM = 0.05
+"""How far an axis may go beyond what a correlation or a share can be."""
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -107,6 +109,9 @@ def _panel(ax: Axes, part: pd.DataFrame, title: str, quantities: tuple[str, str]
         for curve, rows in first.drop_duplicates("curve").groupby("curve", sort=False):
             if quantities[0] == "peak":
                 ax.axvline(rows["peak"].iloc[0], color=rows["color"].iloc[0], linewidth=1.0, zorder=1.5, gid=str(curve))
+    bottom, top = ax.get_ylim()
+    least = 0.0 if "top" in quantities[0] else -1.0
+    ax.set_ylim(max(bottom, least - ROOM), min(top, 1.0 + ROOM))  # symmetric intervals may reach beyond what can be
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
