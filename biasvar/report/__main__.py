@@ -7,6 +7,7 @@ import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from biasvar.errors import BiasvarError
 from biasvar.files import short_of
@@ -14,8 +15,15 @@ from biasvar.interrupts import ending_as_interrupts
 from biasvar.messages import command, no_such, one_line
 from biasvar.report.card.options import add_options, from_arguments, in_words, wanted
 from biasvar.report.figures import FIGURES
+from biasvar.votes import PEOPLE
+
+if TYPE_CHECKING:
+    from biasvar.records import Redraws, Run
 
 FORMATS = ("png", "svg", "pdf")
+TRUTH = "truth"
+"""The figure of people's labels as the truth."""
+
 OBJECTS_BETWEEN_COLLECTIONS = 20_000
 """Python looks for cycles after 700 new objects; figures and frames make millions. Fewer looks save 7 % of a report's
 time for 4 % more memory."""
@@ -46,6 +54,11 @@ def _main(arguments: Sequence[str] | None) -> int:
         help="png, pdf, svg: the files written for each figure (default: %(default)s; the page itself needs none)",
     )  # fmt: skip
     parser.add_argument(
+        "--truth", metavar="NAME",
+        help=f"take bias and variance of test rows against people's labels ({', '.join(PEOPLE)}) instead of one label "
+        "a row: the claims on them alone, and the figure truth",
+    )  # fmt: skip
+    parser.add_argument(
         "--ledger",
         metavar="DIR",
         help="instead: the verdicts of all reports published under DIR, into DIR/README.md (between its marks, "
@@ -59,7 +72,7 @@ def _main(arguments: Sequence[str] | None) -> int:
             return _ledger(options)
         if wanted(options):
             return _card(options)
-        figures = _chosen(options.figures, FIGURES, "figure") if options.figures is not None else list(FIGURES)
+        figures = _figures(options)
         formats = _chosen(options.formats, FORMATS, "format")
         directories = [Path(name) for name in options.runs] or [_newest(Path("runs"))]
         default = directories[0] / "report" if len(directories) == 1 else Path("report")
@@ -69,6 +82,8 @@ def _main(arguments: Sequence[str] | None) -> int:
         from biasvar.report.redraws import redraws_among
 
         source = redraws_among(directories, figures if options.figures is not None else []) or open_runs(directories)
+        if options.truth is not None:
+            source = _against_people(source, options.truth)
         page = write_report(source, out, figures=figures, formats=formats)
     except (BiasvarError, OSError, ValueError) as error:  # ValueError: a run that is damaged or odd
         print(f"biasvar: error: {one_line(error)}", file=sys.stderr)
@@ -86,9 +101,32 @@ def _main(arguments: Sequence[str] | None) -> int:
     return 0
 
 
+def _figures(options: argparse.Namespace) -> list[str]:
+    """The names of the figures that are asked for; all others than `truth` are about the runs' own labels."""
+    chosen = _chosen(options.figures, FIGURES, "figure") if options.figures is not None else list(FIGURES)
+    if options.truth is None:
+        return chosen
+    others = [name for name in chosen if name != TRUTH] if options.figures is not None else []
+    if others:
+        raise BiasvarError(
+            f"--figures {','.join(others)}: drawn against the runs' own labels; with --truth there is: {TRUTH}"
+        )
+    return [TRUTH]
+
+
+def _against_people(source: list[Run] | Redraws, name: str) -> list[Run]:
+    """The runs with people's labels as the truth of their test rows."""
+    from biasvar.records import Redraws
+    from biasvar.report.truth import against_people
+
+    if isinstance(source, Redraws):
+        raise BiasvarError("--truth takes runs, not redraws of a study")
+    return [against_people(run, name) for run in source]
+
+
 def _ledger(options: argparse.Namespace) -> int:
     """Write the tables of all published claims."""
-    if options.runs or options.out or options.figures or wanted(options):
+    if options.runs or options.out or options.figures or options.truth or wanted(options):
         raise BiasvarError("--ledger takes no runs and no other option: it reads the reports published under its DIR")
 
     from biasvar.report.ledger import write_ledger

@@ -14,6 +14,7 @@ from biasvar.report.output import json_value
 from biasvar.report.statistics.budgets import budgets
 from biasvar.report.statistics.estimates import METRICS, TERMS, Estimate, decomposition_term, final_level, final_metrics
 from biasvar.report.statistics.teacher_accuracy import accuracy_of_its_teacher
+from biasvar.report.truth import PeopleRun, by_labels
 from biasvar.study.claims import REVISION, ledger_hash
 
 DIGITS = 10  # beyond what any number here is known to
@@ -29,7 +30,10 @@ PROVENANCE = (
 
 
 def summarise(runs: list[Run], claims: pd.DataFrame) -> dict[str, Any]:
-    """Everything in summary.json; terms in nats, corrected, on held-out rows against the true labels."""
+    """Everything in summary.json; terms in nats, corrected, on held-out rows.
+
+    They are against the true labels, or of a run with people's labels as the truth, which `truth` names, against those.
+    """
     together = claims[~claims["run"].isin([run.name for run in runs])]
     of_runs = {run.name: _of_run(run, claims) for run in runs}
     return {**header(runs), "runs": of_runs, "claims_over_data_sets": _rows(together)}
@@ -52,6 +56,7 @@ def _of_run(run: Run, claims: pd.DataFrame) -> dict[str, Any]:
         "title": run.manifest.get("title"),
         "kind": run.manifest.get("kind"),
         "status": run.manifest.get("status"),
+        **({"truth": run.people.note} if isinstance(run, PeopleRun) else {}),
         **statements_of(run),
         "arms": {arm: _of_arm(run, arm) for arm in run.arms},
         "claims": _rows(mine),
@@ -82,7 +87,7 @@ def _of_arm(run: Run, arm: str) -> dict[str, Any]:
         return content
     content |= {"split": str(final["split"].iloc[0]), "epoch": int(final["epoch"].iloc[0])}
     rows = [decomposition_term(run, arm, term) for term in TERMS]
-    rows += [final_level(run, arm, metric) for metric in METRICS]
+    rows += [final_level(by_labels(run), arm, metric) for metric in METRICS]
     content |= {row.quantity: _numbers(row) for row in rows if row is not None}
     return content | ({"views": {view: _on_view(run, arm, view) for view in run.views}} if run.views else {})
 

@@ -95,8 +95,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def wanted(options: argparse.Namespace) -> bool:
     """True if the arguments ask for a card; BiasvarError if they ask for a card's part without --soft-labels."""
     if options.soft_labels is not None:
-        if options.runs or options.figures is not None:
-            raise BiasvarError("--soft-labels makes a card: RUN and --figures belong to a report on runs")
+        if options.runs or options.figures is not None or options.truth is not None:
+            raise BiasvarError("--soft-labels makes a card: RUN, --figures and --truth belong to a report on runs")
         return True
     plain = ("labels", "clusters", "images", "temperature", "ks", "thresholds", *OF_A_FILE, "split", "replica")
     given = [name for name in plain if getattr(options, name) is not None]

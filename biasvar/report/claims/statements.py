@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from biasvar.errors import RecordError
 from biasvar.messages import first_few
 from biasvar.records import Run
+from biasvar.report.truth import PeopleRun
 from biasvar.study.claims import Claim, ledger_hash
 from biasvar.study.sections import Section
 from biasvar.study.statements import ClaimsFixed, DesignsTried
@@ -58,6 +59,8 @@ def fixing(run: Run) -> Fixing | None:
         faults.append(f"the statement was {changed} after the run began{on}")
     elif begun and fixed.date > begun:
         faults.append(f"the run began before that day, on {begun}")
+    if isinstance(run, PeopleRun):
+        faults.append(f"{run.title} as the truth are this report's")
     if faults:
         said = f"The study file says that its claims were fixed on {fixed.date}, but {', and '.join(faults)}."
         return Fixing(fixed, begun, False, said)

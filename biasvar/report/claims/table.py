@@ -32,6 +32,8 @@ from biasvar.report.claims.measurement import Measurement, Roles
 from biasvar.report.claims.statements import designs_tried, unconfirmed
 from biasvar.report.claims.words import FAILS, HOLDS, UNDECIDED, detail, in_words, limits_in_words, without_spread
 from biasvar.report.statistics.teacher_accuracy import own_accuracies
+from biasvar.report.truth import JUDGED, PeopleRun
+from biasvar.report.truth import in_words as truth_in_words
 from biasvar.study.claims import LEDGER, Claim
 
 MEASURES = measures.MEASURES | soft_label_measures.MEASURES | proximal_measures.MEASURES | infodrop_measures.MEASURES
@@ -96,9 +98,14 @@ def said_of_arms(run: Run, claim: Claim, roles: Roles) -> dict[str, str]:
 
 
 def measured_claims(run: Run) -> Iterator[Test]:
-    """Each claim with the roles of one test, its parts, and why it is undecided whatever they say ("" if it is not)."""
+    """Each claim with the roles of one test, its parts, and why it is undecided whatever they say ("" if it is not).
+
+    With people's labels as the truth, those of `JUDGED` alone.
+    """
     asked = run.manifest.get("claims") or {}
     for claim in LEDGER:
+        if isinstance(run, PeopleRun) and claim.id not in JUDGED:
+            continue
         for roles in asked.get(claim.id, []):
             missing = [arm for arm in _arms(roles) if arm not in run.arms or run.entry(arm).status != "complete"]
             if missing:
@@ -156,6 +163,6 @@ def _row(run: Run, claim: Claim, roles: Roles, part: Measurement, alpha: float, 
         "unit": part.unit,
         "level": 1 - alpha,
         "verdict": outcome,
-        "said": in_words(outcome, limits_in_words(run, _arms(roles), part)),
+        "said": in_words(outcome, limits_in_words(run, _arms(roles), part)) + truth_in_words(run),
         "detail": excuse or detail(claim.id, part, verdict, alpha),
     }

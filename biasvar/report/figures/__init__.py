@@ -13,6 +13,7 @@ FIGURES = (
     "for_whom",
     "costs",
     "bias_variance",
+    "truth",
     "accuracy",
     "effects",
     "published",

@@ -16,6 +16,7 @@ from biasvar.report.statistics import stored
 from biasvar.report.statistics.changes import SampleChange, change, each, unstyled
 from biasvar.report.text.captions import conditions
 from biasvar.report.text.numbers import signed
+from biasvar.report.truth import dataset_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -148,18 +149,12 @@ def _by_sample(ids: np.ndarray, logits: np.ndarray) -> dict[int, np.ndarray]:
 
 def _pictures(run: Run) -> np.ndarray | None:
     """The images of the run's data by sample_id; None where they are not at hand or not the same, and of features."""
-    from biasvar.data import load_dataset
-    from biasvar.data.datasets import MODES
-
-    data = run.manifest.get("data") or {}
-    if data.get("features"):
+    if (run.manifest.get("data") or {}).get("features"):
         return None
     try:
-        place = str(data.get("path") or data.get("name"))
-        dataset = load_dataset(place, size=data.get("size"), mode=MODES.get(str(data.get("mode"))))
+        return dataset_of(run).images
     except (ValueError, OSError):
         return None
-    return dataset.images if dataset.fingerprint == data.get("fingerprint") else None
 
 
 def draw(frame: pd.DataFrame) -> Drawing:

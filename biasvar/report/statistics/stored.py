@@ -19,11 +19,12 @@ from biasvar.records import Run
 from biasvar.records.reader import Answering
 from biasvar.records.schema import PREDICTION_FOLDERS
 from biasvar.records.stored_files import stored_files
+from biasvar.report.truth import PeopleRun
 
 
 @dataclass(frozen=True, eq=False)
 class Terms:
-    """The corrected decomposition of one arm against the true labels, its rows named by `sample_ids` (N,)."""
+    """The corrected decomposition of one arm against the truth of the run, its rows named by `sample_ids` (N,)."""
 
     sample_ids: np.ndarray
     labels: np.ndarray
@@ -65,13 +66,21 @@ def _terms(
     loss: str = "cross_entropy",
 ) -> Terms | None:
     clean = view == "clean"
+    if isinstance(run, PeopleRun) and not (clean and split == "test"):
+        return None
     place = run.directory / (PREDICTION_FOLDERS[of] if clean else "view_predictions") / f"arm={arm}" / f"split={split}"
     if not (place / (f"membership={membership}" if clean else f"view={view}")).is_dir():
         return None
     means, labels, chosen = run.stored_means(arm, split, membership, epoch, of, view)
     if loss != "cross_entropy" and means.counts.max(initial=0) > 1:
         return None
-    return Terms(means.sample_ids, labels, chosen, means.decomposition(labels, loss).corrected())
+    target = truth(run, means.sample_ids, labels)
+    return Terms(means.sample_ids, labels, chosen, means.decomposition(target, loss).corrected())
+
+
+def truth(run: Run, sample_ids: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """What terms of the run's rows are taken against: their labels (N,), or people's distributions (N, C)."""
+    return run.truth(sample_ids) if isinstance(run, PeopleRun) else labels
 
 
 def risks(run: Run, arm: str) -> np.ndarray | None:

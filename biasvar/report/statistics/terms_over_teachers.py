@@ -13,6 +13,7 @@ from biasvar.analysis.decomposition.result import Change, paired_change
 from biasvar.analysis.statistics.crossed import Component, Crossed, combined
 from biasvar.records import Run
 from biasvar.report.arms.teachers import groups_by_teacher
+from biasvar.report.statistics import stored
 from biasvar.report.statistics.changes import change
 from biasvar.report.statistics.crossing import turns_of
 
@@ -71,7 +72,8 @@ def _by_copy(
             return None
         means, labels, _ = run.stored_means(arm, split, membership, None)
         try:
-            plain = means.decomposition(labels, "cross_entropy", teachers=copies)
+            target = stored.truth(run, means.sample_ids, labels)
+            plain = means.decomposition(target, "cross_entropy", teachers=copies)
         except ValueError:  # groups of several replicas that mix copies
             return None
         terms.append(plain.corrected("jackknife"))
