@@ -39,8 +39,8 @@ def from_zero_up(value: float, name: str, rule: str = "be at least 0 and finite"
 
 
 def check_temperature(value: float) -> float:
-    """A temperature: above 0, and neither so large nor so small that its square, a factor of the loss, is no number."""
-    return number(value, "temperature", "be above 0 and finite, as must be its square", lambda t: 1e-150 <= t <= 1e150)
+    """A temperature: above 0, and neither so large nor so small that float32 could not hold its square, a factor."""
+    return number(value, "temperature", "lie between 1e-15 and 1e+15", lambda t: 1e-15 <= t <= 1e15)
 
 
 def whole(value: int, name: str, least: int, most: int | None = None, *, rule: str = "") -> int:

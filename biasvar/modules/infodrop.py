@@ -22,6 +22,7 @@ from biasvar.seeding import generator
 Evaluation = Literal["random", "expected", "off"]
 Size = int | tuple[int, int]
 FLOOR = 1e-8  # added to every probability before places are drawn
+LEAST = 1e-6  # temperature and bandwidth: their quotients stay within float32
 
 
 class InfoDrop(nn.Module):
@@ -86,8 +87,11 @@ class InfoDrop(nn.Module):
         self.padding = _pair(padding, "padding", least=0)
         self.pool = pooling_like(pool)
         self.rate = _within(rate, "rate", "0 or more", rate >= 0 and math.isfinite(rate))
-        self.temperature = _within(temperature, "temperature", "more than 0", temperature > 0)
-        self.bandwidth = _within(bandwidth, "bandwidth", "more than 0", bandwidth > 0 and math.isfinite(bandwidth))
+        self.temperature = _within(temperature, "temperature", f"{LEAST:g} or more", temperature >= LEAST)
+        most = 1 / LEAST
+        self.bandwidth = _within(
+            bandwidth, "bandwidth", f"a number from {LEAST:g} to {most:g}", LEAST <= bandwidth <= most
+        )
         self.radius = int(_within(radius, "radius", "1 or more", radius >= 1))
         if neighbours != "all" and (isinstance(neighbours, str) or neighbours < 1):
             raise ValueError(f"neighbours must be a whole number of 1 or more, or 'all', not {neighbours!r}")

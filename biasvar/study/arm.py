@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from biasvar.study.label_noise import LabelNoise
 from biasvar.study.networks import Network
@@ -26,7 +26,20 @@ distillation from a teacher that trains along; parts of the student dropped; sof
 of the rows."""
 
 Epoch = Annotated[int, Field(ge=1, strict=True)]
-Temperature = Annotated[float, Field(gt=0)]
+MOST_TEMPERATURE = 1e6
+"""Of a study, and its inverse the least: beyond, float32 logits over it are all alike, or one class has all."""
+
+
+def _computable(temperature: float) -> float:
+    if not 1 / MOST_TEMPERATURE <= temperature <= MOST_TEMPERATURE:
+        raise ValueError(
+            f"must lie between {1 / MOST_TEMPERATURE:g} and {MOST_TEMPERATURE:g}, beyond which float32 tells no soft "
+            f"labels apart, not {temperature:g}"
+        )
+    return temperature
+
+
+Temperature = Annotated[float, Field(gt=0), AfterValidator(_computable)]
 Weight = Annotated[float, Field(ge=0)]
 Variant = Literal["paper", "code"]
 """What a paper writes, and what the code released with it computes, where the two differ."""

@@ -41,6 +41,7 @@ def faults(study: Study) -> Iterable[str]:
                 f"teachers.NAME.copies: {arm.teacher_shift + 1}"
             )
         yield from _own_faults(study, name, arm)
+        yield from _swept_faults(name, arm)
         taught = [other for _, mark, other in arm.references() if mark.to != "arm"]
         if taught and arm.label_noise not in (None, study.data.label_noise):
             yield (
@@ -91,6 +92,20 @@ def _own_faults(study: Study, name: str, arm: Arm) -> Iterable[str]:
     tau = arm.tau
     if tau is not None and not (isinstance(tau, int | float) and 0 < tau < float("inf")):
         yield f"arms.{name}.temperature: must be a number above 0, at which the arm is recorded, not {tau!r}"
+
+
+def _swept_faults(name: str, arm: Arm) -> Iterable[str]:
+    """The values of a sweep, which a resolved study file repeats, must be those that the arm is trained with."""
+    has = {
+        "student.width": arm.student.width if arm.student else None,
+        "data.label_noise.share": arm.label_noise.share if arm.label_noise else None,
+    }
+    for key, value in arm.swept.items():
+        if key not in has:
+            yield f"arms.{name}.swept.{key}: a sweep goes over {', '.join(has)}"
+        elif has[key] != value:
+            own = "says none" if has[key] is None else f"says {has[key]:g}"
+            yield f"arms.{name}.swept.{key}: {value:g}, but the arm {own}; leave swept out, which a sweep writes itself"
 
 
 def _joint_faults(study: Study, place: str, init: str) -> Iterable[str]:

@@ -18,11 +18,10 @@ class Dropping(Section):
     layers: list[Path] = Field(min_length=1)  # convolutions, by module path
     after: dict[Path, Path] = Field({})  # by convolution: the module whose output is thinned instead of its own
     rate: float = Field(1.5, gt=0, le=100)  # draws by place and channel; evenly, e^-rate are kept
-    temperature: float = Field(
-        0.03, gt=0
-    )  # of the probabilities: the lower, the more only what says nothing is dropped
+    # Of the probabilities: the lower, the more only what says nothing is dropped.
+    temperature: float = Field(0.03, ge=1e-6)
     uniform: bool = False  # temperature infinite: plain dropout of as many places, wherever they are
-    bandwidth: float = Field(1.0, gt=0)  # in units of the root of the mean distance
+    bandwidth: float = Field(1.0, ge=1e-6, le=1e6)  # in units of the root of the mean distance
     radius: int = Field(3, ge=1, le=64)  # of the neighbourhood
     neighbours: Annotated[int, Field(ge=1)] | Literal["all"] = 9  # drawn for each forward pass, or the whole square
     eval: Literal["random", "expected", "off"] = "random"

@@ -8,6 +8,7 @@ import yaml
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from biasvar.errors import StudyError
+from biasvar.study.arm import Temperature
 from biasvar.study.arms import Arm, Predictions, Record
 from biasvar.study.few_shots import FewShots
 from biasvar.study.identity import first_identity, identity
@@ -151,7 +152,7 @@ class Study(Section):
     teachers: dict[Name, Teacher] = Field({})
     soft_labels: dict[Name, SerializeAsAny[SoftLabel]] = Field({})
     reference_teacher: str | None = None  # arms whose loss uses no teacher are scored against this one ...
-    reference_temperature: float = Field(4.0, gt=0)  # ... at this temperature
+    reference_temperature: Temperature = Field(4.0)  # ... at this temperature
     arms: dict[Name, SerializeAsAny[Arm]] = Field(min_length=1)
     # Each arm once for every combination of these values: `biasvar.study.sweep`; written out in `arms`.
     sweep: dict[str, list[float]] = Field({})

@@ -94,9 +94,13 @@ def _checked(sweep: Any, raw: Mapping[str, Any], schema: Any) -> Iterator[tuple[
             shown = "an empty list" if values == [] else in_words(values)
             raise StudyError(f"{place}: must be a list of one value or more, not {shown}")
         found = [_value(place, KEYS[key], value) for value in values]
-        twice = [value for i, value in enumerate(found) if value in found[:i]]
+        names = [value_name(value) for value in found]
+        twice = [i for i, name in enumerate(names) if name in names[:i]]
         if twice:
-            raise StudyError(f"{place}: {twice[0]:g} is there more than once")
+            first, second = found[names.index(names[twice[0]])], found[twice[0]]
+            same = f"{first:g} is there more than once"
+            alike = f"{first!r} and {second!r} are both {first:g} in the names of arms, which have six digits"
+            raise StudyError(f"{place}: {same if first == second else alike}")
         yield key, found
     if "student.width" in sweep and isinstance(raw.get("student"), dict) and raw["student"].get("hidden"):
         raise StudyError("sweep.student.width: student.hidden says the widths already; leave hidden out")

@@ -278,10 +278,20 @@ def test_settings_are_finite_numbers(name, setting):
         assert getattr(make(**{setting: value}), setting) == value
 
 
-@pytest.mark.parametrize("temperature", [1e200, 1e-200])
-def test_temperatures_without_a_square_are_refused(temperature):
-    with pytest.raises(ValueError, match="temperature must be above 0 and finite, as must be its square"):
+@pytest.mark.parametrize("temperature", [1e200, 1e20, 1e-20, 1e-200])
+def test_temperatures_without_a_square_in_float32_are_refused(temperature):
+    with pytest.raises(ValueError, match=r"temperature must lie between 1e-15 and 1e\+15, not "):
         losses.DistillationLoss(temperature=temperature, alpha=1.0)
+
+
+@pytest.mark.parametrize("temperature", [1e15, 1e-15])
+def test_the_furthest_temperatures_give_numbers(temperature):
+    loss = losses.DistillationLoss(temperature=temperature, alpha=1.0)
+    logits = torch.tensor([[9.0, 0.0], [0.0, 9.0]], requires_grad=True)
+    value = loss(logits, logits.detach().flip(0), torch.tensor([0, 0]))
+    value.backward()
+    assert value.isfinite()
+    assert logits.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("value", [None, 3, ["mean"], np.array(["mean", "sum"]), "means"])
