@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from biasvar.records import Redraws, Run
 
 FORMATS = ("png", "svg", "pdf")
+DEFAULT_FORMATS = "png,svg"
 TRUTH = "truth"
 """The figure of people's labels as the truth."""
 
@@ -50,7 +51,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     )
     parser.add_argument("--figures", metavar="A,B", help="only these figures, by name (default: all)")
     parser.add_argument(
-        "--formats", metavar="A,B", default="png,svg",
+        "--formats", metavar="A,B", default=DEFAULT_FORMATS,
         help="png, pdf, svg: the files written for each figure (default: %(default)s; the page itself needs none)",
     )  # fmt: skip
     parser.add_argument(
@@ -126,7 +127,8 @@ def _against_people(source: list[Run] | Redraws, name: str) -> list[Run]:
 
 def _ledger(options: argparse.Namespace) -> int:
     """Write the tables of all published claims."""
-    if options.runs or options.out or options.figures or options.truth or wanted(options):
+    others = (options.out, options.figures, options.truth, options.formats)
+    if options.runs or others != (None, None, None, DEFAULT_FORMATS) or wanted(options):
         raise BiasvarError("--ledger takes no runs and no other option: it reads the reports published under its DIR")
 
     from biasvar.report.ledger import write_ledger

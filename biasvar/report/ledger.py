@@ -32,7 +32,11 @@ PAPERS_BEGIN, PAPERS_END = (
 )
 EARLIER, FOUND = "¹", "²"
 """Mark verdicts by an earlier revision of the rules, and what such a one could not tell from luck in a search."""
-NEEDED = {"id", "arms", "regime", "test", "unit", "effect", "stderr", "overall", "verdict"}
+TEXTS = ("id", "arms", "test", "direction", "overall", "verdict")
+NUMBERS_IN = ("effect", "low", "high", "stderr", "threshold", "level")
+COUNTS = ("n", "n_replicas", "n_samples", "n_teachers", "designs_tried")
+LATER = ("low_replicas", "high_replicas", "stderr_samples", "stderr_crossed", *COUNTS)
+"""Columns of a table of claims: texts and numbers that all have, and numbers that older ones have not."""
 MOST = 3  # effects that the overview shows of one verdict
 NOTES = {
     EARLIER: "By an earlier revision of the rules, over replicas alone, until the study is run anew.",
@@ -58,12 +62,16 @@ def write_ledger(directory: Path) -> Path:
     """
     reports = published(directory)
     page = directory / README
-    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    try:
+        text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise BiasvarError(f"{page} is no text in UTF-8 ({error})") from None
     text = _between(text, BEGIN, END, overview(reports), page)
     if PAPERS_BEGIN in text or PAPERS_END in text:
         text = _between(text, PAPERS_BEGIN, PAPERS_END, papers_index(directory), page)
+    tests = numbers(reports)  # before anything is written
+    write_bytes(directory / NUMBERS, tests.encode())
     write_bytes(page, text.encode())
-    write_bytes(directory / NUMBERS, numbers(reports).encode())
     return page
 
 
@@ -91,15 +99,36 @@ def _report(table: Path, root: Path) -> Report:
         claims = pd.read_csv(table)
         summary = json.loads(beside.read_text(encoding="utf-8"))
         titles = [str(run.get("title") or name) for name, run in summary["runs"].items()]
-        revision = int((summary.get("ledger") or {"revision": 1})["revision"])
-        lacking = {"id", "arms", "regime", "test", "unit", "effect", "stderr", "overall", "verdict"} - set(
-            claims.columns
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        about = summary.get("ledger")
+        revision = 1 if about is None else int(about["revision"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise BiasvarError(f"{table.parent} is no whole report ({error}); publish it anew") from None
+    lacking = {*TEXTS, *NUMBERS_IN, "regime", "unit"} - set(claims.columns)
     if lacking:
         raise BiasvarError(f"{table} lacks the columns {', '.join(sorted(lacking))}; publish the report anew")
+    for column in claims.columns:
+        _check_column(claims[column], str(column), table)
     return Report(table.parent.relative_to(root).as_posix(), "; ".join(titles), revision, claims)
+
+
+def _check_column(values: pd.Series[Any], column: str, table: Path) -> None:
+    """Raise BiasvarError, naming the row, for what a column of a table of claims cannot hold."""
+    wanted = ""
+    if column in ("overall", "verdict"):
+        wanted, wrong = f"one of {', '.join(VERDICTS)}", ~values.isin(VERDICTS)
+    elif column in TEXTS:
+        wanted, wrong = "a text", values.isna()
+    elif column in (*NUMBERS_IN, *LATER):
+        wanted, found = "a number", pd.to_numeric(values, errors="coerce")
+        wrong = found.isna() & values.notna()
+        if column in COUNTS:
+            wanted, wrong = "a count", wrong | (found < 0) | found.abs().eq(math.inf)
+    if wanted and wrong.any():
+        row = int(wrong.to_numpy().argmax())
+        given = values.tolist()[row]
+        raise BiasvarError(
+            f"{table}, row {row + 1}, column {column}: must be {wanted}, not {given!r}; publish the report anew"
+        )
 
 
 def overview(reports: list[Report]) -> str:

@@ -72,8 +72,8 @@ def _folders(directory: Path) -> dict[str, str]:
     folders: dict[str, str] = {}
     for path in sorted(directory.rglob("summary.json")):
         try:
-            names = list(json.loads(path.read_text(encoding="utf-8"))["runs"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            names = list(json.loads(path.read_text(encoding="utf-8"))["runs"].keys())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise BiasvarError(f"{path.parent} is no whole report ({error}); publish it anew") from None
         for name in names:
             folders.setdefault(name, path.parent.relative_to(directory).as_posix())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -120,4 +121,60 @@ def test_what_is_no_set_of_reports_is_refused_and_changes_nothing(
     assert page.read_text(encoding="utf-8") == MARKED
     assert not (tmp_path / "claims.md").exists()
     assert main(["run", "--ledger", str(tmp_path)]) == 2
+    assert "--ledger takes no runs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"effect": "abc"}, r"row 2, column effect: must be a number, not 'abc'"),
+        ({"low": "x"}, r"row 2, column low: must be a number, not 'x'"),
+        ({"overall": "foo"}, r"column overall: must be one of holds, does not hold, undecided, not 'foo'"),
+        ({"verdict": None}, r"column verdict: must be one of holds, "),
+        ({"id": None}, r"row 2, column id: must be a text, not nan"),
+        ({"designs_tried": "many"}, r"column designs_tried: must be a count, not 'many'"),
+        ({"n_replicas": float("inf")}, r"column n_replicas: must be a count, not inf"),
+    ],
+)
+def test_a_garbled_table_is_named_and_changes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: dict[str, object], said: str
+) -> None:
+    (tmp_path / "README.md").write_text(MARKED, encoding="utf-8")
+    publish(tmp_path, "digits", [row(), row(**changed)])
+    assert main(["--ledger", str(tmp_path)]) == 2
+    assert re.search(rf"digits/claims.csv, {said}|digits/claims.csv, row 2, {said}", capsys.readouterr().err)
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == MARKED
+    assert not (tmp_path / "claims.md").exists()
+
+
+@pytest.mark.parametrize("column", ["low", "threshold", "direction", "level"])
+def test_a_column_that_only_the_numbers_need_is_missed_before_anything_is_written(tmp_path: Path, column: str) -> None:
+    (tmp_path / "README.md").write_text(MARKED, encoding="utf-8")
+    publish(tmp_path, "digits", [row()])
+    pd.DataFrame([row()]).drop(columns=column).to_csv(tmp_path / "digits" / "claims.csv", index=False)
+    with pytest.raises(BiasvarError, match=f"claims.csv lacks the columns {column}; publish"):
+        ledger.write_ledger(tmp_path)
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == MARKED
+
+
+def test_garbled_summaries_and_pages_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    marked = f"{MARKED}\n{ledger.PAPERS_BEGIN}\n{ledger.PAPERS_END}\n"
+    page = tmp_path / "README.md"
+    page.write_text(marked, encoding="utf-8")
+    publish(tmp_path, "digits", [row()])
+    summary = tmp_path / "digits" / "summary.json"
+    for ledger_said in ('{"revision": 1e400}', "[]"):
+        summary.write_text(f'{{"runs": {{"digits": {{}}}}, "ledger": {ledger_said}}}')
+        with pytest.raises(BiasvarError, match="digits is no whole report"):
+            ledger.write_ledger(tmp_path)
+    summary.write_text('{"runs": {"digits": {}}}')
+    (tmp_path / "lone").mkdir()
+    for runs in ("[{}]", '"abc"'):
+        (tmp_path / "lone" / "summary.json").write_text(f'{{"runs": {runs}}}')
+        with pytest.raises(BiasvarError, match="lone is no whole report"):
+            ledger.write_ledger(tmp_path)
+    page.write_bytes(marked.encode() + b"\xe9")
+    with pytest.raises(BiasvarError, match=r"README.md is no text in UTF-8"):
+        ledger.write_ledger(tmp_path)
+    assert main(["--ledger", str(tmp_path), "--formats", "pdf"]) == 2
     assert "--ledger takes no runs" in capsys.readouterr().err
