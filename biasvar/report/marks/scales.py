@@ -65,16 +65,23 @@ def logarithmic(ax: Axes, *, between: bool = True) -> None:
 
 
 def doublings(ax: Axes, settings: Iterable[float]) -> None:
-    """A horizontal axis in powers of two with a tick at each setting, in plain numbers, where ticks do not touch."""
-    ax.set_xscale("log", base=2)
+    """A horizontal axis in powers of two with a tick at each setting, in plain numbers, where ticks do not touch.
+
+    A setting of 0 stands one doubling below the least of the others.
+    """
     found = sorted({float(value) for value in settings})
-    low, high = np.log2(found[0]), np.log2(found[-1])
-    least = max(0.11 * (high - low), 0.2)
-    kept: list[float] = []
-    for value in found:
-        if not kept or np.log2(value / kept[-1]) >= least:
-            kept.append(value)
-    ax.set_xticks(kept, [f"{value:g}" for value in kept])
+    least = next((value for value in found if value > 0), 1.0)
+    if found[0] > 0:
+        ax.set_xscale("log", base=2)
+    else:
+        ax.set_xscale("symlog", base=2, linthresh=least)
+    places = [float(np.log2(value / least)) if value > 0 else -1.0 for value in found]
+    span = places[-1] - places[0]
+    kept: list[int] = []
+    for i, place in enumerate(places):
+        if not kept or place - places[kept[-1]] >= max(0.11 * span, 0.2):
+            kept.append(i)
+    ax.set_xticks([found[i] for i in kept], [f"{found[i]:g}" for i in kept])
     ax.set_xticks([], minor=True)
-    room = 2 ** (0.08 * (high - low) + 0.1)
-    ax.set_xlim(found[0] / room, found[-1] * room)
+    room = 2 ** (0.08 * span + 0.1)
+    ax.set_xlim(found[0] / room if found[0] > 0 else -0.3 * least, max(found[-1], least) * room)

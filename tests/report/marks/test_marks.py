@@ -184,6 +184,13 @@ def test_what_settles_sets_the_scale() -> None:
     ax = axes()
     scales.doublings(ax, [1, 2, 4, 4.1])
     assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "2", "4"]
+    for settings in ([0, 1, 2], [0]):  # such as alpha, of which 0 is one
+        ax = axes()
+        scales.doublings(ax, settings)
+        assert [label.get_text() for label in ax.get_xticklabels()] == [str(value) for value in settings]
+        places = ax.transData.transform([(value, 0.0) for value in (*ax.get_xlim(), *settings)])[:, 0]
+        assert np.all(np.isfinite(places))
+        assert places[0] < places[2] <= places[-1] < places[1]
 
 
 def test_heat_shows_each_cell_once_and_none_where_there_is_no_value() -> None:
