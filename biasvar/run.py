@@ -88,15 +88,19 @@ def _obey(options: argparse.Namespace) -> int:
             import torch
 
             from biasvar.training.checks import open_study
+            from biasvar.training.continuing import check_same_data, check_same_study
             from biasvar.training.cost import grid_in_words
             from biasvar.training.redraws import check_redraws
 
             grid: list[str] = []
             with _within_memory(study, directory, torch.device("cpu"), 1):  # data, splits, draws, checked as a run does
+                check_same_study(study, directory)
                 if study.redraws:
                     check_redraws(study, directory)
                 else:
-                    grid = grid_in_words(open_study(study, directory, torch.device("cpu")))
+                    context = open_study(study, directory, torch.device("cpu"))
+                    check_same_data(context)
+                    grid = grid_in_words(context)
             _print("\n".join([describe(study, directory), *grid]))
             return 0
         return _run(study, directory, device, options.jobs)

@@ -68,6 +68,11 @@ def vector():
     return nn.Sequential(nn.Flatten(), nn.Flatten(0))
 
 
+class Complex(nn.Module):
+    def forward(self, x):
+        return torch.fft.fft(x.flatten(1))
+
+
 def nothing():
     return 3
 
@@ -147,7 +152,9 @@ def test_it_goes_on_where_it_was_stopped(script, images, tmp_path, monkeypatch, 
         (["--option", "wide=4"], "network tests.test_features_script:Tiny failed with TypeError"),
         (["--option", "width"], "--option 'width': expected name=value"),
         (["--option", "width=["], "--option 'width=[': the value is no valid YAML"),
-        (["--mean", "1"], "--mean and --std need 3 numbers each"),
+        (["--mean", "1"], "--mean and --std need 3 finite numbers each"),
+        (["--std", "1", "inf", "1"], "--mean and --std need 3 finite numbers each"),
+        (["--mean", "0", "nan", "0"], "--mean and --std need 3 finite numbers each"),
         (["--std", "1", "0", "1"], "those of --std above 0"),
         (["--train-rows", "31"], "--train-rows must be between 1 and the 30 of p, not 31"),
         (["--mode", "grey"], "the network failed on images (16, 1, 6, 5) with RuntimeError"),
@@ -169,6 +176,7 @@ def test_what_does_not_fit_is_refused_in_one_line(script, images, tmp_path, caps
     [
         ("nothing", "returned int, not a torch.nn.Module"),
         ("vector", "gave Tensor of shape (1440,) for images (16, 3, 6, 5); needed: (B, D), or maps"),
+        ("Complex", "gave complex numbers; needed: real ones"),
         ("missing", "has no 'missing'"),
     ],
 )

@@ -60,6 +60,16 @@ def test_a_dry_run_says_that_hardly_an_epoch_is_evaluated(study_file, capsys):
     assert "evaluate_every" not in capsys.readouterr().out
 
 
+def test_a_dry_run_refuses_the_directory_of_another_study(study_file, capsys):
+    """As the run itself would, so that it is not found out once a queue has come to it."""
+    assert main(["study.yaml", "--out", "runs/held"]) == 0
+    assert main(["study.yaml", "--out", "runs/held", "--dry-run"]) == 0
+    capsys.readouterr()
+    for more in ([], ["--dry-run"]):
+        assert main(["study.yaml", "--out", "runs/held", "--set", "schedule.batch_size=7", *more]) == 2
+        assert "of a study that differs: schedule.batch_size was" in capsys.readouterr().err
+
+
 def test_a_dry_run_opens_the_data(study_file, capsys):
     assert main(["study.yaml", "--dry-run", "--set", "data.test=5000"]) == 2
     assert "5000" in capsys.readouterr().err

@@ -121,6 +121,8 @@ def batch_features(network: nn.Module, pixels: np.ndarray, scale: float, setting
             f"the network gave {type(found).__name__} of shape {shape} for images {tuple(x.shape)}; needed: (B, D), or "
             "maps (B, D, h, w), whose means are taken; --layer names another of its modules"
         )
+    if found.is_complex():
+        raise ValueError("the network gave complex numbers; needed: real ones")
     found = found.mean((2, 3)) if found.ndim == 4 else found
     values = found.float().cpu().numpy()
     if not np.isfinite(values).all():
@@ -204,8 +206,9 @@ def make(options: argparse.Namespace) -> str:
         raise ValueError(f"{data.name} holds features already; needed: images")
     channels = 1 if data.images.ndim == 3 else 3
     mean, std = options.mean or data.mean.tolist(), options.std or data.std.tolist()
-    if not len(mean) == len(std) == channels or min(std) <= 0:
-        raise ValueError(f"--mean and --std need {channels} number{'s' * (channels > 1)} each, those of --std above 0")
+    if not len(mean) == len(std) == channels or not np.isfinite([*mean, *std]).all() or min(std) <= 0:
+        numbers = f"{channels} finite number{'s' * (channels > 1)}"
+        raise ValueError(f"--mean and --std need {numbers} each, those of --std above 0")
     if options.components is not None and data.split is None:
         raise ValueError(f"--components are of the training rows, and {data.name} has no official split; leave it out")
     keywords = _keywords(options.option)
