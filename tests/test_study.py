@@ -154,6 +154,11 @@ def test_bad_overrides_are_named(tmp_path, tiny_study, override, message):
         ("learning_rate", {"grid": [0.1], "families": {"x": "kdd"}}, "no arm named 'kdd'"),
         ("learning_rate", {"grid": [0.1], "families": {"x": "kd_scaled"}}, "choose the rate on one that does not"),
         ("learning_rate", {"grid": [0.1], "families": {"cross_entropy": "ce"}}, "'label_smoothing' has no entry"),
+        (
+            "learning_rate",
+            {"value": 0.1, "by": "nll"},
+            "learning_rate.by: nll chooses among a grid, and one rate for all",
+        ),
         ("schedule.momentum", 0, "nesterov: true needs a momentum above 0"),
         ("claims", {"W1": [{"treatment": "kdx", "control": "ce"}]}, r"claims.W1\[0\].treatment: no arm named 'kdx'"),
         ("claims_fixed", "yes", "claims_fixed: must be a mapping of keys to values, not 'yes'|claims_fixed: .*'yes'"),

@@ -208,6 +208,8 @@ def _rate_faults(study: Study) -> Iterable[str]:
     if (rate.value is None) == (not rate.grid):
         yield "learning_rate: give either value (one rate for all) or grid with families, not both and not neither"
         return
+    if rate.value is not None and rate.by != "accuracy":
+        yield f"learning_rate.by: {rate.by} chooses among a grid, and one rate for all is not chosen; leave it out"
     for family, chosen_on in rate.families.items():
         place = f"learning_rate.families.{family}"
         if chosen_on not in study.arms:

@@ -56,9 +56,23 @@ def open_study(study: Study, directory: str | Path, device: torch.device) -> Stu
     for name in study.arms:
         check_method(context, name)
     check_few_shots(context)
+    _check_label_noise(context)
     for people in sorted({people for source in study.soft_labels.values() if (people := source.get("people"))}):
         load_people(people, dataset).take(pool)
     return context
+
+
+def _check_label_noise(context: StudyContext) -> None:
+    """Raise StudyError for label noise that no row has: of less than one row, or of one that is shuffled."""
+    study, rows = context.study, len(context.blocks["student"])
+    noises = {"data": study.data.label_noise, **{f"arms.{name}": arm.label_noise for name, arm in study.arms.items()}}
+    for place, noise in noises.items():
+        least = 2 if noise is not None and noise.kind == "shuffle" else 1
+        if noise is not None and noise.share and round(noise.share * rows) < least:
+            raise StudyError(
+                f"{place}.label_noise.share: {noise.share:g} of the {rows:,} training rows of students is "
+                f"{round(noise.share * rows)}, and {noise.kind} needs {least}; take 0, or a larger share"
+            )
 
 
 def _load_data(data: Data) -> Dataset:

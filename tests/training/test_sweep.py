@@ -120,6 +120,16 @@ def test_what_no_sweep_can_be_is_refused(tiny_study, change, said):
         resolve_study(swept(tiny_study, **change))
 
 
+@pytest.mark.parametrize(("kind", "share"), [("shuffle", 0.001), ("uniform", 1e-4), ("uniform_other", 1e-9)])
+def test_noise_of_no_row_is_refused(tiny_study, tmp_path, kind, share):
+    study = resolve_study(swept(tiny_study, sweep={"student.width": [2]}, arms={"a": {**CE, "label_noise": {
+        "kind": kind, "share": share}}}))  # fmt: skip
+    with pytest.raises(
+        StudyError, match=rf"^arms\.a_width2\.label_noise\.share: .* training rows of students .*, and {kind}"
+    ):
+        open_study(study, tmp_path, torch.device("cpu"))
+
+
 def test_noise_of_its_own_is_refused_beside_a_teacher(tiny_study):
     """What a teacher was trained on is the same for all arms."""
     arms = {"kd": {"loss": "distillation", "teacher": "main", "temperature": 4, "alpha": 1}}
