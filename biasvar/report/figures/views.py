@@ -145,7 +145,7 @@ FIGURE = Figure(
     how_to_read="Each row is a way to show the same test rows; the first shows them as they are. Further right is "
     "better in the first panel, further left in the others. Bias that grows means that replicas agree on a wrong "
     "answer, variance that grows that they no longer agree.",
-    needs="a study with `data.views`",
+    needs="a study with `data.views`, and an arm of it that has not failed",
     collect=collect,
     draw=draw,
     caption=caption,
