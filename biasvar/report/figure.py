@@ -26,6 +26,7 @@ class Figure:
             if no run holds what the figure needs.
         draw: that frame, not empty -> the drawing.
         caption: frame and runs -> n, replicas, teacher regime, target, view and data.
+        roles: the roles of the arms that it shows, where it does not show all; see `report.arms.roles.too_few`.
     """
 
     name: str
@@ -35,3 +36,4 @@ class Figure:
     collect: Callable[[list[Run]], pd.DataFrame]
     draw: Callable[[pd.DataFrame], Drawing]
     caption: Callable[[pd.DataFrame, list[Run]], str]
+    roles: tuple[str, ...] = ()

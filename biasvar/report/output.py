@@ -21,6 +21,7 @@ import pandas as pd
 from biasvar.files import move_files
 from biasvar.messages import all_visible, visible
 from biasvar.report import style
+from biasvar.report.arms.roles import LISTED, arms_with_role, too_few
 from biasvar.report.figures import FIGURES
 from biasvar.report.fonts import one_line_for_missing_glyphs
 
@@ -100,16 +101,24 @@ def write_figure(figure: Figure, runs: list[Run], folder: Path, formats: Sequenc
         "number": FIGURES.index(figure.name) + 1,
         "title": figure.title,
         "how_to_read": figure.how_to_read,
-        "needs": figure.needs,
     }
     frame = figure.collect(runs)
     if frame.empty:
-        return about
+        return about | {"why": _why_not(figure, runs)}
     picture = write_drawing(folder, figure.name, figure.draw(frame), formats)
     write_table(folder, figure.name, frame)
     table = f"{figure.name}.csv"
     about |= {"caption": figure.caption(frame, runs), "numbers_in": table}
     return about | picture | {"files": [table, *picture["files"]]}
+
+
+def _why_not(figure: Figure, runs: list[Run]) -> str:
+    """Why a figure has nothing to draw, as a page says it after the figure's title."""
+    shows = too_few(runs, figure.roles)
+    if not shows:
+        return f"needs {figure.needs}"
+    left = any(arms_with_role(run, figure.roles) for run in runs) and figure.roles != LISTED
+    return f"needs {figure.needs}; it {shows}" if left else shows
 
 
 def write_page(folder: Path, template: str, **about: Any) -> None:

@@ -26,6 +26,8 @@ MOST_ARMS = 200
 """Arms of a sweep, unless the command line allows more."""
 
 _SECTIONS: dict[str, type[Section]] = {"student": Network, "data.label_noise": LabelNoise}
+WORDS = {"student.width": "width", "data.label_noise.share": "label noise"}
+"""Keys in words, where the last part of the key is not what a label or a figure says."""
 _PLACE_IN_ARM = {"student": "student", "data.label_noise": "label_noise"}
 
 
@@ -240,7 +242,7 @@ def _cell(
         if section is None:
             section = raw["student"] if place == "student" else raw["data"]["label_noise"]
         made[_PLACE_IN_ARM[place]] = {**section, last: value} if isinstance(section, dict) else section
-    shown = ", ".join(f"{key.rpartition('.')[2]} {value:g}" for key, value in cell.items())
+    shown = ", ".join(f"{WORDS.get(key, key.rpartition('.')[2])} {value:g}" for key, value in cell.items())
     made |= {
         key: swept_name(value, cell)
         for key, value in arm.items()

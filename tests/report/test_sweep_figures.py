@@ -12,9 +12,12 @@ from scipy.stats import spearmanr
 from biasvar.analysis import decompose
 from biasvar.records import Run
 from biasvar.report import style
+from biasvar.report.arms import roles
 from biasvar.report.arms.sweep import curves, drawn_curves, in_words
 from biasvar.report.figures import load
+from biasvar.report.output import write_figure
 from biasvar.report.statistics.sample_moves import TOP, moves
+from biasvar.report.text import description
 from biasvar.study.sweep import swept_name
 from tests.report.made import grouped, log_softmax
 from tests.report.made_claims import CLASSES, predictions, write_claims_run
@@ -88,6 +91,70 @@ def test_classes_and_samples_are_drawn_for_every_curve(run: Run) -> None:
         assert len(drawn.axes) == panels
         assert "8 replicas" in figure.caption(frame, [run])
     assert set(load("sweep_classes").collect([run])["class"]) == {*range(CLASSES)}
+
+
+def swept(directory: Path, *, labels: bool = True, beside: bool = False, replicas: int = REPLICAS) -> Run:
+    """Cross-entropy and squared error by two widths and two shares of label noise, all of role grid."""
+    made, arms = {}, {}
+    losses = {"ce": "cross_entropy", "se": "squared_error"}
+    for (base, loss), width, share in itertools.product(losses.items(), WIDTHS[:3], SHARES):
+        cell = {"student.width": width, "data.label_noise.share": share}
+        name = swept_name(base, cell)
+        noise = 2.0 if width == 4 else 0.8
+        made[name] = predictions(2.0, noise, LABELS, replicas, seed=width)
+        label = f"{base.upper()}, width {width}, label noise {share:g}" if labels else f"{base.upper()}, narrow"
+        student = {"model": "mlp", "width": width}
+        arms[name] = {"role": "grid", "swept": cell, "student": student, "loss": loss, "label": label}
+    if beside:
+        made["plain"] = predictions(2.0, 1.0, LABELS, replicas, seed=9)
+    return write_claims_run(directory / "run", log_probs=made, claims={}, arms=arms)
+
+
+def test_a_page_says_what_a_sweep_is(tmp_path: Path) -> None:
+    for beside, ways in ((False, "12 ways"), (True, "13 ways")):
+        said = description.paragraph(swept(tmp_path / ways, beside=beside))
+        them = "12 of them " if beside else ""
+        assert said.startswith(
+            f"{ways} of training a network, the arms, {them}a sweep of 2 arms (CE and SE) over 3 values of width "
+            "(2, 4 and 8) and 2 values of label noise (0 and 0.2); compared on "
+        )
+
+
+def test_curves_have_the_labels_of_the_arms_that_were_swept(tmp_path: Path) -> None:
+    assert {one.name.split(", ")[0] for one in curves(swept(tmp_path / "told"))} == {"CE", "SE"}
+    assert {one.name.split(", ")[0] for one in curves(swept(tmp_path / "own", labels=False))} == {"ce", "se"}
+
+
+def test_a_figure_that_leaves_out_a_grid_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = swept(tmp_path)
+    grid = "all 12 here are of role grid, as those of a sweep"
+    for name in ("methods", "curves", "gallery", "costs", "by_class", "changes", "effects"):
+        said = write_figure(load(name), [run], tmp_path, [])["why"]
+        assert said.startswith("shows arms of role main"), name
+        assert said.endswith(grid), name
+    assert "picture" in write_figure(load("bias_variance"), [run], tmp_path, [])
+    monkeypatch.setattr(roles, "MOST_LISTED", 11)
+    assert write_figure(load("bias_variance"), [run], tmp_path, [])["why"] == (
+        f"shows arms of role main, control or regime, and up to 11 of role grid: {grid}"
+    )
+    assert write_figure(load("revision"), [run], tmp_path, [])["why"].startswith("needs an arm with revised labels")
+    said = write_figure(load("methods"), [swept(tmp_path / "more", beside=True)], tmp_path, [])["why"]
+    assert said == (
+        "needs predictions of a cross-entropy arm and of another arm on the same held-out rows by the same replicas; "
+        "it shows arms of role main or regime only: 12 of the 13 here are of role grid, as those of a sweep"
+    )
+
+
+def test_no_corner_of_a_sweep_is_what_others_are_compared_with(tmp_path: Path) -> None:
+    figure = load("bias_variance")
+    for beside in (False, True):
+        one = swept(tmp_path / str(beside), beside=beside)
+        frame = figure.collect([one])
+        with style.context():
+            ax = figure.draw(frame).axes[0]
+        value = frame.query("arm == 'plain' and term == 'bias'")["estimate"].tolist()
+        assert [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == ":"] == value
+        assert ("dotted line" in figure.caption(frame, [one])) == beside
 
 
 def test_axes_end_where_correlations_and_shares_do(run: Run) -> None:

@@ -38,7 +38,7 @@ def test_every_arm_comes_once_for_each_combination(tiny_study):
     assert list(study.arms) == NAMES
     arm = study.arms["ce_width6_share0p25"]
     assert (arm.student.width, arm.label_noise.share, arm.label_noise.kind) == (6, 0.25, "shuffle")
-    assert (arm.label, arm.role) == ("ce, width 6, share 0.25", "grid")
+    assert (arm.label, arm.role) == ("ce, width 6, label noise 0.25", "grid")
     assert arm.swept == {"student.width": 6, "data.label_noise.share": 0.25}
     assert [test["arms"] for test in study.claims["W5"]] == [NAMES[1::2], NAMES, NAMES[:2]]
     longer = swept(tiny_study, sweep={"student.width": [2, 4, 6], "data.label_noise.share": [0, 0.1, 0.25]})

@@ -11,6 +11,10 @@ from biasvar.report.arms.revision import REVISED
 
 ROLES = ("main", "control", "regime")
 """The roles of arms that most figures show; a teacher sweep has a figure of its own."""
+COMPARED = ("main", "regime")
+"""The roles of arms that figures of methods compare."""
+LISTED = (*ROLES, "grid")
+"""The roles of arms that `listed_arms` takes from; those of a grid where they are few."""
 MOST_LISTED = 60
 
 
@@ -21,8 +25,27 @@ def arms_with_role(run: Run, roles: Iterable[str] = ROLES) -> list[str]:
 
 def listed_arms(run: Run) -> list[str]:
     """The arms that a figure with a row for each arm lists; those of a grid too, where it has little else to list."""
-    listed, all_of = arms_with_role(run), arms_with_role(run, (*ROLES, "grid"))
+    listed, all_of = arms_with_role(run), arms_with_role(run, LISTED)
     return all_of if len(listed) < 2 and len(all_of) <= MOST_LISTED else listed
+
+
+def too_few(runs: list[Run], roles: tuple[str, ...]) -> str:
+    """ "shows arms of role ... only, and ..." where those of a grid are left out and fewer than two are left, else "".
+
+    Args:
+        runs: What a figure is drawn of.
+        roles: The roles of the arms that the figure shows; empty if it shows all, `LISTED` if it shows `listed_arms`.
+    """
+    listed = roles == LISTED
+    count = sum(len(listed_arms(run) if listed else arms_with_role(run, roles)) for run in runs)
+    grid, total = sum(len(arms_with_role(run, ("grid",))) for run in runs), sum(len(run.arms) for run in runs)
+    if not roles or not grid or count > (0 if listed else 1):
+        return ""
+    shown = ROLES if listed else roles
+    said = " or ".join([*filter(None, [", ".join(shown[:-1])]), shown[-1]])
+    said += f", and up to {MOST_LISTED} of role grid" if listed else " only"
+    which = f"all {total:,} here are" if grid == total else f"{grid:,} of the {total:,} here are"
+    return f"shows arms of role {said}: {which} of role grid, as those of a sweep"
 
 
 def failed_replicas(run: Run, arm: str) -> list[int]:

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from biasvar.records import Run
+from biasvar.report.text.numbers import counted, in_a_row
+from biasvar.study import sweep as study_sweep
 from biasvar.study.sweep import swept_name
 
 LEAST = 2  # points of a curve
+MOST_VALUES = 6  # that a sentence lists
 MOST_CURVES = 6  # in a figure over one key, unless it is the one with most values
-WORDS = {"student.width": "width", "data.label_noise.share": "label noise"}
+WORDS = study_sweep.WORDS
 """The swept keys in words."""
 
 
@@ -23,8 +26,8 @@ class Curve:
 
     Attributes:
         key: The swept key.
-        name: What tells it from the others of its key: the values of the other keys, and the arm that was swept where
-            there are several.
+        name: What tells it from the others of its key: the values of the other keys, and the label of the arm that was
+            swept where there are several.
         base: The arm that was swept, by its name in the study file.
         others: The values of the other keys.
         arms, values: In the order of the values.
@@ -43,22 +46,67 @@ def curves(run: Run) -> list[Curve]:
     groups: dict[tuple[Any, ...], dict[float, str]] = {}
     for arm in run.arms:
         swept = dict(run.entry(arm).swept)
-        base = arm.removesuffix(swept_name("", swept)) if swept else arm
+        base = _base(arm, swept)
         for key, value in swept.items():
             others = {other: known for other, known in swept.items() if other != key}
             groups.setdefault((key, base, tuple(others.items())), {}).setdefault(float(value), arm)
-    several = len({base for _, base, _ in groups}) > 1
+    labels = _labels(run)
     found = []
     for (key, base, others), members in groups.items():
         if len(members) >= LEAST:
             values = tuple(sorted(members))
             arms = tuple(members[value] for value in values)
-            said = [base] if several else []
+            said = [labels[base]] if len(labels) > 1 else []
             said += [in_words(other, value) for other, value in others]
             found.append(Curve(key, ", ".join(said) or "all", base, dict(others), arms, values))
     most = {key: max(len(one.values) for one in found if one.key == key) for key in {one.key for one in found}}
     found.sort(key=lambda one: -most[one.key])
     return found
+
+
+def swept_arms(run: Run) -> list[str]:
+    """The arms of a run that its sweep has made."""
+    return [arm for arm in run.arms if run.entry(arm).swept]
+
+
+def sweep_in_words(run: Run) -> str:
+    """A run's sweep: "a sweep of 2 arms (CE and SE) over 3 values of width (4, 8 and 16)"; empty without one."""
+    values: dict[str, set[float]] = {}
+    swept = swept_arms(run)
+    for arm in swept:
+        for key, value in run.entry(arm).swept.items():
+            values.setdefault(key, set()).add(float(value))
+    if not values:
+        return ""
+    labels = list(_labels(run).values())
+    over = [
+        f"{counted(len(found), 'value')} of {WORDS.get(key, key)} ({_listed(sorted(found))})"
+        for key, found in values.items()
+    ]
+    them = "" if len(swept) == len(run.arms) else f"{len(swept)} of them "
+    return f"{them}a sweep of {counted(len(labels), 'arm')} ({in_a_row(labels)}) over {in_a_row(over)}"
+
+
+def _listed(values: list[float]) -> str:
+    """The values of a key; of many the first and the last."""
+    said = [f"{value:g}" for value in values]
+    return in_a_row(said) if len(said) <= MOST_VALUES else f"{said[0]} to {said[-1]}"
+
+
+def _base(arm: str, swept: Mapping[str, float]) -> str:
+    """The arm that was swept, by its name in the study file."""
+    return arm.removesuffix(swept_name("", swept)) if swept else arm
+
+
+def _labels(run: Run) -> dict[str, str]:
+    """The label of each arm that was swept, by its name; the name where labels do not tell arms apart."""
+    found: dict[str, str] = {}
+    for arm in swept_arms(run):
+        swept = dict(run.entry(arm).swept)
+        label, *values = run.entry(arm).label.rsplit(", ", len(swept))
+        known = sorted(value.rpartition(" ")[2] for value in values) == sorted(f"{value:g}" for value in swept.values())
+        found.setdefault(_base(arm, swept), label if known else _base(arm, swept))
+    return found if len(set(found.values())) == len(found) else {base: base for base in found}
 
 
 def drawn_curves(run: Run) -> list[Curve]:

@@ -10,7 +10,7 @@ import pandas as pd
 from biasvar.messages import first_few
 from biasvar.report import style
 from biasvar.report.arms import drawn, soft_labels
-from biasvar.report.arms.roles import baseline_of, baselines_in_words, listed_arms, reference_arms
+from biasvar.report.arms.roles import LISTED, baseline_of, baselines_in_words, listed_arms, reference_arms
 from biasvar.report.figure import Figure
 from biasvar.report.marks import forest, legends, looks, scales
 from biasvar.report.statistics.changes import each
@@ -185,4 +185,5 @@ FIGURE = Figure(
     collect=collect,
     draw=draw,
     caption=caption,
+    roles=LISTED,
 )

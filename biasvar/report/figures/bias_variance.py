@@ -8,7 +8,7 @@ import pandas as pd
 
 from biasvar.report import style
 from biasvar.report.arms import drawn
-from biasvar.report.arms.roles import listed_arms
+from biasvar.report.arms.roles import LISTED, listed_arms
 from biasvar.report.figure import Figure
 from biasvar.report.marks import forest, legends, looks, scales
 from biasvar.report.statistics.estimates import TERMS, decomposition_term, to_frame
@@ -40,7 +40,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
     axes = figure.subplots(1, 2)
     forest.name_rows(axes, where, drawn.row_names(frame))
     rows = where.on(looks.put_on(frame, style.styles_of(frame), by="arm", hollow="failed"))
-    baselines = frame.loc[(frame["plays"] == "baseline") & (frame["run"].nunique() == 1), "arm"].head(1)
+    baselines = _baselines(frame)
     for ax, term in zip(axes, TERMS, strict=True):
         part = rows[rows["term"] == term]
         forest.draw(ax, part, limits=scales.limits(part, anchor=0.0))
@@ -52,6 +52,12 @@ def draw(frame: pd.DataFrame) -> Drawing:
     return figure
 
 
+def _baselines(frame: pd.DataFrame) -> pd.Series:
+    """The arm of a single run whose value is a dotted line, at most one: no arm of a grid, where any would do."""
+    alone = frame["run"].nunique() == 1
+    return frame.loc[(frame["plays"] == "baseline") & (frame["role"] != "grid") & alone, "arm"].head(1)
+
+
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """n, target, correction, interval, failures, draw and data."""
     count = sizes(frame["n_samples"])
@@ -59,14 +65,13 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     note = drawn.failure_note(frame)
     when = " after the last epoch" if (frame["epoch"] > 0).any() else ""
     regimes = (frame["regime"] != "none").any()
-    baseline = (frame["plays"] == "baseline").any() and frame["run"].nunique() == 1
     return (
         f"Means over n = {count} {splits} rows{when}, against the true labels at temperature 1; "
         "cross-entropy, in nats, corrected for the finite number of replicas (noise is 0 by construction with one "
         "label a row, so none is drawn). Bars are 95 % t intervals over replicas of the jackknifed total for these "
         "rows; the error over rows is in the CSV."
         + (" The marker is the teacher's regime, which decides what the variance is conditional on." if regimes else "")
-        + (" The dotted line is cross-entropy's value." if baseline else "")
+        + (" The dotted line is cross-entropy's value." if len(_baselines(frame)) else "")
         + (f" † Hollow: {note}; these do not set the scale." if note else "")
         + f" {conditions(runs)}"
     )
@@ -82,4 +87,5 @@ FIGURE = Figure(
     collect=collect,
     draw=draw,
     caption=caption,
+    roles=LISTED,
 )

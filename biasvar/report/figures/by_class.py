@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from biasvar.report import style
-from biasvar.report.arms.roles import core_arms, left_out
+from biasvar.report.arms.roles import COMPARED, core_arms, left_out
 from biasvar.report.figure import Figure
 from biasvar.report.marks import forest, legends, looks, scales
 from biasvar.report.statistics.estimates import TERMS, class_terms, to_frame
@@ -107,4 +107,5 @@ FIGURE = Figure(
     collect=collect,
     draw=draw,
     caption=caption,
+    roles=COMPARED,
 )

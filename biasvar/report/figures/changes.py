@@ -9,7 +9,7 @@ import pandas as pd
 
 from biasvar.report import style
 from biasvar.report.arms.description import arm_label
-from biasvar.report.arms.roles import arms_with_role, baseline_of, baselines_in_words, failed_arms, taken_over
+from biasvar.report.arms.roles import ROLES, arms_with_role, baseline_of, baselines_in_words, failed_arms, taken_over
 from biasvar.report.figure import Figure
 from biasvar.report.statistics.changes import (
     CLEAR,
@@ -230,4 +230,5 @@ FIGURE = Figure(
     collect=collect,
     draw=draw,
     caption=caption,
+    roles=ROLES,
 )

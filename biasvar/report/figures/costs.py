@@ -10,7 +10,7 @@ import pandas as pd
 
 from biasvar.report import style
 from biasvar.report.arms import drawn
-from biasvar.report.arms.roles import arms_with_role, failed_arms, left_out, taken_note, taken_over
+from biasvar.report.arms.roles import COMPARED, arms_with_role, failed_arms, left_out, taken_note, taken_over
 from biasvar.report.figure import Figure
 from biasvar.report.marks import blocks, labels, legends, looks
 from biasvar.report.statistics.budgets import COLUMNS as BUDGET
@@ -187,4 +187,5 @@ FIGURE = Figure(
     collect=collect,
     draw=draw,
     caption=caption,
+    roles=COMPARED,
 )

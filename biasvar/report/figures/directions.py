@@ -12,6 +12,7 @@ from biasvar.analysis.statistics.intervals import interval_from
 from biasvar.report import style
 from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import (
+    ROLES,
     arms_with_role,
     baseline_of,
     baselines_in_words,
@@ -179,4 +180,5 @@ FIGURE = Figure(
     collect=collect,
     draw=draw,
     caption=caption,
+    roles=ROLES,
 )

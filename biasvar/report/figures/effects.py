@@ -113,4 +113,5 @@ FIGURE = Figure(
     collect=collect,
     draw=draw,
     caption=caption,
+    roles=("main",),
 )

@@ -8,7 +8,7 @@ import pandas as pd
 
 from biasvar.report import style
 from biasvar.report.arms.description import arm_label
-from biasvar.report.arms.roles import arms_with_role, failed_arms, reference_arm, taken_over
+from biasvar.report.arms.roles import COMPARED, arms_with_role, failed_arms, reference_arm, taken_over
 from biasvar.report.figure import Figure
 from biasvar.report.marks import forest, looks
 from biasvar.report.statistics.changes import each, unstyled
@@ -151,4 +151,5 @@ FIGURE = Figure(
     collect=collect,
     draw=draw,
     caption=caption,
+    roles=COMPARED,
 )

@@ -8,7 +8,7 @@ import pandas as pd
 
 from biasvar.report import style
 from biasvar.report.arms import drawn
-from biasvar.report.arms.roles import left_out, reference_arm, taken_note
+from biasvar.report.arms.roles import COMPARED, left_out, reference_arm, taken_note
 from biasvar.report.figure import Figure
 from biasvar.report.marks import blocks, forest, legends, looks, scales
 from biasvar.report.statistics.estimates import columns, term_change
@@ -159,4 +159,5 @@ FIGURE = Figure(
     collect=collect,
     draw=draw,
     caption=caption,
+    roles=COMPARED,
 )

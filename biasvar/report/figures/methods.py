@@ -9,7 +9,7 @@ import pandas as pd
 
 from biasvar.report import style
 from biasvar.report.arms import drawn
-from biasvar.report.arms.roles import baselines_in_words, left_out, taken_note
+from biasvar.report.arms.roles import COMPARED, baselines_in_words, left_out, taken_note
 from biasvar.report.figure import Figure
 from biasvar.report.marks import arrows, blocks, labels, legends, looks
 from biasvar.report.statistics.changes import unstyled
@@ -217,4 +217,5 @@ FIGURE = Figure(
     collect=collect,
     draw=draw,
     caption=caption,
+    roles=COMPARED,
 )

@@ -9,7 +9,7 @@ import pandas as pd
 
 from biasvar.report import published, style
 from biasvar.report.arms.contrasts import SMOOTHED, WEIGHTING, contrasts
-from biasvar.report.arms.roles import core_arms, reference_arms, taken_note, taken_over
+from biasvar.report.arms.roles import COMPARED, core_arms, reference_arms, taken_note, taken_over
 from biasvar.report.figure import Figure
 from biasvar.report.figures.effects import difference
 from biasvar.report.marks import forest, legends, lines, looks, scales
@@ -177,4 +177,5 @@ FIGURE = Figure(
     collect=collect,
     draw=draw,
     caption=caption,
+    roles=COMPARED,
 )

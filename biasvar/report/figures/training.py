@@ -9,7 +9,7 @@ import pandas as pd
 
 from biasvar.report import style
 from biasvar.report.arms import drawn
-from biasvar.report.arms.roles import core_arms, left_out, taken_note, taken_over
+from biasvar.report.arms.roles import COMPARED, core_arms, left_out, taken_note, taken_over
 from biasvar.report.figure import Figure
 from biasvar.report.marks import blocks, legends, lines, looks, scales
 from biasvar.report.statistics import stored
@@ -126,4 +126,5 @@ FIGURE = Figure(
     collect=collect,
     draw=draw,
     caption=caption,
+    roles=COMPARED,
 )

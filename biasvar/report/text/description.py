@@ -15,6 +15,7 @@ from biasvar.analysis.statistics.intervals import Interval
 from biasvar.records import Run
 from biasvar.records.stored_files import incomplete_records
 from biasvar.report.arms.description import arm_label, loss_in_words
+from biasvar.report.arms.sweep import sweep_in_words
 from biasvar.report.statistics.estimates import final_level
 from biasvar.report.statistics.teacher_accuracy import accuracy_of_its_teacher
 from biasvar.report.text.budgets import not_converged
@@ -39,10 +40,12 @@ def _study(run: Run) -> str:
     network = (run.study or {}).get("student") or {}
     hidden = " and ".join(str(width) for width in network.get("hidden", []))
     student = f" (an MLP with {hidden} hidden units)" if network.get("model") == "mlp" and hidden else ""
-    others = sum(run.entry(arm).setting("student") is not None for arm in run.arms)
+    swept = sweep_in_words(run)
+    others = 0 if swept else sum(run.entry(arm).setting("student") is not None for arm in run.arms)
     student += f" or, in {others} of them, another" if others else ""
+    on = data.get("note") or data.get("name") or "data that the run does not name"
     text = [
-        f"{_ways(len(run.arms), student)} {data.get('note') or data.get('name') or 'data that the run does not name'}.",
+        f"{_ways(len(run.arms), student, swept)} {on}.",
         f"Each arm has {replicas} replicas{draw_note(run)}. Replica r has the same rows, initial weights and batch "
         "order in every arm, so arms compare in pairs.",
     ]
@@ -60,14 +63,16 @@ def _study(run: Run) -> str:
     return " ".join(text)
 
 
-def _ways(arms: int, student: str) -> str:
+def _ways(arms: int, student: str, sweep: str) -> str:
     """What is compared, up to the data.
 
-    >>> _ways(1, " (an MLP with 8 hidden units)")
+    >>> _ways(1, " (an MLP with 8 hidden units)", "")
     'One way of training a network (an MLP with 8 hidden units), on'
     """
     if arms == 1:
         return f"One way of training a network{student}, on"
+    if sweep:
+        return f"{arms} ways of training a network{student}, the arms, {sweep}; compared on"
     return f"{arms} ways of training the same network{student}, the arms, compared on"
 
 

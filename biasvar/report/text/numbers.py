@@ -33,7 +33,17 @@ def sizes(counts: Iterable[float]) -> str:
     '40, 97 and 1,100'
     """
     listed = [f"{count:,}" for count in sorted({int(count) for count in counts})]
-    return " and ".join([", ".join(listed[:-1]), listed[-1]]) if len(listed) > 1 else listed[0]
+    return in_a_row(listed)
+
+
+def in_a_row(names: Iterable[str]) -> str:
+    """Names as a sentence lists them.
+
+    >>> in_a_row(["CE"]), in_a_row(["4", "8", "16"])
+    ('CE', '4, 8 and 16')
+    """
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def counted(number: int, what: str) -> str:
