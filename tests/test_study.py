@@ -303,7 +303,7 @@ HASHES = {
     "converged/convnet.yaml": ("deb0b7fd40119c47",),
     "converged/features.yaml": ("9568ecc2ff7906a8",),
     "dfa/drift.yaml": ("62f70b95f0b68694",),
-    "dfa/gains.yaml": ("95be413c8d227c03",),
+    "dfa/gains.yaml": ("9b84b558214a26aa",),
     "dfa/transfer.yaml": ("7f7d296f3449a0b3",),
     "dfa/ensemble.yaml": ("0e1f0f635d689091",),
     "digits.yaml": ("d1c15e5da9930673", "e4c62de323de23a6"),
