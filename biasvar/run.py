@@ -197,8 +197,11 @@ def _run(study: Study, directory: Path, device: torch.device, jobs: int | None) 
     arms = [(run, name) for run in runs for name in run.arms]
     seconds = sum(run.arm(name).get("seconds", 0.0) for run, name in arms)
     redraws = f"{study.redraws} redraws of " if study.redraws else ""
+    shared = [name for run, name in arms if run.arm(name).get("shared_from")]
+    taken = f"; taken over: {', '.join(shared)}" if shared else ""
     print(
         f"{directory}: {redraws}{len(arms) // len(runs)} arms of {study.replicas} replicas, {seconds:.0f} s of training"
+        f"{taken}"
     )
     return 0
 
@@ -228,6 +231,7 @@ def describe(study: Study, directory: Path) -> str:
         *_redraws_in_words(study),
         f"learning rate: {rates}",
         *_evaluated_in_words(study),
+        *_shared_in_words(study, directory),
         f"{_counted(study.teachers, 'teacher')}{': ' if teachers else ''}{teachers}",
         f"{_counted(study.arms, 'arm')}, in this order:",
     ]
@@ -248,6 +252,17 @@ def _evaluated_in_words(study: Study) -> list[str]:
     return [
         f"evaluate_every {study.evaluate_every} is more than the {study.schedule.epochs} epochs: only the first epoch "
         "and those of predictions are evaluated"
+    ]
+
+
+def _shared_in_words(study: Study, directory: Path) -> list[str]:
+    """For each run that the study shares arms with, a line of `describe`: a name that is not there may be misspelt."""
+    places = {name: directory.parent / name for name in study.share}
+    return [
+        f"share: {place} is there; its arms of the same name and settings are taken over"
+        if (place / "manifest.json").is_file()
+        else f"share: {place} is not there; all arms are trained"
+        for place in places.values()
     ]
 
 

@@ -47,6 +47,20 @@ def test_dry_run_says_what_would_happen_and_writes_nothing(study_file, capsys):
     assert list(study_file.parent.iterdir()) == [study_file]
 
 
+def test_runs_that_share_arms_say_which_they_take_over(study_file, capsys):
+    """A name that is not there may be misspelt; nothing else would tell."""
+    assert main(["study.yaml", "--out", "runs/first", "--jobs", "1"]) == 0
+    assert "taken over" not in capsys.readouterr().out
+    raw = yaml.safe_load(study_file.read_text()) | {"name": "second", "share": ["first", "frist"]}
+    study_file.write_text(yaml.safe_dump(raw))
+    assert main(["study.yaml", "--out", "runs/second", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "share: runs/first is there; its arms of the same name and settings are taken over" in out
+    assert "share: runs/frist is not there; all arms are trained" in out
+    assert main(["study.yaml", "--out", "runs/second", "--jobs", "1"]) == 0
+    assert capsys.readouterr().out.rstrip().endswith(f"; taken over: {', '.join(raw['arms'])}")
+
+
 def test_a_reader_of_a_dry_run_may_stop_reading(study_file):
     command = f"{sys.executable} -m biasvar.run study.yaml --dry-run | true"
     done = subprocess.run(command, shell=True, cwd=study_file.parent, capture_output=True, text=True)
