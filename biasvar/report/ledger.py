@@ -19,6 +19,7 @@ from biasvar.errors import BiasvarError
 from biasvar.files import write_bytes
 from biasvar.messages import visible
 from biasvar.report.claims.words import FAILS, HOLDS
+from biasvar.report.deciding import deciding
 from biasvar.report.papers import papers_index
 from biasvar.report.text.claims import LEVELS, VERDICTS, claim_row
 from biasvar.report.text.numbers import counted, decimals, level, signed
@@ -38,6 +39,11 @@ COUNTS = ("n", "n_replicas", "n_samples", "n_teachers", "designs_tried")
 LATER = ("low_replicas", "high_replicas", "stderr_samples", "stderr_crossed", *COUNTS)
 """Columns of a table of claims: texts and numbers that all have, and numbers that older ones have not."""
 MOST = 3  # effects that the overview shows of one verdict
+ERRORS = (
+    "± is one standard error: over all that was drawn (replicas, test rows and, where there are several, teachers)\n"
+    "where a report has that, else over replicas alone, or what [claims.md](claims.md) says of the test. Beside a\n"
+    "verdict stand the numbers of the tests that decided it, with the arm where the teacher does not tell them apart.\n"
+)
 NOTES = {
     EARLIER: "By an earlier revision of the rules, over replicas alone, until the study is run anew.",
     FOUND: "Found on a seed on which designs had been tried, which confirms nothing.",
@@ -141,6 +147,7 @@ def overview(reports: list[Report]) -> str:
         ]
         lines.append(f"| **{claim.id}** {_cell(claim.sentence)} | {'<br>'.join(said) or 'not tested yet'} |")
     table = "\n".join(lines) + "\n"
+    table += f"\n{ERRORS}" if " ± " in table else ""
     for mark, meaning in NOTES.items():
         table += f"\n{mark} {meaning}\n" if mark in table else ""
     return table
@@ -177,23 +184,32 @@ def _mark(report: Report) -> str:
 
 
 def _verdicts(claim: Claim, report: Report, part: pd.DataFrame) -> list[str]:
-    """What a claim's comparisons came to, by verdict: "holds (all +.026 ± .023 nats)", the first effect of each."""
-    firsts = part.drop_duplicates("arms")
-    several = firsts["regime"].nunique() > 1
+    """What a claim's comparisons came to, by verdict: "holds (all +.026 ± .023 nats)", the effects that decided it."""
+    shown = deciding(claim, part)
+    several = part["regime"].nunique() > 1
     said = []
     for verdict in VERDICTS:
-        mine = firsts[firsts["overall"] == verdict].to_dict("records")
+        mine = [row for row in shown if row["overall"] == verdict]
         if mine:
             units = [row["unit"] if isinstance(row["unit"], str) else "" for row in mine]
-            effects = [f"{_regime(row)} {_effect(row)}" if several else _effect(row) for row in mine]
+            effects = [f"{_whose(row, several)}{_effect(row)}" for row in mine]
             more = f" and {len(effects) - MOST} more" if len(effects) > MOST else ""
             unit = units[0]
             if len(set(units)) > 1:
                 effects, unit = [f"{effect} {of}".strip() for effect, of in zip(effects, units, strict=True)], ""
             word = f"**{verdict}**" if verdict == FAILS else verdict
             luck = f" {FOUND}" if verdict == HOLDS and claim.searched and report.revision < REVISION else ""
-            said.append(f"{word}{luck} ({', '.join(effects[:MOST])}{f' {unit}' if unit else ''}{more})")
+            between = "; " if mine[0]["name"] else ", "
+            said.append(f"{word}{luck} ({between.join(effects[:MOST])}{f' {unit}' if unit else ''}{more})")
     return said
+
+
+def _whose(row: dict[Any, Any], several: bool) -> str:
+    """Which teacher and which arm a number is of, as far as it takes: "per replica ", "LS 0.1: "."""
+    regime = _regime(row) if several else ""
+    if row["name"]:
+        return f"{', '.join(filter(None, (regime, _cell(row['name']))))}: "
+    return f"{regime} " if regime else ""
 
 
 def _regime(row: dict[Any, Any]) -> str:

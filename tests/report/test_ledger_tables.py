@@ -86,6 +86,80 @@ def test_effects_of_one_claim_in_two_units_say_each_its_own(tmp_path: Path) -> N
     assert "holds (−0.0664 ± 0.0084 nats, −0.0664 ± 0.0084 squared error) |" in text
 
 
+def said_of(tmp_path: Path, identity: str, rows: list[dict[str, object]]) -> str:
+    """What the overview says of one claim, of one report with these tests."""
+    tmp_path.mkdir(exist_ok=True)
+    (tmp_path / "README.md").write_text(MARKED, encoding="utf-8")
+    publish(tmp_path, "r", [row(id=identity, unit="accuracy", stderr_crossed=0.001) | test for test in rows])
+    text = ledger.write_ledger(tmp_path).read_text(encoding="utf-8")
+    (line,) = (line for line in text.splitlines() if line.startswith(f"| **{identity}**"))
+    return line.split("[r](r): ")[1].removesuffix(" |")
+
+
+def part(arms: str, test: str, effect: float, verdict: str, overall: str) -> dict[str, object]:
+    about = {"arms": arms, "test": f"test accuracy, {test}", "effect": effect, "verdict": verdict, "overall": overall}
+    return about | {"regime": "none"}
+
+
+FAILS, OPEN, HOLDS = "does not hold", "undecided", "holds"
+
+
+def test_beside_a_verdict_stand_the_parts_that_decided_it(tmp_path: Path) -> None:
+    a, b = "self, reg, kd", "self_2, reg_2, kd"
+    rows = [
+        part(a, "Self − KD, over 4 copies of each teacher (n counts them), not worse", -0.01, FAILS, FAILS),
+        part(a, "Self − KD, over 4 copies of each teacher (n counts them), not better", -0.01, HOLDS, FAILS),
+        part(a, "Reg, code − KD, not worse", -0.02, FAILS, FAILS),
+        part(b, "Self 2 − KD, not worse", -0.003, OPEN, FAILS),
+        part(b, "Self 2 − KD, not better", -0.003, HOLDS, FAILS),
+        part(b, "Reg 2 − KD, not worse", 0.007, HOLDS, FAILS),
+        part(b, "Reg 2 − KD, not better", 0.007, FAILS, FAILS),
+    ]
+    assert said_of(tmp_path / "fails", "T7", rows) == (
+        "**does not hold** (Self: −0.0100 ± 0.0010; Reg, code: −0.0200 ± 0.0010; Reg 2: +0.0070 ± 0.0010 accuracy)"
+    )
+    rows = [part(a, "WSL − KD", 0.01, HOLDS, OPEN), part(a, "WSL − WSL, shuffled (x, y)", 0.002, OPEN, OPEN)]
+    assert said_of(tmp_path / "open", "W9", rows) == "undecided (WSL − WSL, shuffled: +0.0020 ± 0.0010 accuracy)"
+    rows = [part(a, "WSL − KD", 0.01, HOLDS, HOLDS), part(a, "WSL − WSL shuffled", 0.02, HOLDS, HOLDS)]
+    assert said_of(tmp_path / "holds", "W9", rows) == "holds (+0.0100 ± 0.0010 accuracy)"
+    rows = [part("a", "A − B", 0.01, HOLDS, OPEN), part("a", "", 0.27, OPEN, OPEN)]
+    rows[1]["test"] = "accuracy of A (one teacher)"
+    assert said_of(tmp_path / "quantity", "L1", rows) == "undecided (accuracy of A: +0.2700 ± 0.0010 accuracy)"
+
+
+def test_opposite_verdicts_name_their_arms_where_the_teacher_does_not_tell(tmp_path: Path) -> None:
+    rows = [part("ls, ce", "LS, .1 − CE", 0.02, HOLDS, HOLDS), part("ls_2, ce", "LS | 2 − CE", -0.02, FAILS, FAILS)]
+    assert said_of(tmp_path / "arms", "S1", rows) == (
+        "holds (LS, .1: +0.0200 ± 0.0010 accuracy); **does not hold** (LS \\| 2: −0.0200 ± 0.0010 accuracy)"
+    )
+    rows[1]["regime"] = "per replica"
+    assert said_of(tmp_path / "teachers", "S1", rows) == (
+        "holds (none +0.0200 ± 0.0010 accuracy); **does not hold** (per replica −0.0200 ± 0.0010 accuracy)"
+    )
+    rows = [part("a, b", "A − B", 0.02, HOLDS, HOLDS), part("a, c", "A − C, c", -0.02, FAILS, FAILS)]
+    assert said_of(tmp_path / "controls", "P1", rows) == (
+        "holds (A − B: +0.0200 ± 0.0010 accuracy); **does not hold** (A − C, c: −0.0200 ± 0.0010 accuracy)"
+    )
+    rows = [
+        part(f"ce_width3_share{share}, ce_width16_share{share}", "maximum − at width 3, by cross-entropy", *of)
+        for share, *of in (("0", 0.02, HOLDS, HOLDS), ("0p2", -0.02, FAILS, FAILS))
+    ]
+    assert said_of(tmp_path / "sweep", "Y2", rows) == (
+        "holds (ce_share0: +0.0200 ± 0.0010 accuracy); **does not hold** (ce_share0p2: −0.0200 ± 0.0010 accuracy)"
+    )
+    rows.append(rows[1] | {"test": "test accuracy, maximum − at width 16, by cross-entropy", "effect": -0.01})
+    assert said_of(tmp_path / "parts", "Y2", rows).endswith(
+        "(ce_share0p2, at width 3: −0.0200 ± 0.0010; ce_share0p2, at width 16: −0.0100 ± 0.0010 accuracy)"
+    )
+
+
+def test_under_the_table_stands_once_what_the_errors_are(tmp_path: Path) -> None:
+    said_of(tmp_path, "S1", [part("ls, ce", "LS − CE", 0.02, HOLDS, HOLDS)])
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert text.count("± is one standard error: over all that was drawn (replicas, test rows") == 1
+    assert text.index("| **S1**") < text.index("± is one standard error") < text.index(ledger.END)
+
+
 def test_a_design_that_an_earlier_revision_found_by_search_confirms_nothing(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text(MARKED, encoding="utf-8")
     (searched,) = (claim for claim in LEDGER if claim.id == "L1" and claim.searched)
