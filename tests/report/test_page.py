@@ -406,7 +406,7 @@ def test_the_command_line_ends_with_the_status() -> None:
     )
 
 
-def test_rates_within_one_error_of_the_best_are_named(study_run: Run) -> None:
+def test_rates_within_one_error_of_the_best_are_named(study_run: Run, written: Path) -> None:
     found = description.rate_table(study_run)
     assert found is not None
     tuning = study_run.tuning
@@ -419,6 +419,15 @@ def test_rates_within_one_error_of_the_best_are_named(study_run: Run) -> None:
         expected = [rate for rate in near if rate not in chosen]
         assert line["as_good"] == (", ".join(f"{rate:g}" for rate in expected) or "–")
     assert found["few"] == (found["replicas"] < 8)
+    ends = [
+        chosen for _, part in tuning.groupby("family") if (chosen := part.loc[part["chosen"], "learning_rate"]).any()
+    ]
+    said = {0.02: "(0.02, the lowest that was tried)", 0.1: "(0.1, the highest that was tried)"}  # of two, each an end
+    assert [found["ends"].count(words) for words in said.values()] == [
+        sum(one.iloc[0] == rate for one in ends) for rate in said
+    ]
+    assert found["ends"].startswith("cross entropy (")
+    assert html.escape(f"beyond which a better one may lie: {found['ends']}.") in text_of(written)
     by_rate = {0.1: mean_interval([0.5, 0.7]), 0.3: mean_interval([0.55, 0.59]), 1.0: mean_interval([0.1, 0.2])}
     assert description._as_good(by_rate, "accuracy") == [0.1, 0.3]
     assert description._as_good(by_rate, "nll") == [1.0]

@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
@@ -155,6 +156,35 @@ def test_no_corner_of_a_sweep_is_what_others_are_compared_with(tmp_path: Path) -
         value = frame.query("arm == 'plain' and term == 'bias'")["estimate"].tolist()
         assert [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == ":"] == value
         assert ("dotted line" in figure.caption(frame, [one])) == beside
+
+
+def test_bands_are_promised_where_there_are_some(tmp_path: Path) -> None:
+    figure = load("sweep_samples")
+    few, many = swept(tmp_path / "few", replicas=4), swept(tmp_path / "many")
+    one, other = figure.collect([few]), figure.collect([many])
+    assert one["low"].isna().all()
+    assert other["low"].notna().all()
+    said, usual = figure.caption(one, [few]), figure.caption(other, [many])
+    assert "No bands are drawn, since an interval needs 6 replicas or more." in said
+    assert "Bands are" not in said
+    assert "Bands are 95 % t intervals" in usual
+    assert "No bands" not in usual
+    assert "which noise can bring above 1" in figure.caption(other.assign(quantity="kept"), [many])
+    both = pd.concat([one.assign(run="short"), other])
+    assert "not adjusted for their number; none of short, since" in figure.caption(both, [few, many])
+
+
+def test_peaks_at_one_value_are_seen_beside_each_other(tmp_path: Path) -> None:
+    figure = load("sweep_samples")
+    frame = figure.collect([swept(tmp_path)])
+    assert set(frame["peak"]) == {4.0}
+    with style.context():
+        middle = figure.draw(frame).axes[1]
+    dashes = [line._dash_pattern for line in middle.lines if line.get_gid() in set(frame["curve"])]
+    assert len(dashes) == 4
+    along = np.arange(0.5, sum(dashes[0][1]))
+    drawn = [(along + offset) % (on + off) < on for offset, (on, off) in dashes]
+    assert (np.sum(drawn, axis=0) == 1).all()  # each place on the line has the colour of one curve
 
 
 def test_axes_end_where_correlations_and_shares_do(run: Run) -> None:

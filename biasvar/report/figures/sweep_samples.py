@@ -13,7 +13,14 @@ from biasvar.report.arms.sweep import WORDS, Curve, curves, is_geometric
 from biasvar.report.figure import Figure
 from biasvar.report.figures.sweep import line_looks
 from biasvar.report.marks import blocks, legends, lines, looks, scales
-from biasvar.report.statistics.sample_moves import LEAST_GROUPS, QUANTITIES, TOP, half_width, moves_of
+from biasvar.report.statistics.sample_moves import (
+    LEAST_FOR_INTERVALS,
+    LEAST_GROUPS,
+    QUANTITIES,
+    TOP,
+    half_width,
+    moves_of,
+)
 from biasvar.report.text.captions import conditions_in
 from biasvar.report.text.numbers import sizes
 
@@ -33,6 +40,8 @@ PANELS = {
     "top": (f"Held by the top {100 * TOP:.0f} %", ("peak's top", "own top")),
 }
 """The title of each panel, and what it draws: a full line, and a dotted one beside it."""
+DASH = 4
+"""Length of the dashes, in line widths, of curves whose peak is at the same value."""
 ROOM = 0.05
 """How far an axis may go beyond what a correlation or a share can be."""
 
@@ -106,12 +115,19 @@ def _panel(ax: Axes, part: pd.DataFrame, title: str, quantities: tuple[str, str]
     if "top" in quantities[0]:
         ax.axhline(TOP, color=style.MUTED, linewidth=0.8, linestyle="--")
     else:
-        for curve, rows in first.drop_duplicates("curve").groupby("curve", sort=False):
-            if quantities[0] == "peak":
-                ax.axvline(rows["peak"].iloc[0], color=rows["color"].iloc[0], linewidth=1.0, zorder=1.5, gid=str(curve))
+        if quantities[0] == "peak":
+            _peaks(ax, first.drop_duplicates("curve"))
     bottom, top = ax.get_ylim()
     least = 0.0 if "top" in quantities[0] else -1.0
     ax.set_ylim(max(bottom, least - ROOM), min(top, 1.0 + ROOM))  # symmetric intervals may reach beyond what can be
+
+
+def _peaks(ax: Axes, curves: pd.DataFrame) -> None:
+    """An upright line where the total variance of each curve is largest; curves with one value take dashes in turn."""
+    for _, rows in curves.groupby("peak", sort=False):
+        for i, row in enumerate(rows.to_dict("records")):
+            dashes = "-" if len(rows) == 1 else (DASH * i, (DASH, DASH * (len(rows) - 1)))
+            ax.axvline(row["peak"], color=row["color"], linestyle=dashes, linewidth=1.0, zorder=1.5, gid=row["curve"])
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
@@ -121,8 +137,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"{curve}: {rows['estimate'].median():.2f}" for curve, rows in kept.groupby("curve", sort=False) if len(rows)
     ]
     beside = (
-        f" Over the geometric mean of both values' own agreement, which is 1 if samples keep their places, the median "
-        f"is {'; '.join(said)}."
+        " Over the geometric mean of both values' own agreement, which is 1 if samples keep their places, and which "
+        f"noise can bring above 1, the median is {'; '.join(said)}."
         if said
         else ""
     )
@@ -133,9 +149,20 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         "with those by the other half, at a value and the next, and at a value and where the total variance is "
         "largest (upright line); dotted, at the same value: what noise leaves. Right: share of the variance by one "
         f"half that the {100 * TOP:.0f} % of samples with most by the other half where the total is largest carry; "
-        f"dotted, those with most at the value itself; dashed, an even spread.{beside} Bands are 95 % t intervals over "
-        f"replicas and samples, not adjusted for their number. {conditions_in(frame, runs)}"
+        f"dotted, those with most at the value itself; dashed, an even spread.{beside} {_bands(frame)} "
+        f"{conditions_in(frame, runs)}"
     )
+
+
+def _bands(frame: pd.DataFrame) -> str:
+    """What the bands are, or why there are none, as a sentence."""
+    short = frame["n_replicas"] < LEAST_FOR_INTERVALS
+    said = "Bands are 95 % t intervals over replicas and samples, not adjusted for their number"
+    least = f"an interval needs {LEAST_FOR_INTERVALS} replicas or more"
+    if short.all():
+        return f"No bands are drawn, since {least}."
+    without = ", ".join(dict.fromkeys(frame.loc[short, "run"]))
+    return f"{said}; none of {without}, since {least}." if without else f"{said}."
 
 
 FIGURE = Figure(

@@ -77,7 +77,7 @@ def _budget(run: Run, arm: str) -> dict[str, Any]:
     settings, replicas = _search(run, entry.family)
     rows, steps = _steps(run, arm)
     teacher = teacher_of(run, arm)
-    found = rise(run, arm)
+    found = _all_failed(run, arm) or rise(run, arm)
     row = {
         "run": run.name, "arm": arm, "label": entry.label, "loss": entry.loss, "role": entry.role,
         "regime": entry.regime, "family": entry.family, "learning_rate": entry.learning_rate,
@@ -93,6 +93,14 @@ def _budget(run: Run, arm: str) -> dict[str, Any]:
     one = found.interval
     numbers = {"rise": one.estimate, "rise_stderr": one.stderr, "rise_low": one.low, "rise_high": one.high}
     return {**row, **numbers, "rise_from_epoch": found.since, "rise_replicas": one.n, "converged": found.converged}
+
+
+def _all_failed(run: Run, arm: str) -> str:
+    """Why all replicas of an arm failed, such as "at chance", where they did: it has not converged to anything."""
+    entry = run.entry(arm)
+    if not entry.replicas or len(entry.failed) < entry.replicas:
+        return ""
+    return " or ".join(dict.fromkeys(item.reason for item in entry.failed))
 
 
 def _search(run: Run, family: str | None) -> tuple[int, int]:

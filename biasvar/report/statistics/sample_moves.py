@@ -21,6 +21,7 @@ from biasvar.records import Run
 TOP = 0.1  # of the samples: those with most variance
 BLOCKS = 20  # of rows, left out one at a time
 LEAST_GROUPS = 4  # two of each half
+LEAST_FOR_INTERVALS = 6  # three of each half, of which one is left out at a time
 QUANTITIES = {
     "same": "rank correlation of the variances of samples by two halves of the replicas, at one value",
     "next": "... at a value and the next",

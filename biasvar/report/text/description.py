@@ -244,7 +244,7 @@ def rate_table(run: Run) -> dict[str, Any] | None:
         return None
     rates = sorted(tuning["learning_rate"].unique())
     by = ((run.study or {}).get("learning_rate") or {}).get("by", "accuracy")
-    lines = []
+    lines, ends = [], []
     for (family, arm), part in tuning.groupby(["family", "arm"], sort=False):
         cells, means = [], {}
         for rate in rates:
@@ -255,6 +255,9 @@ def rate_table(run: Run) -> dict[str, Any] | None:
             if interval and math.isfinite(interval.estimate):
                 means[rate] = interval
         near = [plain_number(rate) for rate in _as_good(means, by) if not cells[rates.index(rate)]["chosen"]]
+        chosen = part.loc[part["chosen"], "learning_rate"].unique().tolist()
+        if end := _at_an_end(part["learning_rate"].unique().tolist(), chosen):
+            ends.append(f"{str(family).replace('_', ' ')} ({end})")
         about = {"family": str(family).replace("_", " "), "arm": str(arm), "as_good": ", ".join(near) or "–"}
         lines.append({**about, "cells": cells})
     replicas = int(tuning.groupby(["family", "learning_rate"])["replica"].nunique().max())
@@ -262,9 +265,22 @@ def rate_table(run: Run) -> dict[str, Any] | None:
         "by": {"accuracy": "accuracy", "nll": "loss (nll)"}[by],
         "rates": [plain_number(rate) for rate in rates],
         "lines": lines,
+        "ends": "; ".join(ends),
         "replicas": replicas,
         "few": replicas < REPLICAS_FOR_A_RATE,
     }
+
+
+def _at_an_end(tried: list[float], chosen: list[float]) -> str:
+    """What a chosen rate is of those that were tried if it is their lowest or highest, in words; empty for another.
+
+    >>> _at_an_end([0.01, 0.1, 1.0], [1.0]), _at_an_end([0.01, 0.1, 1.0], [0.1]), _at_an_end([0.1], [0.1])
+    ('1, the highest that was tried', '', '')
+    """
+    for end, said in ((min, "lowest"), (max, "highest")):
+        if len(tried) > 1 and chosen == [end(tried)]:
+            return f"{plain_number(chosen[0])}, the {said} that was tried"
+    return ""
 
 
 def _as_good(means: Mapping[float, Interval], by: str) -> list[float]:
