@@ -367,7 +367,7 @@ def test_an_arm_that_lost_its_predictions_is_named(study_run: Run, tmp_path: Pat
     shutil.copytree(study_run.directory, copy)
     assert not [line for line in description.warnings(open_runs([copy])[0]) if "predictions" in line]
     shutil.rmtree(copy / "predictions" / "arm=kd")
-    done = report(copy, "--out", tmp_path / "out", "--formats", "png")
+    done = report(copy, "--out", tmp_path / "out", "--formats", "png", "--figures", "accuracy")
     assert (done.returncode, done.stderr) == (0, "")
     assert "Arm kd (KD) has no predictions: it is missing" in text_of(tmp_path / "out")
     shutil.rmtree(copy / "predictions")
