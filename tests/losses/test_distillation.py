@@ -171,7 +171,7 @@ def test_masks_are_the_flag_its_complement_and_a_random_one_of_the_same_size(bat
     [
         (lambda: losses.CrossEntropyLoss(reduction="median"), "reduction must be"),
         (lambda: losses.LabelSmoothingLoss(smoothing=1.0), r"smoothing must lie in \[0, 1\)"),
-        (lambda: losses.DistillationLoss(temperature=0.0, alpha=1.0), "temperature must be above 0"),
+        (lambda: losses.DistillationLoss(temperature=0.0, alpha=1.0), r"temperature must lie between 1e-15 and 1e\+15"),
         (lambda: losses.DistillationLoss(temperature=1.0, alpha=-1.0), "alpha must be at least 0"),
         (lambda: losses.WeightedSoftLabelLoss(temperature=1.0, alpha=1.0, epsilon=-1.0), "epsilon must be"),
         (lambda: losses.MaskedDistillationLoss(temperature=1.0, alpha=1.0, keep="some"), "keep must be one of"),

@@ -235,7 +235,7 @@ BASE = {"alpha": 0.5, "temperature": 2.0, "variant": "paper"}
     [
         ({"alpha": 1.5}, r"alpha must lie in \[0, 1\], not 1.5"),
         ({"alpha": "half"}, "alpha must be a number"),
-        ({"temperature": 0.0}, "temperature must be above 0"),
+        ({"temperature": 0.0}, r"temperature must lie between 1e-15 and 1e\+15"),
         ({"variant": "codes"}, "variant must be one of paper, code, not 'codes', did you mean 'code'"),
         ({"multiplier": 2.0}, "multiplier must be 1 with variant 'paper', which has none, not 2"),
         ({"multiplier": 0.0, "variant": "code"}, "multiplier must be above 0 and finite, not 0"),
