@@ -257,12 +257,17 @@ def _evaluated_in_words(study: Study) -> list[str]:
 
 def _shared_in_words(study: Study, directory: Path) -> list[str]:
     """For each run that the study shares arms with, a line of `describe`: a name that is not there may be misspelt."""
-    places = {name: directory.parent / name for name in study.share}
+    from biasvar.training.reuse import shared_runs
+
+    there = {run.directory.name for run in shared_runs(directory, study)}  # those that a run would look at
     return [
-        f"share: {place} is there; its arms of the same name and settings are taken over"
-        if (place / "manifest.json").is_file()
-        else f"share: {place} is not there; all arms are trained"
-        for place in places.values()
+        f"share: {directory.parent / name} is "
+        + (
+            "there; its arms of the same name and settings are taken over"
+            if name in there
+            else "not there; all arms are trained"
+        )
+        for name in study.share
     ]
 
 

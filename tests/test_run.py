@@ -57,6 +57,11 @@ def test_runs_that_share_arms_say_which_they_take_over(study_file, capsys):
     out = capsys.readouterr().out
     assert "share: runs/first is there; its arms of the same name and settings are taken over" in out
     assert "share: runs/frist is not there; all arms are trained" in out
+    beside = study_file.parent / "runs" / "frist"
+    beside.mkdir()
+    (beside / "manifest.json").write_text("{}")  # no run that arms could be taken from
+    assert main(["study.yaml", "--out", "runs/second", "--dry-run"]) == 0
+    assert "share: runs/frist is not there; all arms are trained" in capsys.readouterr().out
     assert main(["study.yaml", "--out", "runs/second", "--jobs", "1"]) == 0
     assert capsys.readouterr().out.rstrip().endswith(f"; taken over: {', '.join(raw['arms'])}")
 
