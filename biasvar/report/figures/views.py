@@ -34,15 +34,16 @@ _DOT, _BETWEEN = 0.075, 0.12  # inches from arm to arm, and more from view to vi
 
 def collect(runs: list[Run]) -> pd.DataFrame:
     """One row per run, arm, kind of view and quantity, with the 95 % interval over replicas."""
-    found = []
+    found, of_view = [], []
     for run in runs:
         if not run.views:
             continue
         for name, views in kinds_in(run).items():
             for arm in _arms(run)[:MOST_ARMS]:
-                rows = to_frame(over_views(run, arm, tuple(views)))
-                found.append(rows.assign(view=name, views=" ".join(views)))
-    frame = pd.concat(found, ignore_index=True) if found else to_frame([]).assign(view="", views="")
+                rows = over_views(run, arm, tuple(views))
+                found += rows
+                of_view += [(name, " ".join(views))] * len(rows)
+    frame = to_frame(found).join(pd.DataFrame(of_view, columns=["view", "views"]))
     return style.styled(frame.rename(columns={"stderr": "stderr_replicas"})[COLUMNS], runs)
 
 
