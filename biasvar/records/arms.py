@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from biasvar.records.schema import check_name
+
 BOOKKEEPING = frozenset(
     {
         *(
@@ -25,7 +27,7 @@ BOOKKEEPING = frozenset(
         ),
         *("replicas", "identity", "status", "failed_replicas", "weights_sha256", "seconds", "shared_from"),
         *("group_seconds", "group_processor_seconds"),
-        *("files", "values", "clip", "duplicates_dropped"),
+        *("files", "values", "clip", "duplicates_dropped", "control", "kept_predictions", "recording", "warnings"),
     }
 )
 """Keys of an entry that say how an arm is named, read and kept. All others decide what its students learn."""
@@ -40,6 +42,25 @@ PARTS = {
     "label_revision": "revision",
 }  # fmt: skip
 """The parts of the losses in runs from before an entry said what part its method plays in figures and contrasts."""
+
+
+def described(name: str, *, label: str | None, loss: str | None, control: str | None) -> dict[str, Any]:
+    """What somebody's own loop, or an import, says of an arm, as entries of the manifest; None is not said.
+
+    Raises:
+        ValueError: An arm that is its own control, empty words.
+        RecordError: Names that cannot be those of arms.
+    """
+    for key, said in {"label": label, "loss": loss, "control": control}.items():
+        if said is not None and not said.strip():
+            raise ValueError(f"{key} of arm {name!r} must say something, not {said!r}")
+    if control is not None:
+        check_name(control, "control")
+        if control == name:
+            raise ValueError(f"control of arm {name!r} must be another arm, the one that it is compared with")
+    plays = None if loss is None else PARTS.get(loss)
+    words = {"label": label, "loss": loss, "plays": plays, "control": control}
+    return {key: word for key, word in words.items() if word is not None}
 
 
 @dataclass(frozen=True)
@@ -66,6 +87,7 @@ class ArmEntry:
         shared_from: Runs from which the arm was taken over, untrained.
         settings: What its students learn and how, less what is at "none" or "no"; see `settings_of`.
         swept: Of an arm of a sweep, its values by the keys that were swept.
+        control: The arm that it is compared with, where the run says so.
     """
 
     name: str
@@ -81,6 +103,7 @@ class ArmEntry:
     shared_from: tuple[str, ...]
     settings: Mapping[str, Any]
     swept: Mapping[str, float]
+    control: str | None = None
 
     @staticmethod
     def read(name: str, entry: Mapping[str, Any]) -> ArmEntry:
@@ -100,6 +123,7 @@ class ArmEntry:
             shared_from=tuple(entry.get("shared_from") or ()),
             settings=settings_of(entry),
             swept=dict(entry.get("swept") or {}),
+            control=entry.get("control") or None,
         )
 
     @property

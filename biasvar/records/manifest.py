@@ -140,7 +140,7 @@ _SESSION = _object(
 _ARM = _object(
     {
         **_each("label", "status", "loss", "family", "role", "regime", "identity", "values", shape=_TEXT),
-        **_each("teacher", "soft_label", "scored_against", "weights_from", "alpha_from", shape=_TEXT),
+        **_each("teacher", "soft_label", "scored_against", "weights_from", "alpha_from", "control", shape=_TEXT),
         **_each("uses", "shared_from", shape=_list(_NEEDED_TEXT, "names")),
         "plays": _one_of(*dict.fromkeys(PARTS.values())),
         "files": _list(_TEXT, "names"),
@@ -152,6 +152,8 @@ _ARM = _object(
         **_each("smoothing", "clip", shape=_SHARE),
         **_each("shuffle", "own_teacher", shape=_TRUTH),
         **_each("group_seconds", "group_processor_seconds", shape=_list(_FROM_0, "numbers from 0 on")),
+        "recording": _object(entries=_one_of("running", "complete")),
+        "kept_predictions": _object(entries=_object()),
         "student": _object(),
         "label_noise": _object(),
         "swept": _object(entries=_FROM_0),

@@ -251,6 +251,9 @@ def labels_of(samples: pd.DataFrame, ids: np.ndarray, split: str | None, directo
         split: The split that they should be of; None for any.
         directory, kind: Of the run.
     """
+    if kind == "recorder" and split is not None:
+        own = samples[samples["split"] == split]  # its splits may number their samples alike
+        samples = own if np.isin(ids, own["sample_id"]).all() else samples.drop_duplicates("sample_id")
     known = samples["sample_id"].to_numpy()
     missing = ids[~np.isin(ids, known)]
     if missing.size:

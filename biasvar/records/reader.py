@@ -26,7 +26,7 @@ from biasvar.records.predictions import (
     read_soft_labels,
     read_teacher,
 )
-from biasvar.records.stored_files import StoredFile, arms_on_disk, read_columns, stored_files
+from biasvar.records.stored_files import StoredFile, arms_on_disk, last_of_each, read_columns, stored_files
 from biasvar.records.stored_means import StoredMeans
 from biasvar.records.summary import summary_table
 from biasvar.records.weights import aligned_weights, mean_weights, write_weights
@@ -119,7 +119,10 @@ class Run:
 
     @cached_property
     def samples(self) -> pd.DataFrame:
-        """sample_id, label, split, pool of every sample, by id; of a recorder's run, of those first recorded."""
+        """sample_id, label, split, pool of every sample, by id; of a recorder's run, of those first recorded.
+
+        A recorder's splits may number their samples alike: there a sample is one of a split and an id.
+        """
         path = self.directory / "samples.parquet"
         if path.exists():
             return to_frame(in_order(_read_all(path, schema.SAMPLES_SCHEMA), ("sample_id",), path))
@@ -268,7 +271,10 @@ class Run:
         of: Answering = "students",
         view: str = "clean",
     ) -> tuple[StoredMeans, np.ndarray, int]:
-        """An arm's stored means at one epoch, the labels of its samples, and the epoch."""
+        """An arm's stored means at one epoch, the labels of its samples, and the epoch.
+
+        Without ``epoch`` the last; of replicas that somebody's own loop recorded, which may stop early, that of each.
+        """
         schema.one_of(membership, schema.MEMBERSHIPS, "membership")
         schema.one_of(view, ("clean", *self.views), "view")
         folder = schema.PREDICTION_FOLDERS[schema.one_of(of, schema.PREDICTION_FOLDERS, "predictions of")]
@@ -281,11 +287,12 @@ class Run:
         files = stored_files(self.directory, folder, arm=self._known(arm), split=split, part=part, epochs=epoch)
         if not files:
             raise RecordError(f"{self.directory} has no predictions of arm {arm!r}, split {split!r}")
+        kind = self.manifest["kind"]
         chosen = max(file.epoch for file in files)
-        files = [file for file in files if file.epoch == chosen]
+        files = last_of_each(files) if kind == "recorder" else [file for file in files if file.epoch == chosen]
         for file in files:
-            check_place(file, self.manifest["kind"])
-        stored = StoredMeans([file.path for file in files], self.num_classes)
+            check_place(file, kind)
+        stored = StoredMeans([file.path for file in files], self.num_classes, by_replica=kind == "recorder")
         check_counts(files[0], stored.counts, self.manifest)
         return stored, self._labels(stored.sample_ids, split), chosen
 
@@ -402,7 +409,9 @@ class Run:
         Raises:
             RecordError: The record is of other data (names the first sample whose label differs), or lacks samples.
         """
-        recorded = self.samples
+        # Splits of a recorder may number their samples alike: the weights are those of training rows.
+        recorded = self.samples.sort_values("split", key=lambda s: s != "train", kind="stable")
+        recorded = recorded.drop_duplicates("sample_id").sort_values("sample_id", ignore_index=True)
         where = f"arm {arm!r} of {self.directory}"
         return aligned_weights(self.weights(arm, column=column, epochs=epochs), recorded, labels, missing, where)
 
@@ -446,8 +455,8 @@ class Run:
                 table = read_columns(file.path, ["sample_id", "label"])
                 columns = {**arrays_of(table), "split": np.full(len(table), file.split, dtype=object)}
                 tables.append(as_table(columns, schema.SAMPLES_SCHEMA, len(table)))
-        unique = to_frame(pa.concat_tables(tables)).drop_duplicates("sample_id")
-        return unique.sort_values("sample_id", ignore_index=True)
+        unique = to_frame(pa.concat_tables(tables)).drop_duplicates(["split", "sample_id"])
+        return unique.sort_values(["sample_id", "split"], ignore_index=True)
 
 
 def _read_all(path: Path, layout: pa.Schema) -> pa.Table:

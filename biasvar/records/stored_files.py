@@ -72,6 +72,15 @@ def stored_files(
     return sorted(files, key=lambda file: (file.arm, file.split, file.part, file.epoch, file.group))
 
 
+def last_of_each(files: Sequence[StoredFile]) -> list[StoredFile]:
+    """Of each training group of one (arm, split, part) the file of its last epoch."""
+    last: dict[int, StoredFile] = {}
+    for file in files:
+        if file.group not in last or file.epoch > last[file.group].epoch:
+            last[file.group] = file
+    return [last[group] for group in sorted(last)]
+
+
 def incomplete_records(directory: Path) -> list[str]:
     """The epochs of a run of which only parts are there, in words, by arm, split and view."""
     root = directory / "records"

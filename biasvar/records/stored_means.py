@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,29 +27,38 @@ _ENTRIES = 2**22  # numbers of a file decoded at a time: 32 MB
 
 @dataclass(frozen=True)
 class _File:
-    """The keys of one file's rows, and where its row groups end."""
+    """The keys of a file's rows, and where its row groups end; rows of one turn are of different groups or samples."""
 
     path: Path
     sample_ids: np.ndarray
     groups: np.ndarray
     counts: np.ndarray
     edges: np.ndarray
+    turns: np.ndarray
 
 
 class StoredMeans:
     """Sample ids (N,), counts (G, N) and mean log-probabilities (G, N, C) of some files together.
 
     What several files (training groups) hold of one jackknife group is merged by count. Only the keys are read at once.
+    `by_replica`: each file's groups are replicas, whatever their numbers; the i-th of all is of group i mod `GROUPS`.
     """
 
-    def __init__(self, paths: Sequence[Path], num_classes: int) -> None:
+    def __init__(self, paths: Sequence[Path], num_classes: int, *, by_replica: bool = False) -> None:
         self._files = [_keys(path, num_classes) for path in paths]
+        if by_replica:
+            numbers = np.unique(np.concatenate([file.groups for file in self._files]))
+            ranks = [np.searchsorted(numbers, file.groups) for file in self._files]
+            self._files = [
+                replace(file, groups=rank % GROUPS, turns=rank // GROUPS)
+                for file, rank in zip(self._files, ranks, strict=True)
+            ]
         self._classes = num_classes
         self._groups = np.unique(np.concatenate([file.groups for file in self._files]))
         self.sample_ids = np.unique(np.concatenate([file.sample_ids for file in self._files]))
         self.counts = np.zeros((len(self._groups), len(self.sample_ids)), dtype=np.int64)
         for file in self._files:
-            self.counts[self._places(file)] += file.counts
+            np.add.at(self.counts, self._places(file), file.counts)
 
     def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """The means (G, n, C) of the rows ``start`` .. ``stop`` - 1, in nats; 0 where the count is 0."""
@@ -60,13 +69,15 @@ class StoredMeans:
             group, row = self._places(file)
             inside = (row >= start) & (row < stop)
             for first, values in self._batches(file, inside):
-                mine = inside[first : first + len(values)]
-                at = tuple(place[first : first + len(values)][mine] for place in (group, row - start))
-                count = file.counts[first : first + len(values)][mine]
-                counts[at] += count
-                # The running mean: exact when a group lies in one file, which is the rule.
-                share = np.divide(count, counts[at], out=np.zeros(len(count)), where=counts[at] > 0)
-                means[at] += (values[mine] - means[at]) * share[:, None]
+                here = slice(first, first + len(values))
+                for turn in np.unique(file.turns[here]):
+                    mine = inside[here] & (file.turns[here] == turn)
+                    at = tuple(place[here][mine] for place in (group, row - start))
+                    count = file.counts[here][mine]
+                    counts[at] += count
+                    # The running mean: exact when a group lies in one file, which is the rule.
+                    share = np.divide(count, counts[at], out=np.zeros(len(count)), where=counts[at] > 0)
+                    means[at] += (values[mine] - means[at]) * share[:, None]
         return means
 
     def parts(self) -> Iterator[slice]:
@@ -138,4 +149,4 @@ def _keys(path: Path, num_classes: int) -> _File:
         if pa.types.is_fixed_size_list(kind) and kind.list_size != num_classes:
             raise wrong_width(path, num_classes, rows * kind.list_size)
         sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
-    return _File(path, ids, groups, counts, np.cumsum([0, *sizes]))
+    return _File(path, ids, groups, counts, np.cumsum([0, *sizes]), np.zeros_like(groups))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from biasvar.errors import RecordError
 from biasvar.files import locked, plain, remove_leftovers, write_bytes, write_json
@@ -103,6 +103,19 @@ class RunWriter:
 
         if dropped:
             self._change(change)
+
+    def recording(self, arm: str, place: str, status: Literal["running", "complete"]) -> None:
+        """Note that a recorder of an arm begins or has ended; the run is complete when all of them have.
+
+        ``place`` tells it from others of the arm, such as "test clean 003": split, view and training group.
+        """
+
+        def change(manifest: dict[str, Any]) -> None:
+            manifest["arms"].setdefault(arm, {}).setdefault("recording", {})[place] = status
+            every = [state for entry in manifest["arms"].values() for state in (entry.get("recording") or {}).values()]
+            manifest["status"] = "complete" if set(every) == {"complete"} else "running"
+
+        self._change(change)
 
     def study(self, text: str) -> Path:
         """Save the resolved study file (YAML text)."""

@@ -22,13 +22,15 @@ import torch
 from biasvar.analysis.scale import ScaleEvidence, check_values
 from biasvar.arguments import checked
 from biasvar.errors import RecordError
+from biasvar.records.arms import described
 from biasvar.records.epoch_parts import check_part
 from biasvar.records.merging import ON_DUPLICATE, PartWriter, other_file
-from biasvar.records.schema import one_of, record_folder
+from biasvar.records.schema import one_of, record_folder, record_path
 from biasvar.records.summary import summarise
 from biasvar.records.writer import RunWriter
 from biasvar.training.recorder_checks import checked_rows, odd_teachers, without_repeats
 from biasvar.training.recorder_inputs import Values, replica_numbers, step_tensors
+from biasvar.training.recorder_predictions import Keep, PredictionKeeper, checked_keep
 from biasvar.training.recorder_terms import LOGITS, log_probabilities, on_device_of_terms, record_terms
 
 # Logit elements that may wait before they are turned into columns: bounds the memory, and makes the work of many
@@ -76,6 +78,16 @@ class Recorder:
             probabilities or votes is refused (`biasvar.analysis.scale`); "logits" records it all the same;
             "probabilities" takes their logarithms, each row divided by its sum.
         clip: Raises probabilities below it, which is the only way to record zeros.
+        keep_predictions: After which epochs the log-probabilities of all classes are kept, by replica: "last", "all",
+            or a list of epochs. R trainings of an arm, recorded so with R numbers of `replica`, at any time and from
+            any process, give `biasvar.open_run(directory).decomposition(arm)`, its bias and variance. Of an evaluation
+            pass: `view="clean"`, and `split="test"` for held-out rows. float64, N x C numbers a replica.
+        allow_moving_weights: Keep those of a training pass too, whose weights move from step to step; labelled so.
+        label: Of the arm in the report; default its name.
+        loss: What the arm's students learn by, as studies name it ("cross_entropy", "distillation",
+            "weighted_soft_label", ...) or a name of your own: the report compares arms with one trained by
+            "cross_entropy".
+        control: The arm that the report compares this one with, whatever their losses.
 
     Raises:
         RecordError: The directory holds another study, this arm and replica are recorded already, or the arm was
@@ -111,6 +123,11 @@ class Recorder:
         on_duplicate: Literal["refuse", "first"] = "refuse",
         values: Literal["logits", "probabilities"] | None = None,
         clip: float | None = None,
+        keep_predictions: Keep | None = None,
+        allow_moving_weights: bool = False,
+        label: str | None = None,
+        loss: str | None = None,
+        control: str | None = None,
     ) -> None:
         if num_samples < 1 or num_classes < 2:
             raise ValueError(f"num_samples must be at least 1 and num_classes 2, not {num_samples} and {num_classes}")
@@ -130,6 +147,8 @@ class Recorder:
         if clip is not None and not (values == "probabilities" and 0 < clip < 1):
             raise ValueError(f'clip={clip!r} must lie between 0 and 1, and needs values="probabilities"')
         self._values, self._clip = values, clip
+        words = described(arm, label=label, loss=loss, control=control)
+        keep = checked_keep(keep_predictions, view, moving=allow_moving_weights, part=self._part is not None)
         # A name that cannot be one is refused here, before anything is made or changed on disk.
         if isinstance(directory, RunWriter):
             folder = record_folder(directory.directory, arm, split, view, views=directory.views)
@@ -163,16 +182,27 @@ class Recorder:
         if not isinstance(directory, RunWriter):  # a study's manifest is the trainer's
             self._writer.settle_arm(arm, temperature=self.temperature, num_samples={split: self.num_samples})
             said = {} if values != "probabilities" else {"values": values, "clip": clip}
-            self._writer.update_arm(arm, label=arm, **said)
+            words = {"label": self._writer.manifest["arms"][arm].get("label", arm), **words}
+            self._writer.update_arm(arm, **words, **said)
+        self._keeper = None
+        if keep is not None:
+            self._keeper = PredictionKeeper(self._writer, arm, split, view, self.group, keep)
         self._replica_column: torch.Tensor | None = None
         self.epoch = max(recorded, default=0) + 1
         self._own, self._warned = not isinstance(directory, RunWriter), False
+        if self._own:
+            self._writer.recording(arm, self._place, "running")
         self._clear()
+
+    @property
+    def _place(self) -> str:
+        return f"{self.split} {self.view} {self.group:03d}"
 
     def _clear(self) -> None:
         self._pending: list[dict[str, torch.Tensor]] = []
         self._pending_elements = 0
         self._done: list[dict[str, torch.Tensor]] = []
+        self._log_probs: list[torch.Tensor] = []  # of the rows in `_done`, where they are kept
         self._given: frozenset[str] | None = None  # which optional arguments the epoch's batches have
         self._device: torch.device | None = None
         self._dropped: dict[int, int] = {}  # rows of each replica that came twice in the epoch
@@ -262,12 +292,26 @@ class Recorder:
                 summary["duplicates_dropped"] = np.array([self._dropped.get(r, 0) for r in summary["replica"].tolist()])
             if self._own:
                 self._warn(columns, summary)
+            rows = columns.pop("row")
             if write and len(columns["sample_id"]):
+                self._keep(columns, rows)
                 self._write(columns)
         finally:
             self._clear()
         self.epoch += 1
         return summary
+
+    def _keep(self, columns: dict[str, np.ndarray], rows: np.ndarray) -> None:
+        """Write the predictions before the record, so that an epoch that is recorded has them."""
+        if self._keeper is None or not self._log_probs or self._is_recorded():
+            return
+        kept = torch.cat(self._log_probs).cpu().numpy()[rows]
+        self._keeper.write(self.epoch, columns, kept, by_member="member" in (self._given or ()))
+
+    def _is_recorded(self) -> bool:
+        """True if the epoch has a file, which writing will refuse to change."""
+        place = (self._writer.directory, self.arm, self.split, self.view, self.epoch, self.group)
+        return not self._replace and record_path(*place, views=self._writer.views).exists()
 
     def _write(self, columns: dict[str, np.ndarray]) -> None:
         metadata = {"temperature": self.temperature, "reference_teacher": self._reference}
@@ -313,6 +357,8 @@ class Recorder:
         if self._values == "probabilities":
             batch, marks["distribution"], marks["positive"] = log_probabilities(batch, self._clip)
         self._done.append({**record_terms(batch, self.temperature, self.num_classes), **marks})
+        if self._keeper is not None and self._keeper.wanted(self.epoch):
+            self._log_probs.append(torch.log_softmax(batch["student"].double(), -1))
         for name in self._evidence.keys() & logits.keys():
             if len(logits[name]):
                 self._evidence[name].add(logits[name], logits.get("where"))
@@ -331,6 +377,7 @@ class Recorder:
 
     def _checked(self, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         prefix = f"epoch {self.epoch} of arm {self.arm!r} is not recorded: "
+        columns["row"] = np.arange(len(columns["sample_id"]))
         columns = checked_rows(columns, prefix, self.num_samples, self.num_classes, drop_not_finite=self._drop)
         if not len(columns["sample_id"]) and not self._drop:
             raise ValueError(f"{prefix}it has no samples, where= leaves all of them out")
@@ -352,6 +399,17 @@ class Recorder:
                 )
                 raise ValueError(f"{error}{only} (values is an argument of Recorder)") from None
 
+    def close(self) -> None:
+        """End an epoch that is open, and say in the manifest that this recording is complete; `with` calls it.
+
+        Raises:
+            ValueError, RecordError: As :meth:`end_epoch`.
+        """
+        if self._pending or self._done:
+            self.end_epoch()
+        if self._own:
+            self._writer.recording(self.arm, self._place, "complete")
+
     def __enter__(self) -> Self:
         return self
 
@@ -359,5 +417,5 @@ class Recorder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """An epoch left open is closed when the block ends well, and dropped when it ends in an error."""
-        if kind is None and (self._pending or self._done):
-            self.end_epoch()
+        if kind is None:
+            self.close()

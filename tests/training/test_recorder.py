@@ -263,7 +263,12 @@ def test_other_settings_than_the_arms_are_refused(tmp_path, epoch):
     with biasvar.Recorder(tmp_path / "run", **settings()) as recorder:
         feed(recorder, epoch)
     manifest = biasvar.open_run(tmp_path / "run").manifest
-    assert manifest["arms"]["default"] == {"label": "default", "temperature": TAU, "num_samples": {"train": N}}
+    assert manifest["arms"]["default"] == {
+        "label": "default",
+        "temperature": TAU,
+        "num_samples": {"train": N},
+        "recording": {"train augmented 000": "complete"},
+    }
     for change, message in (
         ({"temperature": 2.0}, "temperature 4.0, not 2.0"),
         ({"num_samples": N + 1}, "num_samples of train 30, not 31"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from biasvar.records import Run
 from biasvar.report.arms.description import OF_THE_TEACHER, PLAIN, is_plain, same_but
-from biasvar.report.arms.roles import core_arms, reference_arms
+from biasvar.report.arms.roles import core_arms, named_control, reference_arms
 
 AGAINST_LABELS = "Soft labels against the true labels"
 FILTERING = "Filtering regularization samples"
@@ -34,7 +34,7 @@ class Contrast:
 
 def contrasts(run: Run) -> list[Contrast]:
     """Every pair that answers a question, each once, by question, in the order of the run's arms."""
-    if not reference_arms(run):
+    if not reference_arms(run) and not any(named_control(run, arm) for arm in run.arms):
         return []
     pairs = [*_against_labels(run), *_filtering(run), *_weighting(run), *_controls(run), *_smoothed(run)]
     return [Contrast(*pair) for pair in dict.fromkeys(pairs)]
@@ -44,7 +44,12 @@ Pairs = Iterator[tuple[str, str, str]]
 
 
 def _against_labels(run: Run) -> Pairs:
-    """The arms that the study turns on, and KD at cross-entropy's own learning rate, against cross-entropy."""
+    """The arms that the study turns on, and KD at cross-entropy's own learning rate, against cross-entropy.
+
+    An arm of somebody's own loop against the control that it names.
+    """
+    named = {arm: control for arm in core_arms(run) if (control := named_control(run, arm))}
+    yield from ((AGAINST_LABELS, arm, control) for arm, control in named.items())
     control = reference_arms(run).get("cross-entropy")
     if control is None:
         return
@@ -59,7 +64,7 @@ def _against_labels(run: Run) -> Pairs:
             and rate == run.entry(arm).learning_rate != run.entry(kd).learning_rate
             and same_but(run, arm) == kd
         )
-        if arm != control and (arm in core or fixed_rate):
+        if arm != control and arm not in named and (arm in core or fixed_rate):
             yield AGAINST_LABELS, arm, control
 
 

@@ -87,16 +87,27 @@ def _failed(run: Run) -> tuple[str, ...]:
 
 
 def reference_arm(run: Run) -> str | None:
-    """The arm that others are compared with: the first main arm trained by cross-entropy; None if there is none."""
+    """The arm that others are compared with: the first main arm trained by cross-entropy, or the first control named.
+
+    None if there is none.
+    """
     for arm in run.arms:
         entry = run.entry(arm)
         if entry.plays == "baseline" and entry.role == "main":
             return arm
-    return "ce" if "ce" in run.arms else None
+    return next((control for arm in run.arms if (control := named_control(run, arm))), None)
+
+
+def named_control(run: Run, arm: str) -> str | None:
+    """The arm that the run itself says an arm is compared with, as somebody's own loop may; None if it does not."""
+    control = run.entry(arm).control
+    return control if control in run.arms else None
 
 
 def baseline_of(run: Run, arm: str) -> str | None:
-    """The arm trained by cross-entropy that an arm is compared with: of the same network where the run has one."""
+    """The arm that an arm is compared with: its control where it names one, else cross-entropy of the same network."""
+    if control := named_control(run, arm):
+        return control
     student = run.entry(arm).setting("student")
     for other in arms_with_role(run, ("main", "control")):
         entry = run.entry(other)
@@ -116,10 +127,10 @@ def core_arms(run: Run) -> list[str]:
 
     One arm each: the first main one at the reference setting (see `reference_arms`; WSL at KD's teacher and
     temperature), all main arms whose students drop places, and all arms of role "regime" with these losses. In a run
-    that says nothing of its losses, all its main arms. Arms with failed replicas are left out.
+    that is no study, all its main arms. Arms with failed replicas are left out.
     """
     failed, main = failed_arms(run), arms_with_role(run, ("main",))
-    if not any(run.entry(arm).loss for arm in run.arms):
+    if run.manifest.get("kind") != "study" or not any(run.entry(arm).loss for arm in run.arms):
         return [arm for arm in main if arm not in failed]
     core = set(reference_arms(run).values()) | {arm for arm in [weighted_arm(run)] if arm}
     core |= set([arm for arm in main if run.entry(arm).plays == "smoothing"][:1])

@@ -18,7 +18,7 @@ from biasvar.analysis.decomposition.totals import Totals
 from biasvar.records import Run
 from biasvar.records.reader import Answering
 from biasvar.records.schema import PREDICTION_FOLDERS
-from biasvar.records.stored_files import stored_files
+from biasvar.records.stored_files import file_replicas, last_of_each, stored_files
 from biasvar.report.truth import PeopleRun
 
 
@@ -170,4 +170,16 @@ def records(
     chosen: Any = stored[-1:] if epochs is None else [epoch for epoch in epochs if epoch in stored]
     if not chosen:
         return None
+    if epochs is None and run.manifest.get("kind") == "recorder" and len(stored) > 1:
+        return _last_of_each(run, arm, split, view, columns)
     return run.records(list(columns), epochs=chosen, arm=arm, split=split, view=view)
+
+
+def _last_of_each(run: Run, arm: str, split: str, view: str, columns: tuple[str, ...]) -> pd.DataFrame:
+    """The record of each training group of somebody's own loop at its own last epoch."""
+    files = last_of_each(stored_files(run.directory, "records", arm=arm, split=split, part=view))
+    frames = []
+    for epoch in sorted({file.epoch for file in files}):
+        numbers = sorted({number for file in files if file.epoch == epoch for number in file_replicas(file.path) or ()})
+        frames.append(run.records(list(columns), epochs=epoch, arm=arm, split=split, view=view, replicas=numbers))
+    return pd.concat(frames, ignore_index=True)

@@ -21,6 +21,7 @@ from biasvar.report.statistics.teacher_accuracy import accuracy_of_its_teacher
 from biasvar.report.text.budgets import not_converged
 from biasvar.report.text.captions import draw_note, replica_count
 from biasvar.report.text.numbers import counted, plain_number
+from biasvar.report.text.recorded import recorder_warnings
 
 REPLICAS_FOR_A_RATE = 8
 """Replicas on which a learning rate should be chosen: the choice carries an error of its own."""
@@ -137,7 +138,7 @@ def warnings(run: Run) -> list[str]:
                 f"Arm {arm} ({arm_label(run, arm)}): {len(replicas)} of {of_all} replicas {reason}{which}; "
                 "claims on its students are undecided."
             )
-    return lines + not_converged(run)
+    return [*lines, *recorder_warnings(run), *not_converged(run)]
 
 
 def _lost(run: Run) -> list[str]:
