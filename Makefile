@@ -4,14 +4,16 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    := runs/digits
 LOWEST := .venv-lowest
+INTEGR := .venv-integrations
 
-.PHONY: help install report test test-slow test-lowest lint bench gpu notebook clean
+.PHONY: help install report test test-slow test-lowest test-integrations lint bench gpu notebook clean
 
 help:
 	@echo "make report       train the digits study (about a minute) and draw its report"
 	@echo "make test         lint, types and tests"
 	@echo "make test-slow    the tests that make test leaves out: killed runs, full disks, earlier versions"
 	@echo "make test-lowest  the tests with the lower bounds of pyproject.toml, in $(LOWEST)"
+	@echo "make test-integrations  the adapters with Lightning and others, in $(INTEGR)"
 	@echo "make notebook     open notebooks/first_look.ipynb in JupyterLab"
 	@echo "make bench        the benchmarks of experiments/benchmarks"
 	@echo "make gpu          on a machine with a CUDA device: at most eight minutes, into figures/gpu"
@@ -57,6 +59,16 @@ $(LOWEST)/.done: pyproject.toml constraints-lowest.txt
 test-lowest: $(LOWEST)/.done
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile
 
+$(INTEGR)/.done: pyproject.toml constraints.txt constraints-integrations.txt
+	$(PYTHON) -m venv $(INTEGR)
+	$(INTEGR)/bin/python -m pip install --quiet --constraint constraints.txt --constraint constraints-integrations.txt \
+		--editable '.[integrations]'
+	@touch $@
+
+# Without torchvision: beside PyTorch for the CPU, the one that pip gives breaks Lightning and transformers.
+test-integrations: $(INTEGR)/.done
+	OMP_NUM_THREADS=1 $(INTEGR)/bin/python -m pytest tests/integrations
+
 bench: $(VENV)/.dev
 	for file in $(filter-out %/gpu.py,$(wildcard experiments/benchmarks/*.py)); do $(BIN)/python $$file || exit 1; done
 
@@ -68,4 +80,4 @@ notebook: $(VENV)/.dev
 	$(BIN)/jupyter lab notebooks/first_look.ipynb
 
 clean:
-	rm -rf $(VENV) $(LOWEST) runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) $(INTEGR) runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

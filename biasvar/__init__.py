@@ -35,6 +35,7 @@ _MODULES = {
     "losses": "biasvar.losses",
     "modules": "biasvar.modules",
     "errors": "biasvar.errors",
+    "integrations": "biasvar.integrations",
 }
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "ensemble_diversity",
     "errors",
     "import_predictions",
+    "integrations",
     "learnability",
     "losses",
     "measure_indicators",
@@ -65,7 +67,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from biasvar import analysis, errors, losses, modules
+    from biasvar import analysis, errors, integrations, losses, modules
     from biasvar.analysis import (
         Accumulator,
         Bregman,

@@ -1,0 +1,145 @@
+"""What the adapters share: the recorders of one training, and the epochs that they end."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from biasvar.training.recorder import Recorder
+
+PASSES = {"train": "augmented", "test": "clean"}
+"""The splits that adapters record and the view of each: the training pass, and the evaluation after each epoch."""
+
+
+class TrainingRecord:
+    """The recorders of one training of one student: of its training pass, and of its evaluation pass if asked for.
+
+    Args:
+        directory: The run directory.
+        num_samples: Sample ids of training rows lie in 0 .. num_samples - 1.
+        validation: The same of the evaluation rows, which are recorded as split "test", view "clean"; None: no record.
+        partial_epochs: Record an epoch that was cut short, with the rows that it had, instead of leaving it out.
+        options: Everything else that `biasvar.Recorder` takes. `keep_predictions` is of the evaluation pass.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        num_samples: int,
+        validation: int | None = None,
+        partial_epochs: bool = False,
+        **options: Any,
+    ) -> None:
+        for name in ("split", "view", "part"):
+            if name in options:
+                raise ValueError(f"{name} is for the adapter to say: leave {name}={options[name]!r} out")
+        if isinstance(validation, bool):
+            raise TypeError(f"validation is how many evaluation samples there are, not {validation}")
+        inspect.signature(Recorder).bind(directory, num_samples=num_samples, **options)  # what is missing, at once
+        self._directory, self._options, self._partial = directory, options, partial_epochs
+        self._sizes = {"train": num_samples, "test": validation}
+        self._open = ExitStack()
+        self._recorders: dict[str, Recorder] = {}
+        self._batches = dict.fromkeys(PASSES, 0)  # batches of the epoch that is not ended
+        self._ended: set[str] = set()
+
+    def open(self, rank: int = 0, world: int = 1) -> None:
+        """Open the recorders; in process `rank` of `world`, each of which records its part of an epoch."""
+        self.close()
+        options = dict(self._options)
+        if world > 1:
+            options = {"on_duplicate": "first", **options, "part": (rank, world)}
+        kept = options.pop("keep_predictions", None)
+        recorded = {split: size for split, size in self._sizes.items() if size is not None}
+        for split, size in recorded.items():
+            if kept is not None and split == list(recorded)[-1]:
+                options["keep_predictions"] = kept
+            recorder = Recorder(self._directory, num_samples=size, split=split, view=PASSES[split], **options)
+            self._recorders[split] = self._open.enter_context(recorder)
+
+    def records(self, split: str) -> bool:
+        """True if the rows of "train" or "test" are recorded now."""
+        return split in self._recorders
+
+    def update(self, split: str, **columns: Any) -> None:
+        """Note a batch, by the arguments of `Recorder.update`."""
+        self._recorders[split].update(**columns)
+        self._batches[split] += 1
+
+    def end_epoch(self, split: str, epoch: int, *, cut: str | None = None) -> dict[str, float]:
+        """Close an epoch: write it, or leave it out with a warning that says `cut`, why it is not whole.
+
+        Returns:
+            The means of its summary by name; empty where nothing was recorded.
+        """
+        if not self._batches.get(split) or split not in self._recorders:
+            return {}
+        self._batches[split] = 0
+        self._ended.add(split)
+        recorder = self._recorders[split]
+        recorder.epoch = epoch
+        write = cut is None or self._partial
+        summary = recorder.end_epoch(write=write)
+        if not write:
+            warnings.warn(
+                f"epoch {epoch} of split {split!r} is not recorded: {cut}; partial_epochs=True records what it had",
+                stacklevel=3,
+            )
+        return scalars(summary) if write else {}
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Close the recorders; an epoch that was not ended is dropped where training ended in an error.
+
+        Warns where evaluations were to be recorded and none came at the end of an epoch.
+        """
+        if error is None and "test" in self._recorders and "test" not in self._ended:
+            warnings.warn("no evaluation is recorded: none was made at the end of an epoch", stacklevel=3)
+        try:
+            self._open.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
+        finally:
+            self._open, self._recorders, self._ended = ExitStack(), {}, set()
+            self._batches = dict.fromkeys(PASSES, 0)
+
+
+def scalars(summary: dict[str, np.ndarray]) -> dict[str, float]:
+    """The numbers of an epoch's summary by name, those that are there; of several replicas their means."""
+    numbers = {name: values for name, values in summary.items() if name != "replica" and values.dtype.kind in "iuf"}
+    means = {name: float(np.mean(values)) for name, values in numbers.items()}
+    return {name: mean for name, mean in means.items() if math.isfinite(mean)}
+
+
+def step_columns(step: str, outputs: Any, batch: Any) -> dict[str, Any]:
+    """The arguments of `Recorder.update` in a batch and in what a step returned for it.
+
+    A step's "sample_ids" and "labels" go before those of the batch: "sample_id" and "labels" of a dictionary, the first
+    and the last of a sequence of three or more.
+
+    Raises:
+        ValueError: There are no logits, or no sample ids.
+    """
+    given = outputs if isinstance(outputs, Mapping) else {}
+    if "student_logits" not in given:
+        what = f"a dictionary of {', '.join(given)}" if given else type(outputs).__name__
+        raise ValueError(
+            f"{step} returned no logits but {what}: let it return a dictionary with 'student_logits' (B, C) beside "
+            "'loss', and 'teacher_logits' where there is a teacher"
+        )
+    rows = batch if isinstance(batch, Mapping) else {}
+    if isinstance(batch, Sequence) and len(batch) > 2:
+        rows = {"sample_id": batch[0], "labels": batch[-1]}
+    ids, labels = given.get("sample_ids", rows.get("sample_id")), given.get("labels", rows.get("labels"))
+    if ids is None or labels is None:
+        raise ValueError(
+            f"the batch has no {'sample ids' if ids is None else 'labels'}: let the data set give (id, ..., label) or "
+            f"a dictionary with 'sample_id' and 'labels', or {step} return 'sample_ids' and 'labels'"
+        )
+    said = {name: given[name] for name in ("student_logits", "teacher_logits", "loss_weight") if name in given}
+    return {"sample_ids": ids, "labels": labels, **said}

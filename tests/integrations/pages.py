@@ -1,0 +1,28 @@
+"""The programs of the documentation's pages."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_page(name: str, folder: Path) -> str:
+    """What the program of docs/NAME.md and the command after it print when they are run in a folder."""
+    text = (ROOT / "docs" / f"{name}.md").read_text()
+    [program] = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    [command] = re.findall(r"^```sh\nbiasvar-report (.*?)\n```", text, re.DOTALL | re.MULTILINE)
+    (folder / "program.py").write_text(program)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    said = ""
+    for arguments in (["program.py"], ["-m", "biasvar.report", *command.split()]):
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        said += done.stdout
+    return said

@@ -1,0 +1,153 @@
+"""What the adapters share, without any of their libraries; and what they say where a library is absent."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import biasvar
+from biasvar.errors import RecordError
+from biasvar.integrations.recording import TrainingRecord, scalars, step_columns
+
+IDS, LABELS = torch.arange(6), torch.tensor([0, 1, 2, 0, 1, 2])
+LOGITS = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+
+
+def record(folder, **options):
+    return TrainingRecord(folder / "run", **{"num_samples": 6, "num_classes": 3, "temperature": 2.0, **options})
+
+
+def update(recording, split, rows=slice(None)):
+    recording.update(split, sample_ids=IDS[rows], student_logits=LOGITS[rows], labels=LABELS[rows])
+
+
+def test_passes_are_recorded_by_the_epoch_that_the_framework_counts(tmp_path):
+    recording = record(tmp_path, validation=6)
+    recording.open()
+    for epoch in (2, 5):
+        update(recording, "train")
+        update(recording, "test")
+        means = recording.end_epoch("train", epoch)
+        assert recording.end_epoch("test", epoch) == means
+    recording.close()
+    assert means["accuracy"] == pytest.approx((LOGITS.argmax(1) == LABELS).double().mean().item())
+    run = biasvar.open_run(tmp_path / "run")
+    assert run.records(["epoch"], split="train", view="augmented")["epoch"].unique().tolist() == [2, 5]
+    assert run.records(["epoch"], split="test", view="clean")["epoch"].unique().tolist() == [2, 5]
+
+
+def test_without_validation_there_is_no_record_of_it(tmp_path):
+    recording = record(tmp_path)
+    recording.open()
+    assert recording.records("train")
+    assert not recording.records("test")
+    assert recording.end_epoch("test", 1) == recording.end_epoch("train", 1) == {}
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_an_epoch_cut_short_is_left_out_with_a_warning_unless_asked_for(tmp_path, partial):
+    recording = record(tmp_path, partial_epochs=partial)
+    recording.open()
+    update(recording, "train", slice(0, 4))
+    if partial:
+        assert recording.end_epoch("train", 1, cut="it has 2 of 3 batches")["n"] == 4
+    else:
+        with pytest.warns(UserWarning, match=r"epoch 1 .* not recorded: it has 2 of 3 batches; partial_epochs=True"):
+            assert recording.end_epoch("train", 1, cut="it has 2 of 3 batches") == {}
+    assert len(list(tmp_path.rglob("*.parquet"))) == partial
+
+
+def test_a_training_that_failed_leaves_no_part_of_an_epoch(tmp_path):
+    recording = record(tmp_path)
+    for error in (RuntimeError("lost"), None):
+        recording.open()
+        update(recording, "train", slice(0, 4))
+        recording.close(error)
+        assert len(list(tmp_path.rglob("*.parquet"))) == (error is None)
+
+
+def test_a_second_training_of_a_replica_is_refused(tmp_path):
+    for attempt in range(2):
+        recording = record(tmp_path)
+        if attempt:
+            with pytest.raises(RecordError, match="recorded already"):
+                recording.open()
+        else:
+            recording.open()
+            update(recording, "train")
+            recording.end_epoch("train", 1)
+
+
+def test_processes_record_parts_and_keep_the_first_of_a_sample(tmp_path):
+    both = [record(tmp_path), record(tmp_path)]
+    for rank, recording in enumerate(both):
+        recording.open(rank, 2)
+    for rank, recording in enumerate(both):
+        update(recording, "train", [slice(0, 4), slice(3, 6)][rank])  # id 3 in both
+        recording.end_epoch("train", 1)
+    run = biasvar.open_run(tmp_path / "run")
+    assert sorted(run.records(["sample_id"])["sample_id"]) == list(range(6))
+
+
+@pytest.mark.parametrize("name", ["split", "view", "part"])
+def test_what_the_adapter_says_itself_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=f"{name} is for the adapter to say"):
+        record(tmp_path, **{name: "clean"})
+
+
+def test_arguments_are_asked_for_before_training(tmp_path):
+    with pytest.raises(TypeError, match="num_classes"):
+        TrainingRecord(tmp_path / "run", num_samples=6, temperature=2.0)
+    with pytest.raises(TypeError, match="temprature"):
+        record(tmp_path, temprature=2.0)
+    with pytest.raises(TypeError, match="how many evaluation samples"):
+        record(tmp_path, validation=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_columns_come_from_the_step_and_the_batch():
+    outputs = {"loss": 1.0, "student_logits": LOGITS, "teacher_logits": -LOGITS}
+    for batch in ((IDS, LOGITS, LABELS), [IDS, LOGITS, LOGITS, LABELS], {"sample_id": IDS, "labels": LABELS}):
+        columns = step_columns("training_step", outputs, batch)
+        assert columns["sample_ids"] is IDS
+        assert columns["labels"] is LABELS
+        assert columns["teacher_logits"] is outputs["teacher_logits"]
+    own = step_columns("training_step", {**outputs, "sample_ids": IDS + 1, "labels": LABELS}, (LOGITS, LABELS))
+    assert own["sample_ids"].tolist() == (IDS + 1).tolist()
+
+
+@pytest.mark.parametrize("outputs", [None, torch.tensor(1.0), {"loss": torch.tensor(1.0)}])
+def test_a_step_that_returns_only_a_loss_is_told_what_to_return(outputs):
+    with pytest.raises(ValueError, match=r"training_step returned no logits but .*'student_logits'") as caught:
+        step_columns("training_step", outputs, (IDS, LOGITS, LABELS))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("batch", [(LOGITS, LABELS), {"x": LOGITS, "labels": LABELS}, LOGITS])
+def test_a_batch_without_ids_is_told_where_they_belong(batch):
+    with pytest.raises(ValueError, match=r"the batch has no sample ids: let the data set give \(id, ..., label\)"):
+        step_columns("training_step", {"student_logits": LOGITS}, batch)
+
+
+def test_scalars_are_the_numbers_that_are_there():
+    summary = {"replica": np.array([3, 4]), "n": np.array([2, 4]), "nll": np.array([np.nan, 1.0])}
+    assert scalars({**summary, "warning": np.array(["a", ""], dtype=object)}) == {"n": 3.0}
+
+
+@pytest.mark.parametrize(("adapter", "library"), [("lightning", "lightning")])
+def test_a_library_that_is_absent_is_named_with_the_cure(adapter, library):
+    code = f"import sys; sys.modules[{library!r}] = None; import biasvar; biasvar.integrations.{adapter}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: ")
+    assert last.endswith(f"pip install 'biasvar[{adapter}]'")
+
+
+def test_integrations_are_reached_by_name():
+    assert "lightning" in dir(biasvar.integrations)
+    with pytest.raises(AttributeError, match="there is huggingface, lightning"):
+        biasvar.integrations.nothing  # noqa: B018
