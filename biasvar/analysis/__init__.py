@@ -29,6 +29,7 @@ from biasvar.analysis.soft_labels.annotators import count_votes
 from biasvar.analysis.soft_labels.random import PartialLabels, add_noise, partial_labels, random_soft_labels
 from biasvar.analysis.soft_labels.revision import revise_labels
 from biasvar.analysis.soft_labels.top_k import from_top_k
+from biasvar.analysis.soft_labels.top_k_teacher import TopK
 from biasvar.analysis.soft_labels.transforms import from_votes, project_to_simplex, smooth_labels, tempered
 from biasvar.analysis.soft_labels.virtual_teacher import virtual_teacher
 from biasvar.analysis.statistics.calibration import LabelQuality, calibration_error, label_quality, reliability_table
@@ -46,6 +47,7 @@ from biasvar.analysis.statistics.crossed import Component, Crossed, combined, cr
 from biasvar.analysis.statistics.intervals import Interval, interval_from
 from biasvar.analysis.statistics.plan import Plan, plan
 from biasvar.analysis.statistics.verdicts import Verdict, decision_p_value, holm_levels, judge
+from biasvar.analysis.tokens import token_ids
 from biasvar.analysis.tradeoff import TradeoffTerms, regularization_samples, tradeoff_terms, wsl_weights
 
 __all__ = [
@@ -71,6 +73,7 @@ __all__ = [
     "Plan",
     "SoftmaxHead",
     "StudentCondition",
+    "TopK",
     "Totals",
     "TradeoffTerms",
     "Verdict",
@@ -119,6 +122,7 @@ __all__ = [
     "smooth_labels",
     "student_condition",
     "tempered",
+    "token_ids",
     "tradeoff_terms",
     "unreliability",
     "virtual_teacher",

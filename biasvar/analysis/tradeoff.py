@@ -17,6 +17,7 @@ import numpy as np
 from biasvar.analysis.arrays import Array, as_float64, exponentials, log1p_others, namespace, pick
 from biasvar.analysis.inputs import as_array, as_labels, as_rows, as_where, check_real, like, positive
 from biasvar.analysis.scale import check_scale, check_values, log_probabilities
+from biasvar.analysis.soft_labels.top_k_teacher import TopK
 from biasvar.arguments import checked
 
 CRITERIA = ("opposing", "literal", "magnitude", "norm")
@@ -65,7 +66,8 @@ def tradeoff_terms(
     in b.
 
     Args:
-        student_logits, teacher_logits: `(..., C)`; the teacher's may lack leading axes (one teacher for many students).
+        student_logits, teacher_logits: `(..., C)`; the teacher's may lack leading axes (one teacher for many students),
+            or be a `TopK`.
         labels: `(...)` class numbers, or lacking the same leading axes.
         temperature: tau, above 0.
         where: bool, the shape of the labels: which rows count. The others may hold anything, such as the label -100,
@@ -176,7 +178,7 @@ def wsl_weights(
     if L_s = 0 too (nothing left to learn).
 
     Args:
-        student_logits, teacher_logits: `(..., C)`; the teacher's may lack leading axes.
+        student_logits, teacher_logits: `(..., C)`; the teacher's may lack leading axes, or be a `TopK`.
         labels: `(...)` class numbers, or lacking the same leading axes.
         epsilon: at least 0.
         where, values: as for `tradeoff_terms`; the weight of a row that does not count is NaN.
@@ -247,7 +249,9 @@ def _inputs(
     """Float64 logits, NaN outside `where`, and int64 labels broadcast to the student's leading axes."""
     check_values(values)
     student = as_rows(student_logits, "student_logits")
-    teacher = as_array(teacher_logits, "teacher_logits")
+    top_k = isinstance(teacher_logits, TopK)
+    dense = teacher_logits.dense(student.shape[-1], reference=student) if top_k else teacher_logits
+    teacher = as_array(dense, "teacher_logits")
     check_real(teacher, "teacher_logits")
     lead, own = tuple(student.shape), tuple(teacher.shape)
     if not own or own != lead[len(lead) - len(own) :]:
@@ -260,12 +264,15 @@ def _inputs(
         labels = namespace(labels).broadcast_to(labels, shape)
     kept = None if where is None else as_where(where, student, shape)
     labels = as_labels(labels, student, shape, lead[-1], where=kept)
-    named_logits = (("student_logits", student), ("teacher_logits", teacher))
-    # A teacher that lacks axes of the student is asked about as a whole.
+    # A teacher that lacks axes of the student is asked about as a whole; a TopK says what it holds.
     seen = None if kept is None or teacher.ndim != student.ndim else kept
-    for (name, x), rows in zip(named_logits, (kept, seen), strict=True):
-        check_scale(x, name, values, rows)
-    read = [_float64(x, name, values, kept) for name, x in named_logits]
+    given = (
+        ("student_logits", student, values, kept),
+        ("teacher_logits", teacher, "logits" if top_k else values, seen),
+    )
+    for name, x, kind, rows in given:
+        check_scale(x, name, kind, rows)
+    read = [_float64(x, name, kind, kept) for name, x, kind, _ in given]
     return read[0], read[1], labels
 
 

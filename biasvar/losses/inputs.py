@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch.masked import MaskedTensor
 
+from biasvar.analysis.soft_labels.top_k_teacher import TopK
 from biasvar.losses.settings import Reduction
 from biasvar.losses.terms import read
 
@@ -78,9 +79,21 @@ class Inputs:
         return self._emptied(x)
 
     def teacher(self, teacher_logits: Any) -> torch.Tensor:
-        """A teacher's logits (..., C), without gradient, in the student's precision where theirs is lower."""
+        """A teacher's logits (..., C), without gradient, in the student's precision where theirs is lower.
+
+        Those of a `TopK` are dense here, as large as the student's.
+        """
+        if isinstance(teacher_logits, TopK):
+            teacher_logits = self._dense(teacher_logits)
         logits = self.like_logits(teacher_logits, "teacher_logits").detach()
         return logits.to(torch.promote_types(logits.dtype, self._given.dtype))
+
+    def _dense(self, teacher: TopK) -> torch.Tensor:
+        if teacher.shape != self.shape:
+            raise ValueError(f"teacher_logits must have {self._by_row[0]} {tuple(self.shape)}, got {teacher.shape}")
+        dtype = torch.promote_types(self._given.dtype, torch.float32)
+        dense: torch.Tensor = teacher.dense(self._given.shape[-1], reference=self._given, dtype=dtype)
+        return dense
 
     def by_row(self, x: Any, name: str) -> torch.Tensor:
         """Numbers (...), one for each row."""

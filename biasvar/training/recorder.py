@@ -29,9 +29,9 @@ from biasvar.records.schema import one_of, record_folder, record_path
 from biasvar.records.summary import summarise
 from biasvar.records.writer import RunWriter
 from biasvar.training.recorder_checks import checked_rows, odd_teachers, without_repeats
-from biasvar.training.recorder_inputs import Values, replica_numbers, step_tensors
+from biasvar.training.recorder_inputs import Teacher, Values, replica_numbers, step_tensors
 from biasvar.training.recorder_predictions import Keep, PredictionKeeper, checked_keep
-from biasvar.training.recorder_terms import LOGITS, log_probabilities, on_device_of_terms, record_terms
+from biasvar.training.recorder_terms import LOGITS, joined, log_probabilities, on_device_of_terms, record_terms
 
 # Logit elements that may wait before they are turned into columns: bounds the memory, and makes the work of many
 # steps one piece, since on small batches the number of calls is what costs.
@@ -213,7 +213,7 @@ class Recorder:
         sample_ids: Values,
         student_logits: Values,
         labels: Values,
-        teacher_logits: Values | None = None,
+        teacher_logits: Teacher | None = None,
         *,
         loss_weight: Values | None = None,
         member: Values | None = None,
@@ -222,10 +222,11 @@ class Recorder:
         """Note one batch, before the optimiser's step. Tensors, NumPy arrays or lists.
 
         Args:
-            sample_ids: int (B,), each id once an epoch. With R replicas together (R, B), as all that follows.
+            sample_ids: int (B,), each id once an epoch. With R replicas together (R, B), as all that follows. Of tokens
+                (B, T), as `biasvar.token_ids` makes them, and all that follows with T too.
             student_logits: (B, C), any float dtype; detached and copied here.
             labels: int (B,).
-            teacher_logits: (B, C), or None; all batches of an epoch alike.
+            teacher_logits: (B, C), a `biasvar.TopK`, or None; all batches of an epoch alike.
             loss_weight: (B,) what the loss multiplied the sample's soft label with, finite and not negative; 1 when not
                 given.
             member: bool (B,), or integers 0 and 1, whether the sample is in the replica's training draw; True when not
@@ -243,9 +244,10 @@ class Recorder:
             prefix, len(self.replicas) if self._together else None, self.num_classes,
             sample_ids, student_logits, labels, teacher_logits, loss_weight, member, where,
         )  # fmt: skip
-        given = frozenset(batch) & {"teacher", "loss_weight", "member"}
+        given = frozenset(batch) & {"teacher", "top_values", "loss_weight", "member"}
         if self._given is not None and given != self._given:
-            name = {"teacher": "teacher_logits"}.get(odd := min(given ^ self._given), odd)
+            names = {"teacher": "teacher_logits", "top_values": "teacher_logits of a top-k"}
+            name = names.get(odd := min(given ^ self._given), odd)
             raise ValueError(f"{prefix}{name} must be given in every batch of an epoch or in none")
         # A copy: logits may live in a buffer that the next step overwrites. Rows of all replicas follow one another, on
         # the device of the epoch's first logits, where nothing has to wait.
@@ -253,9 +255,9 @@ class Recorder:
         device = self._device = self._device or batch["student"].device
         if self._together:
             if self._replica_column is None or self._replica_column.device != device:
-                self._replica_column = torch.tensor(self.replicas, device=device)[:, None]
-            batch["replica"] = self._replica_column.expand(lead)
-        shaped = {n: v.reshape(-1, v.shape[-1]) if n in LOGITS else v.reshape(-1) for n, v in batch.items()}
+                self._replica_column = torch.tensor(self.replicas, device=device)
+            batch["replica"] = self._replica_column.view(-1, *[1] * (len(lead) - 1)).expand(lead)
+        shaped = {n: v.reshape(-1, *v.shape[len(lead) :]) for n, v in batch.items()}
         copies = {name: value.to(device, non_blocking=True, copy=True) for name, value in shaped.items()}
         self._pending.append(copies)
         self._pending_elements += copies["student"].numel()
@@ -347,7 +349,7 @@ class Recorder:
         pieces = self._pending
         if any("where" in piece for piece in pieces):
             pieces = [{"where": torch.ones_like(piece["label"], dtype=torch.bool), **piece} for piece in pieces]
-        batch = {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
+        batch = joined(pieces)
         # The steps' memory is free for the terms now; what could not be reduced is not forgotten.
         self._pending = pieces = [batch]
         batch = on_device_of_terms(batch)

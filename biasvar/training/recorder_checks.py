@@ -11,6 +11,7 @@ from biasvar.records.merging import first_rows
 
 Columns = dict[str, np.ndarray]
 MARKS = {
+    "top_k": "a top-k teacher lists different classes a row, whose mass is 1 at most; of logits give TopK their tail",
     "flag": "member must be bool, or 0 and 1",
     "distribution": "rows of probabilities must be finite, without negative entries and sum to 1 within 1e-3",
     "positive": "probabilities must be above 0, whose loss is infinite: pass clip=1e-7 to Recorder to raise them",
@@ -27,7 +28,7 @@ def checked_rows(
             are not finite in float32 (unless their replicas are to be dropped), weights and flags that are none.
     """
     columns = _chosen(columns, columns.pop("kept"))
-    marks = {name: columns.pop(name) for name in ("flag", "finite", "distribution", "positive") if name in columns}
+    marks = {name: columns.pop(name) for name in ("finite", *MARKS) if name in columns}
     finite = marks["finite"]
     ids, labels, weight = (columns[name] for name in ("sample_id", "label", "loss_weight"))
     outside = (ids < 0) | (ids >= num_samples)
@@ -47,7 +48,10 @@ def checked_rows(
         columns = _chosen(columns, ~np.isin(columns["replica"], columns["replica"][bad]))
         ids, weight = columns["sample_id"], columns["loss_weight"]
     elif not finite.all():
-        raise ValueError(f"{prefix}logits of sample_ids {first_few(ids[~finite])} are not finite in float32")
+        cure = (
+            "; a top-k teacher of tail 0 gives labels that it does not list no probability" if "top_k" in marks else ""
+        )
+        raise ValueError(f"{prefix}logits of sample_ids {first_few(ids[~finite])} are not finite in float32{cure}")
     bad = ~((weight >= 0) & (weight < np.inf))
     if bad.any():
         raise ValueError(

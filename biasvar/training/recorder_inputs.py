@@ -11,8 +11,12 @@ import torch
 
 from biasvar.analysis.arrays import to_numpy
 from biasvar.analysis.inputs import as_array, refuse_masked
+from biasvar.analysis.soft_labels.top_k_teacher import TopK
 
 Values = torch.Tensor | np.ndarray | Sequence[Any]
+Teacher = Values | TopK
+TOP_K = ("top_indices", "top_values", "top_tail")
+"""Columns of a step whose teacher is a `TopK`, in place of "teacher"."""
 # Kinds of integers that torch stores but does not compute with.
 _WIDE = tuple(getattr(torch, name) for name in ("uint16", "uint32", "uint64") if hasattr(torch, name))
 _INT64 = np.iinfo(np.int64).max
@@ -86,7 +90,7 @@ def step_tensors(
     sample_ids: Values,
     student_logits: Values,
     labels: Values,
-    teacher_logits: Values | None,
+    teacher_logits: Teacher | None,
     loss_weight: Values | None,
     member: Values | None,
     where: Values | None,
@@ -96,12 +100,20 @@ def step_tensors(
     `replicas` is their number where several train together, else None. Messages begin with `prefix`.
     """
     ids = integers(sample_ids, f"{prefix}sample_ids")
-    lead = tuple(ids.shape[:1]) if replicas is None else (replicas, *ids.shape[-1:])
-    if tuple(ids.shape) != lead:
-        expected = "(B,)" if replicas is None else "(R, B)"
-        raise ValueError(f"{prefix}sample_ids has shape {tuple(ids.shape)}, expected {expected}")
+    student = real_numbers(student_logits, f"{prefix}student_logits")
+    lead, own = tuple(ids.shape), () if replicas is None else (replicas,)
+    tokens = len(lead) - len(own) == 2
+    if lead[: len(own)] != own or (len(lead) != len(own) + 1 and not (tokens and student.ndim == len(lead) + 1)):
+        expected = (
+            "(B,) or, of tokens, (B, T)" if replicas is None else f"(R, B) or, of tokens, (R, B, T), R {replicas}"
+        )
+        raise ValueError(f"{prefix}sample_ids has shape {lead}, expected {expected}")
     step = {"sample_id": ids}
-    for column, values in (("student", student_logits), ("teacher", teacher_logits)):
+    top_k = isinstance(teacher_logits, TopK)
+    if isinstance(teacher_logits, TopK):
+        step |= _top_k(teacher_logits, f"{prefix}teacher_logits", lead, num_classes)
+    dense = (("student", student), ("teacher", None if top_k else teacher_logits))
+    for column, values in dense:
         if column == "student" or values is not None:
             name = f"{prefix}{column}_logits"
             step[column] = check_shape(real_numbers(values, name), (*lead, num_classes), name)  # type: ignore[arg-type]
@@ -119,10 +131,47 @@ def step_tensors(
         step["where"] = check_shape(real_numbers(where, name, flags=True), lead, name)
         if step["where"].dtype != torch.bool:
             raise ValueError(f"{name} must be bool, True for the rows that count, not {_dtype(step['where'])}")
+    if tokens:
+        _refuse_repeats(prefix, ids, step.get("where"))
     empty = [column for column, tensor in step.items() if tensor.is_meta and not step["student"].is_meta]
     if empty:
         raise ValueError(f"{prefix}tensors must hold values; {empty[0]} is on the device meta, which has none")
     return step
+
+
+def _top_k(teacher: TopK, name: str, lead: tuple[int, ...], num_classes: int) -> dict[str, torch.Tensor]:
+    if teacher.shape != lead:
+        raise ValueError(f"{name} has rows of shape {teacher.shape}, expected {lead}")
+    try:
+        teacher.check_classes(num_classes)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    parts = (teacher.indices, teacher.log_probs, teacher.tail)
+    return {column: as_tensor(part, name) for column, part in zip(TOP_K, parts, strict=True)}
+
+
+def _refuse_repeats(prefix: str, ids: torch.Tensor, where: torch.Tensor | None) -> None:
+    """Refuse an id that comes twice in a sequence `(..., T)`, in main memory; elsewhere the epoch's end finds it."""
+    if ids.device.type != "cpu" or (where is not None and where.device.type != "cpu"):
+        return
+    order = ids.argsort(dim=-1, stable=True)
+    there = ids.gather(-1, order)
+    same = there[..., 1:] == there[..., :-1]
+    if where is None:
+        bad = same
+    elif bool(same.any()):  # rare: what does not count is told by an id of its own, below all others
+        place = torch.arange(ids.shape[-1]).expand(ids.shape)
+        there = torch.where(where, ids, -1 - place).sort(-1).values
+        bad = (there[..., 1:] == there[..., :-1]) & (there[..., 1:] >= 0)
+    else:
+        return
+    if bool(bad.any()):
+        row = tuple(bad.nonzero()[0, :-1].tolist())
+        shown = row[0] if len(row) == 1 else row
+        raise ValueError(
+            f"{prefix}sample_ids of sequence {shown} repeat {int(there[..., 1:][bad][0])}: a token is a sample, and "
+            "its id is sequence_id * T + position, as biasvar.token_ids(sequence_ids, T) makes it"
+        )
 
 
 def replica_numbers(replica: Any) -> tuple[bool, list[int]]:

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
+from torch.nn import functional as F
 
 from biasvar.analysis.arrays import holds_float64
 from biasvar.analysis.inputs import sum_tolerance
+from biasvar.analysis.soft_labels.top_k_teacher import dense_log_probs, sound_rows
 from biasvar.analysis.tradeoff import regularization_samples, unchecked_terms, wsl_weights_of_losses
 
 # Columns are kept in float32: a logit, or a loss, beyond it would be infinite on disk.
 LARGEST = torch.finfo(torch.float32).max
 LOGITS = ("student", "teacher")
+# Logit elements of which terms are made at a time, in float64: one sequence of a large vocabulary has more than this.
+_ELEMENTS = 2**21
+
+
+def joined(pieces: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Steps as one batch; rows of top-k teachers that keep fewer entries than others get places without one."""
+    batch = {}
+    for name in pieces[0]:
+        parts = [piece[name] for piece in pieces]
+        if name in ("top_indices", "top_values"):
+            k, none = max(part.shape[-1] for part in parts), -1 if name == "top_indices" else -torch.inf
+            parts = [F.pad(part, (0, k - part.shape[-1]), value=none) for part in parts]
+        batch[name] = torch.cat(parts)
+    return batch
 
 
 def on_device_of_terms(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -22,11 +38,20 @@ def on_device_of_terms(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor
 
 @torch.no_grad()
 def record_terms(batch: Mapping[str, torch.Tensor], temperature: float, num_classes: int) -> dict[str, torch.Tensor]:
-    """Columns of one piece, from (n, C) logits cast to float64 before any log-softmax.
+    """Columns of a batch, from (n, C) logits cast to float64 before any log-softmax, some rows at a time.
 
     Nothing waits for the device: what cannot be recorded is marked, and named at the end of the epoch. "kept" are the
     rows to record, "finite" those whose logits and losses float32 can hold, "flag" those whose member is 0 or 1.
     """
+    rows = max(1, _ELEMENTS // num_classes)
+    pieces = [
+        _piece_terms({name: value[start : start + rows] for name, value in batch.items()}, temperature, num_classes)
+        for start in range(0, max(1, len(batch["label"])), rows)
+    ]
+    return pieces[0] if len(pieces) == 1 else {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def _piece_terms(batch: Mapping[str, torch.Tensor], temperature: float, num_classes: int) -> dict[str, torch.Tensor]:
     student = batch["student"].double()
     label = batch["label"].long()
     safe = label.clamp(0, num_classes - 1)
@@ -36,8 +61,15 @@ def record_terms(batch: Mapping[str, torch.Tensor], temperature: float, num_clas
         "label": label,
         "student_prediction": student.argmax(-1),
     }
-    has_teacher = "teacher" in batch
-    teacher = batch["teacher"].double() if has_teacher else student
+    top_k = "top_values" in batch
+    has_teacher = top_k or "teacher" in batch
+    if top_k:
+        parts = (batch["top_indices"], batch["top_values"], batch["top_tail"])
+        out["top_k"] = sound_rows(*parts, num_classes)
+        inside = parts[0].clamp(-1, num_classes - 1)
+        teacher = dense_log_probs(inside, *parts[1:], num_classes)
+    else:
+        teacher = batch["teacher"].double() if has_teacher else student
     if has_teacher:
         out["teacher_prediction"] = teacher.argmax(-1)
     terms = unchecked_terms(student, teacher, safe, temperature)
@@ -47,7 +79,8 @@ def record_terms(batch: Mapping[str, torch.Tensor], temperature: float, num_clas
     out["bias_gradient"] = terms.bias_gradient
     out["bias_gradient_norm"] = terms.bias_norm
     if has_teacher:
-        out["finite"] &= _is_finite(teacher, terms.teacher_loss)
+        known = teacher.masked_fill(teacher == -torch.inf, 0.0) if top_k else teacher
+        out["finite"] &= _is_finite(known, terms.teacher_loss)
         out["teacher_loss"] = terms.teacher_loss
         out["teacher_prob"] = terms.teacher_log_prob.exp()
         out["variance_gradient"] = terms.variance_gradient
