@@ -139,13 +139,14 @@ class Checked:
 
 
 def check_predictions(
-    sources: Sequence[Source], rows: Rows, labels: Labels, truth: np.ndarray, values: Values | None, clip: float | None
-) -> Checked:
-    """Read all predictions once; RecordError for the first replica that does not fit."""
+    sources: Sequence[Source], rows: Rows, labels: Labels, truth: np.ndarray, values: Values | None,
+    clip: float | None, first: int = 0,
+) -> Checked:  # fmt: skip
+    """Read all predictions once; RecordError for the first replica that does not fit. They are numbered from first."""
     classes, columns, errors = 0, [], []
-    for replica, (source, places) in enumerate(zip(sources, rows.of_sources, strict=True)):
+    for replica, (source, places) in enumerate(zip(sources, rows.of_sources, strict=True), start=first):
         array = source.load()
-        if not replica:
+        if replica == first:
             classes = array.shape[1]
             check_classes(labels, rows.ids, truth, classes)
         elif array.shape[1] != classes:
@@ -165,13 +166,16 @@ def check_predictions(
 
 
 def group_means(
-    sources: Sequence[Source], rows: Rows, classes: int, values: Values | None, clip: float | None
+    sources: Sequence[Source], rows: Rows, classes: int, values: Values | None, clip: float | None, first: int = 0
 ) -> Iterator[Part]:
-    """Parts of rows of each group's mean log-probabilities, group by group: the rows of a file of predictions."""
+    """Parts of rows of each group's mean log-probabilities, group by group: the rows of a file of predictions.
+
+    ``first`` is the number of the first source's replica.
+    """
     groups = min(len(sources), MAX_GROUPS)
     n = len(rows.ids)
-    for group in range(groups):
-        members = range(group, len(sources), MAX_GROUPS)
+    for place in range(groups):
+        group, members = (first + place) % MAX_GROUPS, range(place, len(sources), MAX_GROUPS)
         arrays = [sources[replica].load() for replica in members]
         for part in row_parts(n, rows_of_a_part(groups, classes)):
             mean = np.zeros((part.stop - part.start, classes))

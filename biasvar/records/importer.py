@@ -18,12 +18,14 @@ from biasvar.columns import listed_names
 from biasvar.errors import RecordError
 from biasvar.messages import first_few
 from biasvar.records import schema
+from biasvar.records.arms import described
 from biasvar.records.frames import to_frame
 from biasvar.records.imported_rows import Rows, check_predictions, group_means
 from biasvar.records.label_files import read_labels
 from biasvar.records.prediction_files import Source, Values, open_predictions
 from biasvar.records.reader import Run, open_run
-from biasvar.records.stored_files import read_columns
+from biasvar.records.stored_files import read_columns, stored_files
+from biasvar.records.stored_means import StoredMeans
 from biasvar.records.summary import summarise
 from biasvar.records.tables import is_frame
 from biasvar.records.writer import RunWriter
@@ -46,6 +48,10 @@ def import_predictions(
     name: str | None = None,
     resume: bool = False,
     probabilities: bool | None = None,
+    first_replica: int = 0,
+    label: str | None = None,
+    loss: str | None = None,
+    control: str | None = None,
 ) -> Run:
     """Make a run of finished predictions, one (N, C) array a replica, and open it.
 
@@ -62,8 +68,12 @@ def import_predictions(
             refused. Rows of probabilities sum to 1 within 1e-3 and are divided by their sum.
         clip: Raises probabilities below it, which is the only way to bring in zeros.
         where: bool (N,), True for the rows that count, in the order of the labels; others are not read.
-        resume: Adds another ``arm`` (or split) to the run that is there.
+        resume: Adds another ``arm`` (or split) to the run that is there, which a `Recorder` may have written: whose
+            splits may number their samples alike.
         probabilities: Deprecated; ``values="probabilities"``.
+        first_replica: With ``resume``, adds replicas to an arm that has that many.
+        label, loss, control: What the arm is called in the report, what it was trained by ("cross_entropy" is what
+            others are compared with), and the arm that it is compared with, whatever their losses.
 
     A replica at chance beside others that are far above is named by a warning, which the manifest and a report keep.
     Everything is read and checked before anything is written, by parts of rows: beside the arrays given, memory for one
@@ -86,6 +96,7 @@ def import_predictions(
     given = _values(values, probabilities, clip)
     class_names = listed_names(class_names, "class_names")
     columns = [columns] if isinstance(columns, str) else listed_names(columns, "columns")
+    words = described(arm, label=label, loss=loss, control=control)
     sources = [
         open_predictions(source, _named(source, replica), class_names=class_names, columns=columns)
         for replica, source in enumerate(_replicas(files))
@@ -93,7 +104,9 @@ def import_predictions(
     target = read_labels(labels, class_names=class_names, where=where)
     rows = Rows.of(target, sources, sample_ids, where)
     ids, truth = rows.ids, target.values[rows.of_labels]
-    checked = check_predictions(sources, rows, target, truth, given, clip)
+    if first_replica < 0:
+        raise RecordError(f"first_replica must be a whole number from 0 on, not {first_replica}")
+    checked = check_predictions(sources, rows, target, truth, given, clip, first_replica)
     _check_names(class_names, checked.classes)
 
     odd = _odd_replicas(checked.record, len(sources), len(ids), checked.classes)
@@ -103,22 +116,39 @@ def import_predictions(
     path = Path(directory) if directory is not None else Path("runs") / (name or "imported")
     there = open_run(path) if (path / "manifest.json").is_file() else None
     samples = {"sample_id": ids, "label": truth, "split": np.full(len(ids), split, dtype=object)}
+    _check_first(there if resume else None, path, arm, split, first_replica)
+    recorded = there is not None and resume and there.manifest["kind"] == "recorder"
     if there is not None and resume:
-        samples = _merged_samples(there, samples, arm, split)
+        samples = _merged_samples(there, samples)
     manifest = _manifest(ids, truth, checked.classes, len(sources), class_names, name)
+    if recorded:
+        manifest = {"kind": "recorder", "num_classes": checked.classes}
     writer = RunWriter(path, manifest=manifest, resume=resume)
+    if recorded:
+        writer.recording(arm, f"{split} imported {first_replica:03d}", "running")
     known = writer.manifest["arms"].get(arm, {}).get("warnings") or []
     said = [text for text in known if not text.startswith(f"split {split}: ")]  # an import cut short may be repeated
     said += [] if odd is None else [f"split {split}: {odd}"]
-    entry = _arm_entry(arm, sources, rows, given, clip)
-    writer.update_arm(arm, **entry, **({"warnings": said} if said or known else {}))
-    writer.samples(samples["sample_id"], samples["label"], samples["split"])
+    entry = _arm_entry(arm, sources, rows, given, clip) | {"replicas": first_replica + len(sources)}
+    if recorded or first_replica:  # what the arm says of itself stays
+        entry = {key: value for key, value in entry.items() if key in ("label", "files", "values", "clip")}
+        there_already = writer.manifest["arms"][arm]
+        entry = {key: there_already.get(key, value) for key, value in entry.items()}
+    writer.update_arm(arm, **(entry | words), **({"warnings": said} if said or known else {}))
+    if not recorded:
+        writer.samples(samples["sample_id"], samples["label"], samples["split"])
     # The predictions come last: an import that was cut short has none, and may be repeated.
-    writer.record(arm, split, "clean", 0, 0, checked.record, metadata={"temperature": 1.0}, replace=True)
-    writer.metrics(arm, 0, _metrics(writer.directory, checked.record, checked.calibration_errors, arm, split))
-    parts = group_means(sources, rows, checked.classes, given, clip)
-    writer.prediction_parts(arm, split, "all", 0, 0, ids, parts)
-    writer.update_arm(arm, status="complete")
+    place = (arm, split, "clean", 0, first_replica)
+    writer.record(*place, checked.record, metadata={"temperature": 1.0}, replace=True)
+    if not recorded:
+        numbers = _metrics(writer.directory, checked.record, checked.calibration_errors, arm, split, first_replica)
+        writer.metrics(arm, first_replica, numbers)
+    parts = group_means(sources, rows, checked.classes, given, clip, first_replica)
+    writer.prediction_parts(arm, split, "all", 0, first_replica, ids, parts)
+    if recorded:
+        writer.recording(arm, f"{split} imported {first_replica:03d}", "complete")
+    else:
+        writer.update_arm(arm, status="complete", replicas=first_replica + len(sources))
     return open_run(path)
 
 
@@ -187,10 +217,35 @@ def _check_names(class_names: Sequence[str] | None, classes: int) -> None:
         raise RecordError(f"class_names has {len(class_names)} names, the predictions have {classes} classes")
 
 
-def _merged_samples(run: Run, new: dict[str, np.ndarray], arm: str, split: str) -> dict[str, np.ndarray]:
-    if schema.prediction_path(run.directory, arm, split, "all", 0).exists():
-        raise RecordError(f"{run.directory} already has predictions of arm {arm!r}, split {split!r}; name another arm")
-    old = {name: run.samples[name].to_numpy() for name in new}
+def _check_first(run: Run | None, path: Path, arm: str, split: str, first: int) -> None:
+    """Refuse replicas that would leave a gap, or stand where others are."""
+    stored = (
+        stored_files(path, "predictions", arm=arm, split=split, part="all")
+        if (path / "predictions" / f"arm={arm}" / f"split={split}" / "membership=all").is_dir()
+        else []
+    )
+    if run is None:
+        if first:
+            raise RecordError(f"first_replica={first} adds to an arm's replicas: pass resume=True and its directory")
+        return
+    if not stored:
+        if first:
+            raise RecordError(f"{path} has no predictions of arm {arm!r}, split {split!r}, to add replicas to")
+        return
+    groups = StoredMeans([file.path for file in stored], run.num_classes)
+    there = int(groups.counts.max(axis=1, initial=0).sum())
+    if first != there:
+        raise RecordError(
+            f"{path} already has predictions of arm {arm!r}, split {split!r}; name another arm, or add replicas to "
+            f"these {there} with first_replica={there}"
+        )
+
+
+def _merged_samples(run: Run, new: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    known = run.samples
+    if run.manifest["kind"] == "recorder":  # its splits may number their samples alike
+        known = known[known["split"] == new["split"][0]]
+    old = {name: known[name].to_numpy() for name in new}
     _, at_old, at_new = np.intersect1d(old["sample_id"], new["sample_id"], assume_unique=True, return_indices=True)
     for name in ("label", "split"):
         differing = old[name][at_old] != new[name][at_new]
@@ -204,14 +259,14 @@ def _merged_samples(run: Run, new: dict[str, np.ndarray], arm: str, split: str) 
 
 
 def _metrics(
-    directory: Path, record: dict[str, np.ndarray], errors: np.ndarray, arm: str, split: str
+    directory: Path, record: dict[str, np.ndarray], errors: np.ndarray, arm: str, split: str, first: int
 ) -> dict[str, np.ndarray]:
     numbers: dict[str, Any] = dict(summarise(record))
     rows = len(errors)
     constant = {"arm": arm, "split": split, "view": "clean"}
     numbers |= {key: np.full(rows, value, dtype=object) for key, value in constant.items()}
     numbers |= {"epoch": np.zeros(rows, dtype=np.int32), "ece": errors, "learning_rate": np.full(rows, np.nan)}
-    path = schema.metrics_path(directory, arm)
+    path = schema.metrics_path(directory, arm, first)
     if path.exists():  # another split of the same arm came first
         old = to_frame(read_columns(path, schema.METRIC_COLUMNS, schema.METRIC_SCHEMA))
         old = old[old["split"] != split]

@@ -6,10 +6,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from biasvar import Recorder
 from biasvar.errors import RecordError
-from biasvar.records import RunWriter, import_predictions, open_run
+from biasvar.records import import_predictions, open_run
 from biasvar.records.summary import calibration_error
 from biasvar.report.page import open_runs, write_report
+from biasvar.report.statistics.estimates import final_accuracy
 
 R, N, C = 3, 30, 4
 
@@ -210,14 +212,6 @@ def test_an_import_cut_short_may_be_repeated(tmp_path, logits, labels, monkeypat
     assert len(run.metrics) == R
 
 
-def test_a_recorders_run_takes_no_import(tmp_path, logits, labels):
-    RunWriter(tmp_path / "run", manifest={"kind": "recorder", "num_classes": C}).update_arm("kd", temperature=4.0)
-    before = (tmp_path / "run" / "manifest.json").read_bytes()
-    with pytest.raises(RecordError, match="its kind is 'recorder', not 'import'"):
-        import_predictions(logits, labels, directory=tmp_path / "run", resume=True)
-    assert (tmp_path / "run" / "manifest.json").read_bytes() == before
-
-
 def test_some_rows_that_sum_to_one_are_logits_still(tmp_path, labels):
     values = np.full((N, C), 0.25)
     values[3] = 0.5
@@ -371,3 +365,53 @@ def test_replicas_that_are_all_good_or_all_at_chance_pass_without_a_warning(tmp_
     none = [rng.normal(size=(300, 5)) for _ in range(3)]
     for name, replicas in (("good", good), ("none", none), ("one", good[:1])):
         assert "warnings" not in import_predictions(replicas, labels, directory=tmp_path / name).arm("predictions")
+
+
+@pytest.mark.parametrize("replicas", [5, 20])
+def test_replicas_may_be_added_later(tmp_path, labels, replicas):
+    logits = np.random.default_rng(2).normal(scale=3, size=(replicas, N, C))
+    whole = import_predictions(list(logits), labels, directory=tmp_path / "whole", arm="net")
+    import_predictions(list(logits[:3]), labels, directory=tmp_path / "run", arm="net", label="Net")
+    added = import_predictions(
+        list(logits[3:]), labels, directory=tmp_path / "run", arm="net", resume=True, first_replica=3
+    )
+    assert added.entry("net").label == "Net"
+    assert added.arm("net")["replicas"] == replicas
+    for name in ("bias", "variance"):
+        np.testing.assert_allclose(
+            getattr(added.decomposition("net"), name), getattr(whole.decomposition("net"), name), atol=1e-12
+        )
+    kept, wanted = added.predictions("net"), whole.predictions("net")
+    assert (kept.counts == wanted.counts).all()
+    assert added.metrics["replica"].tolist() == list(range(replicas))
+    assert added.records(arm="net").equals(whole.records(arm="net"))
+
+
+def test_replicas_that_leave_a_gap_or_stand_where_others_are_are_refused(tmp_path, logits, labels):
+    with pytest.raises(RecordError, match="pass resume=True and its directory"):
+        import_predictions(list(logits), labels, directory=tmp_path / "run", first_replica=3)
+    import_predictions(list(logits), labels, directory=tmp_path / "run")
+    for first in (0, 1, 4):
+        with pytest.raises(RecordError, match="add replicas to these 3 with first_replica=3"):
+            import_predictions(list(logits), labels, directory=tmp_path / "run", resume=True, first_replica=first)
+    with pytest.raises(RecordError, match=r"no predictions of arm 'other', split 'test', to add"):
+        import_predictions(list(logits), labels, directory=tmp_path / "run", arm="other", resume=True, first_replica=3)
+
+
+def test_predictions_join_a_recorded_run_whose_training_ids_are_others(tmp_path, logits, labels):
+    with Recorder(tmp_path / "run", num_samples=N, num_classes=C, temperature=2.0, arm="kd", label="KD") as recorder:
+        recorder.update(np.arange(N), logits[0], (labels + 1) % C)
+    run = import_predictions(list(logits), labels, directory=tmp_path / "run", arm="kd", resume=True, control="ce")
+    assert (run.entry("kd").label, run.entry("kd").control, run.entry("kd").temperature) == ("KD", "ce", 2.0)
+    assert run.manifest["status"] == "complete"
+    alone = import_predictions(list(logits), labels, directory=tmp_path / "alone")
+    np.testing.assert_array_equal(run.decomposition("kd").bias, alone.decomposition("predictions").bias)
+    assert final_accuracy(run, "kd").tolist() == final_accuracy(alone, "predictions").tolist()
+    more = import_predictions(list(-logits), labels, directory=tmp_path / "run", arm="kd", resume=True, first_replica=R)
+    assert more.decomposition("kd").group_counts.shape[0] == 2 * R
+    other = import_predictions(list(logits), labels, directory=tmp_path / "run", arm="new", resume=True)
+    assert other.arms == ["kd", "new"]
+    page = write_report(open_runs([tmp_path / "run"]), tmp_path / "page", figures=["bias_variance"], formats=[])
+    assert page.exists()
+    with pytest.raises(RecordError, match=r"knows sample_id 0, 1, .* with another label"):
+        import_predictions(list(logits), (labels + 1) % C, directory=tmp_path / "run", arm="third", resume=True)
