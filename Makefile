@@ -5,15 +5,16 @@ BIN    := $(VENV)/bin
 RUN    := runs/digits
 LOWEST := .venv-lowest
 INTEGR := .venv-integrations
+TORCHD := .venv-torchdistill
 
-.PHONY: help install report test test-slow test-lowest test-integrations lint bench gpu notebook clean
+.PHONY: help install report test test-slow test-lowest test-integrations test-torchdistill lint bench gpu notebook clean
 
 help:
 	@echo "make report       train the digits study (about a minute) and draw its report"
 	@echo "make test         lint, types and tests"
 	@echo "make test-slow    the tests that make test leaves out: killed runs, full disks, earlier versions"
 	@echo "make test-lowest  the tests with the lower bounds of pyproject.toml, in $(LOWEST)"
-	@echo "make test-integrations  the adapters with Lightning and others, in $(INTEGR)"
+	@echo "make test-integrations  the adapters with Lightning and others, in $(INTEGR) and $(TORCHD)"
 	@echo "make notebook     open notebooks/first_look.ipynb in JupyterLab"
 	@echo "make bench        the benchmarks of experiments/benchmarks"
 	@echo "make gpu          on a machine with a CUDA device: at most eight minutes, into figures/gpu"
@@ -66,8 +67,18 @@ $(INTEGR)/.done: pyproject.toml constraints.txt constraints-integrations.txt
 	@touch $@
 
 # Without torchvision: beside PyTorch for the CPU, the one that pip gives breaks Lightning and transformers.
-test-integrations: $(INTEGR)/.done
+test-integrations: $(INTEGR)/.done test-torchdistill
 	OMP_NUM_THREADS=1 $(INTEGR)/bin/python -m pytest tests/integrations
+
+$(TORCHD)/.done: pyproject.toml constraints.txt constraints-torchdistill.txt
+	$(PYTHON) -m venv $(TORCHD)
+	$(TORCHD)/bin/python -m pip install --quiet --constraint constraints.txt --constraint constraints-torchdistill.txt \
+		--editable '.[torchdistill,test]'
+	@touch $@
+
+# Apart from the others, because torchdistill brings torchvision.
+test-torchdistill: $(TORCHD)/.done
+	OMP_NUM_THREADS=1 $(TORCHD)/bin/python -m pytest tests/integrations_torchdistill
 
 bench: $(VENV)/.dev
 	for file in $(filter-out %/gpu.py,$(wildcard experiments/benchmarks/*.py)); do $(BIN)/python $$file || exit 1; done
@@ -80,4 +91,4 @@ notebook: $(VENV)/.dev
 	$(BIN)/jupyter lab notebooks/first_look.ipynb
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(INTEGR) runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) $(INTEGR) $(TORCHD) runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
