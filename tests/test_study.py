@@ -280,6 +280,7 @@ HASHES = {
     "biased_soft_labels/bad_teacher_cifar10.yaml": ("e817c8da69884aea", "db2f0ce46cfa4ff3"),
     "biased_soft_labels/bad_teacher_digits.yaml": ("26336c6b3cbf9f37", "acfd783fe5b0c635"),
     "biased_soft_labels/bad_teacher_fashion_mnist.yaml": ("c3d7ebc76e99024c", "6dd6fe533f0801a6"),
+    "biased_soft_labels/bad_teacher_features.yaml": ("396b105540f19b84",),
     "biased_soft_labels/full/additive_noise.yaml": ("c2c67dbb4d5a1cb4", "5e0debfad4c74482"),
     "biased_soft_labels/full/bad_teacher_cifar10.yaml": ("cf52560b76542cc2", "7e2e2056e2392bf5"),
     "biased_soft_labels/full/bad_teacher_cifar100.yaml": ("58cb2673289a6fd4", "8e21b643f3b78c98"),
