@@ -45,6 +45,7 @@ class TrainingRecord:
             raise TypeError(f"validation is how many evaluation samples there are, not {validation}")
         inspect.signature(Recorder).bind(directory, num_samples=num_samples, **options)  # what is missing, at once
         self._directory, self._options, self._partial = directory, options, partial_epochs
+        self.validation = validation
         self._sizes = {"train": num_samples, "test": validation}
         self._open = ExitStack()
         self._recorders: dict[str, Recorder] = {}
@@ -96,10 +97,13 @@ class TrainingRecord:
         return scalars(summary) if write else {}
 
     def close(self, error: BaseException | None = None) -> None:
-        """Close the recorders; an epoch that was not ended is dropped where training ended in an error.
+        """Close the recorders; an epoch that was not ended is dropped.
 
         Warns where evaluations were to be recorded and none came at the end of an epoch.
         """
+        for split, recorder in self._recorders.items():
+            if error is None:
+                self.end_epoch(split, recorder.epoch, cut="training ended within it")
         if error is None and "test" in self._recorders and "test" not in self._ended:
             warnings.warn("no evaluation is recorded: none was made at the end of an epoch", stacklevel=3)
         try:
@@ -143,3 +147,36 @@ def step_columns(step: str, outputs: Any, batch: Any) -> dict[str, Any]:
         )
     said = {name: given[name] for name in ("student_logits", "teacher_logits", "loss_weight") if name in given}
     return {"sample_ids": ids, "labels": labels, **said}
+
+
+def logits_of(output: Any, what: str = "the model's output") -> Any:
+    """The logits (B, C) in what a model of Hugging Face returns: `output.logits`, or `output["logits"]`.
+
+    Raises:
+        ValueError: It has none.
+    """
+    found = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    if found is None:
+        kind = f"a dictionary of {', '.join(output)}" if isinstance(output, Mapping) else type(output).__name__
+        raise ValueError(f"{what} is {kind}: let forward return a dictionary with 'logits' (B, C) beside 'loss'")
+    return found
+
+
+def output_columns(rows: Mapping[str, Any], output: Any, teacher_logits: Any = None) -> dict[str, Any]:
+    """The arguments of `Recorder.update` in a batch's "sample_id" and "labels", and in what a model returned for it.
+
+    A teacher's logits that are not given may stand in the output as "teacher_logits".
+
+    Raises:
+        ValueError: There are no ids, no labels, or no logits.
+    """
+    for name, cure in (
+        ("sample_id", "; the Trainer drops it without label_names=['labels', 'sample_id'], or RecorderMixin"),
+        ("labels", "; of a Trainer that takes it away, such as with label_smoothing_factor, use RecorderMixin"),
+    ):
+        if rows.get(name) is None:
+            raise ValueError(f"the batch has no {name!r}: the data set needs a column {name!r}{cure}")
+    if teacher_logits is None and isinstance(output, Mapping):
+        teacher_logits = output.get("teacher_logits")
+    columns = {"sample_ids": rows["sample_id"], "labels": rows["labels"]}
+    return {**columns, "student_logits": logits_of(output), "teacher_logits": teacher_logits}

@@ -12,14 +12,15 @@ ROOT = Path(__file__).parents[2]
 
 
 def run_page(name: str, folder: Path) -> str:
-    """What the program of docs/NAME.md and the command after it print when they are run in a folder."""
+    """What the program of docs/NAME.md and the command after it print in a folder; the report with one figure."""
     text = (ROOT / "docs" / f"{name}.md").read_text()
     [program] = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     [command] = re.findall(r"^```sh\nbiasvar-report (.*?)\n```", text, re.DOTALL | re.MULTILINE)
     (folder / "program.py").write_text(program)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
     said = ""
-    for arguments in (["program.py"], ["-m", "biasvar.report", *command.split()]):
+    report = ["-m", "biasvar.report", *command.split(), "--figures", "bias_variance"]
+    for arguments in (["program.py"], report):
         done = subprocess.run(
             [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
         )

@@ -11,7 +11,7 @@ import torch
 
 import biasvar
 from biasvar.errors import RecordError
-from biasvar.integrations.recording import TrainingRecord, scalars, step_columns
+from biasvar.integrations.recording import TrainingRecord, output_columns, scalars, step_columns
 
 IDS, LABELS = torch.arange(6), torch.tensor([0, 1, 2, 0, 1, 2])
 LOGITS = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
@@ -61,13 +61,17 @@ def test_an_epoch_cut_short_is_left_out_with_a_warning_unless_asked_for(tmp_path
     assert len(list(tmp_path.rglob("*.parquet"))) == partial
 
 
-def test_a_training_that_failed_leaves_no_part_of_an_epoch(tmp_path):
+@pytest.mark.parametrize("error", [RuntimeError("lost"), None])
+def test_an_epoch_that_was_not_ended_is_dropped(tmp_path, error):
     recording = record(tmp_path)
-    for error in (RuntimeError("lost"), None):
-        recording.open()
-        update(recording, "train", slice(0, 4))
+    recording.open()
+    update(recording, "train", slice(0, 4))
+    if error is None:
+        with pytest.warns(UserWarning, match="not recorded: training ended within it"):
+            recording.close()
+    else:
         recording.close(error)
-        assert len(list(tmp_path.rglob("*.parquet"))) == (error is None)
+    assert not list(tmp_path.rglob("*.parquet"))
 
 
 def test_a_second_training_of_a_replica_is_refused(tmp_path):
@@ -138,7 +142,7 @@ def test_scalars_are_the_numbers_that_are_there():
     assert scalars({**summary, "warning": np.array(["a", ""], dtype=object)}) == {"n": 3.0}
 
 
-@pytest.mark.parametrize(("adapter", "library"), [("lightning", "lightning")])
+@pytest.mark.parametrize(("adapter", "library"), [("huggingface", "transformers"), ("lightning", "lightning")])
 def test_a_library_that_is_absent_is_named_with_the_cure(adapter, library):
     code = f"import sys; sys.modules[{library!r}] = None; import biasvar; biasvar.integrations.{adapter}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -151,3 +155,13 @@ def test_integrations_are_reached_by_name():
     assert "lightning" in dir(biasvar.integrations)
     with pytest.raises(AttributeError, match="there is huggingface, lightning"):
         biasvar.integrations.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "output", [{"logits": LOGITS, "teacher_logits": -LOGITS}, type("Output", (), {"logits": LOGITS})()]
+)
+def test_columns_come_from_a_model_and_its_batch(output):
+    columns = output_columns({"sample_id": IDS, "labels": LABELS}, output)
+    assert columns["student_logits"] is LOGITS
+    assert (columns["teacher_logits"] is None) == (not isinstance(output, dict))
+    assert output_columns({"sample_id": IDS, "labels": LABELS}, output, LABELS)["teacher_logits"] is LABELS
