@@ -26,6 +26,7 @@ from biasvar.records.predictions import (
     read_soft_labels,
     read_teacher,
 )
+from biasvar.records.sample_kinds import read_kinds, write_kinds
 from biasvar.records.stored_files import StoredFile, arms_on_disk, last_of_each, read_columns, stored_files
 from biasvar.records.stored_means import StoredMeans
 from biasvar.records.summary import summary_table
@@ -127,6 +128,23 @@ class Run:
         if path.exists():
             return to_frame(in_order(_read_all(path, schema.SAMPLES_SCHEMA), ("sample_id",), path))
         return self._recorded_samples()
+
+    @property
+    def kinds(self) -> pd.DataFrame | None:
+        """sample_id and kind of the samples that were given one by :meth:`save_kinds`; None if none were."""
+        return read_kinds(self.directory)
+
+    def save_kinds(self, kinds: Any, sample_ids: Any = None) -> Path:
+        """Keep what kind of thing samples are, and the report shows bias, variance, flags and weights by kind.
+
+        Args:
+            kinds: (n,) texts or whole numbers, such as the part of speech of a token, at most 200 different ones.
+            sample_ids: (n,) their samples; default all of `samples`, in their order.
+
+        Raises RecordError for ids that are no samples of the run or come twice, and samples without a kind.
+        """
+        known = self.samples["sample_id"].to_numpy()
+        return write_kinds(self.directory, kinds, known if sample_ids is None else sample_ids, known)
 
     @cached_property
     def membership(self) -> pd.DataFrame:

@@ -299,6 +299,8 @@ def _records(folder: Path) -> list[Target]:
                lambda rows: list(biasvar.open_soft_labels(folder / "soft.npy", labels).batches(rows)), {"rows": 5}),
         Target("Run.arm", run.arm, {"name": "predictions"}, ("arm",)),
         Target("Run.entry", run.entry, {"name": "predictions"}, ("arm",)),
+        Target("Run.save_kinds", lambda **given: recorded.save_kinds(**given).name,
+               {"kinds": np.arange(N) % 2, "sample_ids": ids}),
         Target("Run.record_epochs", recorded.record_epochs, {"arm": "kd", "split": "train", "view": "augmented"}),
         Target("Run.records", recorded.records, chosen),
         Target("Run.iter_records", lambda **given: list(recorded.iter_records(**given)), chosen),

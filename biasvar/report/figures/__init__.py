@@ -20,6 +20,7 @@ FIGURES = (
     "changes",
     "directions",
     "by_class",
+    "kinds",
     "sweep",
     "sweep_classes",
     "sweep_samples",

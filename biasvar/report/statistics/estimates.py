@@ -285,18 +285,27 @@ def class_terms(run: Run, arm: str) -> dict[int, list[Estimate]]:
 
     Rows are those of `decomposition_term`; empty where the run holds no such predictions, or no class has a value.
     """
+    return group_terms(run, arm)
+
+
+def group_terms(run: Run, arm: str, groups: pd.Series[Any] | None = None) -> dict[Any, list[Estimate]]:
+    """The same of groups of rows, by name; `groups` names them by sample id, and rows without a name are left out."""
     last = stored.terms(run, arm) or stored.terms(run, arm, "validation")
     if last is None:
         return {}
     about = {"rows": "held-out", "split": "test" if stored.terms(run, arm) else "validation", "epoch": last.epoch}
-    groups = last.decomposition.group_counts
-    df = (0 if groups is None else int(np.count_nonzero(groups.sum(axis=1)))) - 1
-    found: dict[int, list[Estimate]] = {}
-    for row in last.decomposition.totals_by(last.labels).to_dict("records"):
+    counts, decomposition, names = last.decomposition.group_counts, last.decomposition, last.labels
+    df = (0 if counts is None else int(np.count_nonzero(counts.sum(axis=1)))) - 1
+    if groups is not None:
+        names = groups.reindex(last.sample_ids).to_numpy(dtype=object)
+        named = ~pd.isna(names)
+        decomposition, names = decomposition.take(named), names[named]
+    found: dict[Any, list[Estimate]] = {}
+    for row in decomposition.totals_by(names).to_dict("records") if len(names) else []:
         total: dict[str, Any] = {str(name): value for name, value in row.items() if name not in ("group", "term")}
         if row["term"] in TERMS and total["n_samples"]:
             one = from_total(run, arm, Total(**total), df, quantity=row["term"], **about)
-            found.setdefault(int(row["group"]), []).append(one)
+            found.setdefault(row["group"], []).append(one)
     return found
 
 

@@ -1,0 +1,62 @@
+"""What kind of thing each sample of a run is, in the user's own words: one text a sample, beside the record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from biasvar.analysis.arrays import to_numpy
+from biasvar.analysis.inputs import as_array, as_names
+from biasvar.errors import RecordError
+from biasvar.messages import first_few
+from biasvar.records import schema
+from biasvar.records.files import write_table
+from biasvar.records.frames import to_frame
+from biasvar.records.stored_files import read_columns
+
+FILE = "kinds.parquet"
+MOST_KINDS = 200
+_LAYOUT = pa.schema([pa.field("sample_id", pa.int64(), nullable=False), pa.field("kind", pa.string(), nullable=False)])
+
+
+def write_kinds(directory: Path, kinds: Any, sample_ids: Any, known: np.ndarray) -> Path:
+    """Write the kinds (n,) of some samples (n,) of a run, replacing those that are there.
+
+    Raises:
+        RecordError: For other numbers of names and ids, ids that are unknown or come twice, samples without a name, and
+            more than 200 different names.
+    """
+    names, ids = as_names(kinds, "kinds"), to_numpy(as_array(sample_ids, "sample_ids"))
+    if ids.ndim != 1 or ids.dtype.kind not in "iu" or len(ids) != len(names) or not len(ids):
+        raise RecordError(
+            f"kinds must name each of the sample_ids, (n,) whole numbers; shapes are {names.shape} and {ids.shape}"
+        )
+    if len(np.unique(ids)) < len(ids):
+        again, times = np.unique(ids, return_counts=True)
+        raise RecordError(f"sample_ids {first_few(again[times > 1].tolist())} come more than once")
+    unknown = ids[~np.isin(ids, known)]
+    if len(unknown):
+        raise RecordError(
+            f"sample_ids {first_few(unknown.tolist())} are no samples of {directory}; those are run.samples"
+        )
+    if (missing := pd.isna(names)).any():
+        raise RecordError(f"kinds must name every sample; sample_ids {first_few(ids[missing].tolist())} have no name")
+    texts = [str(name) for name in names.tolist()]
+    if len(set(texts)) > MOST_KINDS:
+        raise RecordError(
+            f"kinds has {len(set(texts)):,} different names; kinds are groups, of which {MOST_KINDS} will do"
+        )
+    order = np.argsort(ids, kind="stable")
+    table = pa.table({"sample_id": ids[order].astype(np.int64), "kind": [texts[i] for i in order]}, schema=_LAYOUT)
+    write_table(directory / FILE, table, schema.metadata_of())
+    return directory / FILE
+
+
+def read_kinds(directory: Path) -> pd.DataFrame | None:
+    """Columns sample_id and kind, by id; None where the run has none."""
+    path = directory / FILE
+    return to_frame(read_columns(path, _LAYOUT.names, _LAYOUT)) if path.is_file() else None
