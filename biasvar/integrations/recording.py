@@ -113,7 +113,7 @@ class TrainingRecord:
             self._batches = dict.fromkeys(PASSES, 0)
 
 
-def scalars(summary: dict[str, np.ndarray]) -> dict[str, float]:
+def scalars(summary: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of an epoch's summary by name, those that are there; of several replicas their means."""
     numbers = {name: values for name, values in summary.items() if name != "replica" and values.dtype.kind in "iuf"}
     means = {name: float(np.mean(values)) for name, values in numbers.items()}

@@ -142,7 +142,10 @@ def test_scalars_are_the_numbers_that_are_there():
     assert scalars({**summary, "warning": np.array(["a", ""], dtype=object)}) == {"n": 3.0}
 
 
-@pytest.mark.parametrize(("adapter", "library"), [("huggingface", "transformers"), ("lightning", "lightning")])
+@pytest.mark.parametrize(
+    ("adapter", "library"),
+    [("huggingface", "transformers"), ("lightning", "lightning"), ("tensorboard", "tensorboard")],
+)
 def test_a_library_that_is_absent_is_named_with_the_cure(adapter, library):
     code = f"import sys; sys.modules[{library!r}] = None; import biasvar; biasvar.integrations.{adapter}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
