@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from biasvar.analysis import token_ids
 from biasvar.training.recorder import Recorder
 
 PASSES = {"train": "augmented", "test": "clean"}
@@ -25,6 +26,8 @@ class TrainingRecord:
         directory: The run directory.
         num_samples: Sample ids of training rows lie in 0 .. num_samples - 1.
         validation: The same of the evaluation rows, which are recorded as split "test", view "clean"; None: no record.
+        tokens: Of a causal language model T, the longest sequence of all data: ids are then of sequences, each token is
+            a sample (`biasvar.token_ids`), and logits are compared with the token after theirs.
         partial_epochs: Record an epoch that was cut short, with the rows that it had, instead of leaving it out.
         options: Everything else that `biasvar.Recorder` takes. `keep_predictions` is of the evaluation pass.
     """
@@ -35,6 +38,7 @@ class TrainingRecord:
         *,
         num_samples: int,
         validation: int | None = None,
+        tokens: int | None = None,
         partial_epochs: bool = False,
         **options: Any,
     ) -> None:
@@ -45,7 +49,7 @@ class TrainingRecord:
             raise TypeError(f"validation is how many evaluation samples there are, not {validation}")
         inspect.signature(Recorder).bind(directory, num_samples=num_samples, **options)  # what is missing, at once
         self._directory, self._options, self._partial = directory, options, partial_epochs
-        self.validation = validation
+        self.validation, self._tokens = validation, tokens
         self._sizes = {"train": num_samples, "test": validation}
         self._open = ExitStack()
         self._recorders: dict[str, Recorder] = {}
@@ -63,6 +67,7 @@ class TrainingRecord:
         for split, size in recorded.items():
             if kept is not None and split == list(recorded)[-1]:
                 options["keep_predictions"] = kept
+            size *= self._tokens or 1
             recorder = Recorder(self._directory, num_samples=size, split=split, view=PASSES[split], **options)
             self._recorders[split] = self._open.enter_context(recorder)
 
@@ -72,6 +77,8 @@ class TrainingRecord:
 
     def update(self, split: str, **columns: Any) -> None:
         """Note a batch, by the arguments of `Recorder.update`."""
+        if self._tokens is not None:
+            columns = next_tokens(columns, self._tokens)
         self._recorders[split].update(**columns)
         self._batches[split] += 1
 
@@ -118,6 +125,24 @@ def scalars(summary: Mapping[str, Any]) -> dict[str, float]:
     numbers = {name: values for name, values in summary.items() if name != "replica" and values.dtype.kind in "iuf"}
     means = {name: float(np.mean(values)) for name, values in numbers.items()}
     return {name: mean for name, mean in means.items() if math.isfinite(mean)}
+
+
+def next_tokens(columns: Mapping[str, Any], length: int) -> dict[str, Any]:
+    """The arguments of `Recorder.update` of tokens, from sequence ids (B,), and logits (B, t, C) and labels (B, t).
+
+    Logits say the next token, of which the label -100 marks those that do not count, as in Hugging Face's models.
+
+    Raises:
+        ValueError: Labels that are none of tokens, and sequences longer than `length`.
+    """
+    labels = columns["labels"]
+    if labels.ndim != 2 or labels.shape[1] > length:
+        raise ValueError(f"tokens={length} needs labels (B, t) of at most {length} tokens, got {tuple(labels.shape)}")
+    ids = token_ids(columns["sample_ids"], length)[:, 1 : labels.shape[1]]
+    logits = {name: columns[name] for name in ("student_logits", "teacher_logits") if columns.get(name) is not None}
+    said = {name: values[:, :-1] for name, values in logits.items()}
+    said |= {"loss_weight": columns["loss_weight"][:, 1:]} if "loss_weight" in columns else {}
+    return {**said, "sample_ids": ids, "labels": labels[:, 1:], "where": labels[:, 1:] != -100}
 
 
 def step_columns(step: str, outputs: Any, batch: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Every distillation loss here is  L = L_ce + alpha * w * L_kd  with, for logits z
     L_kd = -tau^2 * sum_k softmax(z_teacher / tau)_k * log softmax(z_student / tau)_k      (cross-entropy form, not KL)
 
 and differs in the weight w that a sample's soft label gets. No gradient flows into the teacher or into w. Leading
-dimensions are free: logits (..., C) with labels (...) give losses (...).
+dimensions are free: logits (..., C) with labels (...) give losses (...). The teacher's may be a `biasvar.TopK`.
 """
 
 from __future__ import annotations

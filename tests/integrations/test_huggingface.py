@@ -263,3 +263,18 @@ def test_the_page_runs_as_it_stands(tmp_path):
     run_page("huggingface", tmp_path)
     run = biasvar.open_run(tmp_path / "runs/huggingface")
     assert run.decomposition("distillation", split="test").totals().variance.n_replicas == 4
+
+
+def test_a_causal_language_model_is_recorded_by_token(tmp_path):
+    known = {"vocab_size": 11, "n_positions": LENGTH, "n_embd": 8, "n_layer": 1, "n_head": 2}
+    model = transformers.GPT2LMHeadModel(transformers.GPT2Config(bos_token_id=0, eos_token_id=0, **known))
+    data = [{"sample_id": i, "input_ids": TOKENS[i], "labels": TOKENS[i]} for i in range(ROWS)]
+    recorder = callback(tmp_path, num_classes=11, tokens=LENGTH, validation=ROWS)
+    options = arguments(tmp_path, eval_strategy="epoch", label_names=["labels", "sample_id"])
+    transformers.Trainer(model, options, train_dataset=data, eval_dataset=data, callbacks=[recorder]).train()
+    frame = records(tmp_path, "test", "clean", epochs=2)
+    assert frame["label"].tolist() == TOKENS[:, 1:].flatten().tolist()
+    with torch.no_grad():
+        loss = model.eval()(input_ids=TOKENS, labels=TOKENS).loss
+    assert frame["student_loss"].mean() == pytest.approx(float(loss), rel=1e-5)
+    assert len(records(tmp_path, epochs=2)) == ROWS * (LENGTH - 1)

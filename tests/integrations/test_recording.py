@@ -168,3 +168,26 @@ def test_columns_come_from_a_model_and_its_batch(output):
     assert columns["student_logits"] is LOGITS
     assert (columns["teacher_logits"] is None) == (not isinstance(output, dict))
     assert output_columns({"sample_id": IDS, "labels": LABELS}, output, LABELS)["teacher_logits"] is LABELS
+
+
+def test_a_causal_language_model_is_recorded_by_token(tmp_path):
+    sequences, length, classes = 3, 4, 7
+    logits = torch.randn(sequences, length, classes, generator=torch.Generator().manual_seed(0))
+    labels = torch.randint(0, classes, (sequences, length), generator=torch.Generator().manual_seed(1))
+    labels[1, 2:] = -100
+    recording = record(tmp_path, num_samples=sequences, num_classes=classes, tokens=length, temperature=1.0)
+    recording.open()
+    recording.update("train", sample_ids=torch.arange(sequences), student_logits=logits, labels=labels)
+    recording.end_epoch("train", 1)
+    recording.close()
+    frame = biasvar.open_run(tmp_path / "run").records(["sample_id", "label", "student_loss"])
+    assert frame["sample_id"].tolist() == [1, 2, 3, 5, 9, 10, 11]  # of each token that is asked for
+    counts = labels[:, 1:] != -100
+    assert frame["label"].tolist() == labels[:, 1:][counts].tolist()
+    losses = torch.nn.functional.cross_entropy(logits[:, :-1][counts], labels[:, 1:][counts], reduction="none")
+    np.testing.assert_allclose(frame["student_loss"], losses, rtol=1e-5)
+    recording = record(tmp_path / "other", tokens=3, temperature=1.0)
+    recording.open()
+    with pytest.raises(ValueError, match=r"tokens=3 needs labels \(B, t\) of at most 3 tokens, got \(3, 4\)"):
+        recording.update("train", sample_ids=torch.arange(3), student_logits=logits, labels=labels)
+    recording.close()

@@ -24,7 +24,8 @@ class TopK:
         q_i = (1 - t) exp(values_i) / sum_j exp(values_j)    for listed classes, where tail is given
         q_i = t / (C - k)                               for all others
 
-    divided by its sum, and a temperature divides ln q as it does logits. Where t is computed, what rounding of the
+    divided by its sum, and a temperature divides ln q as it does logits (above 1 an even tail over many classes gains
+    mass that the teacher's own would not: keep enough of them). Where t is computed, what rounding of the
     values' dtype hides (its machine epsilon) is the least that it can be, so that no class has probability 0.
 
     Args:
