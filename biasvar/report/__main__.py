@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "svg", "pdf")
 DEFAULT_FORMATS = "png,svg"
+SAMPLES = "samples"
+"""The table of all samples of a recorded loop or of imported predictions, which is no figure."""
 TRUTH = "truth"
 """The figure of people's labels as the truth."""
 
@@ -41,7 +43,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         prog=command("report"),
         description="Draw the figures of one or more runs, and write the tables behind them, the verdicts on the "
         "claims they test, and one self-contained page (index.html).",
-        epilog=f"Figures: {', '.join(FIGURES)}.",
+        epilog=f"Figures: {', '.join((*FIGURES, SAMPLES))} (a table).",
     )
     parser.add_argument("runs", metavar="RUN", nargs="*", help="run directories (default: the newest under runs/)")
     parser.add_argument(
@@ -104,7 +106,8 @@ def _main(arguments: Sequence[str] | None) -> int:
 
 def _figures(options: argparse.Namespace) -> list[str]:
     """The names of the figures that are asked for; all others than `truth` are about the runs' own labels."""
-    chosen = _chosen(options.figures, FIGURES, "figure") if options.figures is not None else list(FIGURES)
+    names = (*FIGURES, SAMPLES)
+    chosen = _chosen(options.figures, names, "figure") if options.figures is not None else list(names)
     if options.truth is None:
         return chosen
     others = [name for name in chosen if name != TRUTH] if options.figures is not None else []

@@ -26,6 +26,7 @@ class Figure:
             if no run holds what the figure needs.
         draw: that frame, not empty -> the drawing.
         caption: frame and runs -> n, replicas, teacher regime, target, view and data.
+        kinds: the kinds of runs that it is about, where not all; a page without any does not say that it is missing.
         roles: the roles of the arms that it shows, where it does not show all; see `report.arms.roles.too_few`.
     """
 
@@ -37,3 +38,4 @@ class Figure:
     draw: Callable[[pd.DataFrame], Drawing]
     caption: Callable[[pd.DataFrame, list[Run]], str]
     roles: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()

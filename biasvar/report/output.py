@@ -37,20 +37,32 @@ FLOATS = "%.10g"  # beyond what any number here is known to, and the same on eve
 
 
 OTHERS = (
-    *("claims", "verdict", "indicators", "thresholds", "pairs", "classes", "entropy", "calibration", "worst"),
+    *(
+        "claims",
+        "verdict",
+        "indicators",
+        "thresholds",
+        "pairs",
+        "classes",
+        "entropy",
+        "calibration",
+        "worst",
+        "samples",
+    ),
     r"co_occurrence_k\d+",
 )
 _OWN = re.compile(rf"(?:(?:{'|'.join((*FIGURES, *OTHERS))})\.(?:csv|{'|'.join(style.FORMATS)})|{PAGE}|{SUMMARY})", re.A)
 """The names of files that a report or a card writes."""
 
 
-def write_table(folder: Path, name: str, frame: pd.DataFrame) -> None:
-    """Write NAME.csv; texts as `as_text` has them, numbers as they are."""
+def write_table(folder: Path, name: str, frame: pd.DataFrame, *, more: bool = False) -> None:
+    """Write NAME.csv, or with `more` go on with it; texts as `as_text` has them, numbers as they are."""
     shown = frame.rename(columns=as_text)
     for place, kind in enumerate(frame.dtypes):
         if kind.kind not in "biufc":
             shown.isetitem(place, frame.iloc[:, place].map(as_text).to_numpy(dtype=object))
-    shown.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n", float_format=FLOATS)
+    form: dict[str, Any] = {"index": False, "lineterminator": "\n", "float_format": FLOATS}
+    shown.to_csv(folder / f"{name}.csv", mode="a" if more else "w", header=not more, **form)
 
 
 def as_text(value: Any) -> Any:

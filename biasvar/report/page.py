@@ -14,6 +14,7 @@ from biasvar.report.claims.table import claims_table
 from biasvar.report.figures import load
 from biasvar.report.output import PAGE, into_place, write_figure, write_page, write_summary, write_table
 from biasvar.report.redraws import write_redraws
+from biasvar.report.samples import SAMPLES, write_samples
 from biasvar.report.text import budgets, description
 from biasvar.report.text.claims import claim_groups, outcome, rules
 
@@ -48,7 +49,7 @@ def write_report(runs: list[Run] | Redraws, out: Path, *, figures: Sequence[str]
 
     Args:
         runs: of several runs one page with all of them; of redraws one of what they say together.
-        figures: names out of `FIGURES`.
+        figures: names out of `FIGURES`, and `SAMPLES` for the table of samples of somebody's own runs.
         formats: of "png", "svg" and "pdf", the files to write for each figure; the page holds its own pictures.
     """
     if out.exists() and not out.is_dir():
@@ -56,24 +57,35 @@ def write_report(runs: list[Run] | Redraws, out: Path, *, figures: Sequence[str]
     if isinstance(runs, Redraws):
         return write_redraws(runs, out, formats=formats)
     with into_place(out) as folder, style.context():
-        drawn = [write_figure(load(name), runs, folder, formats) for name in progress(figures, unit="figure")]
+        drawn = [
+            write_figure(load(name), runs, folder, formats)
+            for name in progress([name for name in figures if name != SAMPLES], unit="figure")
+        ]
         claims = claims_table(runs)
         write_table(folder, "claims", claims)
         write_summary(folder, summary.summarise(runs, claims))
         described = [_run(run) for run in runs]
         names = ", ".join(run.name for run in runs)
+        samples = write_samples(folder, runs) if SAMPLES in figures else []
         write_page(
             folder,
             "report.html",
             title=described[0]["title"] if len(runs) == 1 else f"Report on {names}",
             runs=described,
             figures=[figure for figure in drawn if "picture" in figure],
-            missing=[figure for figure in drawn if "picture" not in figure],
+            missing=[figure for figure in drawn if "picture" not in figure and not _elsewhere(figure["name"], runs)],
+            samples=samples,
             outcome=outcome(claims),
             claims=claim_groups(claims),
             rules=rules(runs),
         )
     return out / PAGE
+
+
+def _elsewhere(name: str, runs: list[Run]) -> bool:
+    """True of a figure that is about other kinds of runs than there are here."""
+    kinds = load(name).kinds
+    return bool(kinds) and not any(run.manifest.get("kind") in kinds for run in runs)
 
 
 def _run(run: Run) -> dict[str, Any]:

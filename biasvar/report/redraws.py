@@ -80,6 +80,7 @@ def write_redraws(redraws: Redraws, out: Path, *, formats: Sequence[str]) -> Pat
             report=command("report"),
             figures=[drawn] if "picture" in drawn else [],
             missing=[] if "picture" in drawn else [drawn],
+            samples=[],
             outcome=outcome(claims),
             claims=claim_groups(claims),
             rules=rules(redraws.runs) | {"judged": f"{JUDGED} {OVER}"},

@@ -49,6 +49,9 @@ FIGURES = (
     "gallery",
     "curves",
     "redraws",
+    "term_histograms",
+    "bias_against_variance",
+    "data_map",
 )
 
 

@@ -6,6 +6,7 @@ None where the run holds no such thing; a file that is there but damaged raises 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -171,15 +172,23 @@ def records(
     if not chosen:
         return None
     if epochs is None and run.manifest.get("kind") == "recorder" and len(stored) > 1:
-        return _last_of_each(run, arm, split, view, columns)
+        return pd.concat(last_records(run, arm, split, view, columns), ignore_index=True)
     return run.records(list(columns), epochs=chosen, arm=arm, split=split, view=view)
 
 
-def _last_of_each(run: Run, arm: str, split: str, view: str, columns: tuple[str, ...]) -> pd.DataFrame:
-    """The record of each training group of somebody's own loop at its own last epoch."""
+def last_records(run: Run, arm: str, split: str, view: str, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """The record of each training group at its own last epoch, file by file."""
     files = last_of_each(stored_files(run.directory, "records", arm=arm, split=split, part=view))
-    frames = []
     for epoch in sorted({file.epoch for file in files}):
-        numbers = sorted({number for file in files if file.epoch == epoch for number in file_replicas(file.path) or ()})
-        frames.append(run.records(list(columns), epochs=epoch, arm=arm, split=split, view=view, replicas=numbers))
-    return pd.concat(frames, ignore_index=True)
+        numbers: list[int] | None = []
+        for file in files:
+            own = file_replicas(file.path) if file.epoch == epoch else []
+            numbers = None if numbers is None or own is None else [*numbers, *own]  # None: another tool's file
+        yield from run.iter_records(
+            list(columns),
+            epochs=epoch,
+            arm=arm,
+            split=split,
+            view=view,
+            replicas=None if numbers is None else sorted(numbers),
+        )
