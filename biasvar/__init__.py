@@ -31,6 +31,8 @@ _HOME = {
     "Recorder": "biasvar.training.recorder",
     "import_predictions": "biasvar.records",
     "open_run": "biasvar.records",
+    "Run": "biasvar.records",
+    "with_sample_ids": "biasvar.data.sample_ids",
 }
 _MODULES = {
     "analysis": "biasvar.analysis",
@@ -46,6 +48,7 @@ __all__ = [
     "Decomposition",
     "IndicatorAccumulator",
     "Recorder",
+    "Run",
     "TopK",
     "ambiguity",
     "analysis",
@@ -67,6 +70,7 @@ __all__ = [
     "token_ids",
     "tradeoff_terms",
     "unreliability",
+    "with_sample_ids",
     "wsl_weights",
 ]
 
@@ -92,7 +96,8 @@ if TYPE_CHECKING:
         unreliability,
         wsl_weights,
     )
-    from biasvar.records import import_predictions, open_run
+    from biasvar.data.sample_ids import with_sample_ids
+    from biasvar.records import Run, import_predictions, open_run
     from biasvar.records.soft_labels import open_soft_labels
     from biasvar.training.recorder import Recorder
 

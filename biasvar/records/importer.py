@@ -24,6 +24,7 @@ from biasvar.records.imported_rows import Rows, check_predictions, group_means
 from biasvar.records.label_files import read_labels
 from biasvar.records.prediction_files import Source, Values, open_predictions
 from biasvar.records.reader import Run, open_run
+from biasvar.records.sample_names import SampleNames, are_names, read_sample_names, settle_sample_names
 from biasvar.records.stored_files import read_columns, stored_files
 from biasvar.records.stored_means import StoredMeans
 from biasvar.records.summary import summarise
@@ -63,7 +64,8 @@ def import_predictions(
         labels: (N,) class numbers from 0, words that are ``class_names``, or one-hot rows (N, C): an array, frame,
             .npy, .npz, .csv or .parquet (column ``label``, or named like it, and optionally sample ids).
         directory: Where the run goes; default ``runs/NAME``.
-        sample_ids: (N,) ids of the labels; default those that the labels have, else 0 to N - 1.
+        sample_ids: (N,) ids of the labels, or names, such as file names, which the run keeps and numbers from 0 on in
+            this order; default those that the labels have, else 0 to N - 1.
         values: What the numbers are, at temperature 1; default logits, and numbers that do not look like logits are
             refused. Rows of probabilities sum to 1 within 1e-3 and are divided by their sum.
         clip: Raises probabilities below it, which is the only way to bring in zeros.
@@ -102,6 +104,11 @@ def import_predictions(
         for replica, source in enumerate(_replicas(files))
     ]
     target = read_labels(labels, class_names=class_names, where=where)
+    path = Path(directory) if directory is not None else Path("runs") / (name or "imported")
+    names = None
+    if are_names(sample_ids):
+        names = (read_sample_names(path, split) if resume else None) or SampleNames(sample_ids)
+        sample_ids = names.ids(sample_ids, "sample_ids")
     rows = Rows.of(target, sources, sample_ids, where)
     ids, truth = rows.ids, target.values[rows.of_labels]
     if first_replica < 0:
@@ -113,7 +120,6 @@ def import_predictions(
     if odd is not None:
         warnings.warn(f"arm {arm!r}, split {split!r}: {odd}", stacklevel=3)
 
-    path = Path(directory) if directory is not None else Path("runs") / (name or "imported")
     there = open_run(path) if (path / "manifest.json").is_file() else None
     samples = {"sample_id": ids, "label": truth, "split": np.full(len(ids), split, dtype=object)}
     _check_first(there if resume else None, path, arm, split, first_replica)
@@ -135,6 +141,8 @@ def import_predictions(
         there_already = writer.manifest["arms"][arm]
         entry = {key: there_already.get(key, value) for key, value in entry.items()}
     writer.update_arm(arm, **(entry | words), **({"warnings": said} if said or known else {}))
+    if names is not None:
+        settle_sample_names(path, split, names)
     if not recorded:
         writer.samples(samples["sample_id"], samples["label"], samples["split"])
     # The predictions come last: an import that was cut short has none, and may be repeated.

@@ -27,6 +27,7 @@ from biasvar.records.predictions import (
     read_teacher,
 )
 from biasvar.records.sample_kinds import read_kinds, write_kinds
+from biasvar.records.sample_names import read_sample_names
 from biasvar.records.stored_files import StoredFile, arms_on_disk, last_of_each, read_columns, stored_files
 from biasvar.records.stored_means import StoredMeans
 from biasvar.records.summary import summary_table
@@ -145,6 +146,12 @@ class Run:
         """
         known = self.samples["sample_id"].to_numpy()
         return write_kinds(self.directory, kinds, known if sample_ids is None else sample_ids, known)
+
+    @checked
+    def sample_names(self, split: str = "test") -> list[str] | None:
+        """The names of a split's samples by sample id, such as file names; None if the run has none."""
+        names = read_sample_names(self.directory, split)
+        return None if names is None else names.names
 
     @cached_property
     def membership(self) -> pd.DataFrame:

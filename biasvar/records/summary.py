@@ -18,7 +18,7 @@ from biasvar.records.frames import arrays_of
 from biasvar.records.schema import CRITERIA
 from biasvar.records.stored_files import StoredFile, read_columns
 
-__all__ = ["SUMMARY_COLUMNS", "calibration_error", "criterion_flags", "summarise"]
+__all__ = ["SUMMARY_COLUMNS", "Summary", "calibration_error", "criterion_flags", "summarise"]
 
 SUMMARY_COLUMNS = (
     *("replica", "label", "student_prediction", "student_loss", "bias_gradient", "variance_gradient"),
@@ -43,12 +43,34 @@ def criterion_flags(columns: Mapping[str, Any], criterion: str) -> np.ndarray | 
     return np.asarray(outweighs(np.asarray(bias), np.asarray(variance), criterion))
 
 
-def summarise(columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
+class Summary(dict[str, np.ndarray]):
+    """An epoch's means by name, (R,) each, one entry a replica."""
+
+    def scalars(self, prefix: str = "") -> dict[str, float]:
+        """Plain numbers for any logger: means over the replicas that have a value, and what stands for more of them.
+
+        With R > 1 replicas each mean has its standard error over replicas beside it, under NAME_stderr. What is null
+        for all, such as shares of regularization samples without a teacher, is left out.
+
+        >>> Summary(replica=np.array([0, 1]), n=np.array([9, 9]), nll=np.array([1.0, 2.0])).scalars("train/")
+        {'train/n': 9.0, 'train/nll': 1.5, 'train/nll_stderr': 0.5}
+        """
+        found: dict[str, float] = {}
+        for name, values in self.items():
+            if name == "replica" or values.dtype.kind not in "iuf" or not (kept := values[~np.isnan(values)]).size:
+                continue
+            found[prefix + name] = float(kept.mean())
+            if len(kept) > 1 and values.dtype.kind == "f":
+                found[f"{prefix}{name}_stderr"] = float(kept.std(ddof=1) / np.sqrt(len(kept)))
+        return found
+
+
+def summarise(columns: Mapping[str, Any]) -> Summary:
     """Means over a record's rows, one entry a replica (in rising order), under the names of the metrics table.
 
     ``columns`` holds record columns as arrays of equal length; None, or absence, stands for a column of nulls and
     gives NaN, and so does a mean over NaN. Keys of the result: replica, n, accuracy, nll (nats), share_opposing,
-    share_literal, share_magnitude, share_norm, wsl_weight, loss_weight.
+    share_literal, share_magnitude, share_norm, wsl_weight, loss_weight. ``.scalars()`` of it are plain numbers.
 
     >>> from biasvar.records.summary import summarise
     >>> columns = {"replica": [0, 0, 1], "label": [1, 2, 2], "student_prediction": [1, 1, 2], "student_loss": [1, 2, 3]}
@@ -65,15 +87,17 @@ def summarise(columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
         sums = np.bincount(index, weights=values.astype(np.float64), minlength=len(replicas))
         return sums / counts
 
-    return {
-        "replica": replicas,
-        "n": counts,
-        "accuracy": mean(columns["student_prediction"] == columns["label"]),
-        "nll": mean(columns.get("student_loss")),
-        **{f"share_{name}": mean(criterion_flags(columns, name)) for name in CRITERIA},
-        "wsl_weight": mean(columns.get("wsl_weight")),
-        "loss_weight": mean(columns.get("loss_weight")),
-    }
+    return Summary(
+        {
+            "replica": replicas,
+            "n": counts,
+            "accuracy": mean(columns["student_prediction"] == columns["label"]),
+            "nll": mean(columns.get("student_loss")),
+            **{f"share_{name}": mean(criterion_flags(columns, name)) for name in CRITERIA},
+            "wsl_weight": mean(columns.get("wsl_weight")),
+            "loss_weight": mean(columns.get("loss_weight")),
+        }
+    )
 
 
 def _columns(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,15 +21,17 @@ import torch
 
 from biasvar.analysis.scale import ScaleEvidence, check_values
 from biasvar.arguments import checked
-from biasvar.errors import RecordError
+from biasvar.columns import listed_names
 from biasvar.records.arms import described
 from biasvar.records.epoch_parts import check_part
-from biasvar.records.merging import ON_DUPLICATE, PartWriter, other_file
-from biasvar.records.schema import one_of, record_folder, record_path
-from biasvar.records.summary import summarise
+from biasvar.records.merging import ON_DUPLICATE
+from biasvar.records.sample_names import SampleNames, are_names, settle_sample_names
+from biasvar.records.schema import one_of
+from biasvar.records.summary import Summary, summarise
 from biasvar.records.writer import RunWriter
 from biasvar.training.recorder_checks import checked_rows, odd_teachers, without_repeats
 from biasvar.training.recorder_inputs import Teacher, Values, replica_numbers, step_tensors
+from biasvar.training.recorder_opening import Place
 from biasvar.training.recorder_predictions import Keep, PredictionKeeper, checked_keep
 from biasvar.training.recorder_terms import LOGITS, joined, log_probabilities, on_device_of_terms, record_terms
 
@@ -46,12 +48,22 @@ class Recorder:
     bias and variance gradients of Zhou 2021 at the true-class logit with their norms over all logits, the
     regularization-sample flag and the WSL weight. Without teacher logits the teacher's columns are null.
 
+    Columns of a record (`biasvar.open_run(directory).records()`), p and q the student's and the teacher's probability
+    of the true class, at the temperature tau where it is an index:
+
+    - sample_id, replica, label, member (the row was in the replica's draw)
+    - student_loss = -log p, teacher_loss = -log q (nats); student_prob = p_tau, teacher_prob = q_tau
+    - student_prediction, teacher_prediction: the classes of the largest logits
+    - bias_gradient a = p - 1, variance_gradient b = tau (p_tau - q_tau) - a; the same with _norm over all logits
+    - opposing: b > |a|, a regularization sample
+    - wsl_weight = 1 - exp(-student_loss / teacher_loss); loss_weight: what the loss multiplied the soft label with
+
     Nothing waits for the device inside an epoch: `update` keeps a copy of the logits where they are. `end_epoch`
     checks, writes one Parquet file and returns when it is safe on disk. A file already acknowledged is never changed.
 
     Args:
         directory: The run directory, made when absent. Several arms, replicas, splits and views share one directory.
-        num_samples: Sample ids lie in 0 .. num_samples - 1.
+        num_samples: Sample ids lie in 0 .. num_samples - 1; may be left out with `sample_names`.
         num_classes: C.
         temperature: tau at which probabilities and gradients are taken; the tau of the loss.
         arm: Name of the treatment: lower-case letters, digits and underscores.
@@ -88,6 +100,9 @@ class Recorder:
             "weighted_soft_label", ...) or a name of your own: the report compares arms with one trained by
             "cross_entropy".
         control: The arm that the report compares this one with, whatever their losses.
+        class_names: One a class, for the report.
+        sample_names: One a sample, such as file names, in the order of the sample ids: `update` takes them for ids, the
+            run keeps them, once a split.
 
     Raises:
         RecordError: The directory holds another study, this arm and replica are recorded already, or the arm was
@@ -107,7 +122,7 @@ class Recorder:
         self,
         directory: str | Path | RunWriter,
         *,
-        num_samples: int,
+        num_samples: int | None = None,
         num_classes: int,
         temperature: float,
         arm: str = "default",
@@ -128,7 +143,16 @@ class Recorder:
         label: str | None = None,
         loss: str | None = None,
         control: str | None = None,
+        class_names: Sequence[str] | None = None,
+        sample_names: Sequence[str] | None = None,
     ) -> None:
+        self._names = None if sample_names is None else SampleNames(sample_names)
+        if self._names is not None:
+            num_samples = len(self._names.names) if num_samples is None else num_samples
+            if num_samples != len(self._names.names):
+                raise ValueError(f"there are {len(self._names.names)} sample_names and num_samples is {num_samples}")
+        if num_samples is None:
+            raise ValueError("num_samples is missing: sample ids lie in 0 .. num_samples - 1")
         if num_samples < 1 or num_classes < 2:
             raise ValueError(f"num_samples must be at least 1 and num_classes 2, not {num_samples} and {num_classes}")
         if not 0 < temperature < float("inf"):
@@ -147,56 +171,28 @@ class Recorder:
         if clip is not None and not (values == "probabilities" and 0 < clip < 1):
             raise ValueError(f'clip={clip!r} must lie between 0 and 1, and needs values="probabilities"')
         self._values, self._clip = values, clip
+        names = listed_names(class_names, "class_names")
+        if names is not None and len(names) != num_classes:
+            raise ValueError(f"class_names has {len(names)} names, there are {num_classes} classes")
         words = described(arm, label=label, loss=loss, control=control)
         keep = checked_keep(keep_predictions, view, moving=allow_moving_weights, part=self._part is not None)
-        # A name that cannot be one is refused here, before anything is made or changed on disk.
-        if isinstance(directory, RunWriter):
-            folder = record_folder(directory.directory, arm, split, view, views=directory.views)
-        else:
-            folder = record_folder(directory, arm, split, view)
-        if isinstance(directory, RunWriter):
-            self._writer = directory
-        else:
-            manifest = {"kind": "recorder", "name": Path(directory).name, "num_classes": self.num_classes}
-            self._writer = RunWriter(directory, manifest=manifest, resume=True)
-        parts = PartWriter(
-            self._writer, arm, split, view, self.group, self._part or (0, 1), on_duplicate=on_duplicate, replace=replace
-        )
-        if resume or replace:
-            parts.settle()
-        self._parts = parts
-        recorded = [int(p.parent.name[6:]) for p in folder.glob(f"epoch=*/group={self.group:03d}.parquet")]
-        begun = [*recorded, *parts.begun()]
-        if begun and not resume and not replace:
-            raise RecordError(
-                f"{self._writer.directory}: arm {arm!r}, replica {self.replicas[0]}, split {split!r}, view {view!r} "
-                f"is recorded already up to epoch {max(begun)}; pass resume=True to go on, or name another arm "
-                "or replica"
-            )
-        other = None if isinstance(directory, RunWriter) else other_file(folder, self.group, self.replicas)
-        if other and not replace:
-            raise RecordError(
-                f"{other[0]} holds replica {other[1]} of arm {arm!r} already; name another replica or arm, or go on in "
-                f"that file with resume=True and group={int(other[0].stem[6:])}"
-            )
-        if not isinstance(directory, RunWriter):  # a study's manifest is the trainer's
-            self._writer.settle_arm(arm, temperature=self.temperature, num_samples={split: self.num_samples})
-            said = {} if values != "probabilities" else {"values": values, "clip": clip}
-            words = {"label": self._writer.manifest["arms"][arm].get("label", arm), **words}
-            self._writer.update_arm(arm, **words, **said)
+        self._place = Place.of(
+            directory, (arm, split, view), self.replicas, self.group, self._part,
+            num_classes=self.num_classes, on_duplicate=on_duplicate, resume=resume, replace=replace,
+        )  # fmt: skip
+        self._writer, self._parts, self._own = self._place.writer, self._place.parts, self._place.own
+        if self._own:
+            words |= {} if values != "probabilities" else {"values": values, "clip": clip}
+            self._place.settle(self.temperature, self.num_samples, names, words)
+            if self._names is not None:
+                settle_sample_names(self._writer.directory, split, self._names)
         self._keeper = None
         if keep is not None:
             self._keeper = PredictionKeeper(self._writer, arm, split, view, self.group, keep)
         self._replica_column: torch.Tensor | None = None
-        self.epoch = max(recorded, default=0) + 1
-        self._own, self._warned = not isinstance(directory, RunWriter), False
-        if self._own:
-            self._writer.recording(arm, self._place, "running")
+        self.epoch, self._warned = self._place.epoch + 1, False
+        self._place.recording("running")
         self._clear()
-
-    @property
-    def _place(self) -> str:
-        return f"{self.split} {self.view} {self.group:03d}"
 
     def _clear(self) -> None:
         self._pending: list[dict[str, torch.Tensor]] = []
@@ -240,6 +236,10 @@ class Recorder:
                 some batches only.
         """
         prefix = f"Recorder.update, epoch {self.epoch}: "
+        if are_names(sample_ids):
+            if self._names is None:
+                raise ValueError(f"{prefix}sample_ids are names: pass sample_names=, all of them, to Recorder")
+            sample_ids = self._names.ids(sample_ids, f"{prefix}sample_ids")
         batch = step_tensors(
             prefix, len(self.replicas) if self._together else None, self.num_classes,
             sample_ids, student_logits, labels, teacher_logits, loss_weight, member, where,
@@ -265,7 +265,7 @@ class Recorder:
             self._reduce_pending()
 
     @checked
-    def end_epoch(self, *, write: bool = True) -> dict[str, np.ndarray]:
+    def end_epoch(self, *, write: bool = True) -> Summary:
         """Close the epoch: check, write, and return when the file is safe on disk.
 
         Args:
@@ -273,8 +273,9 @@ class Recorder:
 
         Returns:
             `biasvar.records.summary.summarise` of the epoch: replica, n, accuracy, nll, share of regularization samples
-            by criterion, mean weights, one entry a replica. "warning" too, a text, where a teacher is at chance on
-            rows that its student has learned; it is a Python warning and stands in the manifest as well.
+            by criterion, mean weights, one entry a replica; its `.scalars()` are plain numbers for a logger. "warning"
+            too, a text, where a teacher is at chance on rows that its student has learned; it is a Python warning and
+            stands in the manifest as well.
 
         Raises:
             ValueError: An id out of range or met twice, a label out of range, logits or weights that are not finite in
@@ -305,15 +306,12 @@ class Recorder:
 
     def _keep(self, columns: dict[str, np.ndarray], rows: np.ndarray) -> None:
         """Write the predictions before the record, so that an epoch that is recorded has them."""
-        if self._keeper is None or not self._log_probs or self._is_recorded():
+        if self._keeper is None or not self._log_probs:
+            return
+        if not self._replace and self._place.has(self.epoch):  # writing the record will say so
             return
         kept = torch.cat(self._log_probs).cpu().numpy()[rows]
         self._keeper.write(self.epoch, columns, kept, by_member="member" in (self._given or ()))
-
-    def _is_recorded(self) -> bool:
-        """True if the epoch has a file, which writing will refuse to change."""
-        place = (self._writer.directory, self.arm, self.split, self.view, self.epoch, self.group)
-        return not self._replace and record_path(*place, views=self._writer.views).exists()
 
     def _write(self, columns: dict[str, np.ndarray]) -> None:
         metadata = {"temperature": self.temperature, "reference_teacher": self._reference}
@@ -409,8 +407,7 @@ class Recorder:
         """
         if self._pending or self._done:
             self.end_epoch()
-        if self._own:
-            self._writer.recording(self.arm, self._place, "complete")
+        self._place.recording("complete")
 
     def __enter__(self) -> Self:
         return self

@@ -221,7 +221,7 @@ def test_a_step_that_could_not_be_reduced_is_not_forgotten(tmp_path, step, monke
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"num_samples": True}, "num_samples must be a whole number, not True"),
+        ({"num_samples": True}, "num_samples must be a whole number or None, not True"),
         ({"num_samples": 10.5}, "num_samples must be a whole number"),
         ({"num_samples": "10"}, "num_samples must be a whole number"),
         ({"num_samples": 0}, "num_samples must be at least 1"),
