@@ -434,9 +434,9 @@ class Run:
         Raises:
             RecordError: The record is of other data (names the first sample whose label differs), or lacks samples.
         """
-        # Splits of a recorder may number their samples alike: the weights are those of training rows.
-        recorded = self.samples.sort_values("split", key=lambda s: s != "train", kind="stable")
-        recorded = recorded.drop_duplicates("sample_id").sort_values("sample_id", ignore_index=True)
+        recorded = self.samples
+        if recorded["sample_id"].duplicated().any():  # a recorder's splits may number their samples alike
+            recorded = recorded[recorded["split"] == "train"]
         where = f"arm {arm!r} of {self.directory}"
         return aligned_weights(self.weights(arm, column=column, epochs=epochs), recorded, labels, missing, where)
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from biasvar.analysis.arrays import to_numpy
@@ -17,6 +16,9 @@ from biasvar.records import schema
 from biasvar.records.files import write_table
 from biasvar.records.frames import to_frame
 from biasvar.records.stored_files import read_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FILE = "kinds.parquet"
 MOST_KINDS = 200
@@ -38,6 +40,8 @@ def write_kinds(directory: Path, kinds: Any, sample_ids: Any, known: np.ndarray)
     if len(np.unique(ids)) < len(ids):
         again, times = np.unique(ids, return_counts=True)
         raise RecordError(f"sample_ids {first_few(again[times > 1].tolist())} come more than once")
+    import pandas as pd  # slow to import, and knows every kind of missing value
+
     unknown = ids[~np.isin(ids, known)]
     if len(unknown):
         raise RecordError(

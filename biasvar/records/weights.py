@@ -90,6 +90,8 @@ def aligned_weights(
             f"{where} is a record of other data: sample_id {first} has label {int(known[ids == first][0])} there and "
             f"{int(truth[first])} in yours ({len(wrong):,} of {len(ids):,} samples differ)"
         )
+    if missing is not None and abs(missing) > float(np.finfo(np.float32).max):
+        raise RecordError(f"missing must be a number that float32 holds, not {missing}")
     weights = np.full(len(truth), np.nan if missing is None else missing, dtype=np.float32)
     weights[frame["sample_id"].to_numpy()] = frame["weight"].to_numpy()
     lacking = np.flatnonzero(np.isnan(weights))

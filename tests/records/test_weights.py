@@ -71,6 +71,8 @@ def test_weights_for_retraining_are_aligned_by_sample(small_run):
     labels = np.full(samples["sample_id"].max() + 1, 7)
     labels[samples["sample_id"]] = samples["label"]
     frame = run.weights("kd").set_index("sample_id")["weight"]
+    with pytest.raises(RecordError, match="missing must be a number that float32 holds"):
+        run.retraining_weights("kd", labels, missing=1e300)
     weights = run.retraining_weights("kd", labels, missing=-1.0)
     assert weights.dtype == np.float32
     np.testing.assert_allclose(weights[frame.index], frame, rtol=1e-6)
