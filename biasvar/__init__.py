@@ -33,9 +33,11 @@ _HOME = {
     "open_run": "biasvar.records",
     "Run": "biasvar.records",
     "with_sample_ids": "biasvar.data.sample_ids",
+    "run_study": "biasvar.training.from_python",
 }
 _MODULES = {
     "analysis": "biasvar.analysis",
+    "data": "biasvar.data",
     "losses": "biasvar.losses",
     "modules": "biasvar.modules",
     "errors": "biasvar.errors",
@@ -52,6 +54,7 @@ __all__ = [
     "TopK",
     "ambiguity",
     "analysis",
+    "data",
     "decompose",
     "effectiveness",
     "ensemble_diversity",
@@ -66,6 +69,7 @@ __all__ = [
     "open_soft_labels",
     "plan",
     "regularization_samples",
+    "run_study",
     "student_condition",
     "token_ids",
     "tradeoff_terms",
@@ -75,7 +79,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from biasvar import analysis, errors, integrations, losses, modules
+    from biasvar import analysis, data, errors, integrations, losses, modules
     from biasvar.analysis import (
         Accumulator,
         Bregman,
@@ -99,6 +103,7 @@ if TYPE_CHECKING:
     from biasvar.data.sample_ids import with_sample_ids
     from biasvar.records import Run, import_predictions, open_run
     from biasvar.records.soft_labels import open_soft_labels
+    from biasvar.training.from_python import run_study
     from biasvar.training.recorder import Recorder
 
 

@@ -24,7 +24,9 @@ def fuzzer():
         sys.path.remove(str(FOLDER))
 
 
-@pytest.mark.parametrize("part", ["analysis.", "losses.", "Recorder", "import_predictions", "open_", "Run."])
+@pytest.mark.parametrize(
+    "part", ["analysis.", "losses.", "Recorder", "import_predictions", "open_", "Run.", "from_arrays"]
+)
 def test_odd_arguments_give_a_result_or_are_refused_by_name(fuzzer, part):
     faults, counts = fuzzer.fuzz(300 if "." in part else 60, seed=7, only=part)
     assert list(faults.lines()) == []
@@ -39,7 +41,7 @@ def test_every_public_function_is_tried(fuzzer, tmp_path):
         "Bregman", "Change", "Component", "Crossed", "Decomposition", "Diversity", "Estimate", "Guarantee",
         "Indicator", "Indicators", "Interval", "LabelQuality", "Learnability", "LinearNetworkTerms", "PartialLabels",
         "Plan", "StudentCondition", "Totals", "TradeoffTerms", "Verdict", "BadTeacherTerms", "DISTANCES", "Evidence",
-        "KEEP", "SCORES", "analysis", "errors", "integrations", "losses", "modules", "with_sample_ids",
+        "KEEP", "SCORES", "analysis", "data", "errors", "integrations", "losses", "modules", "with_sample_ids",
     }  # fmt: skip
     public = {*biasvar.__all__, *analysis.__all__, *losses.__all__}
     assert public - results - tried - owners == set()

@@ -128,7 +128,6 @@ def test_bad_overrides_are_named(tmp_path, tiny_study, override, message):
             r"claims.Y1\[1\]: its arms are trained by 2 losses \(ce by cross_entropy, kd by distillation\), and bias "
             "and variance are those of one; give each loss a test of its own",
         ),
-        ("learning_rate", 0.1, r"learning_rate: must be a mapping of keys to values, such as \{value: 0.1\}, not 0.1"),
         ("student", "mlp", r"student: must be a mapping of keys to values, such as \{model: mlp\}, not 'mlp'"),
         ("seed", 1e40, r"seed: must be a smaller whole number, not 1e\+40"),
         ("claims", {"W1": [{"treatment": ["kd"], "control": "ce"}]}, r"claims.W1\[0\].treatment: one arm is needed"),

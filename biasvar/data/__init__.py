@@ -5,6 +5,7 @@ from biasvar.data.datasets import DATASETS, load_dataset
 from biasvar.data.draws import SPLITS, draw_members, split_rows
 from biasvar.data.hub import fetch
 from biasvar.data.splits import check_classes, split_official
+from biasvar.data.writing import from_arrays
 
 __all__ = [
     "DATASETS",
@@ -13,6 +14,7 @@ __all__ = [
     "check_classes",
     "draw_members",
     "fetch",
+    "from_arrays",
     "load_dataset",
     "split_official",
     "split_rows",

@@ -33,6 +33,7 @@ class Dataset:
         note: Where the data comes from, for captions.
         split: (N,) "train" or "test", the official split, train rows first; None without one.
         original_index: int64 (N,) row in the split of the original data set, -1 unknown; None where it is not stored.
+        files: For images in folders of classes, the path of each sample's file in that folder; else None.
         path: For one loaded by path, what `load_dataset` was given; None for one loaded by name.
     """
 
@@ -45,6 +46,7 @@ class Dataset:
     split: np.ndarray | None = None
     original_index: np.ndarray | None = None
     path: str | None = None
+    files: tuple[str, ...] | None = None
     _measured: Measured | None = field(default=None, repr=False)
 
     @property

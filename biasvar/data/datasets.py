@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from biasvar.data.contents import Columns
 from biasvar.data.dataset import Dataset
 from biasvar.data.decode import Mode
 from biasvar.data.images import load_images
-from biasvar.data.layout import KNOWN, find_data
-from biasvar.data.parquet import Columns
+from biasvar.data.layout import KNOWN, SUFFIXES, find_data
 from biasvar.data.sizes import how_made, made_smaller
 
 DATASETS = ("digits", *KNOWN)
@@ -29,23 +29,36 @@ def load_dataset(
     mode: Mode | None = None,
     size: int | None = None,
 ) -> Dataset:
-    """The data set of that name, or in that Parquet file or folder.
+    """The data set of that name, or in that file or folder.
 
     "digits" are the 1,797 handwritten 8x8 digits that scikit-learn ships (UCI Optical Recognition of Handwritten
-    Digits, test part; Alpaydin and Kaynak 1998). Every other data set is Parquet in the Hugging Face layout: a column
-    of PNG or JPEG bytes, or of a struct with `bytes`, and a column of integer labels. A file without images may have a
-    column of features instead, lists of equally many numbers, which are taken as float32. By name it is looked for as
+    Digits, test part; Alpaydin and Kaynak 1998). Every other data set with a name is Parquet in the Hugging Face
+    layout: a column of PNG or JPEG bytes, or of a struct with `bytes`, and a column of labels. It is looked for as
     `<name>.parquet`, or as a folder `<name>/` of shards `train*.parquet` and `test*.parquet`, in the folder named by
     BIASVAR_DATA, else in the cache folder (BIASVAR_CACHE, else ~/.cache/biasvar).
 
-    The images are decoded once and kept in the cache folder under the content of the files, so that a changed file is
+    Data of your own are given by path:
+
+    - a Parquet or CSV file, or a folder of them: a column of images as above; or of features, lists of equally many
+      numbers; or nothing but columns of numbers beside the label's, each a feature. Labels are integers from 0, or
+      words, which are numbered in their order; a column `split` may say train and test.
+    - an .npz file with `images` (uint8, (N, H, W) or (N, H, W, 3)) or `features` (N, D) and `labels`, or with such
+      arrays of each split (`x_train`, `y_train`, `x_test`, `y_test`); an .npy file with one `labels.npy` beside it.
+    - a folder with one folder of PNG or JPEG images a class, or with folders train and test of such folders. Samples
+      are in the order of the paths, `files`.
+    - a Hugging Face dataset saved to disk.
+
+    Features are taken as float32.
+
+    Images are decoded once and kept in the cache folder under the content of the files, so that a changed file is
     decoded anew; later calls map them into memory. The official split is the `split` column, else the name of the
     shard. Validation rows are train rows where there is a test split and test rows where there is none.
 
     Args:
-        name_or_path: A name, or the path of a Parquet file or of a folder of shards.
-        image_column: Default "image" or "img".
-        label_column: Default "label", "fine_label" or "labels".
+        name_or_path: A name, or a path.
+        image_column: Default "image" or "img"; of an .npz file, the name of the array.
+        label_column: Default "label", "fine_label" or "labels", of columns of numbers also "target" or "class"; of an
+            .npz file, the name of the array.
         feature_column: Default "features", where the file has no images.
         mode: "L" or "RGB" converts every image to grey (luma of ITU-R BT.601) or colour; by default they must all be
             the one or the other.
@@ -69,13 +82,18 @@ def load_dataset(
     text = os.fspath(name_or_path)
     if text == "digits":
         return _digits(mode, size)
-    is_name = text in KNOWN or not (text.endswith(".parquet") or Path(text).name != text or Path(text).exists())
+    is_name = text in KNOWN or not (text.endswith(SUFFIXES) or Path(text).name != text or Path(text).exists())
     path = find_data(text) if is_name else Path(text).expanduser()
-    name = text if is_name else path.resolve().name.removesuffix(".parquet")
+    name = text if is_name else _name_of(path.resolve())
     data = load_images(
         name, path, columns=Columns(image_column, feature_column, label_column), mode=mode, size=size, by_name=is_name
     )
     return data if is_name else replace(data, path=text)
+
+
+def _name_of(path: Path) -> str:
+    """The name of a file or folder without what says its kind."""
+    return path.stem if path.suffix in SUFFIXES else path.name
 
 
 def _digits(mode: Mode | None, size: int | None) -> Dataset:

@@ -29,6 +29,17 @@ _UPRIGHT = {
 _TURNED = (5, 6, 7, 8)  # width and height change places
 
 
+def converted(images: np.ndarray, mode: Mode | None) -> np.ndarray:
+    """Decoded images uint8 (n, H, W) or (n, H, W, 3) in a mode, grey by the luma of ITU-R BT.601; None: as they are.
+
+    >>> converted(np.array([[[[255, 0, 0]]]], dtype=np.uint8), "L")
+    array([[[76]]], dtype=uint8)
+    """
+    if mode is None or (mode == "L") == (images.ndim == 3):
+        return images
+    return np.stack([np.asarray(Image.fromarray(np.ascontiguousarray(image)).convert(mode)) for image in images])
+
+
 class Decoder:
     """Decodes batches of images that must all be alike; the first one says how.
 
@@ -130,7 +141,7 @@ class Decoder:
         if self.shape and (height, width) != self.shape[:2]:
             raise _OddImage(
                 f"{self._locate(sample)} is {width}x{height} pixels, the first image {self.shape[1]}x"
-                f"{self.shape[0]}; all images of a data set must have one size"
+                f"{self.shape[0]}; all images of a data set must have one size: resize them before"
             )
 
 

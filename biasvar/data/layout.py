@@ -14,6 +14,12 @@ from pathlib import Path
 IMAGE_COLUMNS = ("image", "img")
 FEATURE_COLUMNS = ("features",)
 LABEL_COLUMNS = ("label", "fine_label", "labels")
+TARGET_COLUMNS = (*LABEL_COLUMNS, "target", "class")
+"""What the labels of a table of numbers may be called."""
+NO_FEATURES = ("split", "original_index", "sample_id", "__index_level_0__")
+"""Columns of numbers that are never features; the last is the index that pandas writes."""
+SUFFIXES = (".parquet", ".csv", ".npz", ".npy")
+"""Of the files that are a data set of their own."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,8 @@ def find_data(name: str) -> Path:
     if name not in KNOWN:
         raise ValueError(
             f"no data set named {name!r}; there is: digits, {', '.join(KNOWN)}; "
-            f"or give the path of a Parquet file, or put {name}.parquet into {folder}"
+            f"or give the path of a file or folder of your own (./{name} if it lies beside the study file), or put "
+            f"{name}.parquet into {folder}"
         )
     raise FileNotFoundError(f"no data for {name!r}: {by_hand(name, folder)}{_download(name)}")
 
@@ -82,8 +89,8 @@ def by_hand(name: str, folder: Path) -> str:
     )
 
 
-def shards(path: Path) -> list[Shard]:
-    """The Parquet files of the data set at a path, sorted by name, each with its split.
+def shards(path: Path, suffix: str = ".parquet") -> list[Shard]:
+    """The Parquet files, or those of another suffix, of the data set at a path, sorted by name, each with its split.
 
     A single file is a data set of its own, whatever its name. In a folder the split is the first word of the file's
     name, or else the name of the folder it lies in: `train-00000-of-00002.parquet` and `train/0000.parquet` are train.
@@ -98,7 +105,7 @@ def shards(path: Path) -> list[Shard]:
         raise FileNotFoundError(f"no Parquet file or folder of Parquet shards at {path}")
     found: list[Shard] = []
     homes: set[Path] = set()
-    for file in sorted(path.rglob("*.parquet")):
+    for file in sorted(path.rglob(f"*{suffix}")):
         if any(part.startswith(".") for part in file.relative_to(path).parts):
             continue
         split, home = split_of(file.name), file.parent
@@ -114,7 +121,7 @@ def shards(path: Path) -> list[Shard]:
     without = [shard.path.name for shard in found if shard.split is None]
     if without and len(without) < len(found):
         raise ValueError(
-            f"{path}: {without[0]} is neither train*, validation* nor test*.parquet, other files there are"
+            f"{path}: {without[0]} is neither train*, validation* nor test*{suffix}, other files there are"
         )
     return found
 

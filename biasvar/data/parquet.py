@@ -1,81 +1,82 @@
-"""What the Parquet files of a data set say: labels, splits, class names, and encoded images or features in order."""
+"""What the tables of a data set say: labels, splits, class names, and encoded images or features in order."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from biasvar.data.layout import FEATURE_COLUMNS, IMAGE_COLUMNS, LABEL_COLUMNS, Shard, split_of
+from biasvar.data.contents import USUAL, Columns, Contents, coded, in_order
+from biasvar.data.layout import (
+    FEATURE_COLUMNS,
+    IMAGE_COLUMNS,
+    LABEL_COLUMNS,
+    NO_FEATURES,
+    TARGET_COLUMNS,
+    Shard,
+    split_of,
+)
+from biasvar.data.table_files import BATCH, open_table
+from biasvar.messages import first_few
 
-BATCH = 4096  # images held encoded at a time
 _BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
 _LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 _WORDS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+_NUMBERS = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean, pa.types.is_decimal)
 
 
 @dataclass(frozen=True)
-class Columns:
-    """The names of columns that the caller gives; None: the usual ones. Images before features."""
+class _Values:
+    """The columns of the images or features: one column of images or lists, or one of numbers for each feature."""
 
-    image: str | None = None
-    feature: str | None = None
-    label: str | None = None
+    names: tuple[str, ...]
+    kind: Literal["images", "lists", "numbers"]
+
+    def __str__(self) -> str:
+        return f"column {self.names[0]!r}" if len(self.names) == 1 else f"columns {first_few(self.names)}"
 
 
 @dataclass(frozen=True)
-class Contents:
-    """All of a data set but its pixels, in the order of the sample ids: train rows, then test rows, as in the files.
+class _Rows:
+    """Which file a sample is in and its row there, in the order of the sample ids.
 
     Attributes:
         shards: The files.
-        column: The column of the images, or of the features.
-        is_vectors: True for features.
-        file, row: (N,) which file a sample is in, and its row there.
-        labels: int64 (N,).
-        train_rows: How many of the first rows are the train split; None without an official split.
-        original_index: int64 (N,) row in the original data set, -1 unknown; None where the files have none.
-        class_names: The names that the files give, or None.
-        validation: What became of validation rows, for captions: "", "test" or "train".
-        source: Where the files say they come from, or "".
+        file, row: (N,).
+        edges: Where a split begins or ends.
     """
 
     shards: tuple[Shard, ...]
-    column: str
-    is_vectors: bool
     file: np.ndarray
     row: np.ndarray
-    labels: np.ndarray
-    train_rows: int | None
-    original_index: np.ndarray | None
-    class_names: tuple[str, ...] | None
-    validation: str
-    source: str
+    edges: tuple[int, ...] = ()
+
+    def where(self, sample: int) -> str:
+        return f"{self.shards[self.file[sample]].path}: row {self.row[sample]}"
 
 
-def read_contents(found: Sequence[Shard], *, columns: Columns = Columns()) -> Contents:
-    """Read everything but the images, or the features.
+def read_contents(found: Sequence[Shard], *, columns: Columns = USUAL) -> Contents:
+    """The data set in tables: Parquet files, CSV files, or the Arrow files of a saved Hugging Face dataset.
 
     Raises:
-        ValueError: A file is no whole Parquet file, is empty, lacks a column, or holds labels or splits that are none.
+        ValueError: A file is damaged, is empty, lacks a column, or holds labels or splits that are none.
     """
-    column, is_vectors, label, names, source = "", False, "", None, ""
+    values, names, source = _Values((), "images"), None, ""
     labels, splits, originals, sizes = [], [], [], []
     for shard in found:
-        with _readable(shard.path), pq.ParquetFile(shard.path) as file:
-            schema = file.schema_arrow
-            column, is_vectors = _value_column(shard.path, schema, columns)
-            label = _label_column(shard.path, schema, columns.label)
+        with open_table(shard.path) as file:
+            schema = file.schema
+            values = _value_columns(shard.path, schema, columns)
+            label = _label_column(shard.path, schema, columns.label, numbers=values.kind == "numbers")
             wanted = [name for name in (label, "split", "original_index") if name in schema.names]
-            table = file.read(columns=wanted)
+            table = file.read(wanted)
         given = _class_names(shard.path, schema.metadata or {}, label, is_default=columns.label is None)
         if names and given and given != names:
             raise ValueError(f"{shard.path}: other class names than in {found[0].path}: {_short(given)}")
@@ -87,83 +88,88 @@ def read_contents(found: Sequence[Shard], *, columns: Columns = Columns()) -> Co
         originals.append(_original_index(table))
     if not sum(sizes):
         raise ValueError(f"{found[0].path}: the file is empty; needed: at least one row")
-    truth, split = np.concatenate(labels), np.concatenate(splits)
-    file_of, row = np.repeat(np.arange(len(sizes)), sizes), np.concatenate([np.arange(size) for size in sizes])
-    train, validation = _two_splits(split, file_of, row, found)
-    order = np.argsort(~train, kind="stable") if train is not None else np.arange(len(truth))
+    if len({own.dtype.kind for own in labels}) > 1:
+        raise ValueError(f"{found[0].path}: labels are words in some files and numbers in others")
+    truth = np.concatenate(labels)
+    rows = _Rows(
+        tuple(found), np.repeat(np.arange(len(sizes)), sizes), np.concatenate([np.arange(size) for size in sizes])
+    )
+    if truth.dtype.kind == "U":
+        truth, names = coded(truth.tolist(), names, where=rows.where)
+    order = in_order(np.concatenate(splits), rows.where)
+    n, train = len(truth), order.train_rows
+    edges = tuple(sorted({0, n if train is None else train, n}))
+    rows = _Rows(rows.shards, rows.file[order.rows], rows.row[order.rows], edges)
     whole = all(index is not None for index in originals)
+    cells = partial(_cells, rows, values)
     return Contents(
-        shards=tuple(found), column=column, is_vectors=is_vectors, file=file_of[order], row=row[order],
-        labels=truth[order],
-        train_rows=None if train is None else int(train.sum()),
-        original_index=np.concatenate([i for i in originals if i is not None])[order] if whole else None,
-        class_names=names, validation=validation, source=source,
+        place=found[0].path, where=rows.where, labels=truth[order.rows], train_rows=train, class_names=names,
+        lists=None if values.kind == "images" else cells,
+        encoded=(lambda: (part.to_pylist() for part in cells())) if values.kind == "images" else None,
+        column=str(values),
+        original_index=np.concatenate([i for i in originals if i is not None])[order.rows] if whole else None,
+        validation=order.validation, source=source,
     )  # fmt: skip
 
 
-def encoded_images(contents: Contents) -> Iterator[list[bytes | None]]:
-    """The encoded images in the order of the sample ids, some thousands at a time; None where a cell is empty."""
-    for cells in ordered_cells(contents):
-        yield cells.to_pylist()
-
-
-def ordered_cells(contents: Contents) -> Iterator[pa.Array]:
+def _cells(rows: _Rows, values: _Values) -> Iterator[pa.Array]:
     """The cells of the images or features in the order of the sample ids, some thousands at a time."""
-    n = len(contents.labels)
-    edges = sorted({0, n if contents.train_rows is None else contents.train_rows, n})
-    for start, stop in pairwise(edges):
-        for f in np.unique(contents.file[start:stop]):
-            inside = contents.file[start:stop] == f
-            yield from _of_one_file(contents.shards[f].path, contents.column, contents.row[start:stop][inside])
+    for start, stop in pairwise(rows.edges):
+        for f in np.unique(rows.file[start:stop]):
+            inside = rows.file[start:stop] == f
+            yield from _of_one_file(rows.shards[f].path, values, rows.row[start:stop][inside])
 
 
-def _of_one_file(path: Path, column: str, rows: np.ndarray) -> Iterator[pa.Array]:
-    with _readable(path), pq.ParquetFile(path) as file:
-        first = 0
-        for group in range(file.num_row_groups):
-            last = first + file.metadata.row_group(group).num_rows
-            if rows[np.searchsorted(rows, first) : np.searchsorted(rows, last)].size:
-                for batch in file.iter_batches(BATCH, row_groups=[group], columns=[column]):
-                    mine = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + batch.num_rows)] - first
-                    cells = batch.column(0)
-                    if pa.types.is_struct(cells.type):
-                        cells = cells.field("bytes")
-                    if pa.types.is_dictionary(cells.type):
-                        cells = cells.dictionary_decode()
-                    if pa.types.is_binary_view(cells.type):
-                        cells = cells.cast(pa.large_binary())  # Arrow takes no rows of a view
-                    if len(mine):
-                        yield cells if len(mine) == len(cells) else cells.take(pa.array(mine))
-                    first += batch.num_rows
-            first = last
+def _of_one_file(path: Path, values: _Values, rows: np.ndarray) -> Iterator[pa.Array]:
+    with open_table(path) as table:
+        for first, batch in table.batches(values.names, rows, BATCH):
+            mine = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + batch.num_rows)] - first
+            cells = _side_by_side(batch) if values.kind == "numbers" else batch.column(0)
+            if pa.types.is_struct(cells.type):
+                cells = cells.field("bytes")
+            if pa.types.is_dictionary(cells.type):
+                cells = cells.dictionary_decode()
+            if pa.types.is_binary_view(cells.type):
+                cells = cells.cast(pa.large_binary())  # Arrow takes no rows of a view
+            if len(mine):
+                yield cells if len(mine) == len(cells) else cells.take(pa.array(mine))
 
 
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Arrow's errors about a broken file as one that names the file."""
-    try:
-        yield
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-        raise _broken(path, error) from None
-    except (FileNotFoundError, PermissionError):
-        raise
-    except OSError as error:  # how Arrow reports a damaged page
-        raise _broken(path, error) from None
+def _side_by_side(batch: pa.RecordBatch) -> pa.Array:
+    """Columns of numbers as one column of lists."""
+    columns = [column.cast(pa.float64()) for column in batch.columns]
+    missing = np.stack([column.is_null().to_numpy(zero_copy_only=False) for column in columns], axis=1)
+    numbers = np.stack([column.to_numpy(zero_copy_only=False) for column in columns], axis=1)
+    return pa.FixedSizeListArray.from_arrays(pa.array(numbers.reshape(-1), mask=missing.reshape(-1)), len(columns))
 
 
-def _broken(path: Path, error: Exception) -> ValueError:
-    first = str(error).splitlines()[0]
-    if "lists to be of size" in first:  # older Arrow cannot read a missing fixed-size list (apache/arrow#35692)
-        return ValueError(f"{path} has a row without features, or with another number of them ({first})")
-    return ValueError(f"{path} is not a whole Parquet file ({first}); copy or download it again")
-
-
-def _value_column(path: Path, schema: pa.Schema, given: Columns) -> tuple[str, bool]:
-    """The column of the images, or else that of the features, and True for features."""
+def _value_columns(path: Path, schema: pa.Schema, given: Columns) -> _Values:
+    """The column of the images, else that of the features, else all columns of numbers."""
     has_images = given.image or any(name in schema.names for name in IMAGE_COLUMNS)
     if given.feature or (not has_images and any(name in schema.names for name in FEATURE_COLUMNS)):
-        return _feature_column(path, schema, given.feature), True
-    return _image_column(path, schema, given.image), False
+        return _Values((_feature_column(path, schema, given.feature),), "lists")
+    others = [schema.field(name).type for name in schema.names if name not in (given.label, *TARGET_COLUMNS)]
+    plain = not any(pa.types.is_nested(kind) or any(is_kind(kind) for is_kind in _BYTES) for kind in others)
+    if has_images or not plain:
+        return _Values((_image_column(path, schema, given.image),), "images")
+    return _Values(_number_columns(path, schema, given), "numbers")
+
+
+def _number_columns(path: Path, schema: pa.Schema, given: Columns) -> tuple[str, ...]:
+    """All columns beside the label's, of a table that has nothing but numbers."""
+    label = _column(path, schema, given.label, TARGET_COLUMNS, "label")
+    others = {name: schema.field(name).type for name in schema.names if name not in (label, *NO_FEATURES)}
+    odd = {name: kind for name, kind in others.items() if not any(is_kind(kind) for is_kind in _NUMBERS)}
+    if odd:
+        shown = first_few(f"{name!r} ({kind})" for name, kind in odd.items())
+        raise ValueError(
+            f"{path}: column{'s' if len(odd) > 1 else ''} {shown} hold{'s' if len(odd) == 1 else ''} no numbers, and "
+            f"every column but the label's, {label!r}, is a feature; leave such columns out, or write them as numbers "
+            "(pandas.get_dummies)"
+        )
+    if not others:
+        raise ValueError(f"{path}: no columns of numbers beside the label's, {label!r}")
+    return tuple(others)
 
 
 def _feature_column(path: Path, schema: pa.Schema, given: str | None) -> str:
@@ -187,11 +193,12 @@ def _image_column(path: Path, schema: pa.Schema, given: str | None) -> str:
     return name
 
 
-def _label_column(path: Path, schema: pa.Schema, given: str | None) -> str:
-    name = _column(path, schema, given, LABEL_COLUMNS, "label")
+def _label_column(path: Path, schema: pa.Schema, given: str | None, *, numbers: bool) -> str:
+    name = _column(path, schema, given, TARGET_COLUMNS if numbers else LABEL_COLUMNS, "label")
     kind = schema.field(name).type
-    if not pa.types.is_integer(kind):
-        raise ValueError(f"{path}: label column {name!r} holds {kind}; needed: integers from 0")
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not (pa.types.is_integer(kind) or any(is_kind(kind) for is_kind in _WORDS)):
+        raise ValueError(f"{path}: label column {name!r} holds {kind}; needed: integers from 0, or words")
     return name
 
 
@@ -201,9 +208,10 @@ def _column(path: Path, schema: pa.Schema, given: str | None, names: Sequence[st
             return str(name)
     wanted = repr(given) if given else " or ".join(repr(name) for name in names)
     has = ", ".join(schema.names) or "no columns"
+    cure = " or name it in a study as data.label_column" if what == "label" else " for a study"
     also = " (feature_column for lists of numbers)" if what == "image" else ""
     raise ValueError(
-        f"{path}: no {what} column {wanted}; the file has: {has}. Rename it for a study, or give load_dataset its name "
+        f"{path}: no {what} column {wanted}; the file has: {has}. Rename it{cure}, or give load_dataset its name "
         f"as {what}_column{also}"
     )
 
@@ -212,6 +220,12 @@ def _labels(path: Path, column: pa.ChunkedArray, name: str) -> np.ndarray:
     if column.null_count:
         row = int(np.argmax(column.is_null().to_numpy()))
         raise ValueError(f"{path}: row {row} has no {name}; every row needs one")
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if any(is_kind(kind) for is_kind in _WORDS):
+        words = column.cast(pa.string()).to_pylist()
+        if "" in words:
+            raise ValueError(f"{path}: row {words.index('')} has no {name}; every row needs one")
+        return np.array(words, dtype=str)
     values = column.to_numpy()
     if len(values) and (values.min() < 0 or values.max() > np.iinfo(np.int32).max):
         row = int(np.argmax((values < 0) | (values > np.iinfo(np.int32).max)))
@@ -233,21 +247,6 @@ def _splits(shard: Shard, table: pa.Table) -> np.ndarray:
         row = next(i for i, word in enumerate(words) if meaning[word] is None)
         raise ValueError(f"{shard.path}: row {row} has split {words[row]!r}; allowed: 'train', 'validation', 'test'")
     return np.array([meaning[word] for word in words], dtype="<U10")
-
-
-def _two_splits(
-    split: np.ndarray, file: np.ndarray, row: np.ndarray, found: Sequence[Shard]
-) -> tuple[np.ndarray | None, str]:
-    """Which rows are train rows (None: no official split), and where validation rows went."""
-    present = set(np.unique(split).tolist())
-    if "" in present and len(present) > 1:
-        i = int(np.argmax(split == ""))
-        raise ValueError(f"{found[file[i]].path}: row {row[i]} has no split, rows elsewhere have one")
-    if "train" not in present or len(present) == 1:
-        return None, ""
-    if "test" in present:  # a study takes its validation rows from the train rows
-        return split != "test", "train" if "validation" in present else ""
-    return split == "train", "test"
 
 
 def _original_index(table: pa.Table) -> np.ndarray | None:

@@ -14,8 +14,8 @@ from biasvar.seeding import generator
 def split_official(
     dataset: Dataset,
     *,
-    test: int | None = None,
-    validation: int | None = 0,
+    test: int | float | None = None,
+    validation: int | float | None = 0,
     reserved: int | None = 0,
     student: int | None = None,
     split: str | None = None,
@@ -30,8 +30,10 @@ def split_official(
 
     Args:
         dataset: With or without a `split`.
-        test: Rows of the test split, None for all. A number is needed where there is no official split.
-        validation, reserved, student: Rows of the train split; at most one is None, for all that remain.
+        test: Rows of the test split, or a share of them below 1, None for all. Where there is no official split it is
+            needed, and is of all rows.
+        validation: Rows of the train split (or of all), or their share.
+        reserved, student: Rows of the train split; of the three at most one is None, for all that remain.
         split: "train" or "test", to cut all four blocks, test rows too, from that official split; `test` is a number.
         seed: Of the study.
 
@@ -59,7 +61,10 @@ def split_official(
         return _cut(dataset, rows, {"test": test, **sizes}, generator(seed, "split", "only", split), where)
     if dataset.split is None:
         if test is None:
-            raise ValueError(f"{dataset.name} has no official test split: give the number of test rows")
+            raise ValueError(
+                f"{dataset.name} has no official test split: give the number of test rows, or their share "
+                "(data.test: 0.2 in a study)"
+            )
         rows = np.arange(len(labels))
         return _cut(dataset, rows, {"test": test, **sizes}, generator(seed, "split"), "")
     train, held_out = (np.flatnonzero(dataset.split == name) for name in ("train", "test"))
@@ -97,10 +102,11 @@ def check_classes(dataset: Dataset, blocks: Mapping[str, np.ndarray]) -> None:
 
 
 def _cut(
-    dataset: Dataset, rows: np.ndarray, sizes: Mapping[str, int | None], rng: np.random.Generator, where: str
+    dataset: Dataset, rows: np.ndarray, given: Mapping[str, int | float | None], rng: np.random.Generator, where: str
 ) -> dict[str, np.ndarray]:
     """Consecutive pieces of one stratified order of `rows`; the block of size None takes what the others leave."""
-    asked = ", ".join(f"{name} {'all that remain' if size is None else size}" for name, size in sizes.items())
+    asked = ", ".join(f"{name} {'all that remain' if size is None else size}" for name, size in given.items())
+    sizes = {name: round(size * len(rows)) if isinstance(size, float) else size for name, size in given.items()}
     fixed = {name: size for name, size in sizes.items() if size is not None}
     rest = len(rows) - sum(fixed.values())
     if len(sizes) - len(fixed) > 1:

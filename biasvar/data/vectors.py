@@ -7,7 +7,7 @@ from typing import BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from biasvar.data.parquet import Contents, ordered_cells
+from biasvar.data.contents import Contents
 
 
 def write_vectors(file: BinaryIO, contents: Contents) -> None:
@@ -17,8 +17,9 @@ def write_vectors(file: BinaryIO, contents: Contents) -> None:
         ValueError: A row without a list, lists of unequal or no length, values that are missing or not finite; names
             the file and the first such row.
     """
+    assert contents.lists is not None
     width, done = 0, 0
-    for cells in ordered_cells(contents):
+    for cells in contents.lists():
         lengths = _lengths(cells)
         _refuse(contents, done, lengths < 0, "no features; every row needs a list of numbers")
         _refuse(contents, done, lengths == 0, "an empty list of features; needed: at least one number")
@@ -53,5 +54,4 @@ def _lengths(cells: pa.Array) -> np.ndarray:
 def _refuse(contents: Contents, done: int, wrong: np.ndarray, what: str) -> None:
     if wrong.any():
         i = done + int(np.argmax(wrong))
-        path = contents.shards[contents.file[i]].path
-        raise ValueError(f"{path}: row {contents.row[i]} has {what} (column {contents.column!r})")
+        raise ValueError(f"{contents.where(i)} has {what} ({contents.column})")

@@ -6,14 +6,17 @@ import os
 from pathlib import Path
 from typing import Any
 
+DATA_SUFFIXES = (".parquet", ".csv", ".npz", ".npy")
+"""Of files that are a data set of their own."""
+
 
 def is_path(name: str) -> bool:
-    """True if the name of a data set is a path: with a slash in it, or of a Parquet file.
+    """True if the name of a data set is a path: with a slash in it, or of a file that is one.
 
-    >>> is_path("digits"), is_path("faces.parquet"), is_path("./faces"), is_path(".")
+    >>> is_path("digits"), is_path("faces.npz"), is_path("./faces"), is_path(".")
     (False, True, True, True)
     """
-    return name.endswith(".parquet") or Path(name).name != name
+    return name.endswith(DATA_SUFFIXES) or Path(name).name != name
 
 
 def place_soft_labels(raw: dict[str, Any], folder: Path) -> None:

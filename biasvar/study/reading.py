@@ -12,8 +12,9 @@ from biasvar.errors import StudyError
 from biasvar.messages import did_you_mean, in_words, note
 from biasvar.study.arms import CrossEntropy, Record
 from biasvar.study.checks import faults
-from biasvar.study.choosing import arm_of, settings_class, soft_label_of
+from biasvar.study.choosing import arm_of, soft_label_of
 from biasvar.study.crossing import crossed
+from biasvar.study.defaults import DEFAULTS, with_defaults, with_only_teacher
 from biasvar.study.places import place_data, place_soft_labels
 from biasvar.study.schema import Study
 from biasvar.study.sections import NAME, NAME_IN_WORDS
@@ -21,8 +22,6 @@ from biasvar.study.soft_labels import Random
 from biasvar.study.sweep import MOST_ARMS, expanded
 from biasvar.study.yaml_text import read_yaml
 
-DEFAULTS = ("teacher", "temperature", "alpha", "smoothing")
-"""The keys that `defaults` may give to every arm whose method takes them."""
 STATEMENTS = ("claims_fixed", "designs_tried")
 """Keys by which a file speaks of itself, which a file that extends it does not take over."""
 MOST_EXTENDED = 1000  # files that extend one another
@@ -33,7 +32,7 @@ _KINDS = {
 }  # fmt: skip
 """Faults of pydantic in the words of a study file."""
 _ALONE = {
-    "LearningRate": ("value", int | float), "TeacherRevision": ("eta", int | float), "Data": ("name", str),
+    "TeacherRevision": ("eta", int | float), "Data": ("name", str),
     "Draw": ("kind", str), "Network": ("model", str), "Record": ("epochs", int | str),
     "Predictions": ("epochs", int | str),
 }  # fmt: skip
@@ -147,8 +146,9 @@ def resolve_study(raw: dict[str, Any], *, source: str = "study", max_arms: int =
         if unknown:
             raise StudyError(f"{source}: defaults.{min(unknown)}: allowed here: {', '.join(DEFAULTS)}")
         given = raw["arms"]
-        raw["arms"] = {name: _with_defaults(arm, defaults) for name, arm in given.items()}
+        raw["arms"] = {name: with_defaults(arm, defaults) for name, arm in given.items()}
         taken = {name: {*arm} - {*given[name]} for name, arm in raw["arms"].items() if isinstance(arm, dict)}
+    raw = with_only_teacher(raw)
     lines = [
         *_choose(raw, "soft_labels", soft_label_of, Random(kind="random")),
         *(_with_origin(line, taken) for line in _choose(raw, "arms", arm_of, CrossEntropy(loss="cross_entropy"))),
@@ -205,13 +205,6 @@ def _choose(
         found = [fault for fault in wrong if not isinstance(fault, tuple)]
         if found:
             yield from _explained(found, found[0]["section"], (section, str(name)))
-
-
-def _with_defaults(arm: Any, defaults: dict[str, Any]) -> Any:
-    cls = settings_class(arm.get("loss")) if isinstance(arm, dict) else None
-    if cls is None:
-        return arm
-    return {**{key: value for key, value in defaults.items() if key in cls.own_keys()}, **arm}
 
 
 def _with_origin(line: str, taken: dict[str, set[str]]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
@@ -30,16 +30,24 @@ OWN_TEACHER = "per replica"
 JACKKNIFE_GROUPS = 16  # at most so many groups of replicas are kept apart in stored predictions
 
 
+Share = Annotated[float, Field(gt=0, lt=1)]
+"""Of all rows that a block is cut from."""
+
+
 class Data(Section):
-    # A data set's name, or the path of a Parquet file or folder of images and labels, relative to the study file. It
-    # is a path if it has a slash or ends in .parquet; one that only the working directory has is taken from there.
+    # A data set's name, or the path of data of one's own, relative to the study file: a .parquet, .csv, .npz or .npy
+    # file, or a folder (`biasvar.data.load_dataset`). It is a path if it has a slash or such an ending; one that only
+    # the working directory has is taken from there.
     name: Annotated[str, Field(min_length=1)] = "digits"
     # Where a path was found, written out when the study is read; no part of the study's identity.
     path: str | None = Field(None, exclude=True, repr=False)
     split: Literal["train", "test"] | None = None  # the official split that all rows, test rows too, are cut from; none
     # given: test rows from the official test split, all others from the official train split
-    test: int | None = Field(None, ge=2)  # rows that no training and no choice ever sees; none given: the official ones
-    validation: int = Field(200, ge=2)  # rows for choices
+    # The column of the labels; none given: label, fine_label or labels, of columns of numbers also target or class.
+    label_column: str | None = Field(None, min_length=1)
+    # Rows that no training and no choice ever sees, or their share of all; none given: the official ones.
+    test: Annotated[int, Field(ge=2)] | Share | None = None
+    validation: Annotated[int, Field(ge=2)] | Share = 200  # rows for choices, or their share of all
     reserved: int = Field(0, ge=0)  # training rows that no student draws: for a teacher disjoint from every student
     student: int | None = Field(None, ge=1)  # the students' pool; none given: all training rows that remain
     size: int | None = Field(None, ge=1)  # images: pixels of the shorter side of smaller ones that are made of them
@@ -124,6 +132,12 @@ class LearningRate(Section):
     by: Literal["accuracy", "nll"] = "accuracy"
     replicas: int = Field(8, ge=1, le=MOST)
     families: dict[str, str] = Field({})  # family -> the arm on which the family's rate is chosen
+
+    @model_validator(mode="before")
+    @classmethod
+    def _alone(cls, given: Any) -> Any:
+        """A number alone is the rate for all."""
+        return {"value": given} if isinstance(given, int | float) and not isinstance(given, bool) else given
 
 
 class Study(Section):

@@ -81,11 +81,11 @@ def _load_data(data: Data) -> Dataset:
     Raises:
         StudyError: Its images are to be made larger, or it has none.
     """
-    place = data.path or data.name
+    place, own = data.path or data.name, {} if data.label_column is None else {"label_column": data.label_column}
     if data.size is None and data.mode is None:
-        return load_dataset(place)
+        return load_dataset(place, **own)
     try:
-        return load_dataset(place, size=data.size, mode=MODES[data.mode] if data.mode else None)
+        return load_dataset(place, size=data.size, mode=MODES[data.mode] if data.mode else None, **own)
     except ValueError as error:
         raise StudyError(f"data: {error}") from error
 

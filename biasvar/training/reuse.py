@@ -46,13 +46,16 @@ NO_NUMBERS = (
     *("run.py", "report"),  # the command, and what is drawn afterwards
     # How a study file is read: an arm's identity holds its settings as they were resolved. What the settings mean (the
     # channels of a network, which copy of a teacher a replica meets) counts.
-    *(f"study/{name}.py" for name in ("__init__", "checks", "choosing", "claims", "crossing", "identity")),
+    *(f"study/{name}.py" for name in ("__init__", "checks", "choosing", "claims", "crossing", "defaults", "identity")),
     *(f"study/{name}.py" for name in ("import_path", "places", "reading", "statements", "sweep", "yaml_text")),
     # Where pixels come from and how they are decoded: the identity holds the fingerprint of the pixels.
     *(f"data/{name}.py" for name in ("cache", "decode", "hub", "images", "layout", "parquet", "sizes", "vectors")),
+    *(f"data/{name}.py" for name in ("class_folders", "contents", "numpy_data", "saved_datasets", "sources")),
+    *(f"data/{name}.py" for name in ("table_files", "writing")),
     # What is only estimated from finished records.
     *("analysis/decomposition", "analysis/statistics/jackknife.py", "analysis/statistics/verdicts.py"),
-    *(f"training/{name}.py" for name in ("checks", "completeness", "continuing", "cost", "manifest", "memory")),
+    *(f"training/{name}.py" for name in ("checks", "completeness", "continuing", "cost", "from_python", "manifest")),
+    "training/memory.py",
     "training/reuse.py",
     "records/manifest.py",  # a shape that a file must have
 )

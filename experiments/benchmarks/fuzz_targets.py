@@ -32,7 +32,7 @@ class Target:
 
 def targets(folder: Path) -> list[Target]:
     """All of them; `folder` takes the runs that some need."""
-    return [*_analysis(), *_objects(), *_losses(), *_records(folder)]
+    return [*_analysis(), *_objects(), *_losses(), *_records(folder), *_studies(folder)]
 
 
 def _soft(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -317,4 +317,30 @@ def _records(folder: Path) -> list[Target]:
                {"arm": "kd", "column": "wsl_weight", "by": "sample"}),
         Target("summarise", lambda **given: summarise({**frame, **given}),
                {"replica": np.zeros(N, dtype=int), "label": labels, "student_loss": np.arange(1.0, N + 1.0)}),
+    ]  # fmt: skip
+
+
+def _studies(folder: Path) -> list[Target]:
+    rng = np.random.default_rng(5)
+    study = {
+        "name": "tiny", "replicas": 2, "data": {"test": 0.2, "validation": 0.1}, "draw": {"rows": 100},
+        "schedule": {"epochs": 1}, "student": {"hidden": [4]}, "learning_rate": 0.1,
+        "arms": {"ce": {"loss": "cross_entropy"}},
+    }  # fmt: skip
+    number = itertools.count()
+
+    def run(**given: Any) -> Any:
+        return biasvar.run_study(
+            given.pop("study"), given.pop("directory", folder / f"study{next(number)}"), **given
+        ).arms
+
+    arrays = {"values": rng.normal(size=(N, 4)), "labels": np.arange(N) % C, "class_names": ["a", "b", "c"],
+              "test": None, "source": "nowhere"}  # fmt: skip
+    return [
+        Target("data.from_arrays", lambda **given: biasvar.data.from_arrays(folder / "own.parquet", **given), arrays),
+        Target("data.from_arrays of images",
+               lambda **given: biasvar.data.from_arrays(folder / "own.parquet", **given),
+               {"values": rng.integers(0, 256, size=(N, 5, 4)), "labels": np.arange(N) % C}),
+        Target("run_study", run, {"study": study, "device": "cpu", "jobs": 1},
+               ("name", "replicas", "data", "student", "arms")),
     ]  # fmt: skip

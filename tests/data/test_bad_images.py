@@ -83,7 +83,11 @@ def test_sixteen_bits_are_not_converted_away(tmp_path):
         ([0, 2**40, 2], {}, "row 1 has label 1099511627776, out of range"),
         ([0, 2**64 - 1, 2], {"label_type": pa.uint64()}, "row 1 has label 18446744073709551615, out of range"),
         ([0.0, 1.0, 2.0], {}, "label column 'label' holds double; needed: integers from 0"),
-        (["a", "b", "c"], {}, "label column 'label' holds string; needed: integers from 0"),
+        (
+            ["a", "b", "c"],
+            {"metadata": {"class_names": ["a", "b"]}},
+            "row 2 has label 'c', which is none of the classes a, b",
+        ),
         ([0, None, 1], {}, "row 1 has no label; every row needs one"),
         ([0, 1, 1], {"split": ["train", "test", "tset"]}, "row 2 has split 'tset'; allowed: 'train', 'validation', 't"),
         ([0, 1, 1], {"split": ["train", None, "test"]}, "row 1 has split None; allowed"),
@@ -127,8 +131,8 @@ def test_files_that_are_empty_cut_off_or_something_else(tmp_path):
 def test_folders_that_are_no_data_set(tmp_path):
     folder = tmp_path / "many"
     folder.mkdir()
-    raises(folder, "many holds no Parquet file; needed: shards train", FileNotFoundError)
-    raises(tmp_path / "none.parquet", "no Parquet file or folder of Parquet shards at", FileNotFoundError)
+    raises(folder, "many holds no data that can be read; a data set is a .parquet or .csv file, ", FileNotFoundError)
+    raises(tmp_path / "none.parquet", "no file or folder of data at .*none.parquet; a data set is", FileNotFoundError)
     write(folder / "one" / "train.parquet", pictures(3), [0, 1, 1])
     write(folder / "two" / "train.parquet", pictures(3), [0, 1, 1])
     raises(folder, "holds more than one data set: .*one, .*two; give the path of one")
