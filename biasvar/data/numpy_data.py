@@ -68,21 +68,21 @@ def read_numpy(path: Path, *, columns: Columns = USUAL) -> Contents:
     labels = np.concatenate([labels for _, _, labels in parts])
     if not len(labels):
         raise ValueError(f"{path}: the arrays are empty; needed: at least one row")
-    split = np.concatenate([np.full(len(labels), split, dtype="<U10") for split, _, labels in parts])
-    first = np.cumsum([0, *(len(labels) for _, _, labels in parts)])
+    splits = np.repeat([name or "" for name, _, _ in parts], [len(own) for _, _, own in parts])
+    first = np.cumsum([0, *(len(own) for _, _, own in parts)])
 
     def stands(row: int) -> str:
         part = int(np.searchsorted(first, row, side="right")) - 1
         return f"{path}: row {row - first[part]}" + (f" of {parts[part][0]}" if len(parts) > 1 else "")
 
     if "split" in arrays:
-        split = _split_column(path, arrays["split"], len(labels), several=len(parts) > 1)
+        splits = _split_column(path, arrays["split"], len(labels), several=len(parts) > 1)
     if labels.dtype.kind == "U":
         labels, names = coded(labels.tolist(), names, where=stands)
     elif (labels < 0).any():
         row = int(np.argmax(labels < 0))
         raise ValueError(f"{stands(row)} has label {labels[row]}, out of range; labels are integers from 0")
-    order = in_order(split, stands)
+    order = in_order(splits, stands)
     straight = np.array_equal(order.rows, np.arange(len(labels)))
     return Contents(
         place=path, where=lambda i: stands(int(order.rows[i])), labels=labels[order.rows], class_names=names,

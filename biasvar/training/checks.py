@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -81,7 +82,8 @@ def _load_data(data: Data) -> Dataset:
     Raises:
         StudyError: Its images are to be made larger, or it has none.
     """
-    place, own = data.path or data.name, {} if data.label_column is None else {"label_column": data.label_column}
+    place = data.path or data.name
+    own: dict[str, Any] = {} if data.label_column is None else {"label_column": data.label_column}
     if data.size is None and data.mode is None:
         return load_dataset(place, **own)
     try:
