@@ -62,6 +62,14 @@ def _main(arguments: Sequence[str] | None) -> int:
         "a row: the claims on them alone, and the figure truth",
     )  # fmt: skip
     parser.add_argument(
+        "--control", metavar="ARM=OTHER", action="append", default=[],
+        help="the arm that an arm of your own loop, or of imported predictions, is compared with; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--loss", metavar="ARM=LOSS", action="append", default=[],
+        help="what such an arm was trained by: all others are compared with one of cross_entropy; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
         "--ledger",
         metavar="DIR",
         help="instead: the verdicts of all reports published under DIR, into DIR/README.md (between its marks, "
@@ -87,6 +95,8 @@ def _main(arguments: Sequence[str] | None) -> int:
         source = redraws_among(directories, figures if options.figures is not None else []) or open_runs(directories)
         if options.truth is not None:
             source = _against_people(source, options.truth)
+        if options.control or options.loss:
+            _say(source, options)
         page = write_report(source, out, figures=figures, formats=formats)
     except (BiasvarError, OSError, ValueError) as error:  # ValueError: a run that is damaged or odd
         print(f"biasvar: error: {one_line(error)}", file=sys.stderr)
@@ -126,6 +136,16 @@ def _against_people(source: list[Run] | Redraws, name: str) -> list[Run]:
     if isinstance(source, Redraws):
         raise BiasvarError("--truth takes runs, not redraws of a study")
     return [against_people(run, name) for run in source]
+
+
+def _say(source: list[Run] | Redraws, options: argparse.Namespace) -> None:
+    """Take what the arguments say of arms."""
+    from biasvar.records import Redraws
+    from biasvar.report.arms.said import say
+
+    if isinstance(source, Redraws):
+        raise BiasvarError("--control and --loss are for your own loop's arms; a study says what its arms are")
+    say(source, options.control, options.loss)
 
 
 def _ledger(options: argparse.Namespace) -> int:
