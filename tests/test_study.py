@@ -277,7 +277,6 @@ HASHES = {
     "bias_variance/full/cifar10_resnet34.yaml": ("28edf9fe4e0026de",),
     "biased_soft_labels/additive_noise.yaml": ("c8cd45369812af03", "44cf0b4a1cb821d5"),
     "biased_soft_labels/additive_noise_fashion_mnist.yaml": ("c72cc2a50cd43b36",),
-    "biased_soft_labels/bad_teacher_cifar10.yaml": ("e817c8da69884aea", "db2f0ce46cfa4ff3"),
     "biased_soft_labels/bad_teacher_digits.yaml": ("26336c6b3cbf9f37", "acfd783fe5b0c635"),
     "biased_soft_labels/bad_teacher_fashion_mnist.yaml": ("c3d7ebc76e99024c", "6dd6fe533f0801a6"),
     "biased_soft_labels/bad_teacher_features.yaml": ("396b105540f19b84",),
