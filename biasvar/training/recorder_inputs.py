@@ -103,6 +103,11 @@ def step_tensors(
     student = real_numbers(student_logits, f"{prefix}student_logits")
     lead, own = tuple(ids.shape), () if replicas is None else (replicas,)
     tokens = len(lead) - len(own) == 2
+    if len(lead) == len(own) + 1 and student.ndim == len(lead) + 2:
+        raise ValueError(
+            f"{prefix}sample_ids has shape {lead} and student_logits {tuple(student.shape)}: of tokens give ids "
+            f"{tuple(student.shape[:-1])}, as biasvar.token_ids(sequence_ids, T) makes them"
+        )
     if lead[: len(own)] != own or (len(lead) != len(own) + 1 and not (tokens and student.ndim == len(lead) + 1)):
         expected = (
             "(B,) or, of tokens, (B, T)" if replicas is None else f"(R, B) or, of tokens, (R, B, T), R {replicas}"
