@@ -97,6 +97,8 @@ def _main(arguments: Sequence[str] | None) -> int:
             source = _against_people(source, options.truth)
         if options.control or options.loss:
             _say(source, options)
+        if options.images is not None:
+            source = _with_images(source, options.images)
         page = write_report(source, out, figures=figures, formats=formats)
     except (BiasvarError, OSError, ValueError) as error:  # ValueError: a run that is damaged or odd
         print(f"biasvar: error: {one_line(error)}", file=sys.stderr)
@@ -148,10 +150,26 @@ def _say(source: list[Run] | Redraws, options: argparse.Namespace) -> None:
     say(source, options.control, options.loss)
 
 
+def _with_images(source: list[Run] | Redraws, place: str) -> list[Run]:
+    """The runs with images of the samples that figures show; refused before anything is drawn where they do not fit."""
+    from biasvar.records import Redraws
+    from biasvar.report.pictures import with_pictures
+    from biasvar.report.statistics import own_samples
+    from biasvar.report.truth import PeopleRun
+
+    if isinstance(source, Redraws) or any(isinstance(run, PeopleRun) for run in source):
+        raise BiasvarError("--images is for a report on runs, without --truth, or for a card (--soft-labels)")
+    if len(source) > 1:
+        raise BiasvarError(f"--images shows samples of one run; name one of {', '.join(run.name for run in source)}")
+    (run,) = source
+    splits = [own_samples.main_place(run, arm).split for arm in own_samples.own_arms(run)]
+    return [with_pictures(run, place, ["test", *splits])]
+
+
 def _ledger(options: argparse.Namespace) -> int:
     """Write the tables of all published claims."""
-    others = (options.out, options.figures, options.truth, options.formats)
-    if options.runs or others != (None, None, None, DEFAULT_FORMATS) or wanted(options):
+    others = (options.out, options.figures, options.truth, options.images, options.formats)
+    if options.runs or others != (None, None, None, None, DEFAULT_FORMATS) or wanted(options):
         raise BiasvarError("--ledger takes no runs and no other option: it reads the reports published under its DIR")
 
     from biasvar.report.ledger import write_ledger

@@ -22,8 +22,9 @@ from biasvar.report.__main__ import main
 from biasvar.report.card import tabulate
 from biasvar.report.card.collect import KEPT, collect
 from biasvar.report.card.options import CardOptions, default_out
-from biasvar.report.card.source import Source, open_pictures, open_source
+from biasvar.report.card.source import Source, open_source
 from biasvar.report.card.verdict import verdicts
+from biasvar.report.pictures import open_pictures
 from biasvar.report.text.numbers import short_number
 from tests.analysis.indicators.test_guarantee import hidden_class, missing
 from tests.report.test_page import Page

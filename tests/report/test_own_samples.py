@@ -13,9 +13,10 @@ from biasvar.report.__main__ import main
 from biasvar.report.figures import load
 from biasvar.report.marks import cloud, symlog
 from biasvar.report.page import write_report
-from biasvar.report.samples import LISTED, Strongest, write_samples
+from biasvar.report.samples import write_samples
 from biasvar.report.statistics import own_samples
 from biasvar.report.statistics.own_samples import Place
+from biasvar.report.statistics.strongest import LISTED, Strongest
 
 torch = pytest.importorskip("torch")
 

@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from biasvar.report import style
-from biasvar.report.card.tabulate import LABELS_SHOWN, CalibrationError, log_counts
-from biasvar.report.marks import heat, images
+from biasvar.report.card.tabulate import CalibrationError, log_counts
+from biasvar.report.marks import heat, images, masses
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from biasvar.analysis.indicators.counts import SetCounts
 
 BLUE, ORANGE = "#1f78c1", "#d55e00"
-WIDEST, WIDEST_BY_IMAGE = 14, 11  # letters of a class name on an axis, and beside an image
 ACROSS = 6  # images in a row
-TRUE_COLOR, OTHER_COLOR = "#7fb6e6", "#d9d9d9"
 
 
 def draw_indicators(table: pd.DataFrame) -> Drawing:
@@ -91,7 +89,7 @@ def draw_matrix(counts: SetCounts, classes: np.ndarray, names: list[str], rule: 
     size = len(classes)
     truth = np.eye(size, dtype=bool)
     top = float(np.max(rates[~truth]))
-    short = [_short(names[c]) for c in classes]
+    short = [masses.short(names[c]) for c in classes]
     figure = style.new_figure(height=min(2.2 + 0.42 * size, 6.6) + 0.05 * max(map(len, short)))
     ax = figure.subplots()
     cells = pd.DataFrame(np.where(truth, np.nan, rates), index=short, columns=short)
@@ -121,10 +119,6 @@ def _percent(value: float) -> str:
     if 99.9 < value < 100.0:
         return ">99.9"
     return f"{value:.1f}" if value < 9.95 or 98.95 <= value < 100.0 else f"{value:.0f}"
-
-
-def _short(name: str, letters: int = WIDEST) -> str:
-    return name if len(name) <= letters else name[: letters - 1] + "…"
 
 
 def _logarithmic(ax: Axes) -> None:
@@ -191,9 +185,9 @@ def draw_reliability(table: pd.DataFrame, error: CalibrationError) -> Drawing:
 
 
 def draw_worst(table: pd.DataFrame, pictures: dict[int, np.ndarray]) -> Drawing:
-    """A row of images for each kind; under each the labels with most mass, the truth's in blue."""
+    """A row of images for each kind; under each its id and the labels with most mass, the truth's in blue."""
     kinds = list(dict.fromkeys(table["kind"]))
-    figure = style.new_figure(height=2.55 * len(kinds) + 0.1)
+    figure = style.new_figure(height=2.7 * len(kinds) + 0.1)
     bands: Any = figure.subfigures(len(kinds), 1, squeeze=False)
     top = max((float(np.max(image)) for image in pictures.values()), default=1.0)
     for band, kind in zip(bands[:, 0], kinds, strict=True):
@@ -207,27 +201,8 @@ def draw_worst(table: pd.DataFrame, pictures: dict[int, np.ndarray]) -> Drawing:
             images.bare(lower)
             if len(sample):
                 images.draw(upper, pictures[int(sample["row"].iloc[0])], top=top)
-                upper.set_title(_short(str(sample["true_name"].iloc[0]), WIDEST_BY_IMAGE), fontsize=9.5, loc="center")
-                _bars(lower, sample)
+                name = masses.short(str(sample["true_name"].iloc[0]), masses.WIDEST_BY_IMAGE)
+                upper.set_title(name, fontsize=9.5, loc="center")
+                upper.set_xlabel(f"id {sample['sample_id'].iloc[0]}", fontsize=8.5, labelpad=2)
+                masses.draw(lower, sample["label_name"], sample["mass"], sample["label"] == sample["true"])
     return figure
-
-
-def _bars(ax: Any, sample: pd.DataFrame) -> None:
-    """Bars with their names written on them, since there is no room beside them."""
-    span = max(1.0, float(sample["mass"].abs().max()))
-    for place, (label, name, mass, true) in enumerate(
-        zip(sample["label"], sample["label_name"], sample["mass"], sample["true"], strict=True)
-    ):
-        mine = label == true
-        ax.barh(-place, max(mass, 0.0) / span, color=TRUE_COLOR if mine else OTHER_COLOR, height=0.86)
-        ax.text(
-            0.02,
-            -place,
-            _short(str(name), WIDEST_BY_IMAGE),
-            va="center",
-            fontsize=8,
-            weight="bold" if mine else "normal",
-        )
-        ax.text(1.0, -place, f"{mass:.2f}", va="center", ha="right", fontsize=8)
-    ax.set_xlim(0.0, 1.02)
-    ax.set_ylim(-LABELS_SHOWN - 0.5, 0.5)

@@ -56,8 +56,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ("--clusters", "FILE_OR_COLUMN", str, "which rows share an image, person or document, one name a row (a .npy, "
          ".npz, .csv or .parquet, FILE:COLUMN, or a column of the soft labels or labels): intervals are then over "
          "these clusters"),
-        ("--images", "FILE", str, "to show the worst samples: a .npy of (N, H, W) or (N, H, W, 3); or a data set's "
-         "name, Parquet file or folder, matched by sample_id or by split and row, and checked by label"),
+        ("--images", "FILE", str, "to show the worst samples, or in a report those of the gallery and the strongest: a "
+         ".npy of (N, H, W) or (N, H, W, 3) in the order of the sample ids; a .parquet with encoded images; a folder "
+         "of image files named by sample id or in order; or a data set's name, checked by label"),
         ("--temperature", "T", float, "the numbers are logits: take softmax(logits / T) (default for a teacher or an "
          "arm in a run: 1)"),
         ("--ks", "1,2,5", str, "sizes of the top sets (default: 1 to 10, less than K)"),
@@ -98,7 +99,7 @@ def wanted(options: argparse.Namespace) -> bool:
         if options.runs or options.figures is not None or options.truth is not None:
             raise BiasvarError("--soft-labels makes a card: RUN, --figures and --truth belong to a report on runs")
         return True
-    plain = ("labels", "clusters", "images", "temperature", "ks", "thresholds", *OF_A_FILE, "split", "replica")
+    plain = ("labels", "clusters", "temperature", "ks", "thresholds", *OF_A_FILE, "split", "replica")
     given = [name for name in plain if getattr(options, name) is not None]
     given += [name for name in ("normalize", "scores", "held_out") if getattr(options, name)]
     if given:

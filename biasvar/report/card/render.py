@@ -12,9 +12,9 @@ from biasvar.errors import RecordError
 from biasvar.messages import visible
 from biasvar.report import style
 from biasvar.report.card import draw
-from biasvar.report.card.collect import Collected, collect
+from biasvar.report.card.collect import Collected, Samples, collect
 from biasvar.report.card.options import CardOptions, default_out
-from biasvar.report.card.source import Pictures, Source, open_clusters, open_pictures, open_source
+from biasvar.report.card.source import Source, open_clusters, open_source
 from biasvar.report.card.tabulate import BINS, CalibrationError, Tables, accuracy, tabulate
 from biasvar.report.card.verdict import LEVEL
 from biasvar.report.output import (
@@ -27,6 +27,7 @@ from biasvar.report.output import (
     write_summary,
     write_table,
 )
+from biasvar.report.pictures import Pictures, open_pictures
 from biasvar.report.text import card as text
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def write_card(options: CardOptions, formats: Sequence[str]) -> Path:
     source = open_source(options)
     collected = collect(source, options, open_clusters(options))
     samples = collected.samples
-    pictures = None if options.images is None else open_pictures(options.images, samples.ids, samples.labels)
+    pictures = None if options.images is None else _pictures(options.images, samples)
     names = _class_names(source, options, pictures)
     with into_place(out) as folder, style.context():
         tables = tabulate(collected, names)
@@ -79,6 +80,10 @@ def write_card(options: CardOptions, formats: Sequence[str]) -> Path:
             provenance=text.provenance(collected, source, options),
         )
     return out / PAGE
+
+
+def _pictures(place: str, samples: Samples) -> Pictures:
+    return open_pictures(place, samples.ids, samples.labels, one_a_row=True)
 
 
 def _class_names(source: Source, options: CardOptions, pictures: Pictures | None) -> list[str]:

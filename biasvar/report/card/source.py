@@ -12,7 +12,6 @@ from biasvar.columns import SAMPLE_ID
 from biasvar.errors import RecordError
 from biasvar.records import Run, open_run
 from biasvar.records.cluster_files import Clusters, read_clusters
-from biasvar.records.numpy_files import check_numpy
 from biasvar.records.schema import one_of
 from biasvar.records.soft_labels import open_soft_labels
 from biasvar.report.card.options import OF_A_FILE, CardOptions
@@ -168,76 +167,3 @@ def _stored(run: Run, name: str, names: tuple[str, ...] | None, options: CardOpt
 
     title = f"{run.name}: soft labels {name}{own}"
     return Source(title, run.num_classes, int(keep.sum()), read, names, tuple(notes))
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Images of a card's samples: `at(rows)` for rows in the order of the soft labels."""
-
-    images: np.ndarray
-    place: np.ndarray | None
-    class_names: tuple[str, ...] | None
-
-    def at(self, rows: Iterable[int]) -> list[np.ndarray]:
-        """The images of these rows, (H, W) or (H, W, 3)."""
-        images = []
-        for row in rows:
-            image = np.asarray(self.images[row if self.place is None else self.place[row]])
-            if image.ndim == 3 and image.shape[-1] not in (1, 3) and image.shape[0] in (1, 3):
-                image = np.moveaxis(image, 0, -1)
-            images.append(image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image)
-        return images
-
-
-def open_pictures(place: str, sample_ids: np.ndarray, labels: np.ndarray) -> Pictures:
-    """Images of samples: an array of as many, or a data set in which the samples are found by id or by split and row.
-
-    Raises FileNotFoundError, or ValueError for an array of another shape and a data set with other labels.
-    """
-    if Path(place).suffix.lower() == ".npy":
-        return Pictures(_array(Path(place), len(labels)), None, None)
-    from biasvar.data import load_dataset
-
-    data = load_dataset(place)
-    if data.is_vectors:
-        raise ValueError(f"{data.name} holds features, not images; give the images of the same rows, or leave them out")
-    tried = []
-    for what, rows in _candidates(sample_ids, data.split, len(data.labels), len(labels)):
-        differs = data.labels[rows] != labels
-        if not differs.any():
-            return Pictures(data.images, rows, data.class_names)
-        row = int(np.argmax(differs))
-        tried.append(f"{what} row {row} is of class {data.labels[rows[row]]} there, {labels[row]} here")
-    why = "; ".join(tried) or f"it has {len(data.labels):,} rows, and no split of {len(labels):,}"
-    raise ValueError(
-        f"the images of {data.name} are not those of these {len(labels):,} soft labels: {why}. Give the images as a"
-        " .npy array in the order of the rows"
-    )
-
-
-def _candidates(
-    sample_ids: np.ndarray, split: np.ndarray | None, total: int, n: int
-) -> Iterator[tuple[str, np.ndarray]]:
-    if sample_ids.min() >= 0 and sample_ids.max() < total:
-        yield "by sample_id,", sample_ids
-    for name in ("test", "train") if split is not None else ():
-        rows = np.flatnonzero(split == name)
-        if len(rows) == n:
-            yield f"as the {name} split,", rows
-
-
-def _array(path: Path, n: int) -> np.ndarray:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist or is no file")
-    check_numpy(path)
-    try:
-        images: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise RecordError(f"{path} cannot be read as a NumPy file ({error})") from None
-    colour = images.ndim == 4 and (images.shape[3] in (1, 3) or images.shape[1] in (1, 3))
-    if len(images) != n or not (images.ndim == 3 or colour) or images.dtype.kind not in "uif":
-        raise RecordError(
-            f"images {path} must hold numbers of shape ({n}, H, W), ({n}, H, W, 3) or ({n}, 3, H, W), one image a row"
-            f" of the soft labels; it holds {images.dtype} of shape {images.shape}"
-        )
-    return images

@@ -12,7 +12,8 @@ from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import failed_arms, reference_arm, taken_over
 from biasvar.report.figure import Figure
 from biasvar.report.marks import images
-from biasvar.report.statistics import stored
+from biasvar.report.pictures import PicturedRun, pictures_of
+from biasvar.report.statistics import own_samples, stored
 from biasvar.report.statistics.changes import SampleChange, change, each, unstyled
 from biasvar.report.text.captions import conditions
 from biasvar.report.text.numbers import signed
@@ -75,7 +76,7 @@ def _of_run(run: Run, arm: str, control: str, shown: dict[tuple[str, int], np.nd
     terms = stored.terms(run, arm)
     labels = dict(zip(terms.sample_ids, terms.labels, strict=True)) if terms is not None else {}
     distributions = _distributions(run, arm, control)
-    pictures = _pictures(run)
+    pictures = None if isinstance(run, PicturedRun) else _pictures(run)
     names = run.manifest.get("class_names") or list(map(str, range(run.num_classes)))
     rows = []
     for row, (column, rising) in ROWS.items():
@@ -84,7 +85,10 @@ def _of_run(run: Run, arm: str, control: str, shown: dict[tuple[str, int], np.nd
         order = frame.assign(key=frame[column] * (1 if rising else -1), size=-size).dropna(subset=["key"])
         for place, one in enumerate(each(order.sort_values(["key", "size"]).head(ACROSS))):
             number = int(one.sample_id)
-            if pictures is not None and number < len(pictures):
+            given = pictures_of(run, changed.split, [number])
+            if number in given:
+                shown[run.name, number] = given[number]
+            elif pictures is not None and number < len(pictures):
                 shown[run.name, number] = pictures[number]
             about = {
                 "run": run.name,
@@ -200,7 +204,7 @@ def _picture(ax: Any, one: Any, image: np.ndarray | None) -> None:
     images.draw(inset, image, frame=True)
     inset.set_anchor("W")
     flagged = "" if pd.isna(one.flagged) else f"\nflag {100 * one.flagged:.0f} %"
-    text = f"Δb {_signed(one.d_bias)}\nΔv {_signed(one.d_variance)}{flagged}"
+    text = f"id {one.sample_id}\nΔb {_signed(one.d_bias)}\nΔv {_signed(one.d_variance)}{flagged}"
     ax.text(0.52, 0.98, text, va="top", fontsize=9, linespacing=1.35)
 
 
@@ -246,8 +250,14 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     gap = ""
     if not frame["has_image"].all():
         gap = " No image where the data is not at hand or differs from what was trained on."
-        if all((run.manifest.get("data") or {}).get("features") for run in runs):
+        if all(own_samples.is_own(run) for run in runs):
+            gap = " No images: they come with --images."
+        elif all((run.manifest.get("data") or {}).get("features") for run in runs):
             gap = " The rows are vectors of features, which have no image."
+    given = sorted(
+        {pictures.rule for run in runs if isinstance(run, PicturedRun) for _, pictures in run.pictures.values()}
+    )
+    gap += f" Images were found {' and '.join(given)}." if given else ""
     return (
         f"The extremes of the test rows ({said}): chosen for being extreme, so each change leans to overstate. Δb and "
         "Δv: change of corrected bias and variance, nats; flag: share of replicas in which the row is a regularization "

@@ -5,7 +5,7 @@ Read from the record file by file: what is kept is a few numbers a sample, howev
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -192,6 +192,21 @@ def terms_at(run: Run, arm: str, place: Place) -> tuple[np.ndarray, Decompositio
     if found is None:
         return None
     return np.searchsorted(samples_of(run, place.split)[0], found.sample_ids), found.decomposition
+
+
+def mean_predictions(run: Run, arm: str, place: Place, sample_ids: Iterable[int]) -> dict[int, np.ndarray]:
+    """The normalised geometric mean over replicas (C,) of some samples, by id; empty where no predictions are kept."""
+    if terms_at(run, arm, place) is None:
+        return {}
+    kept, _, _ = run.stored_means(arm, place.split, "all", None)
+    rows = np.searchsorted(kept.sample_ids, wanted := np.array(sorted(sample_ids)))
+    found = {}
+    for number, row in zip(wanted.tolist(), rows.tolist(), strict=True):
+        if row < len(kept.sample_ids) and kept.sample_ids[row] == number:
+            share = kept.counts[:, row] / max(kept.counts[:, row].sum(), 1)
+            mean = share @ kept.read(row, row + 1)[:, 0]
+            found[number] = np.exp(mean - np.logaddexp.reduce(mean))
+    return found
 
 
 def _kept_there(run: Run, arm: str, place: Place) -> bool:

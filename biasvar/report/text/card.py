@@ -234,7 +234,7 @@ def worst_text(worst: tuple[Worst, ...], shown: int) -> FigureText:
     """Words for the images of the worst samples."""
     return FigureText(
         "The worst samples",
-        "Above each image its true class; below, the labels with most mass, the truth in blue.",
+        "Above each image its true class; below, its sample id and the labels with most mass, the truth in blue.",
         f"The {shown} most extreme of each kind. " + " ".join(worst_notes(worst)),
     )
 
