@@ -34,6 +34,10 @@ _TEACHER_V1 = (
     "train_mode",
 )
 _DATA_V1 = ("name", "test", "validation", "reserved", "student", "crop", "flip")
+_SCHEDULE_V1 = (
+    *("epochs", "batch_size", "momentum", "nesterov", "weight_decay", "decay", "milestones", "gamma", "warmup"),
+    "precision",
+)
 _RATE_V1 = ("value", "grid", "replicas", "families")
 _STUDY_V1 = (
     *("name", "seed", "replicas", "backend", "keep_teachers", "keep_views", "share", "threads", "student", "draw"),
@@ -82,6 +86,7 @@ def first_identity(every: dict[str, Any], chosen: dict[str, Any]) -> str | None:
     content["student"] = _kept(content["student"], chosen.get("student", {}), ("model", "hidden"), ())
     content["data"] = _kept(every.pop("data"), chosen.get("data", {}), _DATA_V1, ("split",))
     content["learning_rate"] = _kept(content["learning_rate"], chosen.get("learning_rate", {}), _RATE_V1, ())
+    content["schedule"] = _kept(content["schedule"], chosen.get("schedule", {}), _SCHEDULE_V1, ())
     keys = {"arms": tuple(_ARM_V1), "teachers": _TEACHER_V1, "soft_labels": tuple(_SOFT_LABEL_V1)}
     fill = {"arms": _ARM_V1, "teachers": {}, "soft_labels": _SOFT_LABEL_V1}
     for section, old in keys.items():
@@ -91,7 +96,7 @@ def first_identity(every: dict[str, Any], chosen: dict[str, Any]) -> str | None:
             given = {key: value for key, value in chosen[section][name].items() if key not in shown}
             kept = _kept(entry, given, old, _LATER_V1[section])
             content[section][name] = None if kept is None else {**fill[section], **kept}
-    sections = (content["student"], content["data"], content["learning_rate"])
+    sections = [content[key] for key in ("student", "data", "learning_rate", "schedule")]
     entries = [*sections, *(entry for section in keys for entry in content[section].values())]
     newer = set(every) & set(chosen) - {*SHOWN}
     return None if newer or None in entries else _hash(content)

@@ -93,12 +93,19 @@ class Draw(Section):
     rows: int | None = Field(None, ge=1)
 
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+OTHERS = {"sgd": ("betas", "epsilon"), "adamw": ("momentum", "nesterov")}  # keys that an optimizer does not have
+
+
 class Schedule(Section):
     epochs: int = Field(60, ge=1, le=MOST)
     batch_size: int = Field(50, ge=1)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    nesterov: bool = True
-    weight_decay: float = Field(5e-4, ge=0)
+    optimizer: Literal["sgd", "adamw"] = "sgd"  # of students, teachers and what is trained beside them
+    momentum: float = Field(0.9, ge=0, lt=1)  # sgd
+    nesterov: bool = True  # sgd
+    betas: tuple[Beta, Beta] = (0.9, 0.999)  # adamw: of the mean of gradients, and of their squares
+    epsilon: float = Field(1e-8, gt=0)  # adamw
+    weight_decay: float = Field(5e-4, ge=0)  # adamw: decoupled from the gradient
     decay: Literal["cosine", "constant", "step"] = "cosine"
     milestones: list[int] = Field([])  # step: epochs after which the rate falls by gamma
     gamma: float = Field(0.1, gt=0, le=1)
@@ -107,6 +114,10 @@ class Schedule(Section):
 
     @model_validator(mode="after")
     def _nesterov(self) -> Self:
+        for key in OTHERS[self.optimizer]:
+            if getattr(self, key) != type(self).model_fields[key].default:
+                other = next(name for name in OTHERS if name != self.optimizer)
+                raise ValueError(f"{key}: belongs to optimizer: {other}; {self.optimizer} has none, leave it out")
         if (self.decay == "step") != bool(self.milestones):
             raise ValueError("milestones: decay step needs them, and only step has them")
         if sorted({*self.milestones, 0, self.epochs}) != [0, *self.milestones, self.epochs]:

@@ -10,23 +10,22 @@ import torch
 from torch import nn
 
 from biasvar.messages import no_such
+from biasvar.training import optimizers
 from biasvar.training.replicas import Replicas
 
 
 class Companions:
-    """The modules of a method's state, one for each replica, updated by SGD with the students' schedule.
+    """The modules of a method's state, one for each replica, updated by the students' optimiser and schedule.
 
     The loss is the students' own; its gradient for a companion is taken before the students' step.
     """
 
-    def __init__(self, modules: Sequence[nn.Module], *, momentum: float, nesterov: bool, weight_decay: float) -> None:
+    def __init__(self, modules: Sequence[nn.Module], *, optimizer: optimizers.Settings) -> None:
         self._modules = nn.ModuleList(modules)
         self._parameters = [parameter for parameter in self._modules.parameters() if parameter.requires_grad]
         if not self._parameters:
             raise ValueError("the modules have no parameters to train; give those that have some, or none")
-        self._optimizer = torch.optim.SGD(
-            self._parameters, lr=1.0, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
-        )
+        self._settings, self._optimizer = optimizer, optimizer.of_torch(self._parameters)
 
     def train(self, mode: bool) -> None:
         self._modules.train(mode)
@@ -37,7 +36,7 @@ class Companions:
         self._gradients = gradients
 
     def step(self, rate: float) -> None:
-        """One SGD step by the gradients that were taken."""
+        """One step by the gradients that were taken."""
         self._optimizer.param_groups[0]["lr"] = rate
         for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
             parameter.grad = gradient
@@ -45,19 +44,14 @@ class Companions:
         self._optimizer.zero_grad()
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Parameters, buffers and momenta by name: enough to go on from."""
+        """Parameters, buffers and what the optimiser keeps, by name: enough to go on from."""
         state = {f"module.{name}": value for name, value in self._modules.state_dict().items()}
-        for name, parameter in self._modules.named_parameters():
-            buffer = self._optimizer.state[parameter].get("momentum_buffer")
-            state[f"momentum.{name}"] = torch.zeros_like(parameter) if buffer is None else buffer
-        return state
+        return state | optimizers.saved(self._settings, self._optimizer, self._modules.named_parameters())
 
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
         modules = {k.removeprefix("module."): v for k, v in state.items() if k.startswith("module.")}
         self._modules.load_state_dict(modules)
-        for name, parameter in self._modules.named_parameters():
-            # A buffer of zeros is what SGD starts from, so it stands for "no step yet" as well.
-            self._optimizer.state[parameter]["momentum_buffer"] = state[f"momentum.{name}"].clone().to(parameter)
+        optimizers.load(self._settings, self._optimizer, self._modules.named_parameters(), state)
 
 
 class Features:

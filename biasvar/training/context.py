@@ -18,6 +18,7 @@ from biasvar.seeding import generator
 from biasvar.study import Study
 from biasvar.study.label_noise import LabelNoise
 from biasvar.study.networks import Network
+from biasvar.training import optimizers
 from biasvar.training.custom_networks import load_network
 from biasvar.training.inputs import Features, Images, Inputs
 from biasvar.training.networks import MLP, build_network, seeded
@@ -149,12 +150,16 @@ class StudyContext:
 
     def replicas(self, models: Sequence[nn.Module], weight_decay: float | None = None) -> Replicas:
         """Networks that train together by the study's schedule, or by another weight decay."""
+        optimizer = self.optimizer(weight_decay)
+        return make_replicas(self.study.backend, models, optimizer=optimizer, precision=self.study.schedule.precision)
+
+    def optimizer(self, weight_decay: float | None = None) -> optimizers.Settings:
+        """The study's optimiser, or it by another weight decay."""
         schedule = self.study.schedule
         decay = schedule.weight_decay if weight_decay is None else weight_decay
-        return make_replicas(
-            self.study.backend, models, momentum=schedule.momentum,
-            nesterov=schedule.nesterov, weight_decay=decay, precision=schedule.precision,
-        )  # fmt: skip
+        if schedule.optimizer == "adamw":
+            return optimizers.AdamW(schedule.betas, schedule.epsilon, decay)
+        return optimizers.SGD(schedule.momentum, schedule.nesterov, decay)
 
     def rate_of(self, base: float, epochs: int) -> Callable[[int, int], float]:
         """The learning rate by step: the study's schedule, its milestones in proportion to the epochs."""

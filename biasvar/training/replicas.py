@@ -1,10 +1,7 @@
 """R trainings of one network: all in one batched pass, or one after another, with the same result.
 
 Both kinds take and give tensors with a leading replica dimension, keep float parameters by name with that dimension,
-and update them by SGD as `torch.optim.SGD` defines it:
-
-    d = gradient + weight_decay * parameter;  buffer = momentum * buffer + d;
-    parameter -= rate * (d + momentum * buffer if nesterov else buffer)
+and update them as one of `biasvar.training.optimizers` says.
 
 The loss that is differentiated is the sum over replicas of each one's own batch mean, so that no replica feels the
 others. On a CPU the batched pass is faster for small fully connected networks and slower for convolutional ones.
@@ -17,6 +14,8 @@ from typing import Literal, Protocol
 
 import torch
 from torch import nn
+
+from biasvar.training import optimizers
 
 Backend = Literal["batched", "sequential"]
 
@@ -35,14 +34,14 @@ class Replicas(Protocol):
         """Training mode, or evaluation mode."""
 
     def step(self, loss: torch.Tensor, rate: float, *, max_norm: float | None = None) -> None:
-        """One SGD step on the sum of the per-replica losses (R,).
+        """One step of the optimiser on the sum of the per-replica losses (R,).
 
         `max_norm`: the gradient of each replica, over all its parameters, is first scaled down to this norm, as by
         `torch.nn.utils.clip_grad_norm_`.
         """
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Parameters and momentum buffers, by name, each (R, ...): enough to go on from."""
+        """Parameters and what the optimiser keeps of them, by name, each (R, ...): enough to go on from."""
 
     def load_state(self, state: dict[str, torch.Tensor]) -> None: ...
 
@@ -53,7 +52,7 @@ class Replicas(Protocol):
 class BatchedReplicas:
     """R networks as one: parameters stacked along a leading dimension, one forward and one update for all."""
 
-    def __init__(self, models: Sequence[nn.Module], *, momentum: float, nesterov: bool, weight_decay: float) -> None:
+    def __init__(self, models: Sequence[nn.Module], *, optimizer: optimizers.Settings) -> None:
         if any(True for _ in models[0].buffers()):
             raise ValueError(
                 f"{type(models[0]).__name__} keeps buffers (such as BatchNorm statistics), which the batched backend "
@@ -64,8 +63,8 @@ class BatchedReplicas:
         self._parameters = {
             name: torch.stack([p[name].detach() for p in named]).contiguous().requires_grad_() for name in named[0]
         }
-        self._buffers = {name: torch.zeros_like(p) for name, p in self._parameters.items()}
-        self._momentum, self._nesterov, self._weight_decay = momentum, nesterov, weight_decay
+        self._optimizer, self._steps = optimizer, 0
+        self._slots = {slot: [torch.zeros_like(p) for p in self._parameters.values()] for slot in optimizer.kept}
 
     @property
     def network(self) -> None:
@@ -81,30 +80,35 @@ class BatchedReplicas:
         self._model.train(mode)
 
     def step(self, loss: torch.Tensor, rate: float, *, max_norm: float | None = None) -> None:
-        parameters, buffers = list(self._parameters.values()), list(self._buffers.values())
+        parameters = list(self._parameters.values())
         gradients = torch.autograd.grad(loss.sum(), parameters)
+        self._steps += 1
         with torch.no_grad():
             if max_norm is not None:
                 gradients = _clipped(gradients, max_norm)
-            d = torch._foreach_add(gradients, parameters, alpha=self._weight_decay)
-            torch._foreach_mul_(buffers, self._momentum)
-            torch._foreach_add_(buffers, d)
-            if self._nesterov:
-                torch._foreach_add_(d, buffers, alpha=self._momentum)
-            torch._foreach_add_(parameters, d if self._nesterov else buffers, alpha=-rate)
+            self._optimizer.update(parameters, gradients, self._slots, self._steps, rate)
 
     def parameters(self) -> dict[str, torch.Tensor]:
         return {name: p.detach() for name, p in self._parameters.items()}
 
     def state(self) -> dict[str, torch.Tensor]:
-        momenta = {f"momentum.{name}": b for name, b in self._buffers.items()}
-        return {**{f"parameter.{name}": p for name, p in self.parameters().items()}, **momenta}
+        state = {f"parameter.{name}": p for name, p in self.parameters().items()}
+        for slot, values in self._slots.items():
+            state |= {f"{slot}.{name}": value for name, value in zip(self._parameters, values, strict=True)}
+        if self._optimizer.counts:
+            state |= {
+                f"steps.{name}": torch.full((len(p),), float(self._steps)) for name, p in self._parameters.items()
+            }
+        return state
 
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
         with torch.no_grad():
-            for name, parameter in self._parameters.items():
+            for place, (name, parameter) in enumerate(self._parameters.items()):
                 parameter.copy_(state[f"parameter.{name}"])
-                self._buffers[name].copy_(state[f"momentum.{name}"])
+                for slot, values in self._slots.items():
+                    values[place].copy_(state[f"{slot}.{name}"])
+                if self._optimizer.counts:
+                    self._steps = int(state[f"steps.{name}"][0])
 
 
 def _clipped(gradients: Sequence[torch.Tensor], max_norm: float) -> tuple[torch.Tensor, ...]:
@@ -125,14 +129,11 @@ class SequentialReplica:
     """
 
     def __init__(
-        self, models: Sequence[nn.Module], *, momentum: float, nesterov: bool, weight_decay: float,
-        precision: str = "float32",
-    ) -> None:  # fmt: skip
+        self, models: Sequence[nn.Module], *, optimizer: optimizers.Settings, precision: str = "float32"
+    ) -> None:
         (model,) = models
         self._model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._optimizer = torch.optim.SGD(
-            self._model.parameters(), lr=1.0, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
-        )
+        self._settings, self._optimizer = optimizer, optimizer.of_torch(self._model.parameters())
         self._mixed = precision == "bf16"
 
     @property
@@ -160,29 +161,23 @@ class SequentialReplica:
 
     def state(self) -> dict[str, torch.Tensor]:
         state = {f"parameter.{name}": value for name, value in self.parameters().items()}
-        for name, parameter in self._model.named_parameters():
-            buffer = self._optimizer.state[parameter].get("momentum_buffer")
-            state[f"momentum.{name}"] = (torch.zeros_like(parameter) if buffer is None else buffer)[None]
-        return state
+        kept = optimizers.saved(self._settings, self._optimizer, self._model.named_parameters())
+        return state | {name: value[None] for name, value in kept.items()}
 
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
         values = {k.removeprefix("parameter."): v[0] for k, v in state.items() if k.startswith("parameter.")}
         self._model.load_state_dict(values)
-        for name, parameter in self._model.named_parameters():
-            # A buffer of zeros is what SGD starts from, so it stands for "no step yet" as well.
-            self._optimizer.state[parameter]["momentum_buffer"] = state[f"momentum.{name}"][0].clone().to(parameter)
+        kept = {name: value[0] for name, value in state.items() if not name.startswith("parameter.")}
+        optimizers.load(self._settings, self._optimizer, self._model.named_parameters(), kept)
 
 
 def make_replicas(
-    backend: Backend, models: Sequence[nn.Module], *, momentum: float, nesterov: bool, weight_decay: float,
-    precision: str = "float32",
-) -> Replicas:  # fmt: skip
+    backend: Backend, models: Sequence[nn.Module], *, optimizer: optimizers.Settings, precision: str = "float32"
+) -> Replicas:
     """The replicas of one group: any number for "batched", one for "sequential"."""
     if backend == "batched":
-        return BatchedReplicas(models, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
-    return SequentialReplica(
-        models, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, precision=precision
-    )
+        return BatchedReplicas(models, optimizer=optimizer)
+    return SequentialReplica(models, optimizer=optimizer, precision=precision)
 
 
 def groups_of(backend: Backend, replicas: Sequence[int]) -> list[list[int]]:

@@ -86,7 +86,6 @@ class Students:
     def __init__(self, context: StudyContext, name: str, rate: float, replicas: Sequence[int]) -> None:
         context = context.observing(context.study.arms[name].label_noise)
         self._context, self._name, self._rate = context, name, rate
-        schedule = context.study.schedule
         self.objective = _objective(context, name, replicas)
         method = self.objective.method
         self.rows = rows_of(context, method, replicas)
@@ -94,9 +93,7 @@ class Students:
         modules = method.modules(self.objective.state)
         self.companions = None
         if modules:
-            self.companions = Companions(
-                modules, momentum=schedule.momentum, nesterov=schedule.nesterov, weight_decay=schedule.weight_decay
-            )
+            self.companions = Companions(modules, optimizer=context.optimizer())
 
     def train(self, **watch: Any) -> None:
         """Train to the end of the schedule; `watch` are the observers, and the first epoch, of `loop.train`."""

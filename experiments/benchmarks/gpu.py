@@ -278,11 +278,14 @@ def _wait() -> None:
 def _resnet_step(batch: int, *, mixed: bool) -> tuple[Callable[[], torch.Tensor], torch.Tensor, torch.Tensor]:
     """A training step of a ResNet-20 on images of 32x32x3, as the sequential backend takes it; ids, labels."""
     from biasvar.training.networks import build_network
+    from biasvar.training.optimizers import SGD
     from biasvar.training.replicas import SequentialReplica
 
     network = build_network("resnet20", in_channels=3, num_classes=10).to(DEVICE)
     replica = SequentialReplica(
-        [network], momentum=0.9, nesterov=True, weight_decay=5e-4, precision="bf16" if mixed else "float32"
+        [network],
+        optimizer=SGD(momentum=0.9, nesterov=True, weight_decay=5e-4),
+        precision="bf16" if mixed else "float32",
     )
     x = torch.randn(1, batch, 3, 32, 32, device=DEVICE)
     labels = torch.randint(0, 10, (batch,), device=DEVICE)

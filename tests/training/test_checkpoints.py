@@ -11,14 +11,15 @@ from torch import nn
 from biasvar.errors import RecordError
 from biasvar.training.checkpoints import check_fit, check_kept_teacher, read_weights, weights_file
 from biasvar.training.networks import build_network
+from biasvar.training.optimizers import SGD
 from biasvar.training.replicas import SequentialReplica
 
 
 def test_weights_of_another_network_are_refused_by_name(tmp_path):
     path = tmp_path / "kept.safetensors"
     network = build_network("resnet8", in_channels=3, num_classes=10)
-    sgd = {"momentum": 0.9, "nesterov": True, "weight_decay": 0.0}
-    path.write_bytes(weights_file(SequentialReplica([network], **sgd), [4]))
+    sgd = SGD(momentum=0.9, nesterov=True, weight_decay=0.0)
+    path.write_bytes(weights_file(SequentialReplica([network], optimizer=sgd), [4]))
     check_kept_teacher(path, build_network("resnet8", in_channels=3, num_classes=10), [4], what="teacher a (resnet8)")
     for name, classes, found in (
         ("resnet8", 7, r".*4.fc.weight has shape \(10, 64\), expected \(7, 64\)"),
@@ -42,7 +43,9 @@ def test_a_tensor_too_many_is_no_fit():
 
 def test_tied_layers_are_written_under_both_names(tmp_path):
     layer = nn.Linear(2, 2)
-    net = SequentialReplica([nn.Sequential(layer, layer)], momentum=0.9, nesterov=False, weight_decay=0.0)
+    net = SequentialReplica(
+        [nn.Sequential(layer, layer)], optimizer=SGD(momentum=0.9, nesterov=False, weight_decay=0.0)
+    )
     (tmp_path / "tied.safetensors").write_bytes(weights_file(net, [0]))
     tensors, _ = read_weights(tmp_path / "tied.safetensors")
     assert torch.equal(tensors["0.0.weight"], layer.weight)

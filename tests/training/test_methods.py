@@ -19,6 +19,7 @@ from biasvar.training import students
 from biasvar.training.checks import open_study
 from biasvar.training.execute import run_study
 from biasvar.training.methods import method_of
+from biasvar.training.optimizers import SGD, AdamW
 from biasvar.training.students import Students
 from tests.conftest import TINY
 from tests.training.test_execute import contents
@@ -220,8 +221,16 @@ def test_weights_of_rows_that_another_arm_left_out_are_missed(tmp_path):
         run_study(study, tmp_path / "run", device="cpu")
 
 
-def test_a_companion_is_trained_as_if_it_were_part_of_the_student(tmp_path):
-    """Against torch's SGD on both, in one optimiser, for the same batches."""
+@pytest.mark.parametrize(
+    ("optimizer", "theirs", "options"),
+    [
+        (SGD(0.9, True, 0.01), torch.optim.SGD, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.01}),
+        (AdamW((0.9, 0.99), 1e-6, 0.01), torch.optim.AdamW, {"betas": (0.9, 0.99), "eps": 1e-6, "weight_decay": 0.01}),
+    ],
+    ids=["sgd", "adamw"],
+)
+def test_a_companion_is_trained_as_if_it_were_part_of_the_student(optimizer, theirs, options):
+    """Against torch's own on both, in one optimiser, for the same batches; it stops and goes on once."""
     from torch import nn
 
     from biasvar.training.companions import Companions
@@ -230,18 +239,20 @@ def test_a_companion_is_trained_as_if_it_were_part_of_the_student(tmp_path):
     torch.manual_seed(0)
     student, module = nn.Linear(3, 4), nn.Linear(4, 2)
     both = copy.deepcopy(nn.ModuleList([student, module]))
-    options = {"momentum": 0.9, "nesterov": True, "weight_decay": 0.01}
-    ours, companions = SequentialReplica([student], **options), Companions([module], **options)
-    optimizer = torch.optim.SGD(both.parameters(), lr=0.1, **options)
-    for _ in range(3):
+    ours, companions = SequentialReplica([student], optimizer=optimizer), Companions([module], optimizer=optimizer)
+    reference = theirs(both.parameters(), lr=0.1, **options)
+    for step in range(4):
+        if step == 2:
+            state, companions = companions.state(), Companions([module], optimizer=optimizer)
+            companions.load_state(state)
         x = torch.randn(1, 5, 3)
         loss = module(ours(x)[0]).square().mean()[None]
         companions.take_gradients(loss)
         ours.step(loss, 0.1)
         companions.step(0.1)
-        optimizer.zero_grad()
+        reference.zero_grad()
         both[1](both[0](x[0])).square().mean().backward()
-        optimizer.step()
+        reference.step()
     for one, other in zip([*student.parameters(), *module.parameters()], both.parameters(), strict=True):
         torch.testing.assert_close(one, other)
 

@@ -16,6 +16,7 @@ from biasvar.run import describe
 from biasvar.study import resolve_study
 from biasvar.training.checks import open_study
 from biasvar.training.execute import run_study
+from biasvar.training.optimizers import SGD
 from biasvar.training.replicas import BatchedReplicas, SequentialReplica
 from biasvar.training.students import Students
 from tests.training.test_execute import contents
@@ -181,8 +182,8 @@ def test_replicas_in_one_pass_are_those_one_after_another(dual, tmp_path):
 def test_gradients_are_clipped_replica_by_replica_as_torch_does():
     torch.manual_seed(0)
     models = [nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)) for _ in range(3)]
-    alone = [SequentialReplica([copy.deepcopy(m)], momentum=0.9, nesterov=True, weight_decay=0.1) for m in models]
-    together = BatchedReplicas(models, momentum=0.9, nesterov=True, weight_decay=0.1)
+    alone = [SequentialReplica([copy.deepcopy(m)], optimizer=SGD(0.9, True, 0.1)) for m in models]
+    together = BatchedReplicas(models, optimizer=SGD(0.9, True, 0.1))
     sizes = torch.tensor([0.01, 1.0, 10.0])  # the first is not clipped
     for _ in range(3):
         x = torch.randn(3, 5, 3)

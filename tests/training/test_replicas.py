@@ -16,12 +16,15 @@ from biasvar.training.methods import method_of
 from biasvar.training.methods.distillation import StoredWeights
 from biasvar.training.networks import MLP, seeded
 from biasvar.training.objective import Objective
+from biasvar.training.optimizers import SGD, AdamW
 from biasvar.training.replicas import BatchedReplicas, SequentialReplica, groups_of, make_replicas
 from biasvar.training.schedules import rate_at
 
 R, N, D, C = 3, 40, 6, 4
 SOFT = {"teacher": "main", "temperature": 4.0, "alpha": 2.25}
-SETTINGS = {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-3}
+MOMENTUM = SGD(momentum=0.9, nesterov=True, weight_decay=1e-3)
+ADAMW = AdamW(betas=(0.9, 0.99), epsilon=1e-8, weight_decay=1e-2)
+OPTIMIZERS = [MOMENTUM, SGD(momentum=0.9, nesterov=False, weight_decay=1e-3), ADAMW]
 
 
 @pytest.fixture
@@ -54,24 +57,31 @@ def run(net, replicas, objective, data, counts=None, **options):
 
 
 @pytest.mark.parametrize("kind", [None, "sequential module, by vmap"])
-@pytest.mark.parametrize("nesterov", [True, False])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["nesterov", "momentum", "adamw"])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_batched_and_sequential_reach_the_same_parameters(data, kind, nesterov, weighted):
-    settings = {**SETTINGS, "nesterov": nesterov}
+def test_batched_and_sequential_reach_the_same_parameters(data, kind, optimizer, weighted):
     objective = Objective(method_of(Distillation(loss="distillation", **SOFT)), StoredWeights(), data[2])
     counts = np.random.default_rng(9).integers(0, 3, size=(R, 25)) if weighted else None
-    batched = run(BatchedReplicas(models(kind), **settings), range(R), objective, data, counts)
+    batched = run(BatchedReplicas(models(kind), optimizer=optimizer), range(R), objective, data, counts)
     for r in range(R):
-        alone = run(SequentialReplica([models(kind)[r]], **settings), [r], objective, data, counts)
+        alone = run(SequentialReplica([models(kind)[r]], optimizer=optimizer), [r], objective, data, counts)
         for name, value in alone.items():
             torch.testing.assert_close(batched[name][r], value[0], rtol=0, atol=1e-12)
 
 
-def test_the_loop_is_plain_sgd_on_the_mean_loss(data):
+@pytest.mark.parametrize(
+    ("ours", "theirs", "options"),
+    [
+        (MOMENTUM, torch.optim.SGD, {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-3}),
+        (ADAMW, torch.optim.AdamW, {"betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 1e-2}),
+    ],
+    ids=["sgd", "adamw"],
+)
+def test_the_loop_is_torchs_optimiser_on_the_mean_loss(data, ours, theirs, options):
     """Against torch's own optimiser in a loop written out here."""
     features, labels, _ = data
     model = models()[1]
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, **SETTINGS)
+    optimizer = theirs(model.parameters(), lr=0.1, **options)
     rows = rows_of([1])
     steps = 0
     for epoch in range(1, 6):
@@ -83,18 +93,47 @@ def test_the_loop_is_plain_sgd_on_the_mean_loss(data):
             F.cross_entropy(model(features[ids]), labels[ids]).backward()
             optimizer.step()
             steps += 1
-    ours = run(
-        BatchedReplicas(models(), **SETTINGS), range(R), Objective(method_of(CrossEntropy(loss="cross_entropy"))), data
-    )
+    net = BatchedReplicas(models(), optimizer=ours)
+    found = run(net, range(R), Objective(method_of(CrossEntropy(loss="cross_entropy"))), data)
     for name, value in model.named_parameters():
-        torch.testing.assert_close(ours[name][1], value.detach(), rtol=0, atol=1e-12)
+        torch.testing.assert_close(found[name][1], value.detach(), rtol=0, atol=1e-12)
 
 
+def test_clipped_gradients_reach_the_same_parameters_by_adamw():
+    """Each replica's gradient is clipped by its own norm."""
+    together = BatchedReplicas(models(), optimizer=ADAMW)
+    alone = [SequentialReplica([model], optimizer=ADAMW) for model in models()]
+    for step in range(3):
+        x = torch.randn(R, 5, D, dtype=torch.float64, generator=torch.Generator().manual_seed(step))
+        together.step(together(x).square().mean((1, 2)) * 100, 0.1, max_norm=0.5)
+        for r, replica in enumerate(alone):
+            replica.step(replica(x[r : r + 1]).square().mean((1, 2)) * 100, 0.1, max_norm=0.5)
+    for name, values in together.parameters().items():
+        for r, replica in enumerate(alone):
+            torch.testing.assert_close(values[r], replica.parameters()[name][0], rtol=0, atol=1e-10)
+
+
+def test_states_are_of_one_form_in_both_backends():
+    """What a checkpoint of the one holds, the other could go on from."""
+    for optimizer in OPTIMIZERS:
+        together = BatchedReplicas(models(), optimizer=optimizer)
+        alone = SequentialReplica(models()[:1], optimizer=optimizer)
+        for _ in range(2):
+            states = [together.state(), alone.state()]
+            assert {n: v.shape[1:] for n, v in states[0].items()} == {n: v.shape[1:] for n, v in states[1].items()}
+            for name, value in states[0].items():
+                torch.testing.assert_close(value[:1], states[1][name], rtol=0, atol=1e-12)
+            x = torch.ones(R, 5, D, dtype=torch.float64)
+            together.step(together(x).square().mean((1, 2)), 0.1)
+            alone.step(alone(x[:1]).square().mean((1, 2)), 0.1)
+
+
+@pytest.mark.parametrize("optimizer", [MOMENTUM, ADAMW], ids=["sgd", "adamw"])
 @pytest.mark.parametrize("backend", ["batched", "sequential"])
-def test_a_training_goes_on_from_its_state(data, backend):
+def test_a_training_goes_on_from_its_state(data, backend, optimizer):
     replicas = range(R) if backend == "batched" else [0]
     objective = Objective(method_of(WeightedSoftLabel(loss="weighted_soft_label", shuffle=True, **SOFT)), None, data[2])
-    fresh = lambda: make_replicas(backend, models()[: len(replicas)], **SETTINGS)  # noqa: E731
+    fresh = lambda: make_replicas(backend, models()[: len(replicas)], optimizer=optimizer)  # noqa: E731
     whole = run(fresh(), replicas, objective, data, arm="a")
 
     first = fresh()
@@ -125,7 +164,7 @@ def test_stacked_forward_is_the_network_itself():
 
 
 def test_prediction_is_chunked_without_effect(data):
-    net = BatchedReplicas(models(), **SETTINGS)
+    net = BatchedReplicas(models(), optimizer=MOMENTUM)
     ids = torch.arange(N)
     torch.testing.assert_close(predict(net, Features(data[0]), ids, chunk=7), predict(net, Features(data[0]), ids))
 
@@ -142,7 +181,7 @@ def test_initial_weights_depend_on_the_seed_alone():
 def test_batched_refuses_networks_with_buffers_and_says_what_to_do():
     net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     with pytest.raises(ValueError, match="backend: sequential"):
-        BatchedReplicas([net], **SETTINGS)
+        BatchedReplicas([net], optimizer=MOMENTUM)
 
 
 def test_groups():
