@@ -173,6 +173,7 @@ _OWN_ARM = _object(
 _TEACHER = _object(
     {
         **_each("label", "model", "draw", "regime", "space", "arm", shape=_TEXT),
+        **_each("checkpoint", "logits", "sha256", shape=_TEXT),
         "mean_of": _list(_NEEDED_TEXT, "names"),
         "copies": _COUNT,
         **_each("epochs", "batch_size", "training_rows", shape=_whole(0, 2**63)),

@@ -73,6 +73,10 @@ def _teacher_faults(study: Study, name: str, teacher: Teacher) -> Iterable[str]:
     if nested:
         yield f"teachers.{name}.mean_of: {nested[0]} is an ensemble itself; name the teachers that it is made of"
         return
+    spoken = [other for other in members if study.teachers[other].logits is not None]
+    if spoken:
+        yield f"teachers.{name}.mean_of: {spoken[0]} is a file of logits; name teachers that are networks"
+        return
     counts = {other: study.teacher_count(other) for other in members if study.teacher_count(other) > 1}
     if len(set(counts.values())) > 1:
         said = ", ".join(f"{other} ({count})" for other, count in counts.items())
@@ -112,6 +116,8 @@ def _joint_faults(study: Study, place: str, init: str) -> Iterable[str]:
     """A teacher whose weights another starts from must be trained itself."""
     if init in study.teachers and study.teachers[init].mean_of:
         yield f"{place}: {init} is an ensemble, which has no weights of its own; name one that it is made of"
+    elif init in study.teachers and study.teachers[init].logits is not None:
+        yield f"{place}: {init} is a file of logits, which has no weights; name a teacher that is a network"
 
 
 def _reference_faults(study: Study, place: str, section: Section) -> Iterable[str]:

@@ -15,7 +15,11 @@ from typing import Any
 VERSION = 2
 SHOWN = ("title", "redraws", "claims_fixed", "designs_tried", "sweep")
 """Keys of a study that decide none of its numbers; more redraws leave those that are there as they are."""
-NO_IDENTITY = {"arms": ("label", "swept"), "teachers": ("label",), "soft_labels": ("name", "path")}
+NO_IDENTITY = {
+    "arms": ("label", "swept"),
+    "teachers": ("label", "checkpoint", "logits"),
+    "soft_labels": ("name", "path"),
+}
 """Keys that say how something is shown or where it lies."""
 
 # The sections of version 1 in which a key counted at its default too, with all their keys of that time.

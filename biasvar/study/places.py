@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
+FILE_SUFFIXES = (".npy", ".npz", ".parquet")
+"""Of files of soft labels or logits: those that `biasvar.records.soft_labels.open_soft_labels` reads."""
 DATA_SUFFIXES = (".parquet", ".csv", ".npz", ".npy")
 """Of files that are a data set of their own."""
 
@@ -19,17 +22,40 @@ def is_path(name: str) -> bool:
     return name.endswith(DATA_SUFFIXES) or Path(name).name != name
 
 
-def place_soft_labels(raw: dict[str, Any], folder: Path) -> None:
-    """Make the paths of soft labels' files absolute.
+def place_files(raw: dict[str, Any], folder: Path) -> None:
+    """Make the paths of the files of soft labels and of teachers absolute.
 
     Args:
         raw: What a study file says; changed in place.
         folder: What the paths in it are relative to.
     """
-    sources = raw.get("soft_labels")
-    for source in sources.values() if isinstance(sources, dict) else ():
-        if isinstance(source, dict) and isinstance(source.get("path"), str):
-            source["path"] = os.path.abspath(folder / source["path"])
+    for section, keys in (("soft_labels", ("path",)), ("teachers", ("checkpoint", "logits"))):
+        entries = raw.get(section)
+        for entry in entries.values() if isinstance(entries, dict) else ():
+            for key in keys:
+                if isinstance(entry, dict) and isinstance(entry.get(key), str):
+                    entry[key] = os.path.abspath(folder / os.path.expanduser(entry[key]))
+
+
+def hash_of(path: str, key: str, given: str | None) -> str:
+    """SHA-256 of a file that a study names.
+
+    Args:
+        path: The file.
+        key: That names it, for errors.
+        given: The hash that it should have; None where the study says none.
+
+    Raises:
+        ValueError: The file cannot be read, or is another one than was given.
+    """
+    try:
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ValueError(f"{key}: {path} cannot be read ({error.strerror})") from None
+    if given not in (None, found):
+        raise ValueError(f"sha256: {path} is another file now: its SHA-256 is {found}, not {given}")
+    return found
 
 
 def place_data(raw: dict[str, Any], folder: Path) -> str | None:

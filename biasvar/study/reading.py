@@ -15,7 +15,7 @@ from biasvar.study.checks import faults
 from biasvar.study.choosing import arm_of, soft_label_of
 from biasvar.study.crossing import crossed
 from biasvar.study.defaults import DEFAULTS, with_defaults, with_only_teacher
-from biasvar.study.places import place_data, place_soft_labels
+from biasvar.study.places import place_data, place_files
 from biasvar.study.schema import Study
 from biasvar.study.sections import NAME, NAME_IN_WORDS
 from biasvar.study.soft_labels import Random
@@ -60,7 +60,7 @@ def load_study(path: str | Path, *, overrides: Sequence[str] = (), max_arms: int
             if key == "data.name":
                 raw["data"].pop("path", None)  # where the data of the file lie
             said = place_data(raw, Path())
-    place_soft_labels(raw, Path())
+    place_files(raw, Path())
     study = resolve_study(raw, source=str(path), max_arms=max_arms)
     if said:
         note(said)
@@ -112,7 +112,7 @@ def _mapping_in(path: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         held = "nothing" if raw is None else in_words(raw)
         raise StudyError(f"{path}: a study file is a mapping of keys to values, this one holds {held}")
-    place_soft_labels(raw, path.parent)
+    place_files(raw, path.parent)
     return raw
 
 
@@ -173,7 +173,13 @@ def resolve_study(raw: dict[str, Any], *, source: str = "study", max_arms: int =
             hashed[name] = soft_label.with_hash()
         except ValueError as error:
             raise StudyError(f"{source}: soft_labels.{name}.{error}") from None
-    return _resolved(study.model_copy(update={"soft_labels": hashed}))
+    given = {}
+    for name, teacher in study.teachers.items():
+        try:
+            given[name] = teacher.with_hash()
+        except ValueError as error:
+            raise StudyError(f"{source}: teachers.{name}.{error}") from None
+    return _resolved(study.model_copy(update={"soft_labels": hashed, "teachers": given}))
 
 
 def _check_keys(value: Any, source: str, place: tuple[str, ...] = ()) -> None:

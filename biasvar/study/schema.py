@@ -201,7 +201,7 @@ class Study(Section):
         """The networks of the study's students and teachers, by name."""
         own = [arm.student.model for arm in self.arms.values() if arm.student]
         own += [model for arm in self.arms.values() for model in arm.models]
-        return [self.student.model, *own, *(teacher.model for teacher in self.teachers.values() if not teacher.mean_of)]
+        return [self.student.model, *own, *(teacher.model for teacher in self.teachers.values() if teacher.is_network)]
 
     def teacher_count(self, name: str) -> int:
         """How many networks a teacher is, or an arm whose students teach: replica r learns from number r mod that."""

@@ -5,18 +5,16 @@ A kind is two files: its class here, and the function that makes its table in `b
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from biasvar.analysis.soft_labels.top_k import Rest
+from biasvar.study.places import FILE_SUFFIXES, hash_of
 from biasvar.study.sections import ArmName, Section, SoftLabelName, TeacherName
 from biasvar.votes import PEOPLE
 
-# What a file may be: those that `biasvar.records.soft_labels.open_soft_labels` reads.
-FILE_SUFFIXES = (".npy", ".npz", ".parquet")
 if TYPE_CHECKING:
     People = str
     VotesOf = str
@@ -184,14 +182,7 @@ class File(SoftLabel):
 
     def with_hash(self) -> Self:
         """With the hash of the file it names; raises ValueError where that is missing, or another than was given."""
-        try:
-            with open(self.path, "rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise ValueError(f"path: {self.path} cannot be read ({error.strerror})") from None
-        if self.sha256 not in (None, found):
-            raise ValueError(f"sha256: {self.path} is another file now: its SHA-256 is {found}, not {self.sha256}")
-        return self.model_copy(update={"sha256": found})
+        return self.model_copy(update={"sha256": hash_of(self.path, "path", self.sha256)})
 
 
 class Pattern(SoftLabel):

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from biasvar.study.networks import Width, check_model
+from biasvar.study.places import FILE_SUFFIXES, hash_of
 from biasvar.study.sections import MOST, Section, TeacherName
 
 SEVERAL = ("copies", "crossed", "mean_of", "space")
@@ -33,6 +34,9 @@ class Teacher(Section):
     Copy t, and the teacher of replica t, starts from weights of its own and visits its rows in an order of its own. Of
     a number of `rows` each takes its own. Number 0 is the teacher that there would be without copies. Two teachers with
     the same settings are the same networks unless they count from another number, `first`: the members of an ensemble.
+
+    One that was trained elsewhere is given as a file: the weights of its network (`checkpoint`), or what it says of
+    every sample of the study (`logits`), where it cannot be run here and images are not augmented.
     """
 
     label: str = ""
@@ -55,10 +59,15 @@ class Teacher(Section):
     crossed: bool = False  # copies: every arm that the teacher teaches is trained with each copy for each replica
     mean_of: list[TeacherName] | None = Field(None, min_length=2)  # an ensemble of these teachers, not trained itself
     space: Literal["probabilities", "logits"] = "probabilities"  # mean_of: whose mean the ensemble's soft label is
+    checkpoint: str | None = None  # .safetensors file of the network's weights, relative to the study file: not trained
+    # Instead of a network: .npy, .npz or .parquet file of logits by `sample_id`, or with row i for sample i.
+    logits: str | None = None
+    sha256: str | None = None  # of that file; written out when the study is read, and checked where it is given
 
     @model_validator(mode="after")
     def _regime(self) -> Self:
         check_model(self.model)
+        self._check_given()
         if self.bad and self.smoothing:
             raise ValueError("bad: its loss has no label smoothing; leave smoothing out")
         if self.rows == "own" and self.draw != "per_replica":
@@ -79,6 +88,52 @@ class Teacher(Section):
             raise ValueError("space: only an ensemble (mean_of) has it; leave it out")
         return self
 
+    def _check_given(self) -> None:
+        """Raise ValueError for keys that a teacher given as a file cannot have."""
+        if self.file is None:
+            if self.sha256 is not None:
+                raise ValueError("sha256: of the file of a teacher that is given (checkpoint or logits); leave it out")
+            return
+        key, path = self.file
+        if self.checkpoint is not None and self.logits is not None:
+            raise ValueError("checkpoint: and logits are two teachers; give one of them")
+        suffixes = {"checkpoint": (".safetensors",), "logits": FILE_SUFFIXES}[key]
+        if not path.lower().endswith(suffixes):
+            cure = "" if key == "logits" else "; safetensors.torch.save_file(network.state_dict(), path) writes one"
+            raise ValueError(f"{key}: {path} must end in {', '.join(suffixes)}{cure}")
+        takes = {"label", key, "sha256"} | ({"model", "hidden", "train_mode"} if key == "checkpoint" else set())
+        given = {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
+        wrong = sorted(given - takes)
+        if wrong:
+            raise ValueError(
+                f"{key}: a teacher that is given is not trained; leave out {', '.join(wrong)} (it takes "
+                f"{', '.join(sorted(takes))})"
+            )
+
+    @property
+    def file(self) -> tuple[str, str] | None:
+        """The key and the path of the file that a teacher is given as; None for one that is trained, or an ensemble."""
+        if self.checkpoint is not None:
+            return "checkpoint", self.checkpoint
+        return None if self.logits is None else ("logits", self.logits)
+
+    @property
+    def is_trained(self) -> bool:
+        """True for a teacher that the study trains: no ensemble, and not given as a file."""
+        return self.mean_of is None and self.file is None
+
+    @property
+    def is_network(self) -> bool:
+        """True for a teacher with weights of its own: no ensemble and no file of logits."""
+        return self.mean_of is None and self.logits is None
+
+    def with_hash(self) -> Self:
+        """With the hash of its file; raises ValueError where that is missing, or another than was given."""
+        if self.file is None:
+            return self
+        key, path = self.file
+        return self.model_copy(update={"sha256": hash_of(path, key, self.sha256)})
+
     def _check_ensemble(self, members: list[str]) -> None:
         own = {"label", "mean_of", "space"}
         given = [key for key, field in type(self).model_fields.items() if getattr(self, key) != field.default]
@@ -95,6 +150,8 @@ class Teacher(Section):
         """The teacher regime, as captions and claims name it."""
         if self.mean_of is not None:
             return f"ensemble of {len(self.mean_of)}"
+        if self.file is not None:
+            return "fixed, trained elsewhere"
         return self._regime_of_rows + (f", stopped after {self.stop} of {self.epochs} epochs" if self.stop else "")
 
     @property
@@ -107,6 +164,12 @@ class Teacher(Section):
         return f"{each}, {rows}" + (f", {self.copies} copies" if self.copies > 1 else "")
 
     def described(self) -> dict[str, Any]:
-        """Its keys and their values: of an ensemble those that it has, else all but those of ensembles."""
-        ensemble = {"mean_of", "space"}
-        return self.model_dump(include={"label", *ensemble}) if self.mean_of else self.model_dump(exclude=ensemble)
+        """Its keys and their values: of an ensemble, and of one that is given as a file, those that it has."""
+        ensemble, given = {"mean_of", "space"}, {"checkpoint", "logits", "sha256"}
+        if self.mean_of:
+            return self.model_dump(include={"label", *ensemble})
+        if self.logits is not None:
+            return self.model_dump(include={"label", "logits", "sha256"})
+        if self.checkpoint is not None:
+            return self.model_dump(include={"label", "model", "hidden", "train_mode", "checkpoint", "sha256"})
+        return self.model_dump(exclude=ensemble | given)

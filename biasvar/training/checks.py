@@ -20,6 +20,7 @@ from biasvar.study.schema import Data
 from biasvar.training.context import StudyContext
 from biasvar.training.custom_networks import load_network, source_hashes
 from biasvar.training.few_shots import check_few_shots
+from biasvar.training.given_teachers import check_given_teachers
 from biasvar.training.hooks import Fault, check_settings, named
 from biasvar.training.methods import method_of
 from biasvar.training.networks import SMALLEST
@@ -52,8 +53,9 @@ def open_study(study: Study, directory: str | Path, device: torch.device) -> Stu
     check_soft_labels(study, dataset, pool)
     context.rows([0])  # draws that cannot be are refused here
     for name, teacher in study.teachers.items():
-        if not teacher.mean_of:
+        if teacher.is_trained:
             teacher_rows(context, name)
+    check_given_teachers(context)
     for name in study.arms:
         check_method(context, name)
     check_few_shots(context)
@@ -118,7 +120,10 @@ def check_networks(study: Study, image_shape: tuple[int, ...], num_classes: int)
     """
     students = {"student": study.student}
     students |= {f"arms.{name}.student": arm.student for name, arm in study.arms.items() if arm.student}
-    used = {"student": study.student.model, **{f"teachers.{name}": t.model for name, t in study.teachers.items()}}
+    used = {
+        "student": study.student.model,
+        **{f"teachers.{name}": t.model for name, t in study.teachers.items() if t.is_network},
+    }
     used |= {key: network.model for key, network in students.items()}
     used |= {f"arms.{name}.joint_teacher": model for name, arm in study.arms.items() for model in arm.models}
     widths = {key: network.width for key, network in students.items()}

@@ -14,7 +14,7 @@ from biasvar.errors import StudyError
 from biasvar.messages import command
 from biasvar.records import Run
 from biasvar.study import Study, resolve_study
-from biasvar.study.places import place_data, place_soft_labels
+from biasvar.study.places import place_data, place_files
 from biasvar.training import execute
 
 
@@ -62,7 +62,7 @@ def run_study(
             raise TypeError(f"study must be a mapping of keys to values, or a Study, not {type(study).__name__}")
         raw = copy.deepcopy(dict(study))
         place_data(raw, Path())
-        place_soft_labels(raw, Path())
+        place_files(raw, Path())
         study = resolve_study(raw)
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, not {jobs}")

@@ -171,7 +171,7 @@ def _described(study: Study, section: Section, shown: set[str]) -> dict[str, Any
 
 def _teacher(study: Study, name: str) -> dict[str, Any]:
     """A teacher, and those that an ensemble is made of."""
-    return _described(study, study.teachers[name], {"label"})
+    return _described(study, study.teachers[name], {"label", "checkpoint", "logits"})
 
 
 def shared_runs(directory: Path, study: Study) -> list[Run]:

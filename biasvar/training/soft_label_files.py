@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from biasvar.analysis.batches import checked_batch
+from biasvar.analysis.scale import ScaleEvidence
 from biasvar.data import Dataset
 from biasvar.errors import BiasvarError, StudyError
 from biasvar.messages import first_few
@@ -41,19 +42,46 @@ def read_soft_label_file(source: File, name: str, dataset: Dataset, pool: np.nda
             distributions, samples of the pool that are missing, ids that are no samples or come twice, and labels in
             the file that are not the data set's.
     """
+    return _rows(source, f"soft_labels.{name}", dataset, pool, "the students' pool")
+
+
+def read_logits_file(path: str, name: str, dataset: Dataset, ids: np.ndarray) -> np.ndarray:
+    """The logits of a teacher that is given as a file, (n, C), of these sample ids.
+
+    Args:
+        path: Of the file: rows by `sample_id`, or row i for sample i.
+        name: The teacher's, in the study.
+        dataset: Whose samples the rows are of.
+        ids: Sample ids, (n,).
+
+    Raises:
+        StudyError: Names the teacher, the file and the row, as for soft labels; and for probabilities.
+    """
+    logits = _rows(File(kind="file", path=path, scores=True), f"teachers.{name}.logits", dataset, ids, "the study")
+    evidence = ScaleEvidence()
+    evidence.add(logits)
+    if evidence.found() is not None:
+        raise StudyError(
+            f"teachers.{name}.logits: {path} holds {evidence.found()}; give their logarithms, whose softmax they are"
+        )
+    return logits
+
+
+def _rows(source: File, place: str, dataset: Dataset, ids: np.ndarray, whose: str) -> np.ndarray:
+    """The rows of a file for some samples; any fault is a StudyError that begins with a key of the study."""
     try:
-        return _read(source, source.with_hash().path, dataset, pool)
+        return _read(source, source.with_hash().path, dataset, ids, whose)
     except (BiasvarError, ValueError, OSError) as error:
         text = " ".join(str(error).split())
-        place = f"{source.path}: " if str(source.path) not in text else ""
+        file = f"{source.path}: " if str(source.path) not in text else ""
         for argument in ("normalize", "scores"):
             text = text.replace(f"{argument}=True", f"{argument}: true")
         text = text.replace("rest='uniform' or 'zero', and how many classes there are with num_classes=",
                             "rest: uniform, or rest: zero")  # fmt: skip
-        raise StudyError(f"soft_labels.{name}: {place}{text}") from None
+        raise StudyError(f"{place}: {file}{text}") from None
 
 
-def _read(source: File, path: str, dataset: Dataset, pool: np.ndarray) -> np.ndarray:
+def _read(source: File, path: str, dataset: Dataset, pool: np.ndarray, whose: str) -> np.ndarray:
     total, classes = len(dataset.labels), dataset.num_classes
     found = open_soft_labels(
         path, temperature=source.temperature, class_names=dataset.class_names, rest=source.rest,
@@ -98,6 +126,6 @@ def _read(source: File, path: str, dataset: Dataset, pool: np.ndarray) -> np.nda
         first += len(values)
     missing = pool[~seen[pool]]
     if len(missing):
-        raise ValueError(f"{path} lacks {len(missing):,} of the {len(pool):,} samples of the students' pool: "
+        raise ValueError(f"{path} lacks {len(missing):,} of the {len(pool):,} samples of {whose}: "
                          f"sample_id {first_few(missing)}")  # fmt: skip
     return table[pool]

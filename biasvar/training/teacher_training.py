@@ -30,6 +30,7 @@ from biasvar.study.teachers import SEVERAL
 from biasvar.training.checkpoints import check_kept_teacher, file_hashes, weights_file
 from biasvar.training.context import StudyContext
 from biasvar.training.evaluation import CleanPass, evaluation_metrics
+from biasvar.training.given_teachers import given_logits
 from biasvar.training.loop import predict, train
 from biasvar.training.methods import Method, method_of
 from biasvar.training.methods.bad_teacher import BadTeacherMethod
@@ -173,8 +174,11 @@ def write_teacher(context: StudyContext, writer: RunWriter, name: str) -> dict[s
     fixed = count == 1
     ids = context.used_ids
     where = torch.as_tensor(ids, device=context.device)
-    networks = teacher_networks(context, name, range(count))
-    logits = np.stack([_clean_logits(context, network, where) for network in networks])
+    if teacher is not None and teacher.logits is not None:
+        logits = given_logits(context, name)[None]
+    else:
+        networks = teacher_networks(context, name, range(count))
+        logits = np.stack([_clean_logits(context, network, where) for network in networks])
     if teacher is None and not np.isfinite(logits).all():
         lost = np.flatnonzero(~np.isfinite(logits).all(axis=(1, 2)))
         raise StudyError(
@@ -193,7 +197,7 @@ def write_teacher(context: StudyContext, writer: RunWriter, name: str) -> dict[s
     entry: dict[str, Any] = {
         **(_students_entry(context.study, name) if teacher is None else teacher.described()),
         "regime": STUDENTS_TEACH if teacher is None else teacher.regime,
-        "training_rows": int(member.sum(1).mean()),
+        **({"training_rows": int(member.sum(1).mean())} if member.any() else {}),
         "weights_sha256": file_hashes(writer.directory / "weights" / folder),
         **_seconds(context, name),
     }
@@ -201,8 +205,9 @@ def write_teacher(context: StudyContext, writer: RunWriter, name: str) -> dict[s
         rows = np.isin(ids, context.blocks[split])
         numbers = evaluation_metrics(CleanPass.of(logits[:, rows].astype(np.float64)), labels[rows])
         entry.update({f"{key}_{split}": float(value.mean()) for key, value in numbers.items()})
-    right = (logits.argmax(-1) == labels) & member
-    entry["accuracy_train"] = float((right.sum(1) / member.sum(1)).mean())
+    if member.any():
+        right = (logits.argmax(-1) == labels) & member
+        entry["accuracy_train"] = float((right.sum(1) / member.sum(1)).mean())
     return entry
 
 

@@ -12,11 +12,13 @@ import torch
 from torch import nn
 
 from biasvar.data.draws import Rows
+from biasvar.errors import StudyError
 from biasvar.files import write_bytes
 from biasvar.records import open_run
 from biasvar.seeding import generator
 from biasvar.training.checkpoints import check_fit, of_replica, read_weights
 from biasvar.training.context import StudyContext
+from biasvar.training.given_teachers import given_network
 from biasvar.training.hooks import named, rows_of
 from biasvar.training.lookups import Views
 from biasvar.training.methods import method_of
@@ -85,19 +87,22 @@ def _rows_of_one(context: StudyContext, name: str, number: int) -> np.ndarray:
 
 
 def teacher_groups(context: StudyContext, name: str) -> list[list[int]]:
-    """Which of a teacher's networks train together; none for an ensemble, which is not trained."""
-    if context.study.teachers[name].mean_of:
+    """Which of a teacher's networks train together; none for an ensemble or a given one, which are not trained."""
+    if not context.study.teachers[name].is_trained:
         return []
     return groups_of(context.study.backend, range(context.study.teacher_count(name)))
 
 
 def teacher_members(context: StudyContext, name: str) -> np.ndarray:
-    """bool (T, N): the training rows of a teacher's T networks, by sample id; of an ensemble those of any member."""
+    """bool (T, N): the training rows of a teacher's T networks, by sample id; of an ensemble those of any member.
+
+    None of one that is given as a file: which rows it was trained on is not known.
+    """
     teacher = context.study.teachers.get(name)
-    if teacher is None or not teacher.mean_of:
+    if teacher is None or teacher.is_trained:
         return teacher_rows(context, name).members(len(context.labels))
     member = np.zeros((context.study.teacher_count(name), len(context.labels)), dtype=bool)
-    for other in teacher.mean_of:
+    for other in teacher.mean_of or ():
         member |= teacher_members(context, other)
     return member
 
@@ -121,6 +126,12 @@ def teacher_networks(context: StudyContext, name: str, replicas: Sequence[int]) 
             Ensemble([networks[i % len(networks)] for networks in members], teacher.space)
             for i in range(max(map(len, members)))
         ]
+    if teacher.logits is not None:
+        raise StudyError(
+            f"teachers.{name}.logits: a file has no network to ask; give the network itself, as checkpoint"
+        )
+    if teacher.checkpoint is not None:
+        return [given_network(context, name)]
     wanted = [0] if count == 1 else [r % count for r in replicas]
     networks: dict[int, nn.Module] = {}
     for number, group in enumerate(teacher_groups(context, name)):
