@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from biasvar.analysis import calibration_error
 from biasvar.records import Run, import_predictions, open_run
 from biasvar.report import style
 from biasvar.report.__main__ import main
@@ -21,7 +22,7 @@ from biasvar.report.statistics.strongest import LISTED, Strongest
 torch = pytest.importorskip("torch")
 
 N, C, R = 60, 4, 3
-FIGURES = ("term_histograms", "bias_against_variance", "data_map")
+FIGURES = ("term_histograms", "bias_against_variance", "data_map", "reliability")
 
 
 @pytest.fixture(scope="module")
@@ -206,8 +207,7 @@ def test_figures_say_n_and_intervals_in_print_that_can_be_read(name: str, run: R
         assert f"n = {N}" in caption or f"n = 40 and {N}" in caption
         assert "95 %" in caption
         assert frame.groupby(["run", "arm"]).ngroups == 2 * len(runs)
-        means = frame[frame["kind"] == "mean"]
-        assert len(means)
+        assert name == "reliability" or "mean" in set(frame["kind"])
 
 
 def test_histograms_count_every_sample_once(run: Run) -> None:
@@ -241,6 +241,36 @@ def test_the_plane_and_the_map_are_the_tables_numbers(run: Run) -> None:
     assert maps.loc[maps["kind"] == "mean", ["split", "over"]].to_numpy().tolist() == 2 * [
         ["test", "replicas"], ["train", "epochs"]
     ]  # fmt: skip
+
+
+def test_reliability_is_that_of_every_replicas_answers(run: Run, logits: tuple[np.ndarray, np.ndarray]) -> None:
+    values, labels = logits
+    probabilities = softmax(2 * values)
+    confidence, right = probabilities.max(-1), probabilities.argmax(-1) == labels
+    frame = load("reliability").collect([run])
+    mine = frame[frame["arm"] == "sharp"]
+    assert mine["n"].sum() == R * N
+    gaps = []
+    for row in mine.itertuples():
+        inside = (confidence > row.low) & (confidence <= row.high)
+        assert inside.sum() == row.n
+        assert right[inside].mean() == pytest.approx(row.accuracy)
+        assert row.accuracy_low <= row.accuracy <= row.accuracy_high
+        gaps.append(row.n * abs(right[inside].mean() - confidence[inside].mean()))
+    first = mine.iloc[0]
+    assert first["ece"] == pytest.approx(sum(gaps) / (R * N))
+    assert first["ece_low"] <= first["ece"] <= first["ece_high"]
+    own = [calibration_error(confidence[r], right[r]) for r in range(R)]
+    assert first["ece_of_replicas"] == pytest.approx(np.mean(own))
+    assert first["ece_of_replicas_stderr"] == pytest.approx(np.std(own, ddof=1) / np.sqrt(R))
+
+
+def test_reliability_needs_every_replica_by_itself(tmp_path: Path) -> None:
+    random, labels = np.random.default_rng(0), np.arange(20) % 2
+    many = [random.normal(size=(20, 2)) for _ in range(17)]  # two of them share a group, as a mean
+    made = import_predictions(many, labels, directory=tmp_path / "many")
+    assert load("reliability").collect([made]).empty
+    assert not load("bias_against_variance").collect([made]).empty
 
 
 def test_many_samples_become_cells_that_count_them_all(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from biasvar.report import style
 from biasvar.report.card.tabulate import CalibrationError, log_counts
-from biasvar.report.marks import heat, images, masses
+from biasvar.report.marks import heat, images, masses, reliability, scales
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -121,15 +121,6 @@ def _percent(value: float) -> str:
     return f"{value:.1f}" if value < 9.95 or 98.95 <= value < 100.0 else f"{value:.0f}"
 
 
-def _logarithmic(ax: Axes) -> None:
-    """A log axis of counts with plain numbers (math in texts is off in the report)."""
-    ax.set_yscale("log")
-    ax.set_ylim(bottom=0.5)
-    ax.yaxis.set_major_locator(LogLocator(numticks=5))
-    ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-
-
 def draw_entropy(table: pd.DataFrame) -> Drawing:
     """Entropies of samples whose largest entry is the truth, and of the others."""
     figure = style.new_figure(height=3.0)
@@ -146,7 +137,7 @@ def draw_entropy(table: pd.DataFrame) -> Drawing:
             ax.stairs(shown, edges, baseline=floor, fill=fill, color=color, alpha=0.35 if fill else 1.0, linewidth=0)
             ax.stairs(shown, edges, baseline=floor, color=color, linewidth=1.4, label=f"{label} ({counts.sum():,})")
     if logarithmic:
-        _logarithmic(ax)
+        scales.log_counts(ax)
     else:
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     span = edges[-1]
@@ -163,22 +154,9 @@ def draw_reliability(table: pd.DataFrame, error: CalibrationError) -> Drawing:
     """Accuracy against confidence in bins with intervals, and below how many samples each bin holds."""
     figure = style.new_figure(height=4.6, width=5.2)
     ax, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1.0])
-    ax.plot([0, 1], [0, 1], color=style.MUTED, linestyle="--", linewidth=1.1, zorder=1)
-    ends = _around(table["accuracy"], table["accuracy_low"], table["accuracy_high"])
-    middle = table["confidence"]
-    ax.vlines(middle, middle, table["accuracy"], color=ORANGE, linewidth=5, alpha=0.3, zorder=1)
-    ax.errorbar(table["confidence"], table["accuracy"], yerr=ends, color=BLUE, fmt="o", elinewidth=1.2, zorder=3)
+    reliability.draw(ax, below, table, color=BLUE)
     ax.set_title(f"ECE {error.value:.3f} ({error.low:.3f} to {error.high:.3f}), debiased {error.debiased:.3f}")
     ax.set_ylabel("accuracy in the bin")
-    ax.set_ylim(-0.03, 1.05)
-    ax.set_xlim(-0.02, 1.02)
-    below.bar(table["low"], table["n"], width=table["high"] - table["low"], align="edge", color=BLUE, alpha=0.5,
-              edgecolor="white", linewidth=0.6)  # fmt: skip
-    if table["n"].max() > 20 * table["n"].min():
-        _logarithmic(below)
-    else:
-        below.yaxis.set_major_locator(MaxNLocator(nbins=3))
-        below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     below.set_ylabel("samples")
     below.set_xlabel("confidence: largest entry of the soft label")
     return figure

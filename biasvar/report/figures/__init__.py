@@ -52,6 +52,7 @@ FIGURES = (
     "term_histograms",
     "bias_against_variance",
     "data_map",
+    "reliability",
     "strongest",
 )
 

@@ -85,3 +85,14 @@ def doublings(ax: Axes, settings: Iterable[float]) -> None:
     ax.set_xticks([], minor=True)
     room = 2 ** (0.08 * span + 0.1)
     ax.set_xlim(found[0] / room if found[0] > 0 else -0.3 * least, max(found[-1], least) * room)
+
+
+def log_counts(ax: Axes) -> None:
+    """A logarithmic vertical axis of counts with plain numbers (math in texts is off in the report)."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    ax.set_yscale("log")
+    ax.set_ylim(bottom=0.5)
+    ax.yaxis.set_major_locator(LogLocator(numticks=5))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
