@@ -130,6 +130,11 @@ class Schedule(Section):
             raise ValueError("nesterov: true needs a momentum above 0")
         return self
 
+    def decisive(self) -> dict[str, Any]:
+        """The keys that decide a training, for names of kept files; by sgd those that there were before adamw."""
+        without = {*OTHERS[self.optimizer], *(() if self.optimizer == "adamw" else ("optimizer",))}
+        return self.model_dump(mode="json", exclude=without)
+
 
 class LearningRate(Section):
     """One rate for all (`value`), or a grid from which each loss family takes its best on the validation split.

@@ -241,7 +241,7 @@ def cached_teacher(context: StudyContext, name: str, replicas: Sequence[int]) ->
         "rows": hashlib.sha256(members.tobytes()).hexdigest(),
         "teacher": teacher.model_dump(mode="json", exclude=left_out),
         "source": source_hash(teacher.model),
-        "schedule": study.schedule.model_dump(mode="json"),
+        "schedule": study.schedule.decisive(),
         "draw": study.draw.model_dump(mode="json") if teacher.rows == "own" else None,
         "view": [study.data.crop, study.data.flip, *study.data.train_views],
         "seed": study.seed,

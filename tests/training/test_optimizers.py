@@ -83,6 +83,14 @@ def test_settings_of_the_other_optimiser_are_refused(small, schedule, message):
         resolve_study(small | {"schedule": {"epochs": 4, "batch_size": 40, **schedule}})
 
 
+def test_kept_teachers_of_sgd_keep_their_names_and_are_not_those_of_adamw(small):
+    plain = {key: value for key, value in small["schedule"].items() if key != "optimizer"}
+    sgd, adamw = (resolve_study(small | {"schedule": plain | more}).schedule for more in ({}, {"optimizer": "adamw"}))
+    before = ("epochs", "batch_size", "momentum", "nesterov", "weight_decay", "decay", "milestones", "gamma", "warmup")
+    assert list(sgd.decisive()) == [*before, "precision"]
+    assert {*adamw.decisive()} == {*before, "precision", "optimizer", "betas", "epsilon"} - {"momentum", "nesterov"}
+
+
 def test_a_momentum_at_its_default_may_stand_beside_adamw(small):
     """As in the study file that a run keeps, which names every key."""
     written = {**small["schedule"], "momentum": 0.9, "nesterov": True, "betas": [0.9, 0.999]}
