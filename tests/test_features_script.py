@@ -68,6 +68,13 @@ def vector():
     return nn.Sequential(nn.Flatten(), nn.Flatten(0))
 
 
+class Late(Tiny):
+    """Features that are not finite from the second batch on."""
+
+    def forward(self, x):
+        return super().forward(x) * (1.0 if self.calls == 0 else torch.nan)
+
+
 class Complex(nn.Module):
     def forward(self, x):
         return torch.fft.fft(x.flatten(1))
@@ -142,6 +149,23 @@ def test_it_goes_on_where_it_was_stopped(script, images, tmp_path, monkeypatch, 
     assert len(made) == 1
     np.testing.assert_array_equal(load_dataset(out).images, load_dataset(whole).images)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_nothing_hidden_is_left_by_a_network_that_fails_or_by_commands_that_were_given_up(
+    script, images, tmp_path, monkeypatch, capsys
+):
+    out = tmp_path / "f.parquet"
+    assert run(script, images, out, network="Late") == 2
+    assert "a feature that is not finite" in capsys.readouterr().err
+    assert not list(tmp_path.glob(".*"))
+    assert run(script, images, out, "--option", "stop_at=2", network="broken") == 130
+    assert run(script, images, out, "--components", "9") == 2
+    assert len(list(tmp_path.glob(".f.parquet.*.parts"))) == 2
+    other = tmp_path / ".ff.parquet.0.parts"
+    other.mkdir()
+    monkeypatch.setattr(script, "batch_features", lambda *given: pytest.fail("made again"))
+    assert run(script, images, out, "--components", "2") == 0
+    assert list(tmp_path.glob(".*")) == [other]
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,16 @@
 
 The tests are rows of a report's `claims.csv`: `arms` are the ids of the arms of one comparison, `test` says in words
 what was measured ("test accuracy, A − B, over 16 copies of each teacher"), a row for each part of the claim, `verdict`
-is the part's and `overall` the comparison's.
+is the part's and `overall` the comparison's. Which arms a part is of is told by their labels, from `summary.json`.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import pandas as pd
@@ -19,10 +21,19 @@ from biasvar.study.claims import Claim
 
 NUMBER = ["effect", "stderr"]
 _ASIDE = re.compile(r" \([^()]*\)|;.*$|, over \d.*$")
-_QUANTITY = re.compile(r"^[^,−]+(, mean over epochs)?, ")
+_QUANTITY = re.compile(r"^[^,−]+, ")
 
 
-def deciding(claim: Claim, tests: pd.DataFrame) -> list[dict[Any, Any]]:
+@dataclass(frozen=True)
+class _Part:
+    """A test in words taken apart: "mean bias, ", "A", "A − B"."""
+
+    quantity: str
+    treatment: str
+    compared: str
+
+
+def deciding(claim: Claim, tests: pd.DataFrame, labels: Mapping[str, str]) -> list[dict[Any, Any]]:
     """The tests that decided the comparisons of one claim in one report, as records with a `name`.
 
     A comparison that holds has its first part; one that does not, every part that fails; one that is undecided, every
@@ -30,6 +41,9 @@ def deciding(claim: Claim, tests: pd.DataFrame) -> list[dict[Any, Any]]:
     of the teacher tells all verdicts apart and every number is its comparison's first, else which arm or part it is:
     the label of the treatment, with the control's where that alone differs, and the quantity where the parts have
     several; for a claim of many arms, what their ids have in common.
+
+    Args:
+        labels: Of each arm, by its id. Tests are read by them, so that a label may hold commas and brackets.
     """
     shown: list[dict[Any, Any]] = []
     plain = not tests.groupby("regime", dropna=False)["overall"].nunique().gt(1).any()
@@ -37,41 +51,65 @@ def deciding(claim: Claim, tests: pd.DataFrame) -> list[dict[Any, Any]]:
         overall = parts["overall"].iloc[0]
         hits = parts.iloc[:1] if overall == HOLDS else parts[parts["verdict"] == overall]
         decided = (hits if len(hits) else parts.iloc[:1]).drop_duplicates(NUMBER).to_dict("records")
-        first = parts.iloc[0]
+        first = parts.iloc[0].to_dict()
         alone = len(decided) == 1 and _number(decided[0]) == _number(first)
         plain &= alone
-        quantities = {_quantity(str(row["test"])) for row in (first, *decided)}
+        # The words with which what was measured begins in all of them tell nothing.
+        words = [_apart(row, labels).quantity.split(", ") for row in (first, *decided)]
+        same = [*takewhile(lambda piece: len({*piece}) == 1, zip(*words, strict=False))]
         others = parts.to_dict("records")
-        shown += [row | _names(claim, row, others, alone, len(quantities) == 1) for row in decided]
+        shown += [row | _names(claim, row, others, alone, len(same), labels) for row in decided]
     short = Counter(row["short"] for row in shown)
     return [row | {"name": "" if plain else row["short" if short[row["short"]] == 1 else "long"]} for row in shown]
 
 
 def _names(
-    claim: Claim, row: dict[Any, Any], parts: Sequence[dict[Any, Any]], alone: bool, same_quantity: bool
+    claim: Claim,
+    row: dict[Any, Any],
+    parts: Sequence[dict[Any, Any]],
+    alone: bool,
+    same: int,
+    labels: Mapping[str, str],
 ) -> dict[str, str]:
     """What tells a test from the other parts of its comparison ("short"), and, if that is not enough, from all."""
-    rest = [str(part["test"]) for part in parts if _number(part) != _number(row)]
-    test = _ASIDE.sub("", str(row["test"]))
+    rest = [part for part in parts if _number(part) != _number(row)]
     shared = _shared(str(row["arms"]).split(", ")) if "arms" in claim.roles else ""
     if shared:
         elsewhere = {piece for other in rest for piece in _pieces(other)}
-        own = [] if alone else [piece for piece in _pieces(test) if piece not in elsewhere]
+        own = [] if alone else [piece for piece in _pieces(row) if piece not in elsewhere]
         return dict.fromkeys(("short", "long"), ", ".join([shared, *own]))
-    compared = test.removeprefix(_quantity(test)) if same_quantity else test
-    treatment = compared.split(" − ")[0]
-    control_alone = any(test.split(" − ")[0] == _ASIDE.sub("", other).split(" − ")[0] for other in rest)
-    return {"short": compared if control_alone else treatment, "long": compared}
+    mine = _apart(row, labels)
+    quantity = ", ".join(mine.quantity.split(", ")[same:])
+    others = [_apart(other, labels) for other in rest]
+    control_alone = any((mine.quantity, mine.treatment) == (other.quantity, other.treatment) for other in others)
+    long = quantity + mine.compared
+    return {"short": long if control_alone else quantity + mine.treatment, "long": long}
+
+
+def _apart(row: Mapping[Any, Any], labels: Mapping[str, str]) -> _Part:
+    """The test of a row by the longest labels in it of two of its arms, or of one; by its words where it has none."""
+    test = str(row["test"])
+    arms = {labels.get(arm, arm) for arm in str(row["arms"]).split(", ")}
+    pairs = [(a, f"{a}{sign}{b}") for a in arms for b in arms for sign in (" − ", " / ")]
+    for treatment, compared in (*sorted(pairs, key=_longest), *sorted(((arm, arm) for arm in arms), key=_longest)):
+        found = re.search(rf"(?<!\w){re.escape(compared)}(?!\w)", test)
+        if found:
+            control = _ASIDE.sub("", test[found.end() :])  # one that is no arm: "A − mean of 5 draws"
+            compared += control if compared == treatment and control.startswith(" − ") else ""
+            return _Part(_ASIDE.sub("", test[: found.start()]), treatment, compared)
+    words = _ASIDE.sub("", test)
+    begun = _QUANTITY.match(words)
+    quantity = begun[0] if begun else ""
+    compared = words.removeprefix(quantity)
+    return _Part(quantity, compared.split(" − ")[0], compared)
+
+
+def _longest(pair: tuple[str, str]) -> tuple[int, str]:
+    return -len(pair[1]), pair[1]
 
 
 def _number(row: Any) -> tuple[str, ...]:
     return tuple(str(row[column]) for column in NUMBER)
-
-
-def _quantity(test: str) -> str:
-    """How a test in words begins, up to its arms: "test accuracy, "; "" where no arm follows."""
-    found = _QUANTITY.match(_ASIDE.sub("", test))
-    return found[0] if found else ""
 
 
 def _shared(arms: list[str]) -> str:
@@ -80,5 +118,5 @@ def _shared(arms: list[str]) -> str:
     return "_".join(word for word in words[0] if all(word in other for other in words))
 
 
-def _pieces(test: str) -> list[str]:
-    return re.split(r", | − ", _ASIDE.sub("", test))
+def _pieces(row: Mapping[Any, Any]) -> list[str]:
+    return re.split(r", | − ", _ASIDE.sub("", str(row["test"])))

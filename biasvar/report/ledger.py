@@ -38,7 +38,12 @@ NUMBERS_IN = ("effect", "low", "high", "stderr", "threshold", "level")
 COUNTS = ("n", "n_replicas", "n_samples", "n_teachers", "designs_tried")
 LATER = ("low_replicas", "high_replicas", "stderr_samples", "stderr_crossed", *COUNTS)
 """Columns of a table of claims: texts and numbers that all have, and numbers that older ones have not."""
-MOST = 3  # effects that the overview shows of one verdict
+IN_CSV = (
+    "In each folder's `claims.csv` a test has its error over all that was drawn as `stderr_crossed`, by which it is\n"
+    "judged and whose interval is `low` to `high`; `stderr` is its error over replicas alone, for these rows and\n"
+    "these teachers, with `low_replicas` to `high_replicas`; `stderr_samples` and `stderr_teachers` are those over\n"
+    "test rows and over teachers.\n"
+)
 ERRORS = (
     "± is one standard error: over all that was drawn (replicas, test rows and, where there are several, teachers)\n"
     "where a report has that, else over replicas alone, or what [claims.md](claims.md) says of the test. Beside a\n"
@@ -52,12 +57,13 @@ NOTES = {
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """One published report: where it is, by which revision of the rules, and its table of claims."""
+    """One published report: where it is, by which revision of the rules, its table of claims, and its arms' labels."""
 
     folder: str
     title: str
     revision: int
     claims: pd.DataFrame
+    labels: dict[str, str]
 
 
 def write_ledger(directory: Path) -> Path:
@@ -105,6 +111,8 @@ def _report(table: Path, root: Path) -> Report:
         claims = pd.read_csv(table)
         summary = json.loads(beside.read_text(encoding="utf-8"))
         titles = [str(run.get("title") or name) for name, run in summary["runs"].items()]
+        arms = [arm for run in summary["runs"].values() for arm in (run.get("arms") or {}).items()]
+        labels = {str(name): str(arm.get("label") or name) for name, arm in arms}
         about = summary.get("ledger")
         revision = 1 if about is None else int(about["revision"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -114,7 +122,7 @@ def _report(table: Path, root: Path) -> Report:
         raise BiasvarError(f"{table} lacks the columns {', '.join(sorted(lacking))}; publish the report anew")
     for column in claims.columns:
         _check_column(claims[column], str(column), table)
-    return Report(table.parent.relative_to(root).as_posix(), "; ".join(titles), revision, claims)
+    return Report(table.parent.relative_to(root).as_posix(), "; ".join(titles), revision, claims, labels)
 
 
 def _check_column(values: pd.Series[Any], column: str, table: Path) -> None:
@@ -139,7 +147,7 @@ def _check_column(values: pd.Series[Any], column: str, table: Path) -> None:
 
 def overview(reports: list[Report]) -> str:
     """Markdown: one row a claim, with each report's verdicts, effects with their standard errors, and counts."""
-    lines = ["", "| claim | reports and verdicts |", "|---|---|"]
+    lines = ["", IN_CSV, "| claim | reports and verdicts |", "|---|---|"]
     for claim in LEDGER:
         said = [
             f"[{report.folder}]({report.folder}){_mark(report)}: {'; '.join(_verdicts(claim, report, part))}"
@@ -185,7 +193,7 @@ def _mark(report: Report) -> str:
 
 def _verdicts(claim: Claim, report: Report, part: pd.DataFrame) -> list[str]:
     """What a claim's comparisons came to, by verdict: "holds (all +.026 ± .023 nats)", the effects that decided it."""
-    shown = deciding(claim, part)
+    shown = deciding(claim, part, report.labels)
     several = part["regime"].nunique() > 1
     said = []
     for verdict in VERDICTS:
@@ -193,14 +201,13 @@ def _verdicts(claim: Claim, report: Report, part: pd.DataFrame) -> list[str]:
         if mine:
             units = [row["unit"] if isinstance(row["unit"], str) else "" for row in mine]
             effects = [f"{_whose(row, several)}{_effect(row)}" for row in mine]
-            more = f" and {len(effects) - MOST} more" if len(effects) > MOST else ""
             unit = units[0]
             if len(set(units)) > 1:
                 effects, unit = [f"{effect} {of}".strip() for effect, of in zip(effects, units, strict=True)], ""
             word = f"**{verdict}**" if verdict == FAILS else verdict
             luck = f" {FOUND}" if verdict == HOLDS and claim.searched and report.revision < REVISION else ""
             between = "; " if mine[0]["name"] else ", "
-            said.append(f"{word}{luck} ({between.join(effects[:MOST])}{f' {unit}' if unit else ''}{more})")
+            said.append(f"{word}{luck} ({between.join(effects)}{f' {unit}' if unit else ''})")
     return said
 
 

@@ -21,6 +21,8 @@ MODELS = ("mlp", "convnet", "convnet_deep", *RESNETS)
 ONE_WIDTH = ("mlp", "convnet", "convnet_deep", *(name for name in RESNETS if "x" not in name))
 """The networks whose width is one number: those of which there is no second name for another width."""
 Width = Annotated[int, Field(ge=1, le=65_536)]
+LEFT_OUT: dict[str, Any] = {"width": None, "bias": True}
+"""Keys that networks did not have from the first, at their default: written without, as older runs have them."""
 
 
 def check_model(name: str) -> None:
@@ -66,9 +68,9 @@ class Network(Section):
 
     @model_serializer(mode="wrap")
     def _without_later_keys(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """All keys but those at their default that networks did not have from the first, as older runs have them."""
+        """All keys but those of `LEFT_OUT` at their default."""
         found: dict[str, Any] = written(self)
-        return {key: value for key, value in found.items() if (key, value) not in (("width", None), ("bias", True))}
+        return {key: value for key, value in found.items() if (key, value) not in LEFT_OUT.items()}
 
     @property
     def layers(self) -> list[int]:

@@ -22,6 +22,7 @@ from biasvar.records.redraws import holds_redraws, read_redraws
 from biasvar.study import Study
 from biasvar.study.claims import ledger_hash
 from biasvar.study.identity import NO_IDENTITY, SHOWN
+from biasvar.study.networks import LEFT_OUT
 from biasvar.training.context import StudyContext
 
 PACKAGES = ("torch", "numpy", "pyarrow", "scikit-learn")
@@ -63,6 +64,8 @@ def _differences(before: Any, now: Any, chosen: Any, place: tuple[str, ...] = ()
         if before != now:
             yield f"{'.'.join(place)} was {_shown(before)} and is {_shown(now)}"
         return
+    if place[-1:] == ("student",):
+        before, now = LEFT_OUT | before, LEFT_OUT | now
     for key in dict.fromkeys((*before, *now)):
         here = (*place, str(key))
         if (len(here) == 1 and here[0] in SHOWN) or (len(here) == 3 and here[2] in NO_IDENTITY.get(here[0], ())):

@@ -8,6 +8,7 @@ README.md beside this file says what the network must be, what the options do an
 from __future__ import annotations
 
 import argparse
+import glob
 import hashlib
 import io
 import json
@@ -221,17 +222,27 @@ def make(options: argparse.Namespace) -> str:
     made_of = [asdict(settings), data.fingerprint, source_hash(options.network), _weights_hash(network)]
     key = hashlib.sha256(json.dumps(made_of, default=str).encode()).hexdigest()[:16]
     parts = out.with_name(f".{out.name}.{key}.parts")
-    features = all_features(data, rows, network, settings, parts, options.device)
+    try:
+        features = all_features(data, rows, network, settings, parts, options.device)
+    except ValueError:  # the network has to change, and with it the name of the folder
+        _remove(parts)
+        raise
     about = f"{options.network} on {data.note}"
     if options.components is not None:
         features = principal_components(features, data.split[rows] == "train", options.components)
         about = f"{options.components} principal components of {about}"
     table = table_of(data, rows, features, about)
     write_bytes(out, lambda file: pq.write_table(table, file, compression="zstd", row_group_size=ROW_GROUP))
-    for path in parts.iterdir():
-        path.unlink()
-    parts.rmdir()
+    for left in out.parent.glob(f".{glob.escape(out.name)}.*.parts"):  # of commands that did not end, too
+        _remove(left)
     return f"{out}: {len(rows):,} rows of {features.shape[1]:,} features; {about}"
+
+
+def _remove(parts: Path) -> None:
+    if parts.is_dir():
+        for path in parts.iterdir():
+            path.unlink()
+        parts.rmdir()
 
 
 def _keywords(given: Sequence[str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pytest
 from biasvar.errors import BiasvarError
 from biasvar.report import ledger
 from biasvar.report.__main__ import main
+from biasvar.report.claims.table import COLUMNS
 from biasvar.study.claims import LEDGER
 
 FIGURES = Path(__file__).parents[2] / "figures"
@@ -31,10 +32,19 @@ def row(**changed: object) -> dict[str, object]:
     return known | changed
 
 
-def publish(root: Path, name: str, rows: list[dict[str, object]], revision: int | None = 2) -> None:
+def publish(
+    root: Path,
+    name: str,
+    rows: list[dict[str, object]],
+    revision: int | None = 2,
+    labels: dict[str, str] | None = None,
+) -> None:
     (root / name).mkdir(parents=True)
     pd.DataFrame(rows).to_csv(root / name / "claims.csv", index=False)
-    said = {"runs": {name: {"title": name}}} | ({} if revision is None else {"ledger": {"revision": revision}})
+    arms = {arm: {"label": label} for arm, label in (labels or {}).items()}
+    said = {"runs": {name: {"title": name, "arms": arms}}} | (
+        {} if revision is None else {"ledger": {"revision": revision}}
+    )
     (root / name / "summary.json").write_text(json.dumps(said))
 
 
@@ -86,11 +96,13 @@ def test_effects_of_one_claim_in_two_units_say_each_its_own(tmp_path: Path) -> N
     assert "holds (−0.0664 ± 0.0084 nats, −0.0664 ± 0.0084 squared error) |" in text
 
 
-def said_of(tmp_path: Path, identity: str, rows: list[dict[str, object]]) -> str:
+def said_of(tmp_path: Path, identity: str, rows: list[dict[str, object]], **labels: str) -> str:
     """What the overview says of one claim, of one report with these tests."""
     tmp_path.mkdir(exist_ok=True)
     (tmp_path / "README.md").write_text(MARKED, encoding="utf-8")
-    publish(tmp_path, "r", [row(id=identity, unit="accuracy", stderr_crossed=0.001) | test for test in rows])
+    publish(
+        tmp_path, "r", [row(id=identity, unit="accuracy", stderr_crossed=0.001) | test for test in rows], labels=labels
+    )
     text = ledger.write_ledger(tmp_path).read_text(encoding="utf-8")
     (line,) = (line for line in text.splitlines() if line.startswith(f"| **{identity}**"))
     return line.split("[r](r): ")[1].removesuffix(" |")
@@ -137,7 +149,7 @@ def test_opposite_verdicts_name_their_arms_where_the_teacher_does_not_tell(tmp_p
         "holds (none +0.0200 ± 0.0010 accuracy); **does not hold** (per replica −0.0200 ± 0.0010 accuracy)"
     )
     rows = [part("a, b", "A − B", 0.02, HOLDS, HOLDS), part("a, c", "A − C, c", -0.02, FAILS, FAILS)]
-    assert said_of(tmp_path / "controls", "P1", rows) == (
+    assert said_of(tmp_path / "controls", "P1", rows, a="A", b="B", c="C, c") == (
         "holds (A − B: +0.0200 ± 0.0010 accuracy); **does not hold** (A − C, c: −0.0200 ± 0.0010 accuracy)"
     )
     rows = [
@@ -153,9 +165,40 @@ def test_opposite_verdicts_name_their_arms_where_the_teacher_does_not_tell(tmp_p
     )
 
 
+def test_arms_are_told_by_their_labels_whatever_these_hold(tmp_path: Path) -> None:
+    labels = {"ce": "CE", "a": "KD (τ 4; own, x)", "b": "KD (τ 4; own, x) − long, over 3", "c": "KD"}
+    rows = [
+        part("a, ce", "KD (τ 4; own, x) − CE, over 4 copies of each teacher (n counts them)", 0.02, HOLDS, HOLDS),
+        part("b, ce", "KD (τ 4; own, x) − long, over 3 − CE; the best of 2", -0.02, FAILS, FAILS),
+    ]
+    assert said_of(tmp_path / "two", "T1", rows, **labels) == (
+        "holds (KD (τ 4; own, x): +0.0200 ± 0.0010 accuracy); "
+        "**does not hold** (KD (τ 4; own, x) − long, over 3: −0.0200 ± 0.0010 accuracy)"
+    )
+    rows = [
+        part("c, a", "KD − KD (τ 4; own, x) (n counts replicas)", 0.02, OPEN, OPEN),
+        part("c, a", "KD − mean of 5 draws (of c)", 0.01, OPEN, OPEN),
+        part("c, a", "", 0.3, OPEN, OPEN) | {"test": "rank of KD (τ 4; own, x), chosen on half"},
+    ]
+    assert said_of(tmp_path / "parts", "D2", rows, **labels) == (
+        "undecided (test accuracy, KD − KD (τ 4; own, x): +0.0200 ± 0.0010; test accuracy, KD − mean of 5 draws: "
+        "+0.0100 ± 0.0010; rank of KD (τ 4; own, x): +0.3000 ± 0.0010 accuracy)"
+    )
+
+
+def test_all_numbers_that_decided_are_shown(tmp_path: Path) -> None:
+    rows = [part(f"a{i}, ce", f"A{i} − CE", -0.01 * i, FAILS, FAILS) for i in range(1, 7)]
+    said = said_of(tmp_path, "T1", rows)
+    assert said.count(" ± 0.0010") == 6
+    assert "more" not in said
+
+
 def test_under_the_table_stands_once_what_the_errors_are(tmp_path: Path) -> None:
     said_of(tmp_path, "S1", [part("ls, ce", "LS − CE", 0.02, HOLDS, HOLDS)])
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+)`", text[text.index(ledger.BEGIN) : text.index("| claim |")]))
+    assert {"stderr_crossed", "stderr", "stderr_samples", "stderr_teachers", "low", "low_replicas"} <= named
+    assert named <= set(COLUMNS)
     assert text.count("± is one standard error: over all that was drawn (replicas, test rows") == 1
     assert text.index("| **S1**") < text.index("± is one standard error") < text.index(ledger.END)
 

@@ -22,6 +22,18 @@ def test_networks_trained_by_cross_entropy_are_all_drawn(tmp_path):
     assert [looks[arm].label for arm in ("d20", "d8")] == ["d20", "d8"]
 
 
+def test_the_caption_says_which_arms_of_many_are_here(tmp_path, monkeypatch):
+    run = depth((2.0, 1.0), (2.0, 2.0), view=True, rows=40)(tmp_path)
+    for entry in run.manifest["arms"].values():
+        entry.update({"loss": "cross_entropy", "plays": "baseline"})
+    every = views.collect([run])
+    assert "are the first" not in views.caption(every, [run])
+    monkeypatch.setattr(views, "MOST_ARMS", 1)
+    some = views.collect([run])
+    assert set(some["arm"]) == {next(iter(run.manifest["arms"]))}
+    assert f"Of the 2 arms of {run.name} here are the first 1 of its study." in views.caption(some, [run])
+
+
 def test_arms_of_a_sweep_are_drawn_where_there_are_no_others(tmp_path):
     assert set(frame_of(tmp_path, role="grid")["arm"]) == {"d20", "d8"}
 

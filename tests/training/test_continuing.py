@@ -145,6 +145,7 @@ def test_data_that_change_while_a_run_goes_on_are_found_by_its_workers(finished,
         (lambda s: s.update(keep_views=True, title="T"), "keep_views was false and is true; put"),
         (lambda s: s["data"].update(test=301, crop=1), "data.test was 300 and is 301; data.crop was 0 and is 1; put"),
         (lambda s: s["arms"]["ce"].update(student={"hidden": [5]}), "arms.ce.student was null and is a mapping; put"),
+        (lambda s: s["student"].update(bias=False), "student.bias was true and is false; put"),
         (lambda s: s["arms"]["ce"].update(loss="label_smoothing"), "arms.ce.loss was 'cross_entropy' and is 'label"),
     ],
 )
@@ -163,6 +164,10 @@ def test_labels_and_later_keys_at_their_default_make_no_other_study(finished, tm
     (tmp_path / "run/study.yaml").write_text(yaml.safe_dump(text))
     study = resolve_study({**small(), "seed": 5})
     with pytest.raises(RecordError, match=r"differs: seed was 3 and is 5; put"):
+        check_same_study(study, tmp_path / "run")
+    text["student"]["bias"] = False  # left out of a study without it
+    (tmp_path / "run/study.yaml").write_text(yaml.safe_dump(text))
+    with pytest.raises(RecordError, match=r"seed was 3 and is 5; student.bias was false and is true; put"):
         check_same_study(study, tmp_path / "run")
     (tmp_path / "run/study.yaml").unlink()
     check_same_study(study, tmp_path / "run")  # the writer refuses by the hash alone

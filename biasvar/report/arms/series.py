@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import pandas as pd
 
 from biasvar.records import Run
 from biasvar.records.arms import hashable
@@ -27,14 +31,20 @@ class Series:
 
 
 def series(run: Run, setting: str) -> list[Series]:
-    """All sets of two or more arms that differ in `setting` only, in the order of the run's arms."""
+    """All sets of two or more arms that differ in `setting` only, in the order of the run's arms.
+
+    Arms that share their learning rate with no other, each a family of its own, may differ in the rates chosen on them.
+    """
+    families = Counter(run.entry(arm).family for arm in run.arms)
     groups: dict[tuple[tuple[str, Any], ...], dict[float, str]] = {}
     for arm in run.arms:
         entry = run.entry(arm)
         value = entry.setting(setting)
         if entry.loss is None or value is None:
             continue
-        key = hashable({name: known for name, known in entry.settings.items() if name != setting})
+        own = entry.family is not None and families[entry.family] == 1
+        apart = {setting, "learning_rate"} if own else {setting}
+        key = hashable({name: known for name, known in entry.settings.items() if name not in apart} | {"own rate": own})
         groups.setdefault(key, {}).setdefault(float(value), arm)
     all_series = []
     usual = set(reference_arms(run).values()) | {weighted_arm(run)}
@@ -46,6 +56,16 @@ def series(run: Run, setting: str) -> list[Series]:
         at = [arm for arm in arms if arm in usual] or [arm for arm in arms if _at_reference(run, arm)] or [arms[0]]
         all_series.append(Series(setting, _common_label(run, at[0], setting), arms, values, at[0]))
     return _told_apart(run, all_series)
+
+
+def rates_in_words(joined: pd.DataFrame, runs: Sequence[Run]) -> str:
+    """What a caption says of the learning rates of lines; their dots are rows with run, series, setting and arm."""
+    of = {run.name: run for run in runs}
+    lines = joined.groupby(["run", "series", "setting"], sort=False)
+    several = [len({of[str(name)].entry(arm).learning_rate for arm in rows["arm"]}) > 1 for (name, *_), rows in lines]
+    if not any(several):
+        return "one learning rate"
+    return "the learning rate chosen on each" if all(several) else "one learning rate, or that chosen on each"
 
 
 def ablated_controls(run: Run) -> list[str]:

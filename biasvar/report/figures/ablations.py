@@ -9,7 +9,7 @@ import pandas as pd
 from biasvar.report import style
 from biasvar.report.arms import drawn
 from biasvar.report.arms.roles import core_arms
-from biasvar.report.arms.series import series
+from biasvar.report.arms.series import rates_in_words, series
 from biasvar.report.figure import Figure
 from biasvar.report.marks import legends, lines, looks
 from biasvar.report.statistics import by_setting
@@ -91,9 +91,9 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     )
     return (
         f"Accuracy on n = {sizes(frame['n'])} {' and '.join(dict.fromkeys(frame['split']))} rows after the last epoch. "
-        f"A line joins arms that differ in the one setting only, at one learning rate ({regimes}); the arm at the "
-        f"reference setting is in both panels.{level} Dots are means over replicas, bars and bands 95 % t intervals "
-        "over replicas for these rows; replicas are paired, so differences between dots are known better than the bars "
+        f"A line joins arms that differ in the one setting only, at {rates_in_words(joined, runs)} ({regimes}); the "
+        f"arm at the reference setting is in both panels.{level} Dots are means over replicas, bars and bands 95 % t "
+        "intervals over replicas for these rows; replicas are paired, so differences between dots are known better than the bars "
         f"say.{drawn.hollow_note(joined)} {conditions_in(frame, runs)}"
     )
 
@@ -102,8 +102,8 @@ FIGURE = Figure(
     name="ablations",
     title="Accuracy against temperature and alpha",
     how_to_read="A loss whose line lies above another's at every setting wins without having been tuned; one that wins "
-    "at a single setting only may owe it to the choice of that setting. One learning rate serves a whole line, though "
-    "temperature and alpha rescale the gradient.",
+    "at a single setting only may owe it to the choice of that setting. Temperature and alpha rescale the gradient: "
+    "one learning rate, where the caption says so, does not suit a whole line alike.",
     needs="arms that differ in the temperature or in alpha only",
     collect=collect,
     draw=draw,

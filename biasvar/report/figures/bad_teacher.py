@@ -130,7 +130,8 @@ def _training(run: Run, arm: str) -> list[dict[str, Any]]:
 
 
 def _interval(values: Any) -> dict[str, Any]:
-    return interval_columns(mean_interval(np.asarray(values)))
+    found = interval_columns(mean_interval(np.asarray(values)))
+    return found | {end: float(np.clip(found[end], 0.0, 1.0)) for end in ("low", "high")}
 
 
 def _ends(run: Run, arm: str, truth: str) -> list[dict[str, Any]]:

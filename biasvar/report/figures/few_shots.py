@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -11,7 +12,7 @@ from biasvar.report.arms import drawn
 from biasvar.report.arms.roles import listed_arms
 from biasvar.report.figure import Figure
 from biasvar.report.marks import forest, legends, looks, scales
-from biasvar.report.statistics.estimates import COLUMNS, columns
+from biasvar.report.statistics.estimates import COLUMNS, between_0_and_1, columns
 from biasvar.report.statistics.few_shots import few_shot_accuracy, few_shots_of
 from biasvar.report.text.captions import conditions_in, runs_in
 from biasvar.report.text.numbers import sizes
@@ -40,12 +41,11 @@ def _row(run: Run, arm: str, shots: int) -> dict[str, Any] | None:
     if row is None:
         return None
     told = {"shots": shots, "ways": few_shots_of(run)["ways"], "stderr_crossed": row.stderr}
-    found = columns(row, COLUMNS)
     if row.crossed is not None:
         interval = row.crossed.interval()
-        found |= {"low": interval.low, "high": interval.high}
+        row = replace(row, low=interval.low, high=interval.high)
         told["stderr_crossed"] = row.crossed.stderr
-    return found | told
+    return columns(between_0_and_1(row), COLUMNS) | told
 
 
 def draw(frame: pd.DataFrame) -> Drawing:

@@ -9,11 +9,11 @@ import pandas as pd
 from biasvar.records.schema import CRITERIA
 from biasvar.report import style
 from biasvar.report.arms import drawn
-from biasvar.report.arms.series import Series, series
+from biasvar.report.arms.series import Series, rates_in_words, series
 from biasvar.report.figure import Figure
 from biasvar.report.marks import blocks, legends, lines, looks
 from biasvar.report.statistics import by_setting, stored
-from biasvar.report.statistics.estimates import columns, over_replicas
+from biasvar.report.statistics.estimates import between_0_and_1, columns, over_replicas
 from biasvar.report.statistics.shares import over_epochs
 from biasvar.report.text.captions import conditions_in
 from biasvar.report.text.numbers import sizes
@@ -57,7 +57,7 @@ def _of_series(run: Run, one: Series) -> list[dict[str, Any]]:
             shares = over_epochs(part.pivot(index="epoch", columns="replica", values=f"share_{criterion}")).dropna()
             if shares.empty:
                 continue
-            share = columns(over_replicas(run, arm, shares, criterion))
+            share = columns(between_0_and_1(over_replicas(run, arm, shares, criterion)))
             where = {"split": "train", "epochs": len(common), "quantity": criterion, "n": int(part["n"].iloc[0])}
             found.append({**by_setting.about(run, one, arm, value), **share, **where})
         accuracy = by_setting.accuracy_row(run, one, arm, value)
@@ -100,8 +100,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     )
     return (
         f"Each line is KD from one teacher ({regimes}) at several temperatures, all else equal "
-        f"({drawn.held_settings(frame)}; one learning rate). Shares of the n = {sizes(shares['n'])} rows of each "
-        "replica's draw, counted before each update in the augmented view, as the area under the "
+        f"({drawn.held_settings(frame)}; {rates_in_words(frame, runs)}). Shares of the n = {sizes(shares['n'])} rows "
+        "of each replica's draw, counted before each update in the augmented view, as the area under the "
         f"{sizes(shares['epochs'])} epochs that all arms of the "
         "line recorded, each arm scored against its own teacher at its own temperature; a is the bias gradient, b the "
         f"variance gradient.{held_out} Bars: 95 % t intervals over replicas. The vertical axes differ."

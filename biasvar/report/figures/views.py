@@ -116,8 +116,9 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     here = runs_in(frame, runs)
     views, shown = frame["view"].nunique(), _shown(frame)["view"].nunique()
     some = f" Drawn are {shown} of {views} kinds of views, those where accuracy is least; the CSV has all."
-    first = f" Of runs with more arms, the first {MOST_ARMS}."
-    cut = any(len(_arms(run)) > MOST_ARMS for run in here)
+    arms = {run.name: len(_arms(run)) for run in here}
+    cut = [name for name, count in arms.items() if count > MOST_ARMS]
+    first = "".join(f" Of the {arms[name]} arms of {name} here are the first {MOST_ARMS} of its study." for name in cut)
     made = ""
     if any(views_of(run, "corruptions") for run in here):
         made = (
@@ -136,7 +137,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         "are averaged. Bias and variance: against the true labels at temperature 1, cross-entropy, corrected for the "
         "finite number of replicas. Bars are 95 % t intervals over replicas for these rows and views; the "
         f"{len(frame)} intervals are not adjusted for their number.{made}{attacks}{some if shown < views else ''}"
-        f"{first if cut else ''}{left_out(here)} {conditions_in(frame, runs)}"
+        f"{first}{left_out(here)} {conditions_in(frame, runs)}"
     )
 
 

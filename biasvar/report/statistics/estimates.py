@@ -52,7 +52,7 @@ class Estimate:
         rows: "held-out", "member", "nonmember" or "training pass".
         split, epoch: where and when it was measured; epoch is None for a mean over epochs.
         against, control: of a difference, what the control stands for and its arm; else "".
-        estimate, low, high: the value with its 95 % interval over replicas.
+        estimate, low, high: the value with its 95 % interval over replicas, which of an accuracy ends at 0 and at 1.
         stderr: its standard error over replicas, the one behind the interval: for these rows and these teachers.
         stderr_samples, stderr_teachers: its errors over samples and over teachers, NaN where there is none.
         df: degrees of freedom of `stderr`, groups of replicas - 1; a replica is its own group up to 16 of them.
@@ -109,6 +109,12 @@ def interval_columns(interval: Interval) -> dict[str, Any]:
     return {**bounds, "stderr": interval.stderr, "n_replicas": interval.n}
 
 
+def between_0_and_1(row: Estimate) -> Estimate:
+    """An accuracy or a share with its interval cut at 0 and 1, beyond which a t interval of few replicas may reach."""
+    low, high = np.clip((row.low, row.high), 0.0, 1.0)
+    return replace(row, low=float(low), high=float(high))
+
+
 def final_metrics(run: Run, arm: str, splits: Sequence[str] = HELD_OUT, view: str = "clean") -> pd.DataFrame | None:
     """The metrics of an arm after its last epoch, by replica, on the first of the splits that has any in the view."""
     return _final_metrics(run, arm, tuple(splits), view)
@@ -144,7 +150,8 @@ def final_level(run: Run, arm: str, quantity: str, view: str = "clean") -> Estim
     elif quantity == "nll" and (terms := stored.terms(run, arm, split, view=view)) is not None:
         over_samples = terms.decomposition.totals().loss.stderr_samples
     about = _about(run, arm, len(final)) | _of_metrics(final, quantity)
-    return _from_interval(about, mean_interval(final[quantity]), over_samples)
+    row = _from_interval(about, mean_interval(final[quantity]), over_samples)
+    return between_0_and_1(row) if quantity == "accuracy" else row
 
 
 @lru_cache(maxsize=4096)
@@ -241,7 +248,8 @@ def by_epoch(run: Run, metrics: pd.DataFrame, quantity: str) -> list[Estimate]:
         for epoch in np.unique(epochs):
             there = epochs == epoch
             where = {"split": rows["split"].iloc[0], "epoch": int(epoch), "n_samples": int(counts[there][0])}
-            found.append(over_replicas(run, str(arm), values[there], quantity, **where))
+            row = over_replicas(run, str(arm), values[there], quantity, **where)
+            found.append(between_0_and_1(row) if quantity == "accuracy" else row)
     return found
 
 

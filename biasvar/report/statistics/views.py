@@ -9,7 +9,7 @@ import numpy as np
 
 from biasvar.analysis.decomposition.groups import joined
 from biasvar.records import Run
-from biasvar.report.statistics.estimates import TERMS, Estimate, accuracy_on_views, from_total
+from biasvar.report.statistics.estimates import TERMS, Estimate, accuracy_on_views, between_0_and_1, from_total
 from biasvar.study.views import ALL_CORRUPTIONS, ATTACKS, CORRUPTIONS, PATCHES, kinds_of
 
 CLEAN = "as they are"
@@ -71,7 +71,8 @@ def over_views(run: Run, arm: str, views: tuple[str, ...]) -> list[Estimate]:
     df = (0 if groups is None else int(np.count_nonzero(groups.sum(axis=1)))) - 1
     totals = terms.totals()
     about = {"rows": "held-out", "split": "test", "epoch": accuracy.epoch, "n_samples": accuracy.n_samples}
-    return [accuracy, *(from_total(run, arm, getattr(totals, term), df, quantity=term, **about) for term in TERMS)]
+    means = [from_total(run, arm, getattr(totals, term), df, quantity=term, **about) for term in TERMS]
+    return [between_0_and_1(accuracy), *means]
 
 
 def attacks_in(run: Run) -> list[str]:

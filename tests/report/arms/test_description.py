@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from biasvar.records import ArmEntry, Run, RunWriter, open_run
 from biasvar.records.arms import BOOKKEEPING
 from biasvar.report.arms.description import loss_in_words, same_but
 from biasvar.report.arms.roles import reference_arms
-from biasvar.report.arms.series import series
+from biasvar.report.arms.series import rates_in_words, series
 from biasvar.report.text.description import arm_rows
 from biasvar.study import ARMS, Arm
 
@@ -66,6 +67,25 @@ def test_a_setting_at_nothing_is_no_setting(tmp_path):
         new={"loss": "distillation", "temperature": 4.0, "shuffle": False, "weights_from": None, "label": "New"},
     )
     assert [one.arms for one in series(run, "temperature")] == [("old", "new")]
+
+
+def test_arms_that_chose_their_own_rate_are_joined_over_it_and_others_are_not(tmp_path):
+    def arm(temperature, rate, family):
+        settings = {"loss": "distillation", "temperature": temperature, "learning_rate": rate}
+        return settings | ({} if family is None else {"family": family})
+
+    own = made(tmp_path / "own", a=arm(1.0, 0.1, "a"), b=arm(2.0, 0.1, "b"), c=arm(4.0, 0.03, "c"))
+    (line,) = series(own, "temperature")
+    assert line.arms == ("a", "b", "c")
+    rows = pd.DataFrame({"run": "made", "series": line.name, "setting": "temperature", "arm": line.arms})
+    assert rates_in_words(rows, [own]) == "the learning rate chosen on each"
+    assert rates_in_words(rows[:2], [own]) == "one learning rate"
+    both = pd.concat([rows, rows[:2].assign(series="other")])
+    assert rates_in_words(both, [own]) == "one learning rate, or that chosen on each"
+    shared = made(tmp_path / "shared", a=arm(1.0, 0.1, "kd"), b=arm(2.0, 0.1, "kd"), c=arm(4.0, 0.03, "c"))
+    assert [one.arms for one in series(shared, "temperature")] == [("a", "b")]
+    unsaid = made(tmp_path / "unsaid", a=arm(1.0, 0.1, None), b=arm(2.0, 0.03, None))
+    assert series(unsaid, "temperature") == []
 
 
 def test_a_users_method_is_described_by_what_is_stored(tmp_path):

@@ -74,6 +74,25 @@ def test_metrics_are_means_over_replicas_after_the_last_epoch(study_run):
         assert (row.df, row.n_samples, row.epoch) == (3, 97, 4)
 
 
+def test_the_interval_of_an_accuracy_ends_where_accuracies_do(study_run, monkeypatch):
+    metrics = study_run.metrics.query("arm == 'ce' and split == 'test' and view == 'clean'").copy()
+    two = metrics[metrics["replica"].isin(sorted(metrics["replica"].unique())[:2])].copy()
+    for values in ((1.0, 0.9), (0.0, 0.2)):
+        two["accuracy"] = two["nll"] = two["replica"].map(dict(zip(two["replica"].unique(), values, strict=True)))
+        wide, cut = (estimates.by_epoch(study_run, two, name)[-1] for name in ("nll", "accuracy"))
+        assert not 0 <= wide.low <= wide.high <= 1  # what a t interval of two replicas says
+        assert (cut.low, cut.high) == (max(wide.low, 0.0), min(wide.high, 1.0))
+        assert (cut.estimate, cut.stderr) == (wide.estimate, wide.stderr)
+        last = two[two["epoch"] == two["epoch"].max()].set_index("replica")
+        monkeypatch.setattr(estimates, "final_metrics", lambda *given, last=last, **more: last)
+        level = estimates.final_level.__wrapped__(study_run, "ce", "accuracy")
+        assert (level.low, level.high) == (cut.low, cut.high)
+        monkeypatch.undo()
+    one = estimates.between_0_and_1(estimates.over_replicas(study_run, "ce", [0.5], "accuracy"))
+    assert math.isnan(one.low)
+    assert math.isnan(one.high)
+
+
 def test_differences_of_metrics_are_paired(study_run):
     frame = study_run.metrics.query("split == 'test' and view == 'clean' and epoch == 4")
     wide = frame.pivot(index="replica", columns="arm", values="accuracy")
