@@ -298,6 +298,7 @@ HASHES = {
     "biased_soft_labels/which_indicator_cifar10.yaml": ("7654682edf88ac29", "57c0f3712cffc1c1"),
     "biased_soft_labels/which_indicator_fashion_mnist.yaml": ("482d7132b68e1f83",),
     "biased_soft_labels/which_indicator_features.yaml": ("17c1ae7d9bb54046",),
+    "converged/ablations.yaml": ("4f66fde6035253cb",),
     "converged/digits.yaml": ("0d799d0ceddd7b55",),
     "converged/fashion_mnist.yaml": ("bcfefec9e03e1d9a",),
     "converged/features_narrow.yaml": ("d62b63b2da839f7f",),
@@ -335,8 +336,6 @@ HASHES = {
     "teacher_free/full/cifar100.yaml": ("cb8a7bb9fa3f3eb9",),
     "teacher_free/scale.yaml": ("ad6f59660641f064",),
     "teacher_free/seconds.yaml": ("4832b97a78adb7f0",),
-    "wsl/decomposition.yaml": ("267d107291246e7e", "5fc0a1f2f7a2325b"),
-    "wsl/filtering.yaml": ("b28dc47e1fdbfd78", "b4cce75ff23c246b"),
     "wsl/full/decomposition.yaml": ("aee1227ea5d5af90", "c6eb8cd76bc8ea8f"),
     "wsl/full/filtering.yaml": ("e7c54dba4c656a36", "b91890feff2896db"),
     "wsl/full/regularization_samples.yaml": ("8eb97052dfad429a", "d9cc352ef10ff15b"),
@@ -344,10 +343,6 @@ HASHES = {
     "wsl/full/wsl_cifar100.yaml": ("19e55723e7bc6f24", "7f13780c73681163"),
     "wsl/full/wsl_resnet110.yaml": ("ebd1a04fa008d7e2", "d9f548d7a97fb7e5"),
     "wsl/full/wsl_tiny_imagenet_32.yaml": ("a594df1b1bd8450c", "36ca24516a64c5aa"),
-    "wsl/regularization_samples.yaml": ("787b45f75e8907a6", "13f660f1a1095a5e"),
-    "wsl/wsl.yaml": ("7e49f1b389d97aa7", "81ad20994cb62df9"),
-    "wsl/wsl_ablations.yaml": ("68580c46867df0fa", "5f131f9a7c2abf3e"),
-    "wsl/wsl_fashion_mnist.yaml": ("7405a59d3f92567e", "1185021f7c1162cc"),
 }
 
 

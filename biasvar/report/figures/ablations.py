@@ -93,8 +93,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"Accuracy on n = {sizes(frame['n'])} {' and '.join(dict.fromkeys(frame['split']))} rows after the last epoch. "
         f"A line joins arms that differ in the one setting only, at {rates_in_words(joined, runs)} ({regimes}); the "
         f"arm at the reference setting is in both panels.{level} Dots are means over replicas, bars and bands 95 % t "
-        "intervals over replicas for these rows; replicas are paired, so differences between dots are known better than the bars "
-        f"say.{drawn.hollow_note(joined)} {conditions_in(frame, runs)}"
+        "intervals over replicas for these rows; replicas are paired, so differences between dots are known better "
+        f"than the bars say.{drawn.hollow_note(joined)} {conditions_in(frame, runs)}"
     )
 
 

@@ -41,10 +41,10 @@ def _row(run: Run, arm: str, shots: int) -> dict[str, Any] | None:
     if row is None:
         return None
     told = {"shots": shots, "ways": few_shots_of(run)["ways"], "stderr_crossed": row.stderr}
-    if row.crossed is not None:
-        interval = row.crossed.interval()
+    if (crossed := row.crossed) is not None:
+        interval = crossed.interval()
         row = replace(row, low=interval.low, high=interval.high)
-        told["stderr_crossed"] = row.crossed.stderr
+        told["stderr_crossed"] = crossed.stderr
     return columns(between_0_and_1(row), COLUMNS) | told
 
 
