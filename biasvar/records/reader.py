@@ -473,13 +473,16 @@ class Run:
         return labels_of(self.samples, ids, split, self.directory, self.manifest["kind"])
 
     def _recorded_samples(self) -> pd.DataFrame:
-        first: dict[tuple[str, str, str], int] = {}
+        before: dict[tuple[str, str, str], np.ndarray] = {}  # epochs mostly hold the same samples, but need not
         tables = [schema.SAMPLES_SCHEMA.empty_table()]
         for file in stored_files(self.directory, "records"):
-            if first.setdefault((file.arm, file.split, file.part), file.epoch) == file.epoch:
-                table = read_columns(file.path, ["sample_id", "label"])
-                columns = {**arrays_of(table), "split": np.full(len(table), file.split, dtype=object)}
-                tables.append(as_table(columns, schema.SAMPLES_SCHEMA, len(table)))
+            table = read_columns(file.path, ["sample_id", "label"])
+            key, ids = (file.arm, file.split, file.part), np.unique(table["sample_id"].to_numpy())
+            if key in before and np.array_equal(before[key], ids):
+                continue
+            before[key] = ids
+            columns = {**arrays_of(table), "split": np.full(len(table), file.split, dtype=object)}
+            tables.append(as_table(columns, schema.SAMPLES_SCHEMA, len(table)))
         unique = to_frame(pa.concat_tables(tables)).drop_duplicates(["split", "sample_id"])
         return unique.sort_values(["sample_id", "split"], ignore_index=True)
 

@@ -240,6 +240,8 @@ def train_arm(
                 test.update(ids[rows], model(x[rows]), y[rows], known, where=counts[:, : rows.shape[1]])
         test.end_epoch()
         clock.add(f"{arm}, evaluation", time.process_time() - start)
+    training.close()
+    test.close()
 
 
 if __name__ == "__main__":

@@ -123,3 +123,14 @@ def test_what_no_constructor_saw_is_found_when_the_epoch_ends(tmp_path, text, mo
     run.update(ids, student, labels, TopK(indices, torch.ones(B, T, K)), where=where)
     with pytest.raises(ValueError, match="a top-k teacher lists different classes a row, whose mass is 1 at most"):
         run.end_epoch()
+
+
+def test_samples_that_only_a_later_epoch_holds_are_known(tmp_path, text):
+    ids, student, _, labels, _ = text
+    with recorder(tmp_path / "run") as run:
+        for rows in (slice(0, 1), slice(1, 3), slice(0, 1)):
+            run.update(ids[rows], student[rows], labels[rows].clamp(0))
+            run.end_epoch()
+    opened = biasvar.open_run(tmp_path / "run")
+    assert opened.samples["sample_id"].tolist() == ids[:3].flatten().tolist()
+    assert opened.samples["label"].tolist() == labels[:3].clamp(0).flatten().tolist()
