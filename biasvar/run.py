@@ -59,6 +59,15 @@ def _main(arguments: Sequence[str] | None) -> int:
         "--max-arms", type=int, metavar="N",
         help="refuse a study whose sweep has more arms than N (default: 200)",
     )  # fmt: skip
+    parser.add_argument(
+        "--init", action="store_true",
+        help="write STUDY.yaml, which must not be there yet: a first study that runs as it is, with comments",
+    )  # fmt: skip
+    parser.add_argument(
+        "--data", metavar="PATH",
+        help="with --init: the data that it is for, a name or the path of your own (.npz, .csv, .parquet, a folder of "
+        "images, ...; default: digits)",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
     if options.no_code:
         from biasvar.study.import_path import no_code
@@ -73,6 +82,10 @@ def _main(arguments: Sequence[str] | None) -> int:
 def _obey(options: argparse.Namespace) -> int:
     """Do what the command line asks for; returns the exit status."""
     try:
+        if options.init:
+            return _begin(options)
+        if options.data is not None:
+            raise ValueError("--data goes with --init; a study names its data as data.name (--set data.name=...)")
         from biasvar.study import load_study
         from biasvar.study.sweep import MOST_ARMS
 
@@ -119,6 +132,15 @@ def _obey(options: argparse.Namespace) -> int:
             raise
         _complain(f"{short}, then the same command goes on from what was recorded")
         return 2
+
+
+def _begin(options: argparse.Namespace) -> int:
+    """Write a first study."""
+    from biasvar.training.template import write_template
+
+    dataset = write_template(Path(options.study), options.data)
+    _print(f"{options.study}: a study on {dataset.note}\nnext: {command('run')} {options.study} --dry-run")
+    return 0
 
 
 def _print(text: str) -> None:

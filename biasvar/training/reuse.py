@@ -47,6 +47,7 @@ NO_NUMBERS = (
     # How a study file is read: an arm's identity holds its settings as they were resolved. What the settings mean (the
     # channels of a network, which copy of a teacher a replica meets) counts.
     *(f"study/{name}.py" for name in ("__init__", "checks", "choosing", "claims", "crossing", "defaults", "identity")),
+    *("study/keys.py", "study/meanings.py"),
     *(f"study/{name}.py" for name in ("import_path", "places", "reading", "statements", "sweep", "yaml_text")),
     # Where pixels come from and how they are decoded: the identity holds the fingerprint of the pixels.
     *(f"data/{name}.py" for name in ("cache", "decode", "hub", "images", "layout", "parquet", "sizes", "vectors")),
@@ -55,7 +56,7 @@ NO_NUMBERS = (
     # What is only estimated from finished records.
     *("analysis/decomposition", "analysis/statistics/jackknife.py", "analysis/statistics/verdicts.py"),
     *(f"training/{name}.py" for name in ("checks", "completeness", "continuing", "cost", "from_python", "manifest")),
-    "training/memory.py",
+    *("training/memory.py", "training/template.py"),
     "training/reuse.py",
     "records/manifest.py",  # a shape that a file must have
 )
