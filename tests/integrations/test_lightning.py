@@ -127,7 +127,7 @@ def test_a_training_goes_on_from_a_checkpoint(tmp_path):
     made.fit(Student(), loader())
     made.save_checkpoint(tmp_path / "last.ckpt")
     more = trainer(tmp_path, callback(tmp_path, resume=True), max_epochs=3)
-    more.fit(Student(), loader(), ckpt_path=tmp_path / "last.ckpt", weights_only=False)
+    more.fit(Student(), loader(), ckpt_path=tmp_path / "last.ckpt")
     run = biasvar.open_run(tmp_path / "run")
     assert run.records(["epoch"], arm="kd", epochs=[1, 2, 3])["epoch"].unique().tolist() == [1, 2, 3]
 
