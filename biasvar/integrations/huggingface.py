@@ -74,4 +74,4 @@ class RecorderCallback(TrainerCallback):
         cut = None if begun and epoch >= 1 and float(epoch).is_integer() else f"at {epoch:.3g} epochs it is not whole"
         means = self.record.end_epoch(split, -int(-epoch // 1), cut=cut)
         if means and self.trainer is not None:
-            self.trainer.log({f"biasvar/{split}/{name}": mean for name, mean in means.items()})
+            self.trainer.log(means)

@@ -71,5 +71,4 @@ class RecorderCallback(Callback):
 
     def _end(self, split: str, trainer: Any, pl_module: Any, cut: str | None = None) -> None:
         means = self.record.end_epoch(split, trainer.current_epoch + 1, cut=cut)
-        named = {f"biasvar/{split}/{name}": mean for name, mean in means.items()}
-        pl_module.log_dict(named, sync_dist=trainer.world_size > 1, add_dataloader_idx=False)
+        pl_module.log_dict(means, sync_dist=trainer.world_size > 1, add_dataloader_idx=False)

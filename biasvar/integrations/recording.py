@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from biasvar.analysis import token_ids
 from biasvar.training.recorder import Recorder
@@ -86,7 +83,7 @@ class TrainingRecord:
         """Close an epoch: write it, or leave it out with a warning that says `cut`, why it is not whole.
 
         Returns:
-            The means of its summary by name; empty where nothing was recorded.
+            The means of its summary as "biasvar/SPLIT/name", for loggers; empty where nothing was recorded.
         """
         if not self._batches.get(split) or split not in self._recorders:
             return {}
@@ -101,7 +98,7 @@ class TrainingRecord:
                 f"epoch {epoch} of split {split!r} is not recorded: {cut}; partial_epochs=True records what it had",
                 stacklevel=3,
             )
-        return scalars(summary) if write else {}
+        return summary.scalars(f"biasvar/{split}/") if write else {}
 
     def close(self, error: BaseException | None = None) -> None:
         """Close the recorders; an epoch that was not ended is dropped.
@@ -118,13 +115,6 @@ class TrainingRecord:
         finally:
             self._open, self._recorders, self._ended = ExitStack(), {}, set()
             self._batches = dict.fromkeys(PASSES, 0)
-
-
-def scalars(summary: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of an epoch's summary by name, those that are there; of several replicas their means."""
-    numbers = {name: values for name, values in summary.items() if name != "replica" and values.dtype.kind in "iuf"}
-    means = {name: float(np.mean(values)) for name, values in numbers.items()}
-    return {name: mean for name, mean in means.items() if math.isfinite(mean)}
 
 
 def next_tokens(columns: Mapping[str, Any], length: int) -> dict[str, Any]:
@@ -168,7 +158,8 @@ def step_columns(step: str, outputs: Any, batch: Any) -> dict[str, Any]:
     if ids is None or labels is None:
         raise ValueError(
             f"the batch has no {'sample ids' if ids is None else 'labels'}: let the data set give (id, ..., label) or "
-            f"a dictionary with 'sample_id' and 'labels', or {step} return 'sample_ids' and 'labels'"
+            f"a dictionary with 'sample_id' and 'labels', as biasvar.with_sample_ids(data) does, or {step} return "
+            "'sample_ids' and 'labels'"
         )
     said = {name: given[name] for name in ("student_logits", "teacher_logits", "loss_weight") if name in given}
     return {"sample_ids": ids, "labels": labels, **said}
@@ -196,7 +187,11 @@ def output_columns(rows: Mapping[str, Any], output: Any, teacher_logits: Any = N
         ValueError: There are no ids, no labels, or no logits.
     """
     for name, cure in (
-        ("sample_id", "; the Trainer drops it without label_names=['labels', 'sample_id'], or RecorderMixin"),
+        (
+            "sample_id",
+            ", as biasvar.with_sample_ids(data) has; the Trainer drops it without label_names=['labels', 'sample_id'], "
+            "or RecorderMixin",
+        ),
         ("labels", "; of a Trainer that takes it away, such as with label_smoothing_factor, use RecorderMixin"),
     ):
         if rows.get(name) is None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from biasvar.integrations.recording import scalars
 from biasvar.records import open_run
 from biasvar.records.schema import METRIC_KEYS
+from biasvar.records.summary import Summary
 
 try:
     from torch.utils.tensorboard import SummaryWriter
@@ -19,17 +18,18 @@ except ImportError as error:
 __all__ = ["add_summary", "write_run"]
 
 
-def add_summary(writer: Any, summary: Mapping[str, Any], epoch: int, *, prefix: str = "biasvar/train/") -> None:
+def add_summary(writer: Any, summary: Summary, epoch: int, *, prefix: str = "biasvar/train/") -> None:
     """Add the summary that `Recorder.end_epoch` returned, each number as "PREFIXname".
 
     Args:
         writer: A `torch.utils.tensorboard.SummaryWriter`, or anything with its `add_scalar`.
-        summary: n, accuracy, nll (nats), shares of regularization samples, mean weights; of several replicas the means.
+        summary: n, accuracy, nll (nats), shares of regularization samples, mean weights; of several replicas means and
+            standard errors.
         epoch: The step on the horizontal axis.
         prefix: What comes before each name.
     """
-    for name, value in scalars(summary).items():
-        writer.add_scalar(prefix + name, value, epoch)
+    for name, value in summary.scalars(prefix).items():
+        writer.add_scalar(name, value, epoch)
 
 
 def write_run(directory: str | Path, log_dir: str | Path) -> list[Path]:

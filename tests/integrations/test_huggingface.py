@@ -12,7 +12,7 @@ import torch
 
 import biasvar
 from biasvar.losses import DistillationLoss
-from tests.integrations.pages import ROOT, run_page
+from tests.integrations.pages import REPLICAS, ROOT, run_page
 
 transformers = pytest.importorskip("transformers", reason="needs transformers: make test-integrations")
 
@@ -262,7 +262,7 @@ def test_two_processes_record_one_epoch(tmp_path):
 def test_the_page_runs_as_it_stands(tmp_path):
     run_page("huggingface", tmp_path)
     run = biasvar.open_run(tmp_path / "runs/huggingface")
-    assert run.decomposition("distillation", split="test").totals().variance.n_replicas == 4
+    assert run.decomposition("distillation", split="test").totals().variance.n_replicas == REPLICAS
 
 
 def test_a_causal_language_model_is_recorded_by_token(tmp_path):

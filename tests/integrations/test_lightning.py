@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import biasvar
-from tests.integrations.pages import run_page
+from tests.integrations.pages import REPLICAS, run_page
 
 L = pytest.importorskip("lightning", reason="needs Lightning: make test-integrations")
 
@@ -156,4 +156,4 @@ def test_two_processes_record_one_epoch(tmp_path):
 def test_the_page_runs_as_it_stands(tmp_path):
     run_page("lightning", tmp_path)
     run = biasvar.open_run(tmp_path / "runs/lightning")
-    assert run.decomposition("distillation", split="test").totals().variance.n_replicas == 4
+    assert run.decomposition("distillation", split="test").totals().variance.n_replicas == REPLICAS

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import biasvar
-from tests.integrations.pages import run_page
+from tests.integrations.pages import REPLICAS, run_page
 
 pytest.importorskip("tensorboard", reason="needs TensorBoard: make test-integrations")
 
@@ -71,6 +71,6 @@ def test_a_run_is_written_by_arm_and_replica(tmp_path):
 def test_the_page_runs_as_it_stands(tmp_path):
     run_page("tensorboard", tmp_path)
     run = biasvar.open_run(tmp_path / "runs/plain")
-    assert run.decomposition("distillation", split="test").totals().variance.n_replicas == 4
-    found = curves(tmp_path / "runs/events/distillation/replica=3")
+    assert run.decomposition("distillation", split="test").totals().variance.n_replicas == REPLICAS
+    found = curves(tmp_path / "runs/events/distillation/replica=1")
     assert len(found["biasvar/train/share_opposing"]) == len(found["biasvar/test/nll"]) == 8
