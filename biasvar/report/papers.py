@@ -57,7 +57,7 @@ def read() -> dict[str, Any]:
 
 
 def file_of(study: str) -> str:
-    """The file of a study: "experiments/wsl/wsl.yaml", "experiments/bias_variance/linear_network.py"."""
+    """The file of a study: "experiments/digits.yaml", "experiments/bias_variance/linear_network.py"."""
     return f"experiments/{study}" if study.endswith(".py") else f"experiments/{study}.yaml"
 
 

@@ -59,7 +59,9 @@ def bare_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     labels = np.arange(30) % 3
     one = import_predictions(list(rng.normal(size=(4, 30, 3))), labels, directory=folder / "one")
     import_predictions(list(rng.normal(size=(4, 30, 3))), labels, directory=folder / "two", arm="ce")
-    two = import_predictions(list(rng.normal(size=(4, 30, 3))), labels, directory=folder / "two", arm="kd", resume=True)
+    two = import_predictions(
+        list(rng.normal(size=(4, 30, 3))), labels, directory=folder / "two", arm="kd", control="ce", resume=True
+    )
     RunWriter(folder / "empty", manifest={"kind": "recorder", "num_classes": 3, "name": "empty"})
     return [open_run(folder / "own"), one, two, open_run(folder / "empty")]
 
