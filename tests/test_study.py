@@ -288,7 +288,7 @@ HASHES = {
     "biased_soft_labels/full/people.yaml": ("28b14aeb6cf2efb7", "2b9bb31dbeb976b2"),
     "biased_soft_labels/full/people_cifar10h.yaml": ("672b4f47d823013b", "bf6b814ccb847d5d"),
     "biased_soft_labels/full/which_indicator.yaml": ("6688e10d638e91ad", "0c9df6493f0077f3"),
-    "biased_soft_labels/growing_rows.yaml": ("01fa1bf4d3bdeeb0",),
+    "biased_soft_labels/growing_rows.yaml": ("3ae0a337ecef4088",),
     "biased_soft_labels/incomplete_supervision.yaml": ("51597d35ad55a1c2", "6cea12f4ebd40dc0"),
     "biased_soft_labels/not_necessary.yaml": ("e6cd1ec33f359831", "6a9981bd1c71139f"),
     "biased_soft_labels/partial_labels.yaml": ("90eea4d561105262", "e35ba11d5dc55ece"),
