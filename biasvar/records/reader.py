@@ -132,20 +132,24 @@ class Run:
 
     @property
     def kinds(self) -> pd.DataFrame | None:
-        """sample_id and kind of the samples that were given one by :meth:`save_kinds`; None if none were."""
+        """sample_id, split and kind of the samples that were given one by :meth:`save_kinds`; None if none were."""
         return read_kinds(self.directory)
 
-    def save_kinds(self, kinds: Any, sample_ids: Any = None) -> Path:
+    @checked
+    def save_kinds(self, kinds: Any, sample_ids: Any = None, *, split: str | None = None) -> Path:
         """Keep what kind of thing samples are, and the report shows bias, variance, flags and weights by kind.
 
         Args:
             kinds: (n,) texts or whole numbers, such as the part of speech of a token, at most 200 different ones.
             sample_ids: (n,) their samples; default all of `samples`, in their order.
+            split: Of the samples, where ids of several splits are the same.
 
         Raises RecordError for ids that are no samples of the run or come twice, and samples without a kind.
         """
-        known = self.samples["sample_id"].to_numpy()
-        return write_kinds(self.directory, kinds, known if sample_ids is None else sample_ids, known)
+        known = self.samples
+        if split is not None:
+            known = known[known["split"] == schema.one_of(split, known["split"].unique().tolist(), "split")]
+        return write_kinds(self.directory, kinds, sample_ids, known)
 
     @checked
     def sample_names(self, split: str = "test") -> list[str] | None:

@@ -22,31 +22,45 @@ if TYPE_CHECKING:
 
 FILE = "kinds.parquet"
 MOST_KINDS = 200
-_LAYOUT = pa.schema([pa.field("sample_id", pa.int64(), nullable=False), pa.field("kind", pa.string(), nullable=False)])
+_LAYOUT = pa.schema(
+    [
+        pa.field("sample_id", pa.int64(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+    ]
+)
 
 
-def write_kinds(directory: Path, kinds: Any, sample_ids: Any, known: np.ndarray) -> Path:
+def write_kinds(directory: Path, kinds: Any, sample_ids: Any, known: pd.DataFrame) -> Path:
     """Write the kinds (n,) of some samples (n,) of a run, replacing those that are there.
 
+    `known` holds sample_id and split of the samples that may be named; default all of them, in their order.
+
     Raises:
-        RecordError: For other numbers of names and ids, ids that are unknown or come twice, samples without a name, and
-            more than 200 different names.
+        RecordError: For other numbers of names and ids, ids that are unknown, come twice or are of two splits, samples
+            without a name, and more than 200 different names.
     """
-    names, ids = as_names(kinds, "kinds"), to_numpy(as_array(sample_ids, "sample_ids"))
+    import pandas as pd  # slow to import, and knows every kind of missing value
+
+    names = as_names(kinds, "kinds")
+    ids = known["sample_id"].to_numpy() if sample_ids is None else to_numpy(as_array(sample_ids, "sample_ids"))
     if ids.ndim != 1 or ids.dtype.kind not in "iu" or len(ids) != len(names) or not len(ids):
         raise RecordError(
             f"kinds must name each of the sample_ids, (n,) whole numbers; shapes are {names.shape} and {ids.shape}"
         )
-    if len(np.unique(ids)) < len(ids):
-        again, times = np.unique(ids, return_counts=True)
-        raise RecordError(f"sample_ids {first_few(again[times > 1].tolist())} come more than once")
-    import pandas as pd  # slow to import, and knows every kind of missing value
-
-    unknown = ids[~np.isin(ids, known)]
+    unknown = ids[~np.isin(ids, known["sample_id"])]
     if len(unknown):
         raise RecordError(
             f"sample_ids {first_few(unknown.tolist())} are no samples of {directory}; those are run.samples"
         )
+    there = known[known["sample_id"].isin(ids)]
+    both = there["sample_id"][there["sample_id"].duplicated()]
+    if len(both):
+        splits = " and ".join(sorted(there["split"].unique()))
+        raise RecordError(f"sample_ids {first_few(both.tolist())} are of the splits {splits}; say of which with split=")
+    again, times = np.unique(ids, return_counts=True)
+    if (times > 1).any():
+        raise RecordError(f"sample_ids {first_few(again[times > 1].tolist())} come more than once")
     if (missing := pd.isna(names)).any():
         raise RecordError(f"kinds must name every sample; sample_ids {first_few(ids[missing].tolist())} have no name")
     texts = [str(name) for name in names.tolist()]
@@ -54,13 +68,14 @@ def write_kinds(directory: Path, kinds: Any, sample_ids: Any, known: np.ndarray)
         raise RecordError(
             f"kinds has {len(set(texts)):,} different names; kinds are groups, of which {MOST_KINDS} will do"
         )
-    order = np.argsort(ids, kind="stable")
-    table = pa.table({"sample_id": ids[order].astype(np.int64), "kind": [texts[i] for i in order]}, schema=_LAYOUT)
-    write_table(directory / FILE, table, schema.metadata_of())
+    table = pd.DataFrame({"sample_id": ids.astype(np.int64), "kind": texts}).merge(there[["sample_id", "split"]])
+    table = table.sort_values("sample_id", ignore_index=True)
+    columns = {name: table[name].tolist() for name in _LAYOUT.names}
+    write_table(directory / FILE, pa.table(columns, schema=_LAYOUT), schema.metadata_of())
     return directory / FILE
 
 
 def read_kinds(directory: Path) -> pd.DataFrame | None:
-    """Columns sample_id and kind, by id; None where the run has none."""
+    """Columns sample_id, split and kind, by id; None where the run has none."""
     path = directory / FILE
     return to_frame(read_columns(path, _LAYOUT.names, _LAYOUT)) if path.is_file() else None

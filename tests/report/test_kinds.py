@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -82,4 +83,25 @@ def test_too_many_kinds_are_no_groups(recorded):
     run.save_kinds(np.arange(N))
     assert run.kinds["kind"].nunique() == N
     with pytest.raises(RecordError, match="201 different names"):
-        write_kinds(run.directory, np.arange(201), np.arange(201), np.arange(201))
+        write_kinds(run.directory, np.arange(201), None, pd.DataFrame({"sample_id": range(201), "split": "test"}))
+
+
+def test_ids_of_two_splits_need_their_split(recorded):
+    run, logits, labels, ids = recorded
+    with biasvar.Recorder(run.directory, num_samples=100, num_classes=C, temperature=1.0, arm="ce") as recorder:
+        recorder.update(ids, logits["ce"][0], labels, logits["kd"][0])
+    run = biasvar.open_run(run.directory)
+    kinds = ["odd" if i % 3 else "even" for i in range(N)]
+    with pytest.raises(
+        RecordError, match=r"sample_ids 7, .* are of the splits test and train; say of which with split="
+    ):
+        run.save_kinds(kinds, ids)
+    with pytest.raises(RecordError, match="unknown split 'validation'"):
+        run.save_kinds(kinds, ids, split="validation")
+    run.save_kinds(kinds, split="test")
+    assert set(FIGURE.collect([run])["split"]) == {"test"}
+    run.save_kinds(kinds, split="train")
+    frame = FIGURE.collect([run])
+    assert set(zip(frame["arm"], frame["quantity"], frame["split"], strict=True)) == {
+        ("ce", "share_opposing", "train"), ("ce", "wsl_weight", "train"),
+    }  # fmt: skip

@@ -25,20 +25,24 @@ def kind_estimates(run: Run, arm: str) -> dict[str, list[Estimate]]:
     table = run.kinds
     if table is None:
         return {}
-    kinds = table.set_index("sample_id")["kind"]
-    found = {str(kind): list(terms) for kind, terms in group_terms(run, arm, kinds).items()}
+    kinds = {str(split): rows.set_index("sample_id")["kind"] for split, rows in table.groupby("split", sort=False)}
+    held_out = kinds.get("test" if stored.terms(run, arm) else "validation")
+    terms = {} if held_out is None else group_terms(run, arm, held_out)
+    found = {str(kind): list(estimates) for kind, estimates in terms.items()}
     for kind, one in _recorded(run, arm, kinds):
         found.setdefault(kind, []).append(one)
     return found
 
 
-def _recorded(run: Run, arm: str, kinds: pd.Series[str]) -> list[tuple[str, Estimate]]:
+def _recorded(run: Run, arm: str, kinds: dict[str, pd.Series[str]]) -> list[tuple[str, Estimate]]:
     found = []
     for split, view in _PLACES:
         frame = stored.records(run, arm, split, view, None, ("replica", "sample_id", *RECORDED))
-        if frame is None or frame.empty:
+        if frame is None or frame.empty or split not in kinds:
             continue
-        frame = frame.assign(kind=kinds.reindex(frame["sample_id"]).to_numpy()).dropna(subset=["kind", *RECORDED])
+        frame = frame.assign(kind=kinds[split].reindex(frame["sample_id"]).to_numpy()).dropna(
+            subset=["kind", *RECORDED]
+        )
         for kind, rows in frame.groupby("kind", sort=False):
             about: dict[str, Any] = {
                 "split": split, "rows": "held-out" if split != "train" else "training pass",
