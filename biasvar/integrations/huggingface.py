@@ -22,9 +22,7 @@ class RecorderCallback(TrainerCallback):
     Columns that forward does not take are dropped: TrainingArguments need `label_names=["labels", "sample_id"]`.
     Evaluations need `eval_strategy="epoch"`; an epoch that `max_steps` cuts short is left out, with a warning. Several
     processes record their parts, and samples that the sampler repeats count once.
-
-    Args:
-        directory, num_samples, validation, options: See `biasvar.integrations.recording.TrainingRecord`.
+    Args: those of `biasvar.integrations.recording.TrainingRecord`.
 
     Raises:
         ValueError: A batch without ids or labels, an output without logits, and what `biasvar.Recorder` raises.
@@ -34,15 +32,17 @@ class RecorderCallback(TrainerCallback):
         self.record = TrainingRecord(directory, num_samples=num_samples, validation=validation, **options)
         self.trainer: Any = None  # one with RecorderMixin, which needs no hooks
         self._hooks: list[Any] = []
-        self._rows: dict[str, Any] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-        if self.record.validation is not None and (strategy := args.eval_strategy) != "epoch":
-            raise ValueError(f"validation needs eval_strategy='epoch', not {getattr(strategy, 'value', strategy)!r}")
+        if self.record.validation is not None and args.eval_strategy != "epoch":
+            raise ValueError(f"validation needs eval_strategy='epoch', not {args.eval_strategy.value!r}")
+        self._unhook()  # after a training that failed
         self.record.open(args.process_index, args.world_size)
         if self.trainer is None:
-            before = model.register_forward_pre_hook(self._take, with_kwargs=True)
-            self._hooks += [before, model.register_forward_hook(self._note)]
+            if args.n_gpu > 1:
+                raise ValueError(f"{args.n_gpu} GPUs in one process: start it by torchrun, or use RecorderMixin")
+            self._hooks.append(model.register_forward_pre_hook(self._take, with_kwargs=True))
+            self._hooks.append(model.register_forward_hook(self._note))
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._begun = float(state.epoch or 0)  # not whole where training goes on from within an epoch
@@ -54,9 +54,12 @@ class RecorderCallback(TrainerCallback):
         self._end("test", state.epoch or 0, True)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._unhook()
+        self.record.close()
+
+    def _unhook(self) -> None:
         while self._hooks:
             self._hooks.pop().remove()
-        self.record.close()
 
     def _take(self, model: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
         self._rows = {"sample_id": kwargs.pop("sample_id", None), "labels": kwargs.get("labels")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -228,6 +229,24 @@ def test_what_a_batch_lacks_is_said_with_the_cure(tmp_path, model, data, options
         trainer.train()
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_a_training_that_failed_is_tried_again(tmp_path):
+    args, model = arguments(tmp_path, label_names=["labels", "sample_id"]), Small()
+    trainer = transformers.Trainer(model, args, train_dataset=[*DATA, DATA[0]], callbacks=[callback(tmp_path)])
+    with pytest.raises(ValueError, match="sample_ids 0 were given more than once"):
+        trainer.train()
+    trainer.train_dataset = DATA
+    trainer.train()
+    assert len(records(tmp_path, epochs=[1, 2])) == 2 * ROWS
+    assert not model._forward_hooks
+    assert not model._forward_pre_hooks
+
+
+def test_several_devices_in_one_process_are_refused_where_hooks_record(tmp_path):
+    args = types.SimpleNamespace(n_gpu=2, process_index=0, world_size=1, eval_strategy="no")
+    with pytest.raises(ValueError, match="2 GPUs in one process: start it by torchrun, or use RecorderMixin"):
+        callback(tmp_path).on_train_begin(args, None, None, model=Small())
 
 
 def test_the_mixin_says_what_is_missing(tmp_path):
