@@ -26,14 +26,18 @@ def write_samples(folder: Path, runs: list[Run]) -> list[dict[str, Any]]:
     a sample of one arm, and the rows that are listed.
     """
     arms = [(run, arm) for run in runs for arm in own_samples.own_arms(run)]
-    blocks = []
+    blocks, more = [], False
     for number, (run, arm) in enumerate(arms):
-        strongest = Strongest()
-        for part, frame in enumerate(own_samples.tables(run, arm)):
-            write_table(folder, SAMPLES, frame, more=number > 0 or part > 0)
-            strongest.add(frame)
-        if number < MOST_ARMS:
-            blocks.append(_block(run, arm, strongest, several=len(runs) > 1))
+        for place in own_samples.told_places(run, arm):
+            strongest = Strongest()
+            for frame in own_samples.tables(run, arm, place=place):
+                write_table(folder, SAMPLES, frame, more=more)
+                strongest.add(frame)
+                more = True
+            if number < MOST_ARMS and strongest.lists():
+                block = _block(run, arm, strongest, several=len(runs) > 1)
+                main = place == own_samples.main_place(run, arm)
+                blocks.append(block if main else block | {"title": f"{block['title']}, training rows"})
     return blocks
 
 
@@ -54,7 +58,7 @@ def _block(run: Run, arm: str, strongest: Strongest, *, several: bool) -> dict[s
                 "title": title,
                 "rows": [
                     [
-                        f"{row['sample_id']}",
+                        f"{row['sample_id']}" if row["name"] is None else str(row["name"]),
                         str(row["class_name"]) if named else f"{row['true_class']}",
                         *(COLUMNS[name][1](row) for name in columns),
                     ]

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from biasvar import Recorder
 from biasvar.analysis import calibration_error
 from biasvar.records import Run, import_predictions, open_run
 from biasvar.report import style
@@ -113,15 +114,21 @@ def test_the_file_is_the_same_by_parts_and_the_lists_are_its_extremes(
     (tmp_path / "parts").mkdir()
     blocks = write_samples(tmp_path / "whole", [run])
     parts = own_samples.tables
-    monkeypatch.setattr(own_samples, "tables", lambda run, arm: parts(run, arm, rows=7))
+    monkeypatch.setattr(own_samples, "tables", lambda run, arm, place: parts(run, arm, rows=7, place=place))
     assert write_samples(tmp_path / "parts", [run]) == blocks
     assert (tmp_path / "whole/samples.csv").read_bytes() == (tmp_path / "parts/samples.csv").read_bytes()
     table = pd.read_csv(tmp_path / "whole/samples.csv")
-    assert table.groupby("arm").size().to_dict() == {"plain": N, "sharp": N}
-    assert [block["title"] for block in blocks] == ["plain", "sharp"]
-    assert blocks[1]["conditions"] == f"n = {N} test samples; {R} replicas."
-    mine = table[table["arm"] == "sharp"]
-    lists = {one["title"]: one["rows"] for one in blocks[1]["lists"]}
+    assert table.groupby(["arm", "split"]).size().to_dict() == {
+        (arm, split): N for arm in ("plain", "sharp") for split in ("test", "train")
+    }
+    titles = ["plain", "plain, training rows", "sharp", "sharp, training rows"]
+    assert [block["title"] for block in blocks] == titles
+    training = table[(table["arm"] == "sharp") & (table["split"] == "train")]
+    assert training["flag_share"].notna().all()
+    assert training["bias"].isna().all()
+    assert blocks[2]["conditions"] == f"n = {N} test samples; {R} replicas."
+    mine = table[(table["arm"] == "sharp") & (table["split"] == "test")]
+    lists = {one["title"]: one["rows"] for one in blocks[2]["lists"]}
     for title, column in (("Most bias", "bias"), ("Most variance", "variance")):
         wanted = mine.nlargest(LISTED, column)["sample_id"].astype(str).tolist()
         assert [row[0] for row in lists[title]] == wanted
@@ -304,3 +311,18 @@ def test_the_command_takes_the_table_by_name(run: Run, tmp_path: Path, capsys: p
     assert {path.name for path in out.iterdir()} == {"index.html", "summary.json", "claims.csv", "samples.csv"}
     assert main([str(run.directory), "--out", str(out), "--figures", "sample"]) == 2
     assert "did you mean 'samples'" in capsys.readouterr().err
+
+
+def test_samples_are_called_by_their_names(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    names = [f"{place}.png" for place in range(N)]
+    for replica in range(2):
+        with Recorder(
+            tmp_path / "named", num_classes=3, temperature=1.0, split="test", view="clean", replica=replica,
+            keep_predictions="last", sample_names=names,
+        ) as recorder:  # fmt: skip
+            recorder.update(names, rng.normal(size=(N, 3)), np.arange(N) % 3)
+    (block,) = write_samples(tmp_path, [open_run(tmp_path / "named")])
+    table = pd.read_csv(tmp_path / "samples.csv")
+    assert table["name"].tolist() == names
+    assert block["lists"][0]["rows"][0][0] == table.nlargest(1, "bias")["name"].item()

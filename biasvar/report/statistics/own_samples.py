@@ -215,15 +215,31 @@ def _kept_there(run: Run, arm: str, place: Place) -> bool:
     return kept.get("view") == place.view
 
 
-def tables(run: Run, arm: str, rows: int = PART) -> Iterator[pd.DataFrame]:
-    """All samples of an arm's main place as frames of at most so many rows, in the order of their ids.
+def told_places(run: Run, arm: str) -> list[Place]:
+    """The places whose samples the table has: the main one, and the training pass whose flags and weights it lacks."""
+    main = main_place(run, arm)
+    training = [place for place in places(run, arm) if place.split == "train" and place.split != main.split]
+    return [main, *training[-1:]]
 
-    Columns: run, arm, split, sample_id, true_class, class_name, bias, bias_stderr, variance, variance_stderr (nats,
-    corrected, jackknife over replicas), confidence, variability, accuracy (see `Course`), over (what these are over:
-    replicas after their last epoch, or epochs), flag_share, weight (see `Flags`), replicas.
+
+@lru_cache(maxsize=8)
+def _names(run: Run, split: str) -> np.ndarray | None:
+    """The names of a split's samples by id, None without any."""
+    names = run.sample_names(split)
+    return None if names is None else np.array(names, dtype=object)
+
+
+def tables(run: Run, arm: str, rows: int = PART, place: Place | None = None) -> Iterator[pd.DataFrame]:
+    """All samples of a place (default: the main one) as frames of at most so many rows, in the order of their ids.
+
+    Columns: run, arm, split, sample_id, name (empty where the run has none), true_class, class_name, bias, bias_stderr,
+    variance, variance_stderr (nats, corrected, jackknife over replicas), confidence, variability, accuracy (see
+    `Course`), over (what these are over: replicas after their last epoch, or epochs), flag_share, weight (see `Flags`),
+    replicas.
     """
-    place = main_place(run, arm)
+    place = place or main_place(run, arm)
     course, over = main_course(run, arm, place)
+    sample_names = _names(run, place.split)
     flagged, terms = flags(run, arm, place), terms_at(run, arm, place)
     names = np.array(class_names(run), dtype=object)
     n = len(course.sample_ids)
@@ -238,6 +254,7 @@ def tables(run: Run, arm: str, rows: int = PART) -> Iterator[pd.DataFrame]:
                 "arm": arm,
                 "split": place.split,
                 "sample_id": course.sample_ids[here],
+                "name": None if sample_names is None else sample_names[course.sample_ids[here]],
                 "true_class": course.labels[here],
                 "class_name": names[course.labels[here]],
                 **_terms_of(None if terms is None else terms[1], row_of[here]),
