@@ -53,5 +53,6 @@ def _of_classes(dataset: Dataset, chosen: np.ndarray, said: str) -> Dataset:
         note=f"{dataset.note}; {said}",
         split=None if dataset.split is None else dataset.split[rows],
         original_index=None if dataset.original_index is None else dataset.original_index[rows],
+        files=None if dataset.files is None else tuple(np.array(dataset.files, dtype=object)[rows]),
         _measured=None,
     )

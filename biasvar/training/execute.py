@@ -27,6 +27,7 @@ from biasvar.messages import note
 from biasvar.progress import progress
 from biasvar.records import Run, RunWriter, open_run
 from biasvar.records.checked_tables import membership_table, samples_table
+from biasvar.records.sample_names import SampleNames, settle_sample_names
 from biasvar.study import Study
 from biasvar.training.checks import check_begun, check_sources, open_study
 from biasvar.training.completeness import arm_fault, holds, is_whole, lost_weights, whole_table, written_teachers
@@ -282,7 +283,10 @@ def _note_teacher(writer: RunWriter, name: str, entry: dict[str, Any]) -> None:
 
 
 def _write_samples(writer: RunWriter, context: StudyContext) -> None:
-    """Write the tables of samples and draws, unless they are there: labels that were changed are other numbers."""
+    """Write the tables of samples and draws, unless they are there: labels that were changed are other numbers.
+
+    Where every sample is a file, `Run.sample_names` has their names.
+    """
     ids = context.used_ids
     split = np.full(len(ids), "train", dtype=object)
     pool = np.full(len(ids), None, dtype=object)
@@ -294,6 +298,10 @@ def _write_samples(writer: RunWriter, context: StudyContext) -> None:
         writer.samples(ids, labels, split, pool)
     if not holds(writer.directory / "membership.parquet", membership_table(context.blocks["student"], drawn, None)):
         writer.membership(context.blocks["student"], drawn)
+    if context.dataset.files is not None:
+        names = SampleNames(context.dataset.files)
+        for name in sorted(set(split.tolist())):
+            settle_sample_names(writer.directory, name, names)
 
 
 def _tuning_path(writer: RunWriter) -> Path:

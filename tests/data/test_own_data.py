@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from biasvar.data import from_arrays, load_dataset
+from biasvar.data.held_out import hold_out_classes
 from tests.data.made import encode, pictures, write
 from tests.data.saved import save, save_dict
 
@@ -86,6 +87,13 @@ def test_the_same_images_are_the_same_data_set_in_every_kind_of_file(tmp_path, c
     assert files[0] == ("train/" if with_split else "") + "cat/000.png"
     assert [int(file[-7:-4]) for file in files] == order.tolist()
     assert found["a.npz"].files is None
+
+
+def test_classes_that_are_held_out_keep_their_files(tmp_path):
+    data = load_dataset(tree(tmp_path / "c", pictures(16), LABELS))
+    rest, held = hold_out_classes(data, 1, seed=0)
+    for part in (rest, held):
+        assert [file.partition("/")[0] for file in part.files] == [part.class_names[label] for label in part.labels]
 
 
 def test_the_same_features_are_the_same_data_set_in_every_kind_of_file(tmp_path):

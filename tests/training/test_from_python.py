@@ -69,6 +69,10 @@ def test_the_same_images_from_every_kind_of_file_train_to_the_same_numbers(tmp_p
     assert {run.manifest["data"]["fingerprint"] for run in runs} == {load_dataset("a.npz").fingerprint}
     assert runs[0].manifest["data"]["path"] == str(tmp_path / "a.npz")
     assert "JPEG" not in runs[2].manifest["data"]["note"]
+    names = runs[2].sample_names("test")  # the map from sample ids to files
+    assert names == [f"{label}/{i:03d}.png" for i, label in enumerate(labels)]
+    assert runs[2].sample_names("train") == names
+    assert runs[0].sample_names("test") is None
     np.savez("a.npz", images=images, labels=np.roll(labels, 1))
     with pytest.raises(biasvar.errors.RecordError, match="the data a are not those that run-0 was begun with"):
         biasvar.run_study(study(name="a.npz"), "run-0", device="cpu")
