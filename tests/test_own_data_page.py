@@ -1,0 +1,32 @@
+"""docs/own_data.md: its program runs as it stands there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+
+import biasvar
+from biasvar.study.teachers import Teacher
+
+PAGE = (Path(__file__).parents[1] / "docs" / "own_data.md").read_text(encoding="utf-8")
+
+
+def test_the_program_runs_and_its_run_has_what_the_page_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("BIASVAR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    (program,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.S)
+    exec(compile(program, "own_data.md", "exec"), {"__name__": "page"})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["ce", "kd"]
+    run = biasvar.open_run("runs/mine")
+    assert run.manifest["teachers"]["given"]["regime"] == "fixed, trained elsewhere"
+    assert run.manifest["teachers"]["given"]["accuracy_test"] > 0.85
+    assert len(run.decomposition("kd").bias) == round(0.2 * 1797)
+
+
+def test_the_teachers_of_the_page_are_teachers():
+    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.S)
+    teachers = {name: Teacher(**given) for name, given in yaml.safe_load(text)["teachers"].items()}
+    assert not any(teacher.is_trained for teacher in teachers.values())
