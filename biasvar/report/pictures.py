@@ -75,7 +75,10 @@ def with_pictures(run: Run, place: str, splits: Iterable[str]) -> Run:
         own = samples[samples["split"] == split].drop_duplicates("sample_id").sort_values("sample_id")
         if len(own):
             ids, labels = own["sample_id"].to_numpy(), own["label"].to_numpy()
-            found[split] = ids, open_pictures(place, ids, labels, what=f"{split} samples of {run.name}")
+            found[split] = (
+                ids,
+                open_pictures(place, ids, labels, what=f"{split} samples of {run.name}", names=run.sample_names(split)),
+            )
     if not found:
         raise RecordError(f"{run.directory} has no samples of split {' or '.join(dict.fromkeys(splits))} to show")
     return PicturedRun(run, found)
@@ -91,7 +94,13 @@ def pictures_of(run: Run, split: str, sample_ids: Iterable[int]) -> dict[int, np
 
 
 def open_pictures(
-    place: str, sample_ids: np.ndarray, labels: np.ndarray, *, what: str = "soft labels", one_a_row: bool = False
+    place: str,
+    sample_ids: np.ndarray,
+    labels: np.ndarray,
+    *,
+    what: str = "soft labels",
+    one_a_row: bool = False,
+    names: list[str] | None = None,
 ) -> Pictures:
     """Images of samples, looked at here and read when they are asked for.
 
@@ -99,8 +108,9 @@ def open_pictures(
       ids are not 0 .. n - 1 and N is above the largest, image i of sample i.
     - `.parquet` with a column of encoded images: by its column `sample_id`; else in the order of rising ids, unless it
       has labels, by which it is a data set.
-    - a folder of image files (png, jpeg, ...): by names that are sample ids (`123.png`, `img_00123.png`); else as many
-      as samples, in the order of folder and name (that of torchvision's ImageFolder), for rising ids.
+    - a folder of image files (png, jpeg, ...): by the samples' names, paths in the folder or file names with a suffix
+      or without; by file names that are sample ids (`123.png`, `img_00123.png`); else as many as samples, in the order
+      of folder and name (that of torchvision's ImageFolder), for rising ids.
     - a data set's name, Parquet file or folder of shards, with labels: by id, by split and row, or by split and id,
       whichever has all labels right.
 
@@ -108,6 +118,7 @@ def open_pictures(
         place: The file, folder or name.
         sample_ids, labels: (n,) of the samples; unless `one_a_row`, ids rise.
         what: The samples in words.
+        names: By sample id, of all samples of the split, where they have any.
         one_a_row: Refuse to find images of an array or a file by id: there is one for each row.
 
     Raises:
@@ -127,7 +138,7 @@ def open_pictures(
     if suffix == ".parquet" and path.is_file() and (found := _of_parquet(path, wanted, labels)) is not None:
         return found
     if path.is_dir() and not any(path.rglob("*.parquet")):
-        return _of_folder(path, wanted)
+        return _of_folder(path, wanted, names)
     return _of_data(place, wanted, labels)
 
 
@@ -263,11 +274,14 @@ def _decoded(data: bytes | None, where: str) -> np.ndarray:
         raise RecordError(f"{where} is no image that can be read ({str(error).splitlines()[0]})") from None
 
 
-def _of_folder(path: Path, wanted: _Wanted) -> Pictures:
+def _of_folder(path: Path, wanted: _Wanted, names: list[str] | None) -> Pictures:
     files = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.name[0] != "."]
     if not files:
         raise RecordError(f"images {path}: the folder holds no image files ({', '.join(SUFFIXES[:3])}, ...)")
     files.sort(key=lambda file: (str(file.parent.relative_to(path)), file.name))
+    called = _called(path, files, [names[number] for number in wanted.ids.tolist()]) if names else None
+    if called is not None:
+        return Pictures(lambda row: _decoded(called[row].read_bytes(), str(called[row])), None, "by the samples' names")
     numbers = [re.fullmatch(r"\D*(\d+)", file.stem) for file in files]
     by_id: dict[int, Path] = {}
     if all(numbers) and not wanted.one_a_row:
@@ -291,6 +305,21 @@ def _of_folder(path: Path, wanted: _Wanted) -> Pictures:
         )
     _decoded(chosen[0].read_bytes(), str(chosen[0]))
     return Pictures(lambda row: _decoded(chosen[row].read_bytes(), str(chosen[row])), None, rule)
+
+
+def _called(path: Path, files: list[Path], names: list[str]) -> list[Path] | None:
+    """The files that samples are named after: by path in the folder, file name or stem; None if some has no file."""
+    keys: list[Callable[[Path], str]] = [
+        lambda file: file.relative_to(path).as_posix(),
+        lambda file: file.relative_to(path).with_suffix("").as_posix(),
+        lambda file: file.name,
+        lambda file: file.stem,
+    ]
+    for key in keys:
+        found = {key(file): file for file in files}
+        if len(found) == len(files) and set(names) <= set(found):
+            return [found[name] for name in names]
+    return None
 
 
 def _natural(file: Path) -> list[Any]:

@@ -68,6 +68,22 @@ def test_images_are_found_by_sample_id(tmp_path: Path) -> None:
     assert is_image(tmp_path / "larger.npy", SPARSE) == "by sample id: image i is sample i"
 
 
+@pytest.mark.parametrize("called", ["{0}/{1}.png", "{0}/{1}", "{1}.png", "{1}"])
+def test_files_are_found_by_the_names_of_samples(called: str, tmp_path: Path) -> None:
+    order = np.random.default_rng(3).permutation(N)
+    files = [(f"{'ab'[i % 2]}", f"no{order[i]:03d}x") for i in range(N)]
+    tree = folder(tmp_path / "tree", [f"{place}/{name}.png" for place, name in files])
+    names = [called.format(*file) for file in files]
+    made = import_predictions([np.random.default_rng(r).normal(size=(N, C)) for r in range(2)], LABELS,
+                              sample_ids=names, directory=tmp_path / "mine")  # fmt: skip
+    pictured = with_pictures(made, str(tree), ["test"])
+    for number, image in pictures_of(pictured, "test", range(N)).items():
+        np.testing.assert_array_equal(image, IMAGES[names.index(made.sample_names()[number])])
+    assert pictured.pictures["test"][1].rule == "by the samples' names"
+    table = pd.concat(own_samples.tables(made, "predictions"))
+    assert table["name"].tolist() == [made.sample_names()[number] for number in table["sample_id"]]
+
+
 def test_a_data_set_is_found_by_the_rows_of_its_test_split() -> None:
     from biasvar.data import load_dataset
 

@@ -144,7 +144,7 @@ def _interval(row: Any, term: str) -> str:
 
 FIGURE = Figure(
     name="bias_against_variance",
-    title="Bias against variance, sample by sample",
+    title="Bias and variance of every sample",
     how_to_read="Far right are samples that all replicas miss together, high up those that replicas disagree about. "
     "More data or averaging helps the latter, and not the former.",
     needs="predictions of at least two replicas of your own loop, or imported",

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from biasvar.records import Run
 
 COLUMNS = [
-    "run", "arm", "label", "split", "row", "place", "sample_id", "true_class", "class_name", "bias", "bias_stderr",
-    "variance", "variance_stderr", "confidence", "variability", "accuracy", "over", "flag_share", "weight", "class",
-    "predicted", "probability", "n_samples", "n_replicas",
+    "run", "arm", "label", "split", "row", "place", "sample_id", "name", "true_class", "class_name", "bias",
+    "bias_stderr", "variance", "variance_stderr", "confidence", "variability", "accuracy", "over", "flag_share",
+    "weight", "class", "predicted", "probability", "n_samples", "n_replicas",
 ]  # fmt: skip
 ACROSS = 6
 LABELS_SHOWN = 3
