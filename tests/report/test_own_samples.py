@@ -294,6 +294,28 @@ def test_many_samples_become_cells_that_count_them_all(run: Run, monkeypatch: py
     assert one[["x", "y", "count"]].to_numpy().tolist() == [[pytest.approx(1, abs=0.5), pytest.approx(1, abs=0.5), 4]]
 
 
+def test_classes_have_their_names_in_the_figure_by_class(tmp_path: Path) -> None:
+    labels, names = np.arange(12) % 2, ["cat", "dog"]
+    replicas = [np.random.default_rng(r).normal(size=(12, 2)) for r in range(2)]
+    made = import_predictions(replicas, labels, directory=tmp_path / "named", class_names=names)
+    assert load("by_class").collect([made])["class"].unique().tolist() == names
+
+
+def test_a_narrow_figures_legend_is_not_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cloud, "MOST_POINTS", 10)
+    random, labels = np.random.default_rng(0), np.arange(90) % 3
+    monkeypatch.setattr(cloud.collected, "__kwdefaults__", {**cloud.collected.__kwdefaults__, "most": 10})
+    made = import_predictions([random.normal(size=(90, 3)) for _ in range(3)], labels, directory=tmp_path / "one")
+    figure = load("bias_against_variance")
+    frame = figure.collect([made])
+    assert set(frame["kind"]) == {"cell", "mean"}
+    with style.context():
+        drawing = figure.draw(frame)
+        style.lay_out(drawing)
+        (legend,) = drawing.legends
+        assert legend.get_window_extent().x1 <= drawing.bbox.x1
+
+
 def test_the_scale_turns_back_and_is_the_axis_own() -> None:
     values = np.array([-12.0, -0.5, -0.004, 0.0, 0.009, 0.02, 3.0])
     np.testing.assert_allclose(symlog.unscaled(symlog.scaled(values)), values, atol=1e-14)

@@ -11,6 +11,7 @@ from biasvar.report.arms.roles import COMPARED, core_arms, left_out
 from biasvar.report.figure import Figure
 from biasvar.report.marks import forest, legends, looks, scales
 from biasvar.report.statistics.estimates import TERMS, class_terms, to_frame
+from biasvar.report.statistics.own_samples import class_names, is_own
 from biasvar.report.text.captions import conditions_in
 
 if TYPE_CHECKING:
@@ -31,9 +32,10 @@ def collect(runs: list[Run]) -> pd.DataFrame:
     """One row per run, core arm, true class and term, with the 95 % interval over replicas."""
     found = []
     for run in runs:
+        names = class_names(run) if is_own(run) else None
         for arm in core_arms(run)[:MOST_ARMS]:
-            for name, terms in class_terms(run, arm).items():
-                found.append(to_frame(terms).assign(**{"class": name}))
+            for number, terms in class_terms(run, arm).items():
+                found.append(to_frame(terms).assign(**{"class": names[number] if names else number}))
     frame = pd.concat(found, ignore_index=True) if found else to_frame([]).assign(**{"class": []})
     frame = frame.rename(columns={"quantity": "term", "stderr": "stderr_replicas"})
     return style.styled(frame[COLUMNS], runs)

@@ -59,7 +59,11 @@ def _panel(run: Run, arm: str, place: Place, over: str) -> pd.DataFrame:
     assert isinstance(course, Course)
     seen = np.isfinite(course.confidence)
     points = cloud.collected(
-        course.variability[seen], course.confidence[seen], course.accuracy[seen], course.sample_ids[seen]
+        course.variability[seen],
+        course.confidence[seen],
+        course.accuracy[seen],
+        course.sample_ids[seen],
+        y_range=(0.0, 1.0),
     ).rename(columns={"name": "sample_id", "x": "variability", "y": "confidence", "share": "accuracy"})
     mean = mean_interval(course.confidence[seen])
     whole = {"kind": "mean", "variability": course.variability[seen].mean(), "confidence": mean.estimate}

@@ -93,7 +93,8 @@ def draw(frame: pd.DataFrame) -> Drawing:
     _, bare = unstyled(frame)
     frame.attrs["images"] = pictures
     blocks = list(bare.groupby(["run", "row"], sort=False))
-    figure = style.new_figure(height=2.95 * len(blocks) + 0.1)
+    barred = bool(bare["probability"].notna().any())
+    figure = style.new_figure(height=(2.95 if barred else 1.95) * len(blocks) + 0.1)
     parts: Any = figure.subfigures(len(blocks), 1, squeeze=False)
     several = bare["run"].nunique() > 1
     top = {
@@ -101,24 +102,24 @@ def draw(frame: pd.DataFrame) -> Drawing:
     }
     for part, ((run, row), block) in zip(parts[:, 0], blocks, strict=True):
         part.suptitle((f"{run}: " if several else "") + str(row), x=0.01, ha="left", weight="bold", fontsize=10)
-        axes = part.subplots(2, ACROSS, squeeze=False, height_ratios=[1.25, 1.0])
+        axes = part.subplots(1 + barred, ACROSS, squeeze=False, height_ratios=[1.25, 1.0][: 1 + barred])
         samples = {int(str(place)): rows for place, rows in block.groupby("place")}
         for column in range(ACROSS):
-            upper, lower = axes[:, column]
-            images.bare(upper)
-            images.bare(lower)
+            upper, lower = axes[0, column], axes[1, column] if barred else None
+            for ax in axes[:, column]:
+                images.bare(ax)
             if column in samples:
                 _sample(upper, lower, samples[column], pictures[str(run), int(samples[column]["sample_id"].iloc[0])],
                         top[run])  # fmt: skip
     return figure
 
 
-def _sample(upper: Axes, lower: Axes, labels: pd.DataFrame, image: np.ndarray, top: float) -> None:
+def _sample(upper: Axes, lower: Axes | None, labels: pd.DataFrame, image: np.ndarray, top: float) -> None:
     first = each(labels)[0]
     images.draw(upper, image, top=top)
     upper.set_title(masses.short(str(first.class_name), masses.WIDEST_BY_IMAGE), fontsize=9.5, loc="center")
     upper.set_xlabel(f"id {first.sample_id}\n{_said(first)}", fontsize=9, labelpad=2)
-    if labels["probability"].notna().all():
+    if lower is not None and labels["probability"].notna().all():
         truth = (labels["class"] == labels["true_class"]).tolist()
         masses.draw(lower, labels["predicted"].tolist(), labels["probability"].tolist(), truth, size=9.0)
 

@@ -11,6 +11,7 @@ from biasvar.report import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
     from matplotlib.figure import FigureBase
 
 MOST_POINTS = 1_500
@@ -22,9 +23,9 @@ _SMALLEST = 1.5
 
 def collected(
     x: np.ndarray, y: np.ndarray, share: np.ndarray, names: np.ndarray, *, bins: int = 40, x_scale: Any = None,
-    y_scale: Any = None, most: int = MOST_POINTS,
+    y_scale: Any = None, y_range: tuple[float, float] | None = None, most: int = MOST_POINTS,
 ) -> pd.DataFrame:  # fmt: skip
-    """The points (N,), one row each, or of more than `most` the cells of a grid that is even on the scales.
+    """The points (N,), one row each, or of more than `most` the cells of a grid, even on the scales, over `y_range`.
 
     Columns: kind ("sample" or "cell"), name (of a sample), x, y (of a cell: its middle), share (of a cell: the mean),
     count. Scales are pairs of functions, to even steps and back; None for a plain axis.
@@ -33,8 +34,8 @@ def collected(
         return pd.DataFrame({"kind": "sample", "name": names, "x": x, "y": y, "share": share, "count": 1})
     (to_x, from_x), (to_y, from_y) = (scale or (lambda v: v, lambda v: v) for scale in (x_scale, y_scale))
     places, middles = [], []
-    for values, back in ((to_x(x), from_x), (to_y(y), from_y)):
-        low, high = float(values.min()), float(values.max())
+    for values, back, ends in ((to_x(x), from_x, None), (to_y(y), from_y, y_range)):
+        low, high = ends or (float(values.min()), float(values.max()))
         width = (high - low) / bins or 1.0
         place = np.minimum(((values - low) / width).astype(np.int64), bins - 1)
         places.append(place)
@@ -103,10 +104,11 @@ def columns(panels: int) -> int:
     return 2 if panels == 4 else min(panels, 3)
 
 
-def legend(figure: FigureBase, entries: list[Any]) -> None:
+def legend(figure: Drawing, entries: list[Any]) -> None:
     """A legend over everything in the figure, from the left; the names of shared axes stand below."""
     if entries:
-        figure.legend(handles=entries, loc="outside upper left", ncols=4, handletextpad=0.2, columnspacing=1.2)
+        columns = 4 if figure.bbox.width >= 6.0 * figure.dpi else 3 if len(entries) < 4 else 2
+        figure.legend(handles=entries, loc="outside upper left", ncols=columns, handletextpad=0.2, columnspacing=1.2)
 
 
 def sizes(top: float) -> list[Any]:
