@@ -60,6 +60,10 @@ class TrainingRecord:
         if world > 1:
             options = {"on_duplicate": "first", **options, "part": (rank, world)}
         kept = options.pop("keep_predictions", None)
+        if kept is not None and self._sizes["test"] is None and not options.get("allow_moving_weights"):
+            raise ValueError(
+                "keep_predictions is of an evaluation pass: pass validation=, the number of its samples, too"
+            )
         recorded = {split: size for split, size in self._sizes.items() if size is not None}
         for split, size in recorded.items():
             if kept is not None and split == list(recorded)[-1]:

@@ -313,6 +313,12 @@ class Run:
                 "their students leave any"
             )
         folder, part = (folder, membership) if view == "clean" else ("view_predictions", view)
+        if not (self.directory / folder / f"arm={arm}").is_dir() and self.manifest["kind"] == "recorder":
+            raise RecordError(
+                f"{self.directory} has no predictions of arm {arm!r}: record an evaluation pass of its students with "
+                'Recorder(..., split="test", view="clean", keep_predictions="last"), or import_predictions of theirs '
+                "with resume=True"
+            )
         files = stored_files(self.directory, folder, arm=self._known(arm), split=split, part=part, epochs=epoch)
         if not files:
             raise RecordError(f"{self.directory} has no predictions of arm {arm!r}, split {split!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from biasvar.messages import did_you_mean, no_such
+from biasvar.messages import did_you_mean, first_few, no_such
 from biasvar.study.arms import Arm
 from biasvar.study.claims import CLAIM_ROLES, LISTS
 from biasvar.study.ledger.bias_variance import ONE_LOSS
@@ -18,7 +18,14 @@ from biasvar.votes import PEOPLE
 def faults(study: Study) -> Iterable[str]:
     """What a schema cannot see: keys that do not go together and names that lead nowhere."""
     if study.backend == "batched" and set(study.models) != {"mlp"}:
-        yield "backend: batched trains model mlp only; use backend: sequential"
+        networks = {"student": study.student.model}
+        networks |= {f"arms.{name}": model for name, arm in study.arms.items() for model in arm.models}
+        networks |= {f"arms.{name}.student": arm.student.model for name, arm in study.arms.items() if arm.student}
+        networks |= {
+            f"teachers.{name}": teacher.model for name, teacher in study.teachers.items() if teacher.is_network
+        }
+        others = [f"{place} is {model}" for place, model in networks.items() if model != "mlp"]
+        yield f"backend: batched trains model mlp only, and {first_few(others)}; use backend: sequential"
     if study.draw.kind == "subsample" and study.draw.rows is None:
         yield "draw.rows: needed for draw.kind subsample"
     if study.draw.kind in ("bootstrap", "seed_only") and study.draw.rows is not None:

@@ -212,7 +212,7 @@ def _comments(cls: type[Any]) -> dict[str, str]:
         begins = next((i for i, text in enumerate(above) if text[:1].isupper()), len(above))
         beside = lines[last].encode()[node.end_col_offset or 0 :].decode().strip()
         found = above[begins:]
-        if beside.startswith("#"):
+        if beside.startswith("#") and not beside.startswith("# fmt:"):
             found.append(beside.lstrip("# "))
             below = last + 1
             while below < len(lines) and (text := _alone(lines[below])) is not None and not text[:1].isupper():

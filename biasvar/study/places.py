@@ -52,7 +52,9 @@ def hash_of(path: str, key: str, given: str | None) -> str:
         with open(path, "rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise ValueError(f"{key}: {path} cannot be read ({error.strerror})") from None
+        raise ValueError(
+            f"{key}: {path} cannot be read ({error.strerror}); a path is relative to the study file"
+        ) from None
     if given not in (None, found):
         raise ValueError(f"sha256: {path} is another file now: its SHA-256 is {found}, not {given}")
     return found

@@ -43,6 +43,7 @@ class TeacherRevision(Section):
 class Selection(Section):
     """Which of a replica's rows learn from the teacher, chosen once before training (`biasvar.analysis.SCORES`)."""
 
+    # What rows are ordered by; bias_gradient, variance_gradient and wsl_weight are what an arm recorded.
     score: Literal[
         "influence", "self_influence", "gradient_norm", "loss", "margin", "bias_gradient", "variance_gradient",
         "wsl_weight", "random",

@@ -59,7 +59,10 @@ class Teacher(Section):
     crossed: bool = False  # copies: every arm that the teacher teaches is trained with each copy for each replica
     mean_of: list[TeacherName] | None = Field(None, min_length=2)  # an ensemble of these teachers, not trained itself
     space: Literal["probabilities", "logits"] = "probabilities"  # mean_of: whose mean the ensemble's soft label is
-    checkpoint: str | None = None  # .safetensors file of the network's weights, relative to the study file: not trained
+    # The network is not trained: .safetensors file of its weights, relative to the study file. It is given
+    # what students are: images standardised by channel over the training rows (an mlp: pixels from 0 to 1, flattened);
+    # one that was trained on another scale needs a network of one's own that undoes that first.
+    checkpoint: str | None = None
     # Instead of a network: .npy, .npz or .parquet file of logits by `sample_id`, or with row i for sample i.
     logits: str | None = None
     sha256: str | None = None  # of that file; written out when the study is read, and checked where it is given

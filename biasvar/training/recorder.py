@@ -66,7 +66,7 @@ class Recorder:
         num_samples: Sample ids lie in 0 .. num_samples - 1; may be left out with `sample_names`.
         num_classes: C.
         temperature: tau at which probabilities and gradients are taken; the tau of the loss.
-        arm: Name of the treatment: lower-case letters, digits and underscores.
+        arm: Name of the treatment: letters, digits, "_", "-" and ".", beginning with a letter, a digit or "_".
         replica: Number of this training of the student; a sequence of R numbers when R replicas train together, and
             `update` then takes (R, B) ids and (R, B, C) logits. Whole numbers from 0 on, each once.
         split: Name of the split the samples belong to.

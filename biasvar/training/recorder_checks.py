@@ -33,7 +33,10 @@ def checked_rows(
     ids, labels, weight = (columns[name] for name in ("sample_id", "label", "loss_weight"))
     outside = (ids < 0) | (ids >= num_samples)
     if outside.any():
-        raise ValueError(f"{prefix}sample_ids {first_few(ids[outside])} lie outside 0 .. {num_samples - 1}")
+        raise ValueError(
+            f"{prefix}sample_ids {first_few(ids[outside])} lie outside 0 .. {num_samples - 1}: num_samples "
+            f"is {num_samples}, and must be more than the largest id"
+        )
     outside = (labels < 0) | (labels >= num_classes)
     if outside.any():
         raise ValueError(

@@ -61,8 +61,8 @@ class Place:
         if begun and not resume and not replace:
             raise RecordError(
                 f"{writer.directory}: arm {arm!r}, replica {replicas[0]}, split {split!r}, view {view!r} "
-                f"is recorded already up to epoch {max(begun)}; pass resume=True to go on, or name another arm "
-                "or replica"
+                f"is recorded already up to epoch {max(begun)}; pass resume=True to go on, replace=True to write over "
+                "these epochs, or name another arm, replica or directory"
             )
         other = other_file(folder, group, replicas) if own else None
         if other and not replace:

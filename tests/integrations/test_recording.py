@@ -48,6 +48,11 @@ def test_without_validation_there_is_no_record_of_it(tmp_path):
     assert recording.end_epoch("test", 1) == recording.end_epoch("train", 1) == {}
 
 
+def test_predictions_without_an_evaluation_pass_name_its_argument(tmp_path):
+    with pytest.raises(ValueError, match="pass validation="):
+        record(tmp_path, keep_predictions="last").open()
+
+
 @pytest.mark.parametrize("partial", [False, True])
 def test_an_epoch_cut_short_is_left_out_with_a_warning_unless_asked_for(tmp_path, partial):
     recording = record(tmp_path, partial_epochs=partial)

@@ -222,3 +222,10 @@ def test_a_block_that_ends_in_an_error_is_not_complete(tmp_path, made):
     opened.update(torch.arange(N), logits[0], labels)
     opened.__exit__(KeyError, KeyError(), None)
     assert biasvar.open_run(tmp_path / "run").manifest["status"] == "running"
+
+
+def test_a_run_without_kept_predictions_says_how_to_keep_them(tmp_path, made):
+    logits, labels = made
+    record(tmp_path / "run", logits[0], labels, keep_predictions=None)
+    with pytest.raises(RecordError, match=r'record an evaluation pass .*keep_predictions="last"'):
+        biasvar.open_run(tmp_path / "run").decomposition("default")

@@ -184,7 +184,8 @@ def _tail(tail: Any, values: Array, kept: Array | None) -> Array:
 
 def _refuse(bad: Array, rule: str, breach: str) -> None:
     if bool(bad.any()):
-        raise ValueError(f"{rule}; row {named(bad)} {breach}" if bad.ndim else f"{rule}; it {breach}")
+        several = "rows" if int(to_numpy(bad).sum()) > 1 else "row"
+        raise ValueError(f"{rule}; {several} {named(bad)}: {breach}" if bad.ndim else f"{rule}; it {breach}")
 
 
 def _shown(mass: Array, bad: Array) -> str:

@@ -79,8 +79,8 @@ def test_terms_weights_and_losses_take_it(logits, temperature):
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        (lambda: TopK([[0, 1]], [[2.0, 1.0]]), r"mass.*row 0 sums to 10\.11; of logits give tail="),
-        (lambda: TopK([[0, 1], [1, 1]], [[-1.0, -2.0]] * 2), "different classes; row 1 has a class twice"),
+        (lambda: TopK([[0, 1]], [[2.0, 1.0]]), r"mass.*row 0: sums to 10\.11; of logits give tail="),
+        (lambda: TopK([[0, 1], [1, 1]], [[-1.0, -2.0]] * 2), "different classes; row 1: has a class twice"),
         (lambda: TopK([[0, 1]], [[-1.0, np.nan]]), "finite; row 0"),
         (lambda: TopK([[0, -2]], [[-1.0, -2.0]]), "-1: no entry"),
         (lambda: TopK([[-1, -1]], [[-1.0, -2.0]]), "where="),
