@@ -20,7 +20,7 @@ class Figure:
     Attributes:
         name: file name, and what `--figures` takes.
         title: what it shows, as a heading.
-        how_to_read: one or two plain sentences.
+        how_to_read: one or two plain sentences; or frame and runs -> these, where they depend on what is shown.
         needs: what a run must hold for it, to complete "needs ...".
         collect: runs -> tidy frame of everything that is drawn, with n and errors and a column `run`; empty (no rows)
             if no run holds what the figure needs.
@@ -32,7 +32,7 @@ class Figure:
 
     name: str
     title: str
-    how_to_read: str
+    how_to_read: str | Callable[[pd.DataFrame, list[Run]], str]
     needs: str
     collect: Callable[[list[Run]], pd.DataFrame]
     draw: Callable[[pd.DataFrame], Drawing]

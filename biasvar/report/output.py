@@ -112,7 +112,6 @@ def write_figure(figure: Figure, runs: list[Run], folder: Path, formats: Sequenc
         "name": figure.name,
         "number": FIGURES.index(figure.name) + 1,
         "title": figure.title,
-        "how_to_read": figure.how_to_read,
     }
     frame = figure.collect(runs)
     if frame.empty:
@@ -120,7 +119,8 @@ def write_figure(figure: Figure, runs: list[Run], folder: Path, formats: Sequenc
     picture = write_drawing(folder, figure.name, figure.draw(frame), formats)
     write_table(folder, figure.name, frame)
     table = f"{figure.name}.csv"
-    about |= {"caption": figure.caption(frame, runs), "numbers_in": table}
+    read = figure.how_to_read if isinstance(figure.how_to_read, str) else figure.how_to_read(frame, runs)
+    about |= {"how_to_read": read, "caption": figure.caption(frame, runs), "numbers_in": table}
     return about | picture | {"files": [table, *picture["files"]]}
 
 

@@ -16,7 +16,7 @@ from biasvar.report.marks import forest, legends, looks, scales
 from biasvar.report.statistics.changes import each
 from biasvar.report.statistics.estimates import Estimate, final_difference, final_level, final_metrics, to_frame
 from biasvar.report.statistics.teacher_accuracy import accuracy_of_its_teacher
-from biasvar.report.text.captions import conditions, unadjusted
+from biasvar.report.text.captions import any_own, conditions, unadjusted, when_evaluated
 from biasvar.report.text.numbers import sizes
 
 if TYPE_CHECKING:
@@ -148,12 +148,13 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"{against} ({baselines_in_words(part['control'])})" for against, part in named.groupby("against", sort=False)
     )
     note = drawn.failure_note(frame)
-    when = " after the last epoch" if (frame["epoch"] > 0).any() else ""
+    pairing = "paired by replica number" if any_own(frame, runs) else "replica by replica on the same draw"
+    when = f" {when_evaluated(frame, runs)}" if (frame["epoch"] > 0).any() else ""
     return (
         f"n = {count} {splits} rows{when}; NLL is cross-entropy with the true label at "
         "temperature 1, ECE has 15 equal-width bins. Dots are means over replicas, bars 95 % t intervals over replicas "
         "for these rows."
-        + (f" Below, replica by replica on the same draw, the difference to {compared}." if compared else "")
+        + (f" Below, {pairing}, the difference to {compared}." if compared else "")
         + f" {unadjusted(int(frame['low'].notna().sum()))}"
         + (f" † {note}; these do not set the scale." if note else "")
         + _teachers_note(frame)
@@ -175,12 +176,20 @@ def _teachers_note(frame: pd.DataFrame) -> str:
     )
 
 
+def how_to_read(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """Which side is better, and what an interval of a difference leaves out."""
+    chance = "chance between trainings" if any_own(frame, runs) else "the draw of the training rows"
+    return (
+        "Accuracy is better to the right, NLL and ECE to the left. In a difference, a bar that does not cross the line "
+        f"at 0 is a gain or a loss that {chance} does not explain. The bars are not adjusted for their number, so "
+        "among so many some miss 0 by chance."
+    )
+
+
 FIGURE = Figure(
     name="accuracy",
     title="Accuracy, likelihood and calibration",
-    how_to_read="Accuracy is better to the right, NLL and ECE to the left. In a difference, a bar that does not cross "
-    "the line at 0 is a gain or a loss that the draw of the training rows does not explain. The bars are not adjusted "
-    "for their number, so among so many some miss 0 by chance.",
+    how_to_read=how_to_read,
     needs="clean evaluations on test or validation rows",
     collect=collect,
     draw=draw,

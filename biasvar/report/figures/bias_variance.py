@@ -12,7 +12,7 @@ from biasvar.report.arms.roles import LISTED, listed_arms
 from biasvar.report.figure import Figure
 from biasvar.report.marks import forest, legends, looks, scales
 from biasvar.report.statistics.estimates import TERMS, decomposition_term, to_frame
-from biasvar.report.text.captions import conditions
+from biasvar.report.text.captions import conditions, when_evaluated
 from biasvar.report.text.numbers import sizes
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     count = sizes(frame["n_samples"])
     splits = " and ".join(dict.fromkeys(frame["split"]))
     note = drawn.failure_note(frame)
-    when = " after the last epoch" if (frame["epoch"] > 0).any() else ""
+    when = f" {when_evaluated(frame, runs)}" if (frame["epoch"] > 0).any() else ""
     regimes = (frame["regime"] != "none").any()
     return (
         f"Means over n = {count} {splits} rows{when}, against the true labels at temperature 1; "

@@ -12,7 +12,7 @@ from biasvar.report.figure import Figure
 from biasvar.report.marks import forest, legends, looks, scales
 from biasvar.report.statistics.estimates import TERMS, class_terms, to_frame
 from biasvar.report.statistics.own_samples import class_names, is_own
-from biasvar.report.text.captions import conditions_in
+from biasvar.report.text.captions import conditions_in, when_evaluated
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -83,11 +83,12 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """n a class, correction, intervals, which classes are drawn, what is left out, draw and data."""
     classes, shown = frame["class"].nunique(), _shown(frame)["class"].nunique()
     some = f" Drawn are the {shown} of {classes} classes where an arm's sum is largest; the CSV has all."
+    when = f" {when_evaluated(frame, runs)}" if (frame["epoch"] > 0).any() else ""
     first = f" Of runs with more arms, the first {MOST_ARMS}."
     cut = any(len(core_arms(run)) > MOST_ARMS for run in runs)
     return (
         f"Means over the {' and '.join(dict.fromkeys(frame['split']))} rows of each true class (n = "
-        f"{_counts(frame)} a class){' after the last epoch' if (frame['epoch'] > 0).any() else ''}, against the true "
+        f"{_counts(frame)} a class){when}, against the true "
         "labels at temperature 1; cross-entropy, in nats, corrected for the finite number of replicas, so that small "
         "terms can be negative. Bars are 95 % t intervals over replicas of the jackknifed totals for these rows; the "
         f"{len(frame)} intervals are not adjusted for their number, and the error over rows is in the CSV."

@@ -22,7 +22,7 @@ from biasvar.report.statistics.changes import (
     quadrants,
     unstyled,
 )
-from biasvar.report.text.captions import conditions
+from biasvar.report.text.captions import any_own, conditions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -124,7 +124,8 @@ def draw(frame: pd.DataFrame) -> Drawing:
             ax.set_axis_off()
         _planes(axes, frame, block, kinds, styles)
         part.supxlabel("change of bias (nats, symmetric log scale, linear within ±0.001)", fontsize=9.5)
-        part.supylabel("change of variance (nats, same scale)", fontsize=9.5)
+        between = "\n" if len(kinds) == 1 else " "  # one row of planes is lower than the words are long
+        part.supylabel(f"change of variance{between}(nats, same scale)", fontsize=9.5)
     return figure
 
 
@@ -192,15 +193,21 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"{100 * part.set_index('kind')['share_clear']['variance']:.0f} %"
         for (_, label), part in drawn.groupby(["run", "label"], sort=False)
     )
+    own = any_own(frame, runs)
+    when = "after training" if own else "last epoch, clean view"
+    training = (
+        " Training rows are decomposed over the replicas that drew the row or over those that did not; a fixed teacher "
+        "on all training rows has seen them either way."
+    )
+    training = "" if own and set(frame["rows"]) == {"held-out"} else training
     alone = f" Each alone beyond it, on held-out rows (bias and variance): {clear}." if clear else ""
     return (
         f"Change from cross-entropy ({baselines_in_words(frame['control'])}), corrected for the finite number of "
         "replicas, against the true labels at "
-        f"temperature 1, last epoch, clean view ({sizes}). Corners: share of rows in the quadrant, in brackets those "
+        f"temperature 1, {when} ({sizes}). Corners: share of rows in the quadrant, in brackets those "
         f"with both changes beyond {CLEAR:g} standard errors (paired jackknife over replicas{_chance(frame)}); "
-        f"coloured dots are those.{alone} + is the mean change. The shares of all arms: figure `directions`. "
-        "Training rows are decomposed over the replicas that drew the row or over those that did not; a fixed teacher "
-        f"on all training rows has seen them either way.{kept}{out} {conditions(runs)}"
+        f"coloured dots are those.{alone} + is the mean change. The shares of all arms: figure `directions`."
+        f"{training}{kept}{out} {conditions(runs)}"
     )
 
 

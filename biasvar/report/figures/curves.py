@@ -14,7 +14,7 @@ from biasvar.report.figure import Figure
 from biasvar.report.marks import blocks, legends, lines, looks, scales
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.estimates import by_epoch, to_frame
-from biasvar.report.text.captions import conditions
+from biasvar.report.text.captions import any_own, conditions
 from biasvar.report.text.numbers import sizes
 
 if TYPE_CHECKING:
@@ -97,20 +97,29 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """n by split, interval, what was not chosen, failures, draw and data."""
     counts = "; ".join(f"{split}, n = {sizes(part['n'])}" for split, part in frame.groupby("split", sort=False))
     likelihood = "; that of NLL is logarithmic" if (frame["metric"] == "nll").any() else ""
+    rows = "" if any_own(frame, runs) else ", on the replica's own draw"
     return (
         f"Rows: {counts}. Means over replicas with 95 % t intervals of the mean, main arms. Training accuracy is taken "
-        "in the training pass, before each update, on the replica's own draw. The vertical axes are fitted to what "
+        f"in the training pass, before each update{rows}. The vertical axes are fitted to what "
         f"follows the first quarter of the epochs{likelihood}. No epoch is chosen by these curves: "
         "every other figure that looks at one epoch looks at the last."
         f"{drawn.dagger_note(frame)} {conditions(runs)}"
     )
 
 
+def how_to_read(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """What lines that still move, and a gap between training and test, stand for."""
+    rows = "training rows are" if any_own(frame, runs) else "draw is"
+    return (
+        "Each line is an arm through its epochs. Lines that are still moving at the right end mean that the schedule "
+        f"was short; a training accuracy far above test means that the {rows} learnt by heart."
+    )
+
+
 FIGURE = Figure(
     name="curves",
     title="Training curves",
-    how_to_read="Each line is an arm through its epochs. Lines that are still moving at the right end mean that the "
-    "schedule was short; a training accuracy far above test means that the draw is learnt by heart.",
+    how_to_read=how_to_read,
     needs="metrics at three epochs or more",
     collect=collect,
     draw=draw,

@@ -133,7 +133,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     )
     return (
         "Probability of the true class at temperature 1 and its standard deviation for every sample: over replicas, "
-        "each after its last epoch, or over the recorded epochs of a training, as in the data maps of Swayamdipta et "
+        "each after training, or over the recorded epochs of a training, as in the data maps of Swayamdipta et "
         f"al. (2020); the deviation divides by n.{means} Dotted: the mean confidence, with its 95 % t interval over "
         f"samples. {said}.{_cells(frame)} {conditions_in(frame, runs)}"
     )

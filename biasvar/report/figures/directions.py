@@ -26,7 +26,7 @@ from biasvar.report.arms.series import ablated_controls
 from biasvar.report.figure import Figure
 from biasvar.report.marks import forest, legends, looks
 from biasvar.report.statistics.changes import CLEAR, QUADRANTS, SampleChange, change, quadrants
-from biasvar.report.text.captions import conditions_in, runs_in
+from biasvar.report.text.captions import any_own, conditions_in, runs_in
 from biasvar.report.text.numbers import sizes
 
 if TYPE_CHECKING:
@@ -158,12 +158,13 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"{ROWS[name][2].lower()}, n = {sizes(frame.loc[frame['rows'] == name, 'n_samples'])}" for name in kinds
     )
     replicas = sizes(frame["n_replicas"])
+    when = "after training" if any_own(frame, runs) else "last epoch, clean view"
     shown = runs_in(frame, runs)
     training = " Training rows are shown for the main comparisons only." if len(kinds) > 1 else ""
     return (
         "Share of samples by the signs of their changes of bias and variance from cross-entropy ("
         f"{baselines_in_words(frame['control'])}), corrected terms, against the true labels at temperature 1, "
-        f"last epoch, clean view, on {replicas} paired replicas ({said}). An effect of nothing but noise would put "
+        f"{when}, on {replicas} paired replicas ({said}). An effect of nothing but noise would put "
         "samples on every side; those beyond twice their paired jackknife error with both changes are clear. "
         "Intervals: error over replicas (jackknife of the share) and over samples in quadrature, Student's t."
         f"{training}{taken_note(runs)}{left_out(shown, ('main', 'control', 'regime'))} {conditions_in(frame, runs)}"

@@ -17,7 +17,7 @@ from biasvar.report.figure import Figure
 from biasvar.report.marks import blocks, forest, legends, looks, scales
 from biasvar.report.statistics.changes import each
 from biasvar.report.statistics.estimates import final_difference
-from biasvar.report.text.captions import conditions_in, unadjusted
+from biasvar.report.text.captions import any_own, conditions_in, unadjusted, when_evaluated
 from biasvar.report.text.numbers import signed, sizes
 
 if TYPE_CHECKING:
@@ -91,12 +91,13 @@ def _numbers(row: Any) -> str:
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """n, pairing, intervals, what a row compares, failures, draw and data."""
     failed = drawn.failure_note(frame)
+    pairing = "of the same number" if any_own(frame, runs) else "on the same draw"
     return (
-        f"Accuracy on n = {sizes(frame['n_samples'])} {' and '.join(dict.fromkeys(frame['split']))} rows after the "
-        f"last epoch; mean over {sizes(frame['n_replicas'])} pairs of replicas on the same draw, 95 % t intervals over "
-        "replicas for these rows, in percentage points, as numbers at the right. Arms of one row have the same "
-        "teacher, temperature and alpha unless the row is about one of them. The marker is the regime of the first "
-        f"arm's teacher. {unadjusted(len(frame))}"
+        f"Accuracy on n = {sizes(frame['n_samples'])} {' and '.join(dict.fromkeys(frame['split']))} rows "
+        f"{when_evaluated(frame, runs)}; mean over {sizes(frame['n_replicas'])} pairs of replicas {pairing}, 95 % t "
+        "intervals over replicas for these rows, in percentage points, as numbers at the right. Arms of one row have "
+        "the same teacher, temperature and alpha unless the row is about one of them. The marker is the regime of the "
+        f"first arm's teacher. {unadjusted(len(frame))}"
         + (f" † {failed}; these do not set the scale." if failed else "")
         + f"{taken_note(runs)} {conditions_in(frame, runs)}"
     )

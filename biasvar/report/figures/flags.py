@@ -14,7 +14,7 @@ from biasvar.report.marks import forest, looks
 from biasvar.report.statistics.changes import each, unstyled
 from biasvar.report.statistics.flag_meaning import COLUMNS as FLAG_COLUMNS
 from biasvar.report.statistics.flag_meaning import flag_auc
-from biasvar.report.text.captions import conditions
+from biasvar.report.text.captions import conditions, when_evaluated
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -133,7 +133,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"{one.control_label} ({target} of n = {' or '.join(f'{int(n):,}' for n in sizes)} rows). Flags (share of "
         "replicas that flag the row) and baselines come from one half of the "
         f"{' or '.join(str(int(n)) for n in replicas)} replicas, the changes from the other, on the same rows in the "
-        "clean view after the last epoch; halves swapped, areas averaged. Thick bars: 95 % over replicas "
+        f"clean view {when_evaluated(frame, runs)}; halves swapped, areas averaged. Thick bars: 95 % over replicas "
         "(jackknife), thin: with the error over rows (DeLong) added. Every score counts upwards except the teacher's "
         "probability of the truth (−), as in the flag, which compares the two; this was fixed beforehand, so an area "
         "below .5 means that the score ranks the other way. Hollow: the target as the other half of the replicas gives "

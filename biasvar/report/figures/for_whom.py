@@ -15,7 +15,7 @@ from biasvar.report.statistics.estimates import columns, term_change
 from biasvar.report.statistics.kinds_of_rows import KINDS, LEAST_ROWS, TERMS, KindChange, kind_changes
 from biasvar.report.statistics.method_changes import ABOUT, NUMBERS, compared_methods
 from biasvar.report.style import Look
-from biasvar.report.text.captions import conditions_in
+from biasvar.report.text.captions import conditions_in, when_evaluated
 from biasvar.report.text.numbers import sizes
 
 if TYPE_CHECKING:
@@ -129,8 +129,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     copies = frame["n_teachers"].dropna()
     over = "replicas" if copies.empty else f"replicas, or the {sizes(copies)} copies of the teacher that they share"
     return (
-        "Change from cross-entropy on test rows after the last epoch, against the true labels at temperature 1, in "
-        "nats, corrected for the finite number of replicas, paired by replica. Kinds of rows are told by "
+        f"Change from cross-entropy on test rows {when_evaluated(frame, runs)}, against the true labels at temperature "
+        "1, in nats, corrected for the finite number of replicas, paired by replica. Kinds of rows are told by "
         "cross-entropy's students of one half of the replicas and changes measured on those of the other half, and the "
         f"other way round, so that nothing regresses to the mean: {'; '.join(said)}. n is the mean of both halves; "
         f"kinds of fewer than {LEAST_ROWS} rows are left out. Thick bars are 95 % t intervals over replicas, for these "

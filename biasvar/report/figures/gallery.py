@@ -15,7 +15,7 @@ from biasvar.report.marks import images
 from biasvar.report.pictures import PicturedRun, pictures_of
 from biasvar.report.statistics import own_samples, stored
 from biasvar.report.statistics.changes import SampleChange, change, each, unstyled
-from biasvar.report.text.captions import conditions
+from biasvar.report.text.captions import any_own, conditions
 from biasvar.report.text.numbers import signed
 from biasvar.report.truth import dataset_of
 
@@ -242,9 +242,11 @@ def _signed(value: float) -> str:
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """What is shown, of how many, and where images are missing."""
+    own = {run.name for run in runs if own_samples.is_own(run)}
     said = "; ".join(
         f"{row.run + ': ' if len(runs) > 1 else ''}{row.label} against {row.control_label}, "
-        f"n = {row.n_samples:,} test rows, {row.n_replicas} replicas, epoch {row.epoch}"
+        f"n = {row.n_samples:,} test rows, {row.n_replicas} replicas, "
+        + ("after training" if row.run in own else f"epoch {row.epoch}")
         for row in each(frame.drop_duplicates("run"))
     )
     gap = ""
@@ -258,20 +260,35 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         {pictures.rule for run in runs if isinstance(run, PicturedRun) for _, pictures in run.pictures.values()}
     )
     gap += f" Images were found {' and '.join(given)}." if given else ""
+    flag = (
+        "; flag: share of replicas in which the row is a regularization sample (criterion: opposing, clean view)"
+        if frame["flagged"].notna().any()
+        else ""
+    )
+    teacher = "the teacher's, and " if _has_teacher(frame) else ""
     return (
         f"The extremes of the test rows ({said}): chosen for being extreme, so each change leans to overstate. Δb and "
-        "Δv: change of corrected bias and variance, nats; flag: share of replicas in which the row is a regularization "
-        "sample (criterion: opposing, clean view). Bars: probability of each class at temperature 1, the full height "
-        "being 1: the teacher's, and the students' mean prediction (normalised geometric mean over replicas). Shaded "
-        f"and bold: the true class.{gap} {conditions(runs)}"
+        f"Δv: change of corrected bias and variance, nats{flag}. Bars: probability of each class at temperature 1, "
+        f"the full height being 1: {teacher}the students' mean prediction (normalised geometric mean over replicas). "
+        f"Shaded and bold: the true class.{gap} {conditions(runs)}"
     )
+
+
+def how_to_read(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """Whose answers stand under an image."""
+    whose = "its teacher and the mean student make" if _has_teacher(frame) else "the mean student makes"
+    of = "by both arms" if any_own(frame, runs) else "without and with the soft label"
+    return f"Under each sample's image stands what {whose} of it, {of}."
+
+
+def _has_teacher(frame: pd.DataFrame) -> bool:
+    return bool((frame["series"] == "teacher").any())
 
 
 FIGURE = Figure(
     name="gallery",
     title="The samples with the strongest terms",
-    how_to_read="Under each sample's image stands what its teacher and the mean student make of it, without and with "
-    "the soft label.",
+    how_to_read=how_to_read,
     needs="predictions of a cross-entropy arm and another arm on test rows, of at most 12 classes",
     collect=collect,
     draw=draw,

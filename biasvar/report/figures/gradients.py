@@ -15,7 +15,7 @@ from biasvar.report.arms.roles import failed_arms, reference_arm, taken_over
 from biasvar.report.figure import Figure
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.changes import each, unstyled
-from biasvar.report.text.captions import conditions
+from biasvar.report.text.captions import any_own, conditions
 from biasvar.report.text.numbers import counted
 
 if TYPE_CHECKING:
@@ -186,10 +186,11 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         for row in each(whole.drop_duplicates(["run", "arm"]))
     )
     outside = int(whole["outside"].sum())
+    rows = "Rows of the training pass" if any_own(frame, runs) else "Training rows of the draw, augmented view"
     beyond = f" {outside:,} rows with |b| > {REACH:g} are not drawn." if outside else ""
     return (
         "Derivatives at the logit of the true class, per unit of logit: a of the cross-entropy, b of what distillation "
-        f"adds to it. Training rows of the draw, augmented view, before each update ({arms}). The line is b = |a|: "
+        f"adds to it. {rows}, before each update ({arms}). The line is b = |a|: "
         "rows above it are regularization samples (criterion: opposing), their share is the mean over replicas."
         f"{beyond} {conditions(runs)}"
     )

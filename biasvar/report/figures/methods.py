@@ -14,7 +14,7 @@ from biasvar.report.figure import Figure
 from biasvar.report.marks import arrows, blocks, labels, legends, looks
 from biasvar.report.statistics.changes import unstyled
 from biasvar.report.statistics.method_changes import compared_methods, method_changes
-from biasvar.report.text.captions import conditions_in
+from biasvar.report.text.captions import conditions_in, when_evaluated
 from biasvar.report.text.numbers import signed, sizes
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     many = any(len(compared_methods(run, runs)) > MOST_ARMS for run in runs)
     return (
         f"Change from cross-entropy (+, at the origin; {baselines_in_words(frame['control'])}) on "
-        f"n = {sizes(frame['n_samples'])} {splits} rows after the last epoch, against "
+        f"n = {sizes(frame['n_samples'])} {splits} rows {when_evaluated(frame, runs)}, against "
         "the true labels at temperature 1; cross-entropy, in nats, corrected for the finite number of replicas, paired "
         "by replica. Grey lines join equal changes of the loss, bias + variance, whose size stands at "
         "their end; on the full one the loss is cross-entropy's. Thin bars are 95 % t intervals over "

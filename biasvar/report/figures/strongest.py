@@ -32,6 +32,7 @@ COLUMNS = [
 ]  # fmt: skip
 ACROSS = 6
 LABELS_SHOWN = 3
+WIDTH = 72 * style.FULL_WIDTH / ACROSS - 6.0  # points, of the bars under an image
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -121,7 +122,7 @@ def _sample(upper: Axes, lower: Axes | None, labels: pd.DataFrame, image: np.nda
     upper.set_xlabel(f"id {first.sample_id}\n{_said(first)}", fontsize=9, labelpad=2)
     if lower is not None and labels["probability"].notna().all():
         truth = (labels["class"] == labels["true_class"]).tolist()
-        masses.draw(lower, labels["predicted"].tolist(), labels["probability"].tolist(), truth, size=9.0)
+        masses.draw(lower, labels["predicted"].tolist(), labels["probability"].tolist(), truth, size=9.0, width=WIDTH)
 
 
 def _said(sample: Any) -> str:

@@ -18,7 +18,7 @@ from biasvar.report.figure import Figure
 from biasvar.report.marks import legends, lines, looks
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.changes import each, unstyled
-from biasvar.report.text.captions import conditions
+from biasvar.report.text.captions import any_own, conditions
 from biasvar.report.text.numbers import counted
 
 if TYPE_CHECKING:
@@ -203,7 +203,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     )
     *fewer, most = sorted(frame["n_replicas"].astype(int).unique())
     replicas = " or ".join([*map(str, fewer), counted(most, "replica")])
-    text = f"Training rows of the draw, augmented view, before each update, {replicas}."
+    rows = "Rows of the training pass" if any_own(frame, runs) else "Training rows of the draw, augmented view"
+    text = f"{rows}, before each update, {replicas}."
     if len(bands):
         text += (
             f" Above: median, middle half and middle 90 % of the recorded WSL weights over rows and replicas ({sizes} "

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from biasvar.report.marks.labels import text_size
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -13,25 +15,37 @@ WIDEST_BY_IMAGE = 11  # and beside an image
 TRUE_COLOR, OTHER_COLOR = "#7fb6e6", "#d9d9d9"
 
 
-def draw(ax: Axes, names: Sequence[str], masses: Sequence[float], truth: Sequence[bool], *, size: float = 8.0) -> None:
-    """One bar for each label from above, the truth's in blue and bold; the axes keep room for four.
+def draw(
+    ax: Axes, names: Sequence[str], masses: Sequence[float], truth: Sequence[bool], *,
+    size: float = 8.0, width: float | None = None,
+) -> None:  # fmt: skip
+    """One bar for each label from above, the truth's in blue; the axes keep room for four.
 
     Args:
         ax: the axes to draw on, without ticks.
         names, masses: of the labels; a mass below 0, as of a score, has no bar.
         truth: which of them is the true class.
         size: of the texts, points.
+        width: of the axes, points; names are shortened there to leave room for their numbers, and none is bold. Without
+            it the name of the truth is bold.
     """
     span = max(1.0, *(abs(float(mass)) for mass in masses))
     for place, (name, mass, mine) in enumerate(zip(names, masses, truth, strict=True)):
         ax.barh(-place, max(float(mass), 0.0) / span, color=TRUE_COLOR if mine else OTHER_COLOR, height=0.86)
-        ax.text(
-            0.02, -place, short(str(name), WIDEST_BY_IMAGE), va="center", fontsize=size,
-            weight="bold" if mine else "normal",
-        )  # fmt: skip
-        ax.text(1.0, -place, f"{mass:.2f}", va="center", ha="right", fontsize=size)
+        number, said = f"{mass:.2f}", short(str(name), WIDEST_BY_IMAGE)
+        if width is not None:
+            said = _beside(said, number, size, 0.96 * width)
+        weight = "bold" if mine and width is None else "normal"
+        ax.text(0.02, -place, said, va="center", fontsize=size, weight=weight)
+        ax.text(1.0, -place, number, va="center", ha="right", fontsize=size)
     ax.set_xlim(0.0, 1.02)
     ax.set_ylim(-3.5, 0.5)
+
+
+def _beside(name: str, number: str, size: float, width: float) -> str:
+    """As much of a name as fits beside its number."""
+    room = width - text_size(number, size)[0]
+    return next((said for n in range(len(name), 1, -1) if text_size(said := short(name, n), size)[0] <= room), name[:1])
 
 
 def short(name: str, letters: int = WIDEST) -> str:

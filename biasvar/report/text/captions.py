@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from biasvar.report.statistics.own_samples import OWN
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -64,6 +66,22 @@ def runs_in(frame: pd.DataFrame, runs: Iterable[Run]) -> list[Run]:
     """The runs that a figure shows: those of the report that its frame has rows of."""
     there = set(frame["run"])
     return [run for run in runs if run.name in there]
+
+
+def any_own(frame: pd.DataFrame, runs: Iterable[Run]) -> bool:
+    """True if a figure shows a recorded loop or an import: no draw of training rows is known of it.
+
+    What a caption says of such a figure has to be true without one: replicas are paired by their numbers only.
+    """
+    return any(run.manifest.get("kind") in OWN for run in runs_in(frame, runs))
+
+
+def when_evaluated(frame: pd.DataFrame, runs: Iterable[Run]) -> str:
+    """When the clean evaluations that a figure shows were made, to follow "test rows".
+
+    A loop evaluates when it likes, an import tells no epochs: an epoch of theirs counts evaluations, not epochs.
+    """
+    return "after training" if any_own(frame, runs) else "after the last epoch"
 
 
 def conditions_in(frame: pd.DataFrame, runs: list[Run]) -> str:
