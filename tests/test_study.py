@@ -295,7 +295,6 @@ HASHES = {
     "biased_soft_labels/people.yaml": ("18d13f6bb12f1af6", "2f9b927cf8e86746"),
     "biased_soft_labels/people_cifar10h.yaml": ("47785d7d3ddfc895", "a63bec9b4fe3a422"),
     "biased_soft_labels/which_indicator.yaml": ("74cfb5c69fdc3ac4",),
-    "biased_soft_labels/which_indicator_cifar10.yaml": ("7654682edf88ac29", "57c0f3712cffc1c1"),
     "biased_soft_labels/which_indicator_fashion_mnist.yaml": ("482d7132b68e1f83",),
     "biased_soft_labels/which_indicator_features.yaml": ("17c1ae7d9bb54046",),
     "converged/ablations.yaml": ("4f66fde6035253cb",),
