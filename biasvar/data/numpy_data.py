@@ -190,6 +190,8 @@ def _load(path: Path) -> np.ndarray:
 def _unreadable(path: Path, error: Exception) -> Exception:
     if isinstance(error, FileNotFoundError | PermissionError):
         return error
+    if path.suffix == ".npz" and not _begins_as_numpy(path):
+        return ValueError(f"{path} is no whole NumPy file (it is no .npz, which is a zip archive); save it by {_CURE}")
     if "allow_pickle" in str(error) or "pickled" in str(error):
         return ValueError(
             f"{path} holds Python objects, which are not read; save arrays of numbers and of words ({_CURE})"
@@ -197,6 +199,11 @@ def _unreadable(path: Path, error: Exception) -> Exception:
     return ValueError(
         f"{path} is no whole NumPy file ({str(error).splitlines()[0] if str(error) else 'it ends early'})"
     )
+
+
+def _begins_as_numpy(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(6).startswith((b"\x93NUMPY", b"PK"))
 
 
 def _by_split(path: Path, arrays: Mapping[str, np.ndarray], columns: Columns) -> dict[str, dict]:

@@ -159,6 +159,13 @@ def _number_columns(path: Path, schema: pa.Schema, given: Columns) -> tuple[str,
     """All columns beside the label's, of a table that has nothing but numbers."""
     label = _column(path, schema, given.label, TARGET_COLUMNS, "label")
     others = {name: schema.field(name).type for name in schema.names if name not in (label, *NO_FEATURES)}
+    also = [] if given.label else [name for name in others if name in TARGET_COLUMNS]
+    if also:
+        raise ValueError(
+            f"{path}: columns {label!r} and {first_few(map(repr, also))} may both be the label, and a second label "
+            f"among the features would give it away; leave one of them out, or, where {also[0]!r} is a feature, name "
+            f"the label: label_column={label!r} of load_dataset, data.label_column in a study"
+        )
     odd = {name: kind for name, kind in others.items() if not any(is_kind(kind) for is_kind in _NUMBERS)}
     if odd:
         shown = first_few(f"{name!r} ({kind})" for name, kind in odd.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,12 +19,29 @@ class WithSampleIds:
         return len(self.dataset)
 
     def __getitem__(self, index: Any) -> Any:
-        return _marked(int(index), self.dataset[index])
+        place = self._place(index)
+        return _marked(place, self.dataset[place])
 
     def __getitems__(self, indices: Sequence[Any]) -> list[Any]:
         fetch = getattr(self.dataset, "__getitems__", None)
-        samples = fetch(indices) if callable(fetch) else [self.dataset[index] for index in indices]
-        return [_marked(int(index), sample) for index, sample in zip(indices, samples, strict=True)]
+        places = [self._place(index) for index in indices]
+        samples = fetch(places) if callable(fetch) else [self.dataset[place] for place in places]
+        return [_marked(place, sample) for place, sample in zip(places, samples, strict=True)]
+
+    def _place(self, index: Any) -> int:
+        """The place 0 .. N - 1 that an index means; -1 is the last."""
+        try:
+            place = operator.index(index)
+        except TypeError:
+            raise TypeError(
+                f"a marked data set is indexed by one whole number, not {type(index).__name__}; for several samples "
+                "take torch.utils.data.Subset(marked, places)"
+            ) from None
+        if place < 0:
+            place += len(self)
+            if place < 0:
+                raise IndexError(f"index {index} is before the first of {len(self):,} samples")
+        return place
 
     def __repr__(self) -> str:
         return f"WithSampleIds({self.dataset!r})"

@@ -139,6 +139,8 @@ class Run:
     def save_kinds(self, kinds: Any, sample_ids: Any = None, *, split: str | None = None) -> Path:
         """Keep what kind of thing samples are, and the report shows bias, variance, flags and weights by kind.
 
+        They replace what the splits of these samples had; other splits keep theirs.
+
         Args:
             kinds: (n,) texts or whole numbers, such as the part of speech of a token, at most 200 different ones.
             sample_ids: (n,) their samples; default all of `samples`, in their order.

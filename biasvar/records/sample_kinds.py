@@ -32,7 +32,7 @@ _LAYOUT = pa.schema(
 
 
 def write_kinds(directory: Path, kinds: Any, sample_ids: Any, known: pd.DataFrame) -> Path:
-    """Write the kinds (n,) of some samples (n,) of a run, replacing those that are there.
+    """Write the kinds (n,) of some samples (n,) of a run, replacing those of their splits; other splits keep theirs.
 
     `known` holds sample_id and split of the samples that may be named; default all of them, in their order.
 
@@ -64,12 +64,14 @@ def write_kinds(directory: Path, kinds: Any, sample_ids: Any, known: pd.DataFram
     if (missing := pd.isna(names)).any():
         raise RecordError(f"kinds must name every sample; sample_ids {first_few(ids[missing].tolist())} have no name")
     texts = [str(name) for name in names.tolist()]
-    if len(set(texts)) > MOST_KINDS:
-        raise RecordError(
-            f"kinds has {len(set(texts)):,} different names; kinds are groups, of which {MOST_KINDS} will do"
-        )
     table = pd.DataFrame({"sample_id": ids.astype(np.int64), "kind": texts}).merge(there[["sample_id", "split"]])
-    table = table.sort_values("sample_id", ignore_index=True)
+    earlier = read_kinds(directory)
+    if earlier is not None:
+        table = pd.concat([table, earlier[~earlier["split"].isin(table["split"])]])
+    different = table["kind"].nunique()
+    if different > MOST_KINDS:
+        raise RecordError(f"kinds has {different:,} different names; kinds are groups, of which {MOST_KINDS} will do")
+    table = table.sort_values(["sample_id", "split"], ignore_index=True)
     columns = {name: table[name].tolist() for name in _LAYOUT.names}
     write_table(directory / FILE, pa.table(columns, schema=_LAYOUT), schema.metadata_of())
     return directory / FILE

@@ -304,6 +304,8 @@ def _explain(item: Any, section: type[BaseModel]) -> tuple[str, str]:
     key, of = _ALONE.get(item.get("ctx", {}).get("class_name"), ("", int))
     if kind == "model_type" and key and isinstance(value, of) and not isinstance(value, bool):
         return f"{_KINDS[kind]}, such as {{{key}: {value}}}", shown
+    if item.get("ctx", {}).get("class_name") == "LearningRate":
+        return "must be a number above 0, or a mapping of keys to values, such as {grid: [0.05, 0.1]}", shown
     return _KINDS.get(kind, said), shown if kind != "value_error" else ""
 
 

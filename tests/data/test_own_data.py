@@ -117,6 +117,12 @@ def test_the_same_features_are_the_same_data_set_in_every_kind_of_file(tmp_path)
     assert [data.class_names for data in sets[3:]] == [("0", "1", "2"), NAMES]
 
 
+def test_a_feature_may_have_the_name_of_a_label_where_the_label_is_named(tmp_path):
+    rows = "".join(f"{i},{i % 2},{i % 3}\n" for i in range(6))
+    (tmp_path / "d.csv").write_text(f"a,label,class\n{rows}")
+    assert load_dataset(tmp_path / "d.csv", label_column="label").images.shape == (6, 2)
+
+
 def test_shards_of_csv_are_splits(tmp_path):
     for name, rows in (("train-0", "1,2,0\n3,4,1\n"), ("train-1", "5,6,1\n"), ("test", "7,8,0\n")):
         (tmp_path / f"{name}.csv").write_text(f"a,b,label\n{rows}")
@@ -218,6 +224,9 @@ def test_a_damaged_npz_and_an_npy_without_labels(tmp_path):
         (tmp_path / "a.npz").write_bytes(damaged)
         with pytest.raises(ValueError, match=r"a\.npz (is no whole NumPy file|holds Python objects)"):
             load_dataset(tmp_path / "a.npz")
+    (tmp_path / "a.npz").write_bytes(b"words")
+    with pytest.raises(ValueError, match=r"a\.npz .*it is no \.npz, which is a zip archive.*numpy\.savez"):
+        load_dataset(tmp_path / "a.npz")
     np.save(tmp_path / "faces.npy", pictures(4))
     with pytest.raises(ValueError, match=r"put faces_labels.npy beside it \(or labels.npy\), or save both in"):
         load_dataset(tmp_path / "faces.npy")
@@ -238,6 +247,7 @@ def test_a_damaged_npz_and_an_npy_without_labels(tmp_path):
             "a,b\n1,2\n",
             "no label column 'label' or .* or 'class'; the file has: a, b. Rename it or name it ",
         ),
+        ("a,label,target\n1,0,0\n2,1,1\n", "columns 'label' and 'target' may both be the label.*data.label_column"),
         (",a,label\n0,1,0\n", r"column 1 has no name, as the index that pandas writes; leave it out \(to_csv"),
         ("a,a,label\n0,1,0\n", "more than one column is named 'a'"),
         ("a,label\n1,0\n2\n", r"cannot be read as CSV \(.*\); needed: a first line"),

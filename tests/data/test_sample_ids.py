@@ -33,6 +33,15 @@ def test_dictionaries_get_a_key_and_other_samples_a_place():
     (batch,) = list(loader)
     assert batch["sample_id"].tolist() == [0, 1, 2, 3]
     marked = biasvar.with_sample_ids(["a", "b"])
+    assert marked[-1] == (1, "b")
+    assert marked.__getitems__([-2, np.int64(1)]) == [(0, "a"), (1, "b")]
+    for several in (slice(1), [0, 1], 1.5):
+        with pytest.raises(TypeError, match=f"one whole number, not {type(several).__name__}; .*Subset"):
+            marked[several]
+        with pytest.raises(TypeError, match="one whole number"):
+            marked.__getitems__([several])
+    with pytest.raises(IndexError, match="index -3 is before the first of 2 samples"):
+        marked[-3]
     assert (marked[np.int64(1)], len(marked), marked.__getitems__([1, 0])) == ((1, "b"), 2, [(1, "b"), (0, "a")])
     assert pickle.loads(pickle.dumps(marked))[0] == (0, "a")
 

@@ -33,6 +33,18 @@ def recorded(tmp_path):
     return biasvar.open_run(tmp_path / "run"), logits, labels.numpy(), ids.numpy()
 
 
+def test_kinds_of_one_split_leave_those_of_others(recorded):
+    run, logits, labels, ids = recorded
+    with biasvar.Recorder(run.directory, num_samples=100, num_classes=C, temperature=1.0, arm="ce") as recorder:
+        recorder.update(ids[:9], logits["ce"][0, :9], labels[:9])
+    run = biasvar.open_run(run.directory)
+    run.save_kinds(["a"] * N, ids, split="test")
+    run.save_kinds(["b"] * 9, ids[:9], split="train")
+    assert run.kinds.groupby(["split", "kind"]).size().to_dict() == {("test", "a"): N, ("train", "b"): 9}
+    run.save_kinds(["c"] * 3, ids[:3], split="test")
+    assert run.kinds.groupby(["split", "kind"]).size().to_dict() == {("test", "c"): 3, ("train", "b"): 9}
+
+
 def test_every_kind_has_the_numbers_of_its_rows(recorded):
     run, logits, labels, ids = recorded
     assert FIGURE.collect([run]).empty
@@ -98,10 +110,10 @@ def test_ids_of_two_splits_need_their_split(recorded):
         run.save_kinds(kinds, ids)
     with pytest.raises(RecordError, match="unknown split 'validation'"):
         run.save_kinds(kinds, ids, split="validation")
-    run.save_kinds(kinds, split="test")
-    assert set(FIGURE.collect([run])["split"]) == {"test"}
     run.save_kinds(kinds, split="train")
     frame = FIGURE.collect([run])
     assert set(zip(frame["arm"], frame["quantity"], frame["split"], strict=True)) == {
         ("ce", "share_opposing", "train"), ("ce", "wsl_weight", "train"),
     }  # fmt: skip
+    run.save_kinds(kinds, split="test")
+    assert set(FIGURE.collect([run])["split"]) == {"test"}

@@ -13,6 +13,7 @@ from biasvar.analysis.inputs import as_array, as_where, check_real, like, sum_to
 from biasvar.arguments import checked
 
 _CURE = "of logits give tail= (the mass of the classes left out), or values - logsumexp over all classes"
+_ROUNDING = 1e-2  # of the mass of a row, in a coarse dtype
 
 
 class TopK:
@@ -93,7 +94,8 @@ class TopK:
         """ln q of all classes, `(..., C)`, float64, or of a `dtype`; beside `reference` where one is given.
 
         Raises:
-            ValueError: for class numbers that are not below `num_classes`, or fewer classes than entries.
+            ValueError: for class numbers that are not below `num_classes`, fewer classes than entries, or a row that
+                lists all classes and leaves mass (above 1e-2) to others.
 
         >>> TopK([1], [0.0], 0.5).dense(3).round(3).tolist()
         [-1.386, -0.693, -1.386]
@@ -105,7 +107,7 @@ class TopK:
         return dense_log_probs(*parts, num_classes, dtype)
 
     def check_classes(self, num_classes: int) -> None:
-        """Refuse class numbers beyond `num_classes`, of arrays in main memory."""
+        """Refuse class numbers beyond `num_classes`, and tails without a class, of arrays in main memory."""
         k = self.indices.shape[-1]
         if not k <= num_classes <= 10**9:
             raise ValueError(
@@ -119,6 +121,12 @@ class TopK:
                 f"indices must lie in 0 .. {num_classes - 1} (-1: no entry); row {named(bad)} has "
                 f"{int(self.indices.max())}"
             )
+        _refuse(
+            ~_tail_has_classes(self.indices, self.tail, num_classes),
+            f"tail is the mass of classes that are not listed, and all {num_classes} are; give tail=0, or values that "
+            "are log-probabilities whose mass is 1",
+            "has mass left over",
+        )
 
     def _check(self, mass: Array, given: Array, tolerance: float, has_tail: bool) -> None:
         """Refuse rows that are no distributions; in main memory."""
@@ -163,7 +171,14 @@ def sound_rows(indices: Array, log_probs: Array, tail: Array, num_classes: int) 
     xp = namespace(log_probs)
     mass = xp.sum(xp.exp(log_probs), axis=-1)
     inside = ((indices >= -1) & (indices < num_classes)).all(-1) & (indices >= 0).any(-1)
-    return inside & ~_twice(indices) & (tail >= 0) & (tail < 1) & (mass > 0) & (mass + tail <= 1.0 + 1e-2)
+    inside = inside & _tail_has_classes(indices, tail, num_classes)
+    return inside & ~_twice(indices) & (tail >= 0) & (tail < 1) & (mass > 0) & (mass + tail <= 1.0 + _ROUNDING)
+
+
+def _tail_has_classes(indices: Array, tail: Array, num_classes: int) -> Array:
+    """False for rows that list every class and leave mass to others, more than rounding."""
+    xp = namespace(tail)
+    return (xp.sum(xp.astype(indices >= 0, xp.int64), axis=-1) < num_classes) | (tail <= _ROUNDING)
 
 
 def _twice(indices: Array) -> Array:

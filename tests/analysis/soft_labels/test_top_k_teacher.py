@@ -93,6 +93,11 @@ def test_terms_weights_and_losses_take_it(logits, temperature):
             lambda: TopK([[0, 1, 2]], [[-1.0, -2.0, -3.0]]).dense(2),
             "num_classes must be at least 3, the entries of a row",
         ),
+        (
+            lambda: TopK([[0, 1]], [[1.0, 2.0]], 0.1).dense(2),
+            "not listed, and all 2 are; give tail=0, .*; row 0: has mass",
+        ),
+        (lambda: TopK([[0, 1]], [[-1.0, -1.0]]).dense(2), "not listed, and all 2 are"),
     ],
 )
 def test_what_is_no_distribution_is_refused(made, said):
