@@ -166,16 +166,18 @@ def check_predictions(
 
 
 def group_means(
-    sources: Sequence[Source], rows: Rows, classes: int, values: Values | None, clip: float | None, first: int = 0
-) -> Iterator[Part]:
+    sources: Sequence[Source], rows: Rows, classes: int, values: Values | None, clip: float | None, first: int = 0,
+    apart: bool = False,
+) -> Iterator[Part]:  # fmt: skip
     """Parts of rows of each group's mean log-probabilities, group by group: the rows of a file of predictions.
 
-    ``first`` is the number of the first source's replica.
+    ``first`` is the number of the first source's replica. ``apart``: each replica is a group of its number.
     """
-    groups = min(len(sources), MAX_GROUPS)
+    most = len(sources) if apart else MAX_GROUPS
+    groups = min(len(sources), most)
     n = len(rows.ids)
     for place in range(groups):
-        group, members = (first + place) % MAX_GROUPS, range(place, len(sources), MAX_GROUPS)
+        group, members = first + place if apart else (first + place) % MAX_GROUPS, range(place, len(sources), most)
         arrays = [sources[replica].load() for replica in members]
         for part in row_parts(n, rows_of_a_part(groups, classes)):
             mean = np.zeros((part.stop - part.start, classes))

@@ -25,7 +25,7 @@ from biasvar.records.label_files import read_labels
 from biasvar.records.prediction_files import Source, Values, open_predictions
 from biasvar.records.reader import Run, open_run
 from biasvar.records.sample_names import SampleNames, are_names, read_sample_names, settle_sample_names
-from biasvar.records.stored_files import read_columns, stored_files
+from biasvar.records.stored_files import IMPORTED, read_columns, stored_files
 from biasvar.records.stored_means import StoredMeans
 from biasvar.records.summary import summarise
 from biasvar.records.tables import is_frame
@@ -122,8 +122,10 @@ def import_predictions(
 
     there = open_run(path) if (path / "manifest.json").is_file() else None
     samples = {"sample_id": ids, "label": truth, "split": np.full(len(ids), split, dtype=object)}
-    _check_first(there if resume else None, path, arm, split, first_replica)
     recorded = there is not None and resume and there.manifest["kind"] == "recorder"
+    numbers = range(first_replica, first_replica + len(sources))
+    _check_first(there if resume else None, path, arm, split, numbers)
+    group = _free_group(path, arm, split) if recorded else first_replica
     if there is not None and resume:
         samples = _merged_samples(there, samples)
     manifest = _manifest(ids, truth, checked.classes, len(sources), class_names, name)
@@ -146,13 +148,13 @@ def import_predictions(
     if not recorded:
         writer.samples(samples["sample_id"], samples["label"], samples["split"])
     # The predictions come last: an import that was cut short has none, and may be repeated.
-    place = (arm, split, "clean", 0, first_replica)
+    place = (arm, split, "clean", 0, group)
     writer.record(*place, checked.record, metadata={"temperature": 1.0}, replace=True)
     if not recorded:
-        numbers = _metrics(writer.directory, checked.record, checked.calibration_errors, arm, split, first_replica)
-        writer.metrics(arm, first_replica, numbers)
-    parts = group_means(sources, rows, checked.classes, given, clip, first_replica)
-    writer.prediction_parts(arm, split, "all", 0, first_replica, ids, parts)
+        metrics = _metrics(writer.directory, checked.record, checked.calibration_errors, arm, split, first_replica)
+        writer.metrics(arm, first_replica, metrics)
+    parts = group_means(sources, rows, checked.classes, given, clip, first_replica, apart=recorded)
+    writer.prediction_parts(arm, split, "all", 0, group, ids, parts)
     if recorded:
         writer.recording(arm, f"{split} imported {first_replica:03d}", "complete")
     else:
@@ -225,8 +227,16 @@ def _check_names(class_names: Sequence[str] | None, classes: int) -> None:
         raise RecordError(f"class_names has {len(class_names)} names, the predictions have {classes} classes")
 
 
-def _check_first(run: Run | None, path: Path, arm: str, split: str, first: int) -> None:
+def _free_group(path: Path, arm: str, split: str) -> int:
+    """The number of the next imported file in a recorded run, apart from those of recorders."""
+    folder = schema.prediction_path(path, arm, split, "all", 0).parent
+    taken = [int(file.stem.removeprefix("group=")) for file in folder.glob("group=*.parquet")]
+    return max([IMPORTED - 1, *taken]) + 1
+
+
+def _check_first(run: Run | None, path: Path, arm: str, split: str, numbers: range) -> None:
     """Refuse replicas that would leave a gap, or stand where others are."""
+    first = numbers.start
     stored = (
         stored_files(path, "predictions", arm=arm, split=split, part="all")
         if (path / "predictions" / f"arm={arm}" / f"split={split}" / "membership=all").is_dir()
@@ -240,12 +250,18 @@ def _check_first(run: Run | None, path: Path, arm: str, split: str, first: int) 
         if first:
             raise RecordError(f"{path} has no predictions of arm {arm!r}, split {split!r}, to add replicas to")
         return
-    groups = StoredMeans([file.path for file in stored], run.num_classes)
-    there = int(groups.counts.max(axis=1, initial=0).sum())
-    if first != there:
+    if run.manifest["kind"] == "recorder":
+        taken = {n for file in stored for n in read_columns(file.path, ["group"]).column(0).unique().to_pylist()}
+        there = max(taken) + 1
+        clash = bool(taken & set(numbers))
+    else:
+        groups = StoredMeans([file.path for file in stored], run.num_classes)
+        there = int(groups.counts.max(axis=1, initial=0).sum())
+        clash = first != there
+    if clash:
         raise RecordError(
             f"{path} already has predictions of arm {arm!r}, split {split!r}; name another arm, or add replicas to "
-            f"these {there} with first_replica={there}"
+            f"them with first_replica={there}"
         )
 
 

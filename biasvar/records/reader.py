@@ -28,7 +28,7 @@ from biasvar.records.predictions import (
 )
 from biasvar.records.sample_kinds import read_kinds, write_kinds
 from biasvar.records.sample_names import read_sample_names
-from biasvar.records.stored_files import StoredFile, arms_on_disk, last_of_each, read_columns, stored_files
+from biasvar.records.stored_files import IMPORTED, StoredFile, arms_on_disk, last_of_each, read_columns, stored_files
 from biasvar.records.stored_means import StoredMeans
 from biasvar.records.summary import summary_table
 from biasvar.records.weights import aligned_weights, mean_weights, write_weights
@@ -326,7 +326,11 @@ class Run:
             raise RecordError(f"{self.directory} has no predictions of arm {arm!r}, split {split!r}")
         kind = self.manifest["kind"]
         chosen = max(file.epoch for file in files)
-        files = last_of_each(files) if kind == "recorder" else [file for file in files if file.epoch == chosen]
+        if kind == "recorder":
+            files = last_of_each(self._acknowledged(files))
+            chosen = max(file.epoch for file in files)
+        else:
+            files = [file for file in files if file.epoch == chosen]
         for file in files:
             check_place(file, kind)
         stored = StoredMeans([file.path for file in files], self.num_classes, by_replica=kind == "recorder")
@@ -476,6 +480,24 @@ class Run:
         check_records(files, self.manifest, self.split_sizes())
         return files
 
+    def _acknowledged(self, files: list[StoredFile]) -> list[StoredFile]:
+        """The files of predictions whose epoch is recorded: a loop that was killed between the two records it anew."""
+        kept = (self.manifest["arms"].get(files[0].arm) or {}).get("kept_predictions") or {}
+        view = (kept.get(files[0].split) or {}).get("view")
+        if view is None:
+            return files
+        place = (self.directory, files[0].arm, files[0].split, view)
+        sound = [
+            file
+            for file in files
+            if file.group >= IMPORTED or schema.record_path(*place, file.epoch, file.group, views=(view,)).exists()
+        ]
+        if not sound:
+            raise RecordError(
+                f"{files[0].path} is of an epoch that was not recorded: the loop was cut short; record it anew"
+            )
+        return sound
+
     def split_sizes(self) -> dict[str, int]:
         """The rows of each split that a study's clean passes go over; of other runs nothing is known."""
         whole = self.manifest["kind"] == "study" and (self.directory / "samples.parquet").exists()
@@ -489,13 +511,22 @@ class Run:
         tables = [schema.SAMPLES_SCHEMA.empty_table()]
         for file in stored_files(self.directory, "records"):
             table = read_columns(file.path, ["sample_id", "label"])
-            key, ids = (file.arm, file.split, file.part), np.unique(table["sample_id"].to_numpy())
-            if key in before and np.array_equal(before[key], ids):
+            key = (file.arm, file.split, file.part)
+            ids, at = np.unique(table["sample_id"].to_numpy(), return_index=True)
+            labelled = np.stack([ids, table["label"].to_numpy()[at]])
+            if key in before and np.array_equal(before[key], labelled):
                 continue
-            before[key] = ids
+            before[key] = labelled
             columns = {**arrays_of(table), "split": np.full(len(table), file.split, dtype=object)}
             tables.append(as_table(columns, schema.SAMPLES_SCHEMA, len(table)))
-        unique = to_frame(pa.concat_tables(tables)).drop_duplicates(["split", "sample_id"])
+        every = to_frame(pa.concat_tables(tables)).drop_duplicates(["split", "sample_id", "label"])
+        unique = every.drop_duplicates(["split", "sample_id"])
+        if len(unique) < len(every):
+            first = every[every.duplicated(["split", "sample_id"])].iloc[0]
+            raise RecordError(
+                f"{self.directory}: sample_id {first['sample_id']} of split {first['split']!r} is recorded with two "
+                "labels; arms and replicas of one run share their samples: record other data in another directory"
+            )
         return unique.sort_values(["sample_id", "split"], ignore_index=True)
 
 

@@ -72,6 +72,10 @@ def stored_files(
     return sorted(files, key=lambda file: (file.arm, file.split, file.part, file.epoch, file.group))
 
 
+IMPORTED = 500
+"""From this number on files of a training group in a recorded run are imported."""
+
+
 def last_of_each(files: Sequence[StoredFile]) -> list[StoredFile]:
     """Of each training group of one (arm, split, part) the file of its last epoch."""
     last: dict[int, StoredFile] = {}

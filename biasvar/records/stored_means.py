@@ -47,6 +47,7 @@ class StoredMeans:
     def __init__(self, paths: Sequence[Path], num_classes: int, *, by_replica: bool = False) -> None:
         self._files = [_keys(path, num_classes) for path in paths]
         if by_replica:
+            _refuse_doubled(self._files)
             numbers = np.unique(np.concatenate([file.groups for file in self._files]))
             ranks = [np.searchsorted(numbers, file.groups) for file in self._files]
             self._files = [
@@ -136,6 +137,21 @@ class StoredMeans:
                         first += batch.num_rows
         except UNREADABLE as error:
             raise unreadable(file.path, error, "Parquet", "restore it, or import or run it again") from None
+
+
+def _refuse_doubled(files: Sequence[_File]) -> None:
+    """Raise RecordError where two files hold the same samples of one replica, which would count twice."""
+    seen: dict[int, list[_File]] = {}
+    for file in files:
+        for number in np.unique(file.groups[file.counts > 0]).tolist():
+            mine = file.sample_ids[(file.groups == number) & (file.counts > 0)]
+            for other in seen.setdefault(number, []):
+                if np.isin(mine, other.sample_ids[(other.groups == number) & (other.counts > 0)]).any():
+                    raise RecordError(
+                        f"replica {number} is in {other.path} and in {file.path}; delete the copy, or what a later "
+                        "training replaced"
+                    )
+            seen[number].append(file)
 
 
 def _keys(path: Path, num_classes: int) -> _File:

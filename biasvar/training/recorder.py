@@ -299,6 +299,8 @@ class Recorder:
             if write and len(columns["sample_id"]):
                 self._keep(columns, rows)
                 self._write(columns)
+                if self._keeper is not None and self._log_probs:
+                    self._keeper.settle(self.epoch)
         finally:
             self._clear()
         self.epoch += 1
@@ -306,6 +308,8 @@ class Recorder:
 
     def _keep(self, columns: dict[str, np.ndarray], rows: np.ndarray) -> None:
         """Write the predictions before the record, so that an epoch that is recorded has them."""
+        if self._replace and self._own:  # what is there is of the record that goes
+            self._place.forget_predictions(self.epoch)
         if self._keeper is None or not self._log_probs:
             return
         if not self._replace and self._place.has(self.epoch):  # writing the record will say so

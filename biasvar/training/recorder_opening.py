@@ -11,6 +11,7 @@ from biasvar.errors import RecordError
 from biasvar.records.merging import PartWriter, other_file
 from biasvar.records.schema import record_folder, record_path
 from biasvar.records.writer import RunWriter
+from biasvar.training.recorder_predictions import kept_files
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,15 @@ class Place:
         if self.own:
             arm, split, view = self.key
             self.writer.recording(arm, f"{split} {view} {self.group:03d}", status)
+
+    def forget_predictions(self, epoch: int) -> None:
+        """Remove the predictions of an epoch that were kept of this view."""
+        arm, split, view = self.key
+        kept = self.writer.manifest["arms"].get(arm, {}).get("kept_predictions") or {}
+        if (kept.get(split) or {}).get("view") == view:
+            for path, written in kept_files(self.writer.directory, arm, split, self.group):
+                if written == epoch:
+                    path.unlink()
 
     def has(self, epoch: int) -> bool:
         """True if an epoch has its file."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from biasvar.analysis.arrays import to_numpy
 from biasvar.analysis.inputs import as_array
+from biasvar.records.schema import prediction_path
 from biasvar.records.writer import RunWriter
 
 Keep = Literal["last", "all"] | Sequence[int]
@@ -87,8 +89,18 @@ class PredictionKeeper:
             means = np.zeros((*counts.shape, log_probs.shape[1]))
             counts[r[use], i[use]], means[r[use], i[use]] = 1, log_probs[use]
             place = (self._arm, self._split, name)
-            path = self._writer.predictions(*place, epoch, self._group, ids, counts, means, groups=replicas)
-            if self._keep == "last":
-                for older in path.parent.parent.glob(f"epoch=*/{path.name}"):
-                    if older != path:
-                        older.unlink()
+            self._writer.predictions(*place, epoch, self._group, ids, counts, means, groups=replicas)
+
+    def settle(self, epoch: int) -> None:
+        """Remove what "last" no longer keeps, now that the record of an epoch is safe, too."""
+        if self._keep == "last":
+            for path, older in kept_files(self._writer.directory, self._arm, self._split, self._group):
+                if older < epoch:
+                    path.unlink()
+
+
+def kept_files(directory: Path, arm: str, split: str, group: int) -> list[tuple[Path, int]]:
+    """The files of predictions of one training group, of all epochs and memberships, with their epochs."""
+    folder = prediction_path(directory, arm, split, "all", 0).parents[2]
+    found = folder.glob(f"membership=*/epoch=*/group={group:03d}.parquet")
+    return [(path, int(path.parent.name.removeprefix("epoch="))) for path in found]

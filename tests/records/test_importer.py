@@ -392,7 +392,7 @@ def test_replicas_that_leave_a_gap_or_stand_where_others_are_are_refused(tmp_pat
         import_predictions(list(logits), labels, directory=tmp_path / "run", first_replica=3)
     import_predictions(list(logits), labels, directory=tmp_path / "run")
     for first in (0, 1, 4):
-        with pytest.raises(RecordError, match="add replicas to these 3 with first_replica=3"):
+        with pytest.raises(RecordError, match="add replicas to them with first_replica=3"):
             import_predictions(list(logits), labels, directory=tmp_path / "run", resume=True, first_replica=first)
     with pytest.raises(RecordError, match=r"no predictions of arm 'other', split 'test', to add"):
         import_predictions(list(logits), labels, directory=tmp_path / "run", arm="other", resume=True, first_replica=3)

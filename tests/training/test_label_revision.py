@@ -483,7 +483,9 @@ def test_a_dry_run_refuses_them_too(tmp_path, capsys):
 def test_influence_needs_validation_rows():
     raw = study_of({"a": LR | {"selection": lowest("influence")}})
     raw["data"] = {**raw["data"], "validation": 0}
-    with pytest.raises(StudyError, match=r"data\.validation: must be greater than or equal to 2, not 0"):
+    with pytest.raises(
+        StudyError, match=r"data\.validation: must be greater than or equal to 2, or must be greater than 0, not 0"
+    ):
         resolve_study(raw)
 
 

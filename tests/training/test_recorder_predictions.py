@@ -89,7 +89,8 @@ def test_another_machine_adds_replicas_by_copying_its_files(tmp_path, made):
     for place, directory in enumerate(("here", "there")):
         for r in (2 * place, 2 * place + 1):
             record(tmp_path / directory, logits[r], labels, arm="kd", replica=r)
-    shutil.copytree(tmp_path / "there", tmp_path / "here", dirs_exist_ok=True)
+    for name in ("records", "predictions"):
+        shutil.copytree(tmp_path / "there" / name, tmp_path / "here" / name, dirs_exist_ok=True)
     same(biasvar.open_run(tmp_path / "here"), "kd", logits[:4], labels)
 
 
@@ -229,3 +230,73 @@ def test_a_run_without_kept_predictions_says_how_to_keep_them(tmp_path, made):
     record(tmp_path / "run", logits[0], labels, keep_predictions=None)
     with pytest.raises(RecordError, match=r'record an evaluation pass .*keep_predictions="last"'):
         biasvar.open_run(tmp_path / "run").decomposition("default")
+
+
+def test_a_loop_that_is_killed_before_its_record_leaves_the_epoch_before(tmp_path, made, monkeypatch):
+    logits, labels = made
+    first = recorder(tmp_path / "run")
+    first.update(torch.arange(N), logits[0], labels)
+    first.end_epoch()
+    record(tmp_path / "run", logits[1], labels, replica=1)
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(first._writer, "record", killed)
+    first.update(torch.arange(N), logits[5], labels)
+    with pytest.raises(KeyboardInterrupt):
+        first.end_epoch()
+    same(biasvar.open_run(tmp_path / "run"), "default", logits[:2], labels)
+    with recorder(tmp_path / "run", resume=True) as again:
+        again.update(torch.arange(N), logits[6], labels)
+    same(biasvar.open_run(tmp_path / "run"), "default", logits[[6, 1]], labels)
+
+
+@pytest.mark.parametrize("changes", [{"keep_predictions": None}, {}, {"member": True}])
+def test_a_record_that_is_replaced_takes_its_predictions_along(tmp_path, made, changes):
+    logits, labels = made
+    for r in range(2):
+        record(tmp_path / "run", logits[r], labels, replica=r)
+    changes = dict(changes)
+    member = torch.ones(N, dtype=torch.bool) if changes.pop("member", False) else None
+    with recorder(tmp_path / "run", replace=True, **changes) as again:
+        again.epoch = 1
+        again.update(torch.arange(N), logits[4], labels, member=member)
+    run = biasvar.open_run(tmp_path / "run")
+    if changes or member is not None:  # those of all rows are of replica 1 alone
+        assert run.predictions("default").counts.shape == (1, N)
+    else:
+        same(run, "default", logits[[4, 1]], labels)
+
+
+def test_a_replica_in_two_files_is_refused(tmp_path, made):
+    logits, labels = made
+    together, alone = recorder(tmp_path / "run", replica=[0, 1]), recorder(tmp_path / "run", replica=1)
+    together.update(torch.arange(N).expand(2, -1), logits[:2], labels.expand(2, -1))
+    together.end_epoch()
+    alone.update(torch.arange(N), logits[2], labels)
+    alone.end_epoch()
+    with pytest.raises(RecordError, match=r"replica 1 is in .*group=000.* and in .*group=001"):
+        biasvar.open_run(tmp_path / "run").decomposition("default")
+
+
+def test_replicas_of_other_labels_are_refused(tmp_path, made):
+    logits, labels = made
+    record(tmp_path / "run", logits[0], labels)
+    record(tmp_path / "run", logits[1], (labels + 1) % C, replica=1)
+    with pytest.raises(RecordError, match="split 'test' is recorded with two labels"):
+        biasvar.open_run(tmp_path / "run").decomposition("default")
+
+
+def test_imported_replicas_go_beside_recorded_ones_of_any_number(tmp_path, made):
+    logits, labels = made
+    for r in (1, 2):
+        record(tmp_path / "run", logits[r], labels, replica=r, epochs=2, keep_predictions="all")
+    arguments = {"directory": tmp_path / "run", "arm": "default", "resume": True}
+    with pytest.raises(RecordError, match="add replicas to them with first_replica=3"):
+        biasvar.import_predictions([logits[3].numpy()], labels.numpy(), first_replica=2, **arguments)
+    run = biasvar.import_predictions([z.numpy() for z in logits[3:5]], labels.numpy(), first_replica=3, **arguments)
+    found = same(run, "default", logits[1:5], labels)
+    assert (found.group_counts == 1).all()
+    with pytest.raises(RecordError, match="holds replica 3 of arm 'default' already"):
+        recorder(tmp_path / "run", replica=3, resume=True, keep_predictions="all")
