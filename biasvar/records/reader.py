@@ -326,14 +326,16 @@ class Run:
             raise RecordError(f"{self.directory} has no predictions of arm {arm!r}, split {split!r}")
         kind = self.manifest["kind"]
         chosen = max(file.epoch for file in files)
-        if kind == "recorder":
-            files = last_of_each(self._acknowledged(files))
+        kept_view = self._kept_view(arm, split, files) if kind == "recorder" else None
+        by_replica = kept_view is not None
+        if kept_view is not None:
+            files = last_of_each(self._acknowledged(files, kept_view))
             chosen = max(file.epoch for file in files)
         else:
             files = [file for file in files if file.epoch == chosen]
         for file in files:
             check_place(file, kind)
-        stored = StoredMeans([file.path for file in files], self.num_classes, by_replica=kind == "recorder")
+        stored = StoredMeans([file.path for file in files], self.num_classes, by_replica=by_replica)
         check_counts(files[0], stored.counts, self.manifest)
         return stored, self._labels(stored.sample_ids, split), chosen
 
@@ -480,12 +482,14 @@ class Run:
         check_records(files, self.manifest, self.split_sizes())
         return files
 
-    def _acknowledged(self, files: list[StoredFile]) -> list[StoredFile]:
+    def _kept_view(self, arm: str, split: str, files: list[StoredFile]) -> str | None:
+        """The view whose predictions a recorder kept, replica by replica; None if none did and none were imported."""
+        kept = (self.manifest["arms"].get(arm) or {}).get("kept_predictions") or {}
+        imported = any(file.group >= IMPORTED for file in files)
+        return (kept.get(split) or {}).get("view") or ("clean" if imported else None)
+
+    def _acknowledged(self, files: list[StoredFile], view: str) -> list[StoredFile]:
         """The files of predictions whose epoch is recorded: a loop that was killed between the two records it anew."""
-        kept = (self.manifest["arms"].get(files[0].arm) or {}).get("kept_predictions") or {}
-        view = (kept.get(files[0].split) or {}).get("view")
-        if view is None:
-            return files
         place = (self.directory, files[0].arm, files[0].split, view)
         sound = [
             file

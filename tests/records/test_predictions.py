@@ -92,7 +92,7 @@ def test_predictions_without_files_or_with_the_wrong_width(predicted):
     run = open_run(predicted.directory)
     predicted.update_arm("kd", label="KD")
     run = open_run(predicted.directory)
-    with pytest.raises(RecordError, match="unknown arm in the predictions"):
+    with pytest.raises(RecordError, match="no predictions of arm 'kd': record an evaluation pass"):
         run.predictions("kd")
     path = predicted.predictions("kd", "test", "all", 1, 0, [1, 9], np.ones((1, 2), int), log_probs(0, 1, 2, 4))
     with pytest.raises(RecordError, match="lacks the predicted sample_id 9"):
