@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import biasvar
@@ -36,6 +37,10 @@ def test_a_loop_yields_bias_and_variance_of_two_arms(tmp_path):
         open_runs([recorded.directory]), tmp_path / "page", figures=["bias_variance", "effects", "flags"], formats=[]
     ).read_text()
     assert "effects" in page
+    claims = pd.read_csv(tmp_path / "page" / "claims.csv")
+    assert claims["id"].tolist() == ["W1", "W2", "W3"]  # of KD against cross-entropy, with verdicts by the ledger
+    assert claims["effect"].notna().all()
+    assert "No study fixed the claims of this run" in page
     lines = [line for line in ALONE.splitlines() if re.search(r"# [1-5]\b", line)]
     assert len(lines) == 5
 

@@ -10,6 +10,7 @@ from biasvar.messages import all_visible
 from biasvar.progress import progress
 from biasvar.records import Redraws, Run, open_run
 from biasvar.report import style, summary
+from biasvar.report.arms.own_claims import ask_claims
 from biasvar.report.claims.table import claims_table
 from biasvar.report.figures import load
 from biasvar.report.output import PAGE, into_place, write_figure, write_page, write_summary, write_table
@@ -56,6 +57,8 @@ def write_report(runs: list[Run] | Redraws, out: Path, *, figures: Sequence[str]
         raise NotADirectoryError(f"{out} is a file; name a directory for the report")
     if isinstance(runs, Redraws):
         return write_redraws(runs, out, formats=formats)
+    for run in runs:
+        ask_claims(run)
     with into_place(out) as folder, style.context():
         drawn = [
             write_figure(load(name), runs, folder, formats)

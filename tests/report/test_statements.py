@@ -13,6 +13,7 @@ import yaml
 
 from biasvar.errors import RecordError
 from biasvar.records import Run
+from biasvar.report.arms.own_claims import NOT_FIXED
 from biasvar.report.claims.statements import designs_tried, fixing, tried_in_words, unconfirmed
 from biasvar.report.claims.table import claims_table
 from biasvar.report.page import open_runs, write_report
@@ -78,13 +79,14 @@ def test_arms_of_other_runs_are_left_out_of_the_statement():
 
 
 @pytest.mark.parametrize("kind", ["recorder", "import"])
-def test_nothing_is_said_of_runs_without_a_study_or_without_claims(kind):
+def test_claims_of_runs_without_a_study_were_fixed_by_nobody(kind):
     run = made({"claims_fixed": ON, "designs_tried": {"count": 6, "seeds": [3]}}, kind=kind)
-    assert fixing(run) is None
+    found = fixing(run)
+    assert (found.fixed, found.before, found.in_words) == (None, False, NOT_FIXED)
     assert designs_tried(run) is None
     assert unconfirmed(run, CLAIMS["L4"]) == ""
     assert fixing(made({"claims_fixed": ON}, claims={})) is None
-    assert rules([run])["fixed"] == []
+    assert NOT_FIXED in str(rules([run])["fixed"])
 
 
 @pytest.mark.parametrize("claim", ["L1", "L2", "L4"])

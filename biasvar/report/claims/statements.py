@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from biasvar.errors import RecordError
 from biasvar.messages import first_few
 from biasvar.records import Run
+from biasvar.report.arms.own_claims import NOT_FIXED
 from biasvar.report.truth import PeopleRun
 from biasvar.study.claims import Claim, ledger_hash
 from biasvar.study.sections import Section
@@ -41,8 +42,10 @@ class Fixing:
 
 def fixing(run: Run) -> Fixing | None:
     """Whether a run's claims were fixed before it began; None where no study says what they are."""
-    if not _is_study(run) or not run.manifest.get("claims"):
+    if not run.manifest.get("claims"):
         return None
+    if not _is_study(run):
+        return Fixing(None, None, False, NOT_FIXED)
     fixed = _said(run, "claims_fixed", ClaimsFixed)
     noted = run.manifest.get("begun") or {}
     begun = noted.get("date")
