@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from biasvar.records import Redraws, Run
 
 FORMATS = ("png", "svg", "pdf")
-DEFAULT_FORMATS = "png,svg"
+DEFAULT_FORMATS = "png"
 SAMPLES = "samples"
 """The table of all samples of a recorded loop or of imported predictions, which is no figure."""
 TRUTH = "truth"

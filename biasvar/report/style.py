@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "svg", "pdf")
 FULL_WIDTH = 7.2  # inches
+NARROW_WIDTH = 3.58  # inches: what a telephone of 390 pixels has beside the page's margins
 PNG_DPI = 200  # twice the 100 pixels an inch at which the page shows a figure
 
 INK, MUTED, FAINT = "#222222", "#6b6b6b", "#d9d9d9"
@@ -87,9 +89,32 @@ def context() -> AbstractContextManager[Any]:
     return mpl.rc_context(settings)
 
 
+_NARROW: ContextVar[bool] = ContextVar("narrow", default=False)
+
+
+@contextmanager
+def for_narrow_screens() -> Iterator[None]:
+    """In the block figures are made for a narrow screen: `NARROW_WIDTH`, their panels under one another."""
+    token = _NARROW.set(True)
+    try:
+        yield
+    finally:
+        _NARROW.reset(token)
+
+
+def narrow() -> bool:
+    """Whether figures are being made for a narrow screen."""
+    return _NARROW.get()
+
+
+def abreast(count: int, *, on_narrow: int = 1) -> int:
+    """How many of so many panels stand side by side: all of them, on a narrow screen no more than `on_narrow`."""
+    return min(count, on_narrow) if narrow() else count
+
+
 def new_figure(*, height: float, width: float = FULL_WIDTH) -> Drawing:
-    """An empty figure, inches, whose parts are laid out without overlap."""
-    return Drawing(figsize=(width, height), layout="constrained")
+    """An empty figure, inches, whose parts are laid out without overlap; no wider than the screen it is made for."""
+    return Drawing(figsize=(min(width, NARROW_WIDTH) if narrow() else width, height), layout="constrained")
 
 
 def lay_out(figure: Drawing) -> None:

@@ -76,7 +76,7 @@ def study_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def written(study_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a whole report on `study_run`, by the command line."""
     out = tmp_path_factory.mktemp("report") / "deep" / "page"
-    done = report(study_run.directory, "--out", out)
+    done = report(study_run.directory, "--out", out, "--formats", "png,svg")
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{out / 'index.html'}\n"
     lines = [line for line in done.stderr.splitlines() if not line.endswith("/figure]")]  # progress, a line a minute

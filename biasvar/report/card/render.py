@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,9 +58,9 @@ def write_card(options: CardOptions, formats: Sequence[str]) -> Path:
         for name, table in tables.files():
             write_table(folder, name, table)
         figures: list[dict[str, Any]] = []
-        for name, drawing, about in _figures(collected, tables, names, pictures):
-            picture = write_drawing(folder, name, drawing, formats)
-            number = {"name": name, "number": len(figures) + 1, "numbers_in": "a table beside this page"}
+        for name, made, about in _figures(collected, tables, names, pictures):
+            picture = write_drawing(folder, name, made, formats)
+            number = {"name": name, "numbers_in": "a table beside this page"}
             figures.append(number | vars(about) | picture)
         write_summary(folder, json_value(_summary(collected, tables, source, options)))
         write_page(
@@ -97,26 +98,26 @@ def _class_names(source: Source, options: CardOptions, pictures: Pictures | None
 
 def _figures(
     collected: Collected, tables: Tables, names: list[str], pictures: Pictures | None
-) -> Iterator[tuple[str, Drawing, text.FigureText]]:
-    """The figures in the order of the page: name, drawing, words."""
+) -> Iterator[tuple[str, Callable[[], Drawing], text.FigureText]]:
+    """The figures in the order of the page: name, how to draw it, words."""
     n = len(collected.samples.labels)
-    yield "indicators", draw.draw_indicators(tables.top_sets), text.top_sets_text(collected, tables)
+    yield "indicators", partial(draw.draw_indicators, tables.top_sets), text.top_sets_text(collected, tables)
     if tables.threshold_sets is not None:
         about = text.threshold_sets_text(collected, tables.threshold_sets)
-        yield "thresholds", draw.draw_indicators(tables.threshold_sets), about
+        yield "thresholds", partial(draw.draw_indicators, tables.threshold_sets), about
     for k, (classes, _) in tables.matrices.items():
         counts = collected.tops.counts(k=k)
-        drawing = draw.draw_matrix(counts, classes, names, f"k = {k}")
-        yield f"co_occurrence_k{k}", drawing, text.matrix_text(counts, classes, n)
+        made = partial(draw.draw_matrix, counts, classes, names, f"k = {k}")
+        yield f"co_occurrence_k{k}", made, text.matrix_text(counts, classes, n)
     if tables.entropy is not None:
-        yield "entropy", draw.draw_entropy(tables.entropy), text.entropy_text(tables.entropy, n)
+        yield "entropy", partial(draw.draw_entropy, tables.entropy), text.entropy_text(tables.entropy, n)
     if tables.calibration is not None and tables.calibration_error is not None:
-        drawing = draw.draw_reliability(tables.calibration["width"], tables.calibration_error["width"])
-        yield "calibration", drawing, text.calibration_text(tables.calibration_error, collected)
+        made = partial(draw.draw_reliability, tables.calibration["width"], tables.calibration_error["width"])
+        yield "calibration", made, text.calibration_text(tables.calibration_error, collected)
     if len(tables.worst) and pictures is not None:
         shown = sorted(set(tables.worst.loc[tables.worst["place"] < draw.ACROSS, "row"].astype(int)))
         images = dict(zip(shown, pictures.at(shown), strict=True))
-        yield "worst", draw.draw_worst(tables.worst, images), text.worst_text(collected.worst, draw.ACROSS)
+        yield "worst", partial(draw.draw_worst, tables.worst, images), text.worst_text(collected.worst, draw.ACROSS)
 
 
 def _calibration(errors: dict[str, CalibrationError]) -> dict[str, Any]:
