@@ -17,7 +17,7 @@ from biasvar.report.output import PAGE, into_place, write_figure, write_page, wr
 from biasvar.report.redraws import write_redraws
 from biasvar.report.samples import SAMPLES, write_samples
 from biasvar.report.text import budgets, description
-from biasvar.report.text.claims import claim_groups, outcome, rules
+from biasvar.report.text.page import judged, shared
 
 
 def open_runs(directories: Sequence[Path]) -> list[Run]:
@@ -75,12 +75,10 @@ def write_report(runs: list[Run] | Redraws, out: Path, *, figures: Sequence[str]
             "report.html",
             title=described[0]["title"] if len(runs) == 1 else f"Report on {names}",
             runs=described,
-            figures=[figure for figure in drawn if "picture" in figure],
             missing=[figure for figure in drawn if "picture" not in figure and not _elsewhere(figure["name"], runs)],
             samples=samples,
-            outcome=outcome(claims),
-            claims=claim_groups(claims),
-            rules=rules(runs),
+            **shared([figure for figure in drawn if "picture" in figure], runs),
+            **judged(claims, runs),
         )
     return out / PAGE
 
@@ -93,10 +91,12 @@ def _elsewhere(name: str, runs: list[Run]) -> bool:
 
 def _run(run: Run) -> dict[str, Any]:
     """What the page says of one run."""
+    lead, more = description.first_sentence(description.paragraph(run))
     return {
         "name": run.name,
         "title": run.manifest.get("title") or run.name,
-        "paragraph": description.paragraph(run),
+        "lead": lead,
+        "more": more,
         "warnings": description.warnings(run),
         "provenance": description.provenance(run),
         "arms": description.arm_rows(run),

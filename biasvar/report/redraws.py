@@ -20,8 +20,9 @@ from biasvar.report.statistics.estimates import final_accuracy
 from biasvar.report.statistics.teacher_accuracy import accuracy_of_its_teacher
 from biasvar.report.summary import DIGITS, PROVENANCE, header, statements_of
 from biasvar.report.text import description
-from biasvar.report.text.claims import claim_groups, outcome, rules
+from biasvar.report.text.claims import rules
 from biasvar.report.text.numbers import counted, plain_number
+from biasvar.report.text.page import judged, shared
 from biasvar.study.claims import JUDGED
 
 NAME = "redraws"  # of the only figure that is drawn of redraws
@@ -78,12 +79,10 @@ def write_redraws(redraws: Redraws, out: Path, *, formats: Sequence[str]) -> Pat
             runs=[_described(redraws)],
             redraws=_listed(redraws),
             report=command("report"),
-            figures=[drawn] if "picture" in drawn else [],
             missing=[] if "picture" in drawn else [drawn],
             samples=[],
-            outcome=outcome(claims),
-            claims=claim_groups(claims),
-            rules=rules(redraws.runs) | {"judged": f"{JUDGED} {OVER}"},
+            **shared([drawn] if "picture" in drawn else [], redraws.runs),
+            **judged(claims, redraws.runs) | {"rules": rules(redraws.runs) | {"judged": f"{JUDGED} {OVER}"}},
         )
     return out / PAGE
 
@@ -96,11 +95,12 @@ def _described(redraws: Redraws) -> dict[str, Any]:
     )
     rows = " Only the test rows are the same in all redraws, those of the official test split: an error over redraws "
     rows += "says nothing of other test rows."
-    judged = " Claims are judged by their mean over redraws, with Student's t interval; n counts redraws."
+    said_of_claims = " Claims are judged by their mean over redraws, with Student's t interval; n counts redraws."
     return {
         "name": redraws.name,
         "title": redraws.manifest.get("title") or redraws.name,
-        "paragraph": drawn + (rows if same_test_rows(redraws) else "") + judged,
+        "lead": drawn,
+        "more": f"{rows if same_test_rows(redraws) else ''}{said_of_claims}".strip(),
         "one": description.paragraph(first),
         "warnings": _warnings(redraws),
         "provenance": _provenance(redraws),

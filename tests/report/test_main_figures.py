@@ -237,7 +237,7 @@ def test_numbers_show_two_digits_of_their_error() -> None:
         "direction": "less", "unit": "nats", "n": 16.0, "verdict": "holds", "regime": "per replica", "test": "t",
         "detail": float("nan"), "said": "holds with this teacher", "low_replicas": -0.0493, "high_replicas": -0.0443,
         "stderr_samples": 0.002, "n_replicas": 16,
-        "n_samples": 500, "n_teachers": float("nan"), "designs_tried": float("nan"),
+        "n_samples": 500, "n_teachers": float("nan"), "designs_tried": float("nan"), "arms": "a, b", "overall": "holds",
     }  # fmt: skip
     found = claim_groups(pd.DataFrame([{**row, "run": "r", "id": "W1", "claim": "c", "source": "s"}]))
     shown = found[0]["rows"][0]

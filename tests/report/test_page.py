@@ -22,6 +22,8 @@ from biasvar.report.__main__ import main
 from biasvar.report.figures import FIGURES, load
 from biasvar.report.page import open_runs, write_report
 from biasvar.report.text import description
+from biasvar.report.text.captions import conditions
+from biasvar.report.text.claims import claim_groups, outcome
 from tests.report.conftest import ROOT, report
 
 
@@ -112,10 +114,72 @@ def test_every_figure_has_its_number_caption_and_conditions(written: Path) -> No
             part = re.search(rf'<figure id="{name}">.*?</figure>', text, re.DOTALL)
             assert part is not None
             assert f"Figure {place}" in part[0]
-            assert "4 replicas, each trained on 120 of the same 1,560 rows" in part[0]
+            assert "each trained on 120 of the same 1,560 rows" not in part[0]  # said once, for all of them
         else:
             about = f"<li>{load(name).title}: needs "
             assert (about in text) == (not load(name).kinds)  # those of one's own runs are not missing from a study's
+
+
+def test_what_holds_for_every_figure_is_said_once(written: Path, study_run: Run) -> None:
+    text = html.unescape(text_of(written))
+    shared = conditions([study_run])
+    assert "4 replicas, each trained on 120 of the same 1,560 rows" in shared
+    assert text.count(f"<p>In every figure: {shared}</p>") == text.count(shared) == 1
+    assert text.index(shared) < text.index("<figure")
+
+
+def test_the_page_explains_its_words_and_short_forms(written: Path) -> None:
+    text = text_of(written)
+    section = text[text.index('<section id="words">') :]
+    terms = re.findall(r"<dt>([^<]+)</dt><dd>[^<]{40,}</dd>", section[: section.index("</section>")])
+    assert len(terms) == 8
+    short = text[text.index('<p class="key">') : text.index("</p>", text.index('<p class="key">'))]
+    said = dict(re.findall(r"<b>([^<]+)</b> ([^<]+)<", short))
+    assert said["KD"] == "knowledge distillation"
+    assert said["WSL"] == "weighted soft labels"
+    assert "ProKT" not in said  # there is none on this page
+
+
+def test_the_first_figure_stands_before_the_claims_and_these_are_folded(written: Path) -> None:
+    text = text_of(written)
+    assert text.index("<figure") < text.index('<section id="claims">') < text.index('<details class="claim"')
+    claims = text[text.index('<section id="claims">') :]
+    rows = claims[: claims.index("</section>")]
+    assert rows.count('<details class="claim" id=') == pd.read_csv(written / "claims.csv")["id"].nunique()
+    assert "open" not in re.findall(r"<details[^>]*>", rows)[0]
+    assert 'href="#claims"' in text[: text.index("<figure")]
+
+
+def test_decided_claims_come_first_and_their_number_is_said() -> None:
+    columns = ["run", "id", "claim", "source", "regime", "arms", "overall", "verdict", "said", "designs_tried", "test"]
+    numbers = dict.fromkeys(("effect", "low", "high", "stderr", "threshold", "level"), 0.5) | {"n": 4.0}
+    tests = [("A", "x", "undecided"), ("B", "x", "holds"), ("B", "y", "undecided"), ("C", "x", "does not hold")]
+    claims = pd.DataFrame(
+        [
+            {**dict.fromkeys(columns, ""), **numbers, "run": "r", "id": name, "arms": arms, "regime": "per replica",
+             "overall": verdict, "verdict": verdict, "said": verdict, "designs_tried": np.nan, "direction": "greater",
+             "unit": "nats", "detail": ""}
+            for name, arms, verdict in tests
+        ]
+    )  # fmt: skip
+    groups = claim_groups(claims)
+    assert [group["id"] for group in groups] == ["B", "C", "A"]
+    assert [[chip["verdict"] for chip in group["chips"]] for group in groups] == [
+        ["holds", "undecided"], ["does not hold"], ["undecided"]
+    ]  # fmt: skip
+    assert outcome(claims) == (
+        "Of 3 claims, 1 does not hold, 1 is undecided and 1 comes out differently from test to test."
+    )
+    assert outcome(claims[claims["id"] == "C"]) == "Of 1 claim, 1 does not hold."
+    assert outcome(claims[:0]) == ""
+
+
+def test_every_figure_has_a_picture_for_narrow_screens(written: Path) -> None:
+    page = Page(text_of(written))
+    narrow = [attrs for tag, attrs in page.tags if tag == "source"]
+    assert len(narrow) == len(page.values("img", "src"))
+    assert {attrs["media"] for attrs in narrow} == {"(max-width: 46rem)"}
+    assert max(int(attrs["width"] or 0) for attrs in narrow) <= 100 * style.NARROW_WIDTH
 
 
 def test_claims_stand_on_the_page_with_verdict_interval_and_regime(written: Path) -> None:

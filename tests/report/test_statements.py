@@ -183,7 +183,7 @@ def test_the_page_says_by_which_rules_and_since_when(stated: Path, study_run: Ru
     assert "6 designs of the study were tried, on seed 3; this run has that seed." in text
     assert text.count("; 6 designs tried") == 2  # W1 and W8
     for name in ("W1", "W8"):
-        assert f'<span class="rule">{CLAIMS[name].rule.replace(chr(39), "&#39;")}</span>' in text
+        assert f'<p class="rule">{CLAIMS[name].rule.replace(chr(39), "&#39;")}</p>' in text
     assert (pd.read_csv(tmp_path / "out/claims.csv")["designs_tried"] == 6).all()
     assert summary["ledger"] == {"revision": 2, "hash": ours}
     assert summary["runs"]["small"]["claims_fixed"] == fixed

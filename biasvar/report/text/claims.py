@@ -21,31 +21,39 @@ LEVELS = ("times", "AUC")
 VERDICTS = ("holds", "does not hold", "undecided")
 
 
-def outcome(claims: pd.DataFrame) -> list[dict[str, Any]]:
-    """The claims by verdict, each with the regimes in which it came out so."""
+def outcome(claims: pd.DataFrame) -> str:
+    """How many claims came out how, in one sentence; empty without any."""
     if claims.empty:
-        return []
-    tests = claims.drop_duplicates(["run", "id", "regime", "arms"])
-    several = claims["run"].nunique() > 1
-    groups = []
+        return ""
+    sets = [frozenset(part["overall"]) for _, part in claims.groupby(["run", "id"], sort=False)]
+    count = {verdict: sum(found == {verdict} for found in sets) for verdict in VERDICTS}
+    differ = len(sets) - sum(count.values())
+    parts = [
+        (count["holds"], "holds", "hold"),
+        (count["does not hold"], "does not hold", "do not hold"),
+        (count["undecided"], "is undecided", "are undecided"),
+        (differ, "comes out differently from test to test", "come out differently from test to test"),
+    ]
+    said = [f"{number} {one if number == 1 else more}" for number, one, more in parts if number]
+    listed = " and ".join([", ".join(said[:-1]), said[-1]]) if len(said) > 1 else said[0]
+    return f"Of {counted(len(sets), 'claim')}, {listed}."
+
+
+def _chips(tests: pd.DataFrame) -> list[dict[str, str]]:
+    """The verdicts on one claim, each with the regimes in which it came out so."""
+    chips = []
     for verdict in VERDICTS:
-        entries = []
-        for (run, identity), mine in tests.groupby(["run", "id"], sort=False):
-            where = []
-            for regime, part in mine.groupby("regime", sort=False):
-                hits = part[part["overall"] == verdict]
-                if len(hits):
-                    of_several = f": {len(hits)} of {len(part)} comparisons" if len(part) > 1 else ""
-                    limits = next((f" {words}" for said in hits["said"] if (words := _limits(said))), "")
-                    where.append(f"{style.regime_label(str(regime))}{limits}{of_several}")
-            if where:
-                about = {"id": identity, "anchor": f"{run}-{identity}" if several else identity}
-                said = "; ".join([f"run {run}", *where] if several else where)
-                entries.append({**about, "claim": mine["claim"].iloc[0], "where": said})
-        if entries:
+        where = []
+        for regime, part in tests.groupby("regime", sort=False):
+            hits = part[part["overall"] == verdict]
+            if len(hits):
+                of_several = f": {len(hits)} of {len(part)} comparisons" if len(part) > 1 else ""
+                limits = next((f" {words}" for said in hits["said"] if (words := _limits(said))), "")
+                where.append(f"{style.regime_label(str(regime))}{limits}{of_several}")
+        if where:
             limit = f" {HERE}" if verdict == FAILS else ""
-            groups.append({"verdict": verdict, "limit": limit, "entries": entries})
-    return groups
+            chips.append({"verdict": verdict, "where": "; ".join(where) + limit})
+    return chips
 
 
 def _limits(said: Any) -> str:
@@ -68,7 +76,7 @@ def rules(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def claim_groups(claims: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of the claims table, grouped by claim."""
+    """The rows of the claims table, grouped by claim: those first on which anything was decided."""
     groups = []
     several = claims["run"].nunique() > 1
     said = {claim.id: claim.rule for claim in LEDGER}
@@ -78,8 +86,9 @@ def claim_groups(claims: pd.DataFrame) -> list[dict[str, Any]]:
         about = {"id": identity, "claim": first["claim"], "source": first["source"], "run": run if several else ""}
         about |= {"rule": said.get(str(identity), ""), "tried": _tried(first["designs_tried"])}
         about["anchor"] = f"{run}-{identity}" if several else identity
-        groups.append({**about, "rows": rows})
-    return groups
+        chips = _chips(part.drop_duplicates(["regime", "arms"]))
+        groups.append({**about, "rows": rows, "chips": chips})
+    return sorted(groups, key=lambda group: group["chips"][0]["verdict"] == "undecided")
 
 
 def claim_row(row: dict[Any, Any]) -> dict[str, str]:

@@ -33,6 +33,16 @@ def paragraph(run: Run) -> str:
     return {"study": _study, "import": _import}.get(str(kind), _recorder)(run)
 
 
+def first_sentence(paragraph: str) -> tuple[str, str]:
+    """A paragraph's first sentence, and the rest.
+
+    >>> first_sentence("One arm. Each has 2.5 of them. More.")
+    ('One arm.', 'Each has 2.5 of them. More.')
+    """
+    first, _, rest = paragraph.partition(". ")
+    return (f"{first}.", rest) if rest else (paragraph, "")
+
+
 def _study(run: Run) -> str:
     manifest = run.manifest
     data = manifest.get("data") or {}

@@ -1,0 +1,34 @@
+"""What a page says of all its figures together, and of its claims."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from biasvar.report.text.captions import conditions
+from biasvar.report.text.claims import claim_groups, outcome, rules
+from biasvar.report.text.words import GLOSSARY, key
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from biasvar.records import Run
+
+
+def shared(figures: list[dict[str, Any]], runs: Sequence[Run]) -> dict[str, Any]:
+    """The figures of a page, and what holds for all of them: said once, not in every caption."""
+    closing = conditions(runs)
+    captions = [figure["caption"].removesuffix(closing).rstrip() for figure in figures]
+    labels = [str(run.arm(arm).get("label") or arm) for run in runs for arm in run.arms]
+    heads = [figure[part] for figure in figures for part in ("title", "how_to_read")]
+    return {
+        "figures": [figure | {"caption": said} for figure, said in zip(figures, captions, strict=True)],
+        "conditions": closing,
+        "short": key([*labels, *captions, *heads]),
+        "words": GLOSSARY,
+    }
+
+
+def judged(claims: pd.DataFrame, runs: Sequence[Run]) -> dict[str, Any]:
+    """What a page says of the claims."""
+    return {"outcome": outcome(claims), "claims": claim_groups(claims), "rules": rules(runs)}
