@@ -46,10 +46,12 @@ def test_each_group_of_each_search_has_a_panel_with_its_layers(run: Run) -> None
         figure = layers.draw(frame)
         style.lay_out(figure)
     panels = [ax for ax in figure.get_axes() if ax.get_yticks().size and ax.collections and ax.texts]
+    heads = [part.get_suptitle() for part in figure.subfigs]
+    assert heads == ["by_bridge †", "by_own", ""]
     assert len(panels) == 4
     first = panels[0]
     assert [text.get_text() for text in first.get_yticklabels()] == ["t00", "t01", "t02"]
-    assert first.get_title(loc="left") == "by_bridge †\n8×8, to s0"
+    assert first.get_title(loc="left") == "student's 8×8 (s0)"
     values = np.asarray(first.collections[0].get_array()).reshape(3, EPOCHS + 1)
     expected = frame.query("arm == 'by_bridge' and group == 0").pivot(index="layer", columns="epoch", values="estimate")
     np.testing.assert_allclose(values, expected)

@@ -139,9 +139,9 @@ def test_noise_is_shown_with_what_few_votes_lack(made: Run) -> None:
     with style.context():
         drawing = FIGURE.draw(frame)
     assert [ax.get_title(loc="left") or ax.get_title() for ax in drawing.axes] == [
-        "Noise by true class",
-        "Bias",
-        "Variance",
+        "Noise by true class: how far people disagree",
+        "Bias, against each truth",
+        "Variance, same for both",
     ]
     caption = FIGURE.caption(frame, [run])
     assert "n = 200 test rows, 50 votes a row" in caption

@@ -10,7 +10,7 @@ import pandas as pd
 from biasvar.report import style
 from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure
-from biasvar.report.marks import blocks, heat
+from biasvar.report.marks import heat
 from biasvar.report.statistics.changes import each
 from biasvar.report.statistics.layer_weights import mean_weights, unlearned
 from biasvar.report.text.captions import conditions_in
@@ -27,6 +27,7 @@ COLUMNS = [
 ]  # fmt: skip
 OBJECTIVES = {"bridge": "by the bridge loss", "student": "by the student's loss"}
 ROW_HEIGHT = 0.26  # inches
+HEAD, AXIS, SCALE = 0.35, 0.85, 0.62  # inches: a search's name, a panel's title and epochs, the scale of colours
 MOST_TICKS = 5
 
 
@@ -47,37 +48,46 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame) -> Drawing:
     """For each run and search a heat map for each group: layers downwards, epochs to the right."""
-    runs = list(dict.fromkeys(frame["run"]))
-    depth = frame.groupby("run")["layer"].max() + 1
-    searches = frame.groupby("run")["arm"].nunique()
-    heights = [float(searches[run] * (0.75 + ROW_HEIGHT * depth[run])) + 0.1 for run in runs]
-    figure, block_of = blocks.stacked(runs, heights, more=0.3)
-    top, axes = float(frame["estimate"].max()), []
+    searches = list(frame.groupby(["run", "arm"], sort=False))
+    shapes = [_shape(part) for _, part in searches]
+    heights = [
+        HEAD + down * (AXIS + ROW_HEIGHT * (int(part["layer"].max()) + 1))
+        for (down, _), (_, part) in zip(shapes, searches, strict=True)
+    ]
+    figure = style.new_figure(height=sum(heights) + SCALE)
+    places: Any = figure.subfigures(len(searches) + 1, 1, height_ratios=[*heights, SCALE])
+    top, several = float(frame["estimate"].max()), frame["run"].nunique() > 1
     mesh: Any = None
-    for run, block in block_of.items():
-        mine = frame[frame["run"] == run]
-        arms, groups = list(dict.fromkeys(mine["arm"])), sorted(mine["group"].unique())
-        panels = block.subplots(len(arms), len(groups), squeeze=False)
-        for line, arm in zip(panels, arms, strict=True):
-            for ax, group in zip(line, groups, strict=True):
-                part = mine[(mine["arm"] == arm) & (mine["group"] == group)]
-                if part.empty:
-                    ax.set_axis_off()
-                    continue
-                mesh = _panel(ax, part, top)
-                ax.set_title(_title(part, first=group == groups[0]), loc="left", fontsize=8.5)
-                ax.set_xlabel("epoch of the search" if arm == arms[-1] else "")
-        axes += [ax for line in panels for ax in line]
-    bar = figure.colorbar(mesh, ax=axes, orientation="horizontal", fraction=0.04, pad=0.02, aspect=50, shrink=0.5)
-    bar.set_label("weight, mean over replicas")
+    for ((run, _), part), shape, place in zip(searches, shapes, places[:-1], strict=True):
+        place.suptitle((f"{run}: " if several else "") + _name(part), x=0.01, ha="left", weight="bold", fontsize=10)
+        axes = place.subplots(*shape, squeeze=False)
+        for ax, (_, of_group) in zip(axes.flat, part.groupby("group"), strict=True):
+            mesh = _panel(ax, of_group, top)
+            ax.set_title(_title(of_group), weight="normal", fontsize=9.5)
+        for ax in axes[:, 0]:
+            ax.set_ylabel("teacher's layers\n(deep: below)")
+        for ax in axes[-1]:
+            ax.set_xlabel("epoch of the search")
+    bar = places[-1].colorbar(mesh, cax=places[-1].subplots(), orientation="horizontal")
+    bar.set_label("weight of a layer, mean over replicas")
     bar.outline.set_visible(False)
     return figure
 
 
-def _title(part: pd.DataFrame, *, first: bool) -> str:
-    row = next(iter(each(part)))
-    name = f"{row.label}{' †' if row.unlearned else ''}\n" if first else "\n"
-    return f"{name}{row.height}×{row.width}, to {row.student_module}"
+def _shape(part: pd.DataFrame) -> tuple[int, int]:
+    """Rows and columns of the panels of a search."""
+    groups = int(part["group"].nunique())
+    return groups // style.abreast(groups), style.abreast(groups)
+
+
+def _name(part: pd.DataFrame) -> str:
+    row = each(part)[0]
+    return f"{row.label}{' †' if row.unlearned else ''}"
+
+
+def _title(part: pd.DataFrame) -> str:
+    row = each(part)[0]
+    return f"student's {row.height}×{row.width} ({row.student_module})"
 
 
 def _panel(ax: Axes, part: pd.DataFrame, top: float) -> Any:
@@ -92,7 +102,7 @@ def _panel(ax: Axes, part: pd.DataFrame, top: float) -> Any:
     for place, row in enumerate(each(last)):
         text = f"{row.estimate:.2f} ± {row.sd:.2f}".replace("0.", ".")
         end = (len(epochs), place + 0.5)
-        ax.annotate(text, end, (4, 0), textcoords="offset points", va="center", ha="left", fontsize=7.5)
+        ax.annotate(text, end, (4, 0), textcoords="offset points", va="center", ha="left", fontsize=9)
     return mesh
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from biasvar.report import style
 from biasvar.report.arms import drawn, soft_labels
 from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure
-from biasvar.report.marks import blocks, forest, legends, looks, scales, scatter
+from biasvar.report.marks import blocks, forest, legends, looks, panels, scales, scatter
 from biasvar.report.statistics import accuracy_prediction, label_indicators
 from biasvar.report.statistics.changes import each
 from biasvar.report.text.captions import conditions_in
@@ -21,6 +20,7 @@ from biasvar.report.text.numbers import signed, sizes
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
+    from matplotlib.figure import SubFigure
 
     from biasvar.records import Run
 
@@ -38,6 +38,7 @@ SHOWN = {
     "variance_reduction": "reduction of variance (nats)",
 }
 RANKING, SOFT_LABEL = "ranking", "soft label"
+ROW = 0.21  # inches
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -68,43 +69,52 @@ def ranking_table(frame: pd.DataFrame) -> pd.DataFrame:
 def draw(frame: pd.DataFrame) -> Drawing:
     """For each run a row with the ranking and the lead over the soft label's accuracy, and six scatter panels below."""
     runs = list(dict.fromkeys(frame["run"]))
-    figure, block_of = blocks.stacked(runs, [7.3] * len(runs), more=0.8)
+    ranked = frame[frame["part"] == RANKING]
+    above = panels.height(ROW * ranked.groupby("run")["candidate"].nunique().max(), 2)
+    across = style.abreast(3, on_narrow=2)
+    below = 2.25 * len(SHOWN) / across
+    entries, columns = drawn.kind_entries(frame["kind"].dropna()), style.abreast(4)
+    figure, block_of = blocks.stacked(
+        runs, [above + below + blocks.HEAD] * len(runs), more=0.3 + 0.2 * len(entries) / columns
+    )
     block: Any
     for run, block in block_of.items():
-        rows = frame[frame["run"] == run]
-        ranked, points = rows[rows["part"] == RANKING], rows[rows["part"] == SOFT_LABEL]
-        top, bottom = block.subfigures(2, 1, height_ratios=[2.75, 4.55])
-        _ranking(top.subplots(1, 2), ranked)
-        panels = bottom.subplots(2, 3, sharey=True)
-        for ax, (name, label) in zip(panels.flat, SHOWN.items(), strict=True):
+        points = frame[(frame["run"] == run) & (frame["part"] == SOFT_LABEL)]
+        mine = ranked[ranked["run"] == run]
+        top, bottom = block.subfigures(2, 1, height_ratios=[above, below])
+        _ranking(top, mine)
+        axes = bottom.subplots(len(SHOWN) // across, across, sharey=True)
+        for ax, (name, label) in zip(axes.flat, SHOWN.items(), strict=True):
             _scatter(ax, points, name)
-            ax.set_xlabel(label)
-            for rho in ranked.loc[ranked["candidate"] == name, "rho"]:
+            ax.set_xlabel(panels.fitted(label, 16))
+            for rho in mine.loc[mine["candidate"] == name, "rho"]:
                 ax.set_title(f"ρ = {signed(float(rho), 2)}", weight="normal")
-        for ax in panels[:, 0]:
+        for ax in axes[:, 0]:
             ax.set_ylabel("students' accuracy (%)")
-    entries = drawn.kind_entries(frame["kind"].dropna())
-    legends.below(figure, entries, columns=4, columnspacing=1.2, handletextpad=0.3)
+    legends.below(figure, entries, columns=columns, columnspacing=1.2, handletextpad=0.3)
     return figure
 
 
-def _ranking(axes: Sequence[Axes], ranked: pd.DataFrame) -> None:
+def _ranking(top: SubFigure, ranked: pd.DataFrame) -> None:
     """The size of each candidate's rank correlation, and its lead over that of the soft label's accuracy."""
-    first, second = axes
     rival = ranked["candidate"] == accuracy_prediction.RIVAL
     where = forest.places(ranked, row="candidate")
     rows = where.on(ranked.assign(color=np.where(rival, style.BAD, style.INK), marker="o", hollow=False))
     leads = rows.assign(estimate=rows["versus"], low=rows["versus_low"], high=rows["versus_high"])
     names = [f"{row.name}  ({'−' if row.rho < 0 else '+'})" for row in each(ranked)]
-    forest.name_rows(axes, where, names)
+    first, second = panels.sharing_rows(top, where, names, 2)
+    for ax in (first, second) if style.narrow() else (first,):
+        for tick, red in zip(ax.get_yticklabels(), rival, strict=True):
+            tick.set_color(style.BAD if red else style.INK)
     forest.draw(first, rows.assign(estimate=rows["size"]), reference=0.0)
     forest.draw(second, leads, reference=0.0)
-    forest.beside(second, leads[~rival.to_numpy()], [_lead_in_numbers(row) for row in each(ranked[~rival])])
+    if not style.narrow():
+        forest.beside(second, leads[~rival.to_numpy()], [_lead_in_numbers(row) for row in each(ranked[~rival])])
     first.set_xlim(min(-0.05, float(ranked["low"].min()) - 0.03), 1.03)
     first.set_title("Rank correlation")
-    second.set_title("Lead over the label's accuracy")
-    scales.values(first, "|ρ| with students' accuracy", ticks=5)
-    scales.values(second, "difference of |ρ|", ticks=5)
+    second.set_title(panels.fitted("Lead over the label's accuracy", 16))
+    scales.values(first, panels.fitted("|ρ| with students' accuracy", 18), ticks=5)
+    scales.values(second, "difference of |ρ|", ticks=4)
 
 
 def _lead_in_numbers(row: Any) -> str:

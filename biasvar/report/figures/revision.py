@@ -42,7 +42,7 @@ ACROSS = 5  # panels side by side where there are more
 ROW = 0.26  # inches, of a class
 SHIFTS = {"label": 0.0, "teacher": -0.19, "revised": 0.19}
 HEIGHTS = {"label": 0.86, "teacher": 0.36, "revised": 0.36}
-NAMES = {"label": "label", "teacher": "the teacher's soft label", "revised": "the same, revised"}
+NAMES = {"label": "the label", "teacher": "the teacher's soft label", "revised": "the same, revised"}
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -84,33 +84,40 @@ def draw(frame: pd.DataFrame) -> Drawing:
     styles, frame = unstyled(frame)
     runs = list(dict.fromkeys(frame["run"]))
     parts = {run: frame[frame["run"] == run] for run in runs}
-    heights = [_shape(part)[0] * (0.85 + ROW * part["true_class"].nunique()) + 0.3 for part in parts.values()]
-    figure, block_of = blocks.stacked(runs, heights, more=0.4)
+    heights = [_down(part) * (0.85 + ROW * part["true_class"].nunique()) + 0.3 for part in parts.values()]
+    columns = style.abreast(len(SERIES))
+    figure, block_of = blocks.stacked(runs, heights, more=0.25 + 0.2 * len(SERIES) / columns)
     for run, block in block_of.items():
         part, color = parts[run], styles[parts[run]["arm"].iloc[0]].color
-        axes = block.subplots(*_shape(part), sharex=True, sharey=True, squeeze=False)
-        classes = part["true_class"].unique()
-        panels = [(group, true) for group in (GROUPS if _is_few(part) else GROUPS[:1]) for true in classes]
-        for ax, (group, true) in zip(axes.flat, panels, strict=False):
-            _panel(ax, part[(part["group"] == group) & (part["true_class"] == true)], color)
-        for ax in axes.flat[len(panels) :]:
-            ax.set_axis_off()
-        for row, ax in enumerate(axes[:, 0]):
-            ax.set_ylabel(f"teacher {GROUPS[row if _is_few(part) else 0]}", weight="bold")
+        groups, of_group, across = _groups(part), _down(part) // len(_groups(part)), _across(part)
+        axes = block.subplots(_down(part), across, sharex=True, sharey=True, squeeze=False)
+        for place, group in enumerate(groups):
+            lines = axes[place * of_group : (place + 1) * of_group]
+            panels = list(part[part["group"] == group].groupby("true_class", sort=False))
+            for ax, (_, rows) in zip(lines.flat, panels, strict=False):
+                _panel(ax, rows, color)
+            for ax in lines.flat[len(panels) :]:
+                ax.set_axis_off()
+            for ax in lines[:, 0]:
+                ax.set_ylabel(f"teacher {group}", weight="bold")
         for ax in axes[-1]:
             ax.set_xlabel("mean probability")
-    legends.below(figure, _entries(frame, styles), columns=3)
+    legends.below(figure, _entries(frame, styles), columns=columns)
     return figure
 
 
-def _is_few(part: pd.DataFrame) -> bool:
-    return bool(part["true_class"].nunique() <= FEW)
+def _groups(part: pd.DataFrame) -> tuple[str, ...]:
+    return GROUPS if part["true_class"].nunique() <= FEW else GROUPS[:1]
 
 
-def _shape(part: pd.DataFrame) -> tuple[int, int]:
-    """Rows and columns of the panels of a run."""
-    classes = part["true_class"].nunique()
-    return (len(GROUPS), classes) if _is_few(part) else (-(-classes // ACROSS), ACROSS)
+def _across(part: pd.DataFrame) -> int:
+    classes = int(part["true_class"].nunique())
+    return style.abreast(classes if classes <= FEW else ACROSS, on_narrow=2)
+
+
+def _down(part: pd.DataFrame) -> int:
+    """Rows of the panels of a run."""
+    return len(_groups(part)) * -(-int(part["true_class"].nunique()) // _across(part))
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, color: str) -> None:

@@ -12,7 +12,7 @@ from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.report import style
 from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure
-from biasvar.report.marks import blocks, forest, legends, looks, scales
+from biasvar.report.marks import blocks, forest, legends, looks, panels, scales
 from biasvar.report.statistics.estimates import TERMS, decomposition_term, interval_columns
 from biasvar.report.text.captions import conditions_in
 from biasvar.report.text.numbers import sizes
@@ -32,6 +32,11 @@ LOOKS = {
     PEOPLE: style.Look("#0072b2", "o", "-", PEOPLE),
     LABEL: style.Look("#d55e00", "s", "-", LABEL),
     ADDED: style.Look("#56b4e9", "D", "-", ADDED),
+}
+TITLES = {
+    "noise": "Noise by true class: how far people disagree",
+    "bias": "Bias, against each truth",
+    "variance": "Variance, same for both",
 }
 _APART = 0.17  # of a row
 
@@ -82,26 +87,35 @@ def _terms(run: PeopleRun) -> list[dict[str, Any]]:
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
-    """For each run the noise by class, and under it bias and variance of its arms against both truths."""
+    """For each run the noise by class, and under it bias of its arms against both truths, and their one variance."""
     runs = list(dict.fromkeys(frame["run"]))
     parts = {run: [part for _, part in rows.groupby(rows["term"] == "noise")] for run, rows in frame.groupby("run")}
-    heights = {run: [0.75 + forest.ROW_HEIGHT * part["row"].nunique() for part in parts[run][::-1]] for run in runs}
-    figure, block_of = blocks.stacked(runs, [sum(heights[run]) for run in runs], more=0.5)
+    heights = {
+        run: [
+            panels.height(forest.ROW_HEIGHT * part["row"].nunique(), part["term"].nunique()) + 0.1
+            for part in parts[run][::-1]
+        ]
+        for run in runs
+    }
+    columns = style.abreast(len(LOOKS))
+    figure, block_of = blocks.stacked(runs, [sum(heights[run]) for run in runs], more=0.3 + 0.2 * len(LOOKS) / columns)
     for run, block in block_of.items():
         places: Any = block.subfigures(len(parts[run]), 1, squeeze=False, height_ratios=heights[run])[:, 0]
         for place, part in zip(places, parts[run][::-1], strict=True):
             terms = list(dict.fromkeys(part["term"]))
-            axes = place.subplots(1, len(terms), squeeze=False)[0]
             where = forest.places(part, row="row")
-            forest.name_rows(axes, where, list(part.drop_duplicates("row")["label"]))
+            axes = panels.sharing_rows(place, where, list(part.drop_duplicates("row")["label"]), len(terms))
             for ax, term in zip(axes, terms, strict=True):
                 mine = where.on(looks.put_on(part[part["term"] == term], LOOKS, by="truth"))
-                mine["y"] += np.where(mine["truth"] == PEOPLE, -_APART, _APART)
+                if term == "variance":
+                    mine = mine[mine["truth"] == PEOPLE].assign(color=style.INK, marker="D")
+                else:
+                    mine["y"] += np.where(mine["truth"] == PEOPLE, -_APART, _APART)
                 forest.draw(ax, mine, size=4.4)
-                ax.set_title(f"{term.capitalize()}{' by true class' if term == 'noise' else ''}")
-                scales.values(ax, "nats per row", ticks=6)
+                ax.set_title(panels.fitted(TITLES[term]))
+                scales.values(ax, "nats a row", ticks=5)
     entries = [legends.dot(look.marker, look.label, color=look.color) for look in LOOKS.values()]
-    legends.below(figure, entries, columns=3, handletextpad=0.3)
+    legends.below(figure, entries, columns=columns, handletextpad=0.3)
     return figure
 
 
@@ -120,7 +134,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         "too high by about (classes named − 1) / (2 votes) a row (Miller 1955), added in the lighter dots; the change "
         "of bias between arms is linear in the shares and not shifted by it. Bias and variance: means over "
         f"{sizes(terms['n_replicas'])} replicas, 95 % t intervals over replicas for these rows; the error over rows is "
-        "in the CSV. Variance does not depend on the truth, so that its dots are equal. "
+        "in the CSV. Variance does not depend on the truth. "
         f"{conditions_in(frame, runs)}"
     )
 

@@ -11,7 +11,7 @@ from biasvar.report import style
 from biasvar.report.arms.roles import core_arms, failed_arms, left_out, listed_arms
 from biasvar.report.figure import Figure
 from biasvar.report.figures.sweep import line_looks
-from biasvar.report.marks import blocks, forest, legends, looks, scales
+from biasvar.report.marks import blocks, forest, legends, looks, panels, scales
 from biasvar.report.statistics.estimates import to_frame
 from biasvar.report.statistics.views import attacks_in, kinds_in, over_views, views_of
 from biasvar.report.text.captions import conditions_in, runs_in
@@ -27,7 +27,7 @@ COLUMNS = [
     "low", "high", "stderr_replicas", "n_replicas", "n_samples", "replicas", "failed",
 ]  # fmt: skip
 PANELS = {"accuracy": "Accuracy (%)", "bias": "Bias (nats)", "variance": "Variance (nats)"}
-MOST_ARMS = 8  # of a run
+MOST_ARMS = 7  # of a run
 MOST_INCHES = 9.0  # of height, for each run: of more views those where accuracy is least are drawn
 _DOT, _BETWEEN = 0.075, 0.12  # inches from arm to arm, and more from view to view
 
@@ -68,15 +68,16 @@ def draw(frame: pd.DataFrame) -> Drawing:
     runs = list(dict.fromkeys(shown["run"]))
     heights = [_height(shown[shown["run"] == run]) for run in runs]
     arms = list(dict.fromkeys(shown["arm"]))
+    columns = style.abreast(3)
     figure, block_of = blocks.stacked(
-        runs, [height + 0.9 for height in heights], more=0.2 + 0.18 * ((len(arms) + 2) // 3)
-    )
+        runs, [panels.height(height, len(PANELS)) + blocks.HEAD for height in heights],
+        more=0.2 + 0.18 * -(-len(arms) // columns),
+    )  # fmt: skip
     for run, block in block_of.items():
         part = shown[shown["run"] == run]
         mine = list(dict.fromkeys(part["arm"]))
         where = forest.places(part, row="view")
-        axes = block.subplots(1, len(PANELS))
-        forest.name_rows(axes, where, [str(name) for _, name in where.heights])
+        axes = panels.sharing_rows(block, where, [str(name) for _, name in where.heights], len(PANELS))
         rows = where.on(looks.put_on(part, styles, by="arm", hollow="failed"))
         rows["y"] += [_DOT / _row(len(mine)) * (mine.index(arm) - (len(mine) - 1) / 2) for arm in rows["arm"]]
         for ax, (quantity, title) in zip(axes, PANELS.items(), strict=True):
@@ -87,7 +88,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
             forest.draw(ax, of_panel, limits=scales.limits(of_panel, anchor=anchor), size=4.0, width=1.2)
             scales.values(ax, title, ticks=4)
     entries = [legends.dot(styles[arm].marker, styles[arm].label, color=styles[arm].color) for arm in arms]
-    legends.below(figure, entries, columns=3, handletextpad=0.3)
+    legends.below(figure, entries, columns=columns, handletextpad=0.3)
     return figure
 
 
@@ -133,9 +134,9 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
             "largest norm, pixels being from 0 to 1."
         )
     return (
-        f"n = {sizes(frame['n_samples'])} test rows after the last epoch, in each view; several severities of a kind "
-        "are averaged. Bias and variance: against the true labels at temperature 1, cross-entropy, corrected for the "
-        "finite number of replicas. Bars are 95 % t intervals over replicas for these rows and views; the "
+        f"n = {sizes(frame['n_samples'])} test rows after the last epoch, in each view. Numbers behind a corruption "
+        "are its severities, averaged. Bias and variance: against the true labels at temperature 1, cross-entropy, "
+        "corrected for the finite number of replicas. Bars are 95 % t intervals over replicas for these rows and views; the "
         f"{len(frame)} intervals are not adjusted for their number.{made}{attacks}{some if shown < views else ''}"
         f"{first}{left_out(here)} {conditions_in(frame, runs)}"
     )
