@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from biasvar.messages import first_few
 from biasvar.report import style
 from biasvar.report.arms import drawn, soft_labels
 from biasvar.report.arms.roles import LISTED, baseline_of, baselines_in_words, listed_arms, reference_arms
 from biasvar.report.figure import Figure
 from biasvar.report.marks import forest, legends, looks, scales
-from biasvar.report.statistics.changes import each
 from biasvar.report.statistics.estimates import Estimate, final_difference, final_level, final_metrics, to_frame
 from biasvar.report.statistics.teacher_accuracy import accuracy_of_its_teacher
 from biasvar.report.text.captions import any_own, conditions, unadjusted, when_evaluated
-from biasvar.report.text.numbers import sizes
+from biasvar.report.text.numbers import decimals, signed, sizes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,12 +24,20 @@ if TYPE_CHECKING:
     from biasvar.records import Run
 
 COLUMNS = [
-    "run", "arm", "label", "role", "regime", "split", "epoch", "metric", "against", "control", "estimate", "low",
-    "high", "stderr", "n_replicas", "n_samples", "replicas", "failed", "teacher", "teacher_accuracy",
+    "run", "arm", "label", "role", "regime", "group", "split", "epoch", "metric", "against", "control", "estimate",
+    "low", "high", "stderr", "n_replicas", "n_samples", "replicas", "failed", "teacher", "teacher_accuracy",
     "teacher_stderr", "teacher_n_samples", "teacher_networks",
 ]  # fmt: skip
-MOST = 6  # teachers named that lie outside the axis
-METRICS = {"accuracy": "accuracy", "nll": "NLL, nats", "ece": "ECE"}
+METRICS = {
+    "accuracy": ("Accuracy", "%, right is better", 100.0),
+    "nll": ("Loss (NLL)", "nats, left is better", 1.0),
+    "ece": ("Calibration error", "%, left is better", 100.0),
+}
+"""Heading and axis of the panel of each metric, and the factor of its unit."""
+BASES = ("cross-entropy", "true labels")
+"""What the line is that an arm is held against: the first that there is."""
+GROUPS = ("No teacher", "KD and WSL", "Masks, controls", "Teacher of other rows", "Smoothed teacher", "Other methods")
+GROUPED_FROM = 9  # arms of a run
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -40,7 +46,24 @@ def collect(runs: list[Run]) -> pd.DataFrame:
     Beside the accuracy of an arm that has a teacher stands the test accuracy of that teacher.
     """
     frame = to_frame([row for run in runs for row in _of_run(run)]).rename(columns={"quantity": "metric"})
+    by_name = {run.name: run for run in runs}
+    frame["group"] = [_group(by_name[name], arm) for name, arm in zip(frame["run"], frame["arm"], strict=True)]
     return style.styled(_with_teachers(frame, runs)[COLUMNS], runs)
+
+
+def _group(run: Run, arm: str) -> str:
+    """The one of `GROUPS` that an arm belongs to."""
+    entry = run.entry(arm)
+    teacher = (run.manifest.get("teachers") or {}).get(str(entry.teacher)) or {}
+    if entry.role == "control" or entry.plays == "masking" or entry.setting("weights_from"):
+        return GROUPS[2]
+    if entry.plays in ("baseline", "smoothing", "dropout") and entry.teacher is None:
+        return GROUPS[0]
+    if entry.plays not in ("distillation", "weighting"):
+        return GROUPS[5]
+    if teacher.get("smoothing"):
+        return GROUPS[4]
+    return GROUPS[1] if entry.teacher == run.manifest.get("reference_teacher") else GROUPS[3]
 
 
 def _with_teachers(frame: pd.DataFrame, runs: list[Run]) -> pd.DataFrame:
@@ -86,103 +109,107 @@ def _controls(run: Run, arm: str, controls: dict[str, str]) -> dict[str, str]:
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
-    """A block of levels and, where there is an arm to compare with, a block of paired differences."""
-    where = forest.places(frame)
-    differences = frame[frame["against"] != ""]
-    titles = ("Value", "Difference, paired by replica") if len(differences) else ("Value",)
-    metrics = [metric for metric in METRICS if (frame["metric"] == metric).any()]
-    figure = style.new_figure(height=0.9 + len(titles) * (0.75 + forest.ROW_HEIGHT * where.total))
-    grid = figure.subplots(len(titles), len(metrics), squeeze=False)
-    rows = looks.put_on(
-        frame, style.styles_of(frame), by="arm"
-    )  # hollow is a difference to KD; the dagger tells failures
-    for axes, title in zip(grid, titles, strict=True):
-        forest.name_rows(axes, where, drawn.row_names(frame))
-        axes[0].set_title(title)
-        for ax, metric in zip(axes, metrics, strict=True):
-            (_levels if title == "Value" else _differences)(ax, rows[rows["metric"] == metric], where)
-            scales.values(ax, METRICS[metric] if title == "Value" else f"change of {METRICS[metric]}", ticks=3)
-    against = differences["against"].drop_duplicates().sort_values(key=_order)
-    entries = [legends.dot("o", f"difference to {name}", hollow=name == "KD") for name in against]
-    if _shown_teachers(frame[frame["against"] == ""]).any():
-        entries.append(legends.dot("|", "the teacher itself", size=9))
-    legends.below(figure, drawn.regime_entries(frame, hollow=False) + entries)
+    """A panel for each metric, a row for each arm, with a line at the control; at the right the difference to it."""
+    levels = _in_groups(frame[frame["against"] == ""])
+    metrics = [metric for metric in METRICS if (levels["metric"] == metric).any()]
+    names = drawn.row_names(levels)
+    where = forest.places(levels, group="heading").named(names, above=True)
+    looked = where.on(looks.put_on(levels, style.styles_of(frame), by="arm", hollow="failed"))
+    gaps = where.on(_gaps(frame).merge(levels[["run", "arm", "heading"]].drop_duplicates(), on=["run", "arm"]))
+    entries = drawn.regime_entries(levels)
+    entries += _control_entries(gaps, numbers=not style.narrow())
+    figure = style.new_figure(height=0.85 + 0.2 * len(entries) + forest.height(where, len(metrics), on_narrow=3))
+    for ax, metric in zip(forest.panels(figure, where, names, len(metrics), on_narrow=3), metrics, strict=True):
+        title, side, scale = METRICS[metric]
+        rows, of_metric = (_scaled(part[part["metric"] == metric], scale) for part in (looked, gaps))
+        _controls_behind(ax, rows, of_metric)
+        forest.draw(ax, rows, limits=scales.limits(rows, room=0.02))
+        ax.set_title(style.panel_title(title, width=12) if style.narrow() else title)
+        scales.values(ax, side.replace(", ", ",\n") if style.narrow() else side, ticks=2 if style.narrow() else 3)
+        if len(of_metric) and not style.narrow():
+            _numbers(ax, of_metric)
+    legends.below(figure, entries, columns=style.abreast(2))
     return figure
 
 
-def _levels(ax: Axes, part: pd.DataFrame, where: forest.Places) -> None:
-    part = part[part["against"] == ""]
-    forest.draw(ax, where.on(part), limits=scales.limits(part))
-    taught = where.on(part[_shown_teachers(part)])
-    ax.plot(taught["teacher_accuracy"], taught["y"], "|", color=style.MUTED, markersize=9, zorder=2)
+def _in_groups(levels: pd.DataFrame) -> pd.DataFrame:
+    """The rows with a column `heading`: the run where there are several, else the kind of arm where these are many."""
+    many = levels["arm"].nunique() >= GROUPED_FROM and levels["group"].nunique() > 1
+    if levels["run"].nunique() > 1 or not many:
+        return levels.assign(heading=levels["run"])
+    return levels.assign(heading=levels["group"]).sort_values("heading", key=lambda names: names.map(GROUPS.index),
+                                                              kind="stable")  # fmt: skip
 
 
-def _shown_teachers(levels: pd.DataFrame) -> pd.Series:
-    """Which of the levels have a teacher whose accuracy lies on the axis of accuracies, which it does not set."""
-    part = levels[levels["metric"] == "accuracy"]
-    low, high = scales.limits(part) if len(part) else (math.nan, math.nan)
-    return (levels["metric"] == "accuracy") & levels["teacher_accuracy"].between(low, high)
+def _gaps(frame: pd.DataFrame) -> pd.DataFrame:
+    """The differences that are told: to the first of `BASES` that each run has."""
+    return frame[frame["against"].isin(BASES)]
 
 
-def _differences(ax: Axes, part: pd.DataFrame, where: forest.Places) -> None:
-    part = part[part["against"] != ""]
-    limits = scales.limits(part, anchor=0.0, room=0.03)
-    dodge = 0.19 if part["against"].nunique() > 1 else 0.0
-    for against, rows in part.groupby("against", sort=False):
-        kd = against == "KD"
-        rows = where.on(rows, shift=dodge if kd else -dodge).assign(hollow=kd)
-        forest.draw(ax, rows, limits=limits, size=4.0, said=False)
-    ax.axvline(0.0, color=style.MUTED, linewidth=0.9, zorder=1)
+def _scaled(rows: pd.DataFrame, scale: float) -> pd.DataFrame:
+    numbers = ["estimate", "low", "high", "stderr"]
+    return rows.assign(**{name: scale * rows[name].astype(float) for name in numbers})
 
 
-def _order(names: pd.Series) -> pd.Series:
-    return names == "KD"
+def _controls_behind(ax: Axes, rows: pd.DataFrame, gaps: pd.DataFrame) -> None:
+    """A line with a band at the value of each run's control, behind its rows; none where arms have different ones."""
+    for run, of_run in gaps.groupby("run", sort=False):
+        control = rows[(rows["run"] == run) & rows["arm"].isin(of_run["control"].unique())]
+        if len(control) != 1:
+            continue
+        places = rows.loc[rows["run"] == run, "y"]
+        ends = [places.min() - 0.6, places.max() + 0.6]
+        value, low, high = control[["estimate", "low", "high"]].iloc[0]
+        ax.fill_betweenx(ends, low, high, color=style.FAINT, alpha=0.7, linewidth=0, zorder=0.5)
+        ax.plot([value, value], ends, color=style.MUTED, linewidth=1.0, zorder=1)
+
+
+def _numbers(ax: Axes, gaps: pd.DataFrame) -> None:
+    """The differences at the right, those in bold whose interval misses 0."""
+    places = min(max(decimals(float(gaps["stderr"].median())) - 1, 1), 3)
+    clear = (gaps["low"] > 0) | (gaps["high"] < 0)
+    for bold, rows in gaps.groupby(clear):
+        texts = [signed(value, places) for value in rows["estimate"]]
+        forest.beside(ax, rows, texts, weight="bold" if bold else "normal", color=style.INK if bold else style.MUTED)
+    ax.annotate("gap", (1.02, 1.0), xytext=(9, 6), xycoords="axes fraction", textcoords="offset points", fontsize=9)
+
+
+def _control_entries(gaps: pd.DataFrame, *, numbers: bool) -> list[Any]:
+    """What the line is, and what the numbers at the right are."""
+    if gaps.empty:
+        return []
+    name = " or ".join(dict.fromkeys(gaps["against"]))
+    entries = [legends.dot("|", f"{name}, with its 95 % interval as a band", size=11)]
+    told = f"gap: to {name}, replica by replica; bold if its 95 % interval misses 0"
+    return [*entries, legends.dot("", told)] if numbers else entries
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """n, replicas, intervals, what is compared with what, failures, draw and data."""
-    count = sizes(frame["n_samples"])
+    levels, gaps = frame[frame["against"] == ""], _gaps(frame)
     splits = " and ".join(dict.fromkeys(frame["split"]))
-    named = frame[frame["against"] != ""].drop_duplicates(["against", "control"]).sort_values("against", key=_order)
-    compared = " and ".join(
-        f"{against} ({baselines_in_words(part['control'])})" for against, part in named.groupby("against", sort=False)
-    )
     note = drawn.failure_note(frame)
     pairing = "paired by replica number" if any_own(frame, runs) else "replica by replica on the same draw"
     when = f" {when_evaluated(frame, runs)}" if (frame["epoch"] > 0).any() else ""
+    said = baselines_in_words(dict.fromkeys(gaps["control"]))
     return (
-        f"n = {count} {splits} rows{when}; NLL is cross-entropy with the true label at "
-        "temperature 1, ECE has 15 equal-width bins. Dots are means over replicas, bars 95 % t intervals over replicas "
-        "for these rows."
-        + (f" Below, {pairing}, the difference to {compared}." if compared else "")
-        + f" {unadjusted(int(frame['low'].notna().sum()))}"
-        + (f" † {note}; these do not set the scale." if note else "")
-        + _teachers_note(frame)
+        f"n = {sizes(frame['n_samples'])} {splits} rows{when}; NLL at temperature 1, calibration error (ECE) over 15 "
+        f"equal-width bins. Dots are means over {sizes(levels['n_replicas'])} replicas, bars 95 % t intervals over "
+        "replicas for these rows."
+        + (f" Gaps are {pairing}, to {said}; their intervals, and gaps to KD, are in the CSV." if said else "")
+        + f" {unadjusted(int(pd.concat([levels, gaps])['low'].notna().sum()))}"
+        + (f" † Hollow: {note}; these do not set the scale." if note else "")
         + f" {conditions(runs)}"
     )
 
 
-def _teachers_note(frame: pd.DataFrame) -> str:
-    """What the ticks of teachers are, as a sentence with a space before it; "" without any teacher."""
-    levels = frame[frame["against"] == ""]
-    known = levels.assign(shown=_shown_teachers(levels)).dropna(subset=["teacher_accuracy"])
-    if known.empty:
-        return ""
-    beyond = [f"{row.teacher} {row.teacher_accuracy:.3f}" for row in each(known[~known["shown"]])]
-    outside = f"; outside the axis: {first_few(dict.fromkeys(beyond), MOST)}" if beyond else ""
-    return (
-        f" A tick is the arm's teacher itself, accuracy on n = {sizes(known['teacher_n_samples'])} test rows, whose "
-        f"error is in the CSV{outside}."
-    )
-
-
 def how_to_read(frame: pd.DataFrame, runs: list[Run]) -> str:
-    """Which side is better, and what an interval of a difference leaves out."""
+    """Which side is better, and what an interval of a gap leaves out."""
     chance = "chance between trainings" if any_own(frame, runs) else "the draw of the training rows"
     return (
-        "Accuracy is better to the right, NLL and ECE to the left. In a difference, a bar that does not cross the line "
-        f"at 0 is a gain or a loss that {chance} does not explain. The bars are not adjusted for their number, so "
-        "among so many some miss 0 by chance."
+        "Accuracy is better to the right, loss and calibration error to the left. Hold each dot against the grey line, "
+        f"which is the control; a gap in bold is one that {chance} does not explain. Bars are not adjusted for their "
+        "number, so among so many some gaps are bold by chance."
     )
 
 

@@ -11,29 +11,37 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INSET = 0.025  # from the edge, of the length of the axis
-TEXT_INSET = 0.06
+TEXT_INSET = 5.0  # points, of a number from the middle of its arrow
 HEAD = 4.5  # points, of an arrowhead where a bar is cut
 
 
 def across(ax: Axes, frame: pd.DataFrame, limits: tuple[float, float], *, said: bool) -> None:
-    """An arrow at the left or right edge, at its height `y`, for every row; with the number it points at if `said`."""
+    """An arrow at the left or right edge, at its height `y`, for every row; with the number it points at if `said`.
+
+    Arrows are full, those of rows that are `hollow` are hollow.
+    """
     transform = ax.get_yaxis_transform()
-    for y, value, color in zip(frame["y"], frame["estimate"], frame["color"], strict=True):
+    for y, value, color, hollow in frame[["y", "estimate", "color", "hollow"]].itertuples(index=False):
         right = value > limits[1]
-        ax.plot(1 - INSET if right else INSET, y, ">" if right else "<", markersize=5.5, markerfacecolor="white",
-                markeredgecolor=color, transform=transform, clip_on=False)  # fmt: skip
+        ax.plot(1 - INSET if right else INSET, y, ">" if right else "<", markersize=5.5,
+                markerfacecolor="white" if hollow else color, markeredgecolor=color, transform=transform,
+                clip_on=False)  # fmt: skip
         if said:
-            ax.text(1 - TEXT_INSET if right else TEXT_INSET, y, f"{value:.3g}".replace("-", "−"), color=style.MUTED,
-                    fontsize=9, ha="right" if right else "left", va="center", transform=transform)  # fmt: skip
+            ax.annotate(
+                f"{value:.3g}".replace("-", "−"), (1 - INSET if right else INSET, y), xycoords=transform,
+                xytext=(-TEXT_INSET if right else TEXT_INSET, 0), textcoords="offset points", color=style.MUTED,
+                fontsize=9, ha="right" if right else "left", va="center",
+            )  # fmt: skip
 
 
 def upright(ax: Axes, frame: pd.DataFrame, limits: tuple[float, float], *, x: str) -> None:
-    """An arrow at the lower or upper edge, at its place in the column `x`, for every row."""
+    """An arrow at the lower or upper edge, at its place in the column `x`, for every row; hollow where the row is."""
     transform = ax.get_xaxis_transform()
-    for place, value, color in zip(frame[x], frame["estimate"], frame["color"], strict=True):
+    for place, value, color, hollow in frame[[x, "estimate", "color", "hollow"]].itertuples(index=False):
         up = value > limits[1]
-        ax.plot(place, 1 - INSET if up else INSET, "^" if up else "v", markersize=5.5, markerfacecolor="white",
-                markeredgecolor=color, transform=transform, clip_on=False)  # fmt: skip
+        ax.plot(place, 1 - INSET if up else INSET, "^" if up else "v", markersize=5.5,
+                markerfacecolor="white" if hollow else color, markeredgecolor=color, transform=transform,
+                clip_on=False)  # fmt: skip
 
 
 def cut(ax: Axes, frame: pd.DataFrame, low: str, high: str, *, upright: bool = False) -> None:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from biasvar.report import style
 from biasvar.report.marks import arrows
+from biasvar.report.marks.labels import text_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import FigureBase
 
 ROW_HEIGHT = 0.195  # inches, enough for 9.5 points
+WIDEST_NAMES = 0.4  # of a narrow screen's width; wider ones stand above their rows
+NAME_SIZE = 9.0  # points
+_LINE = 0.8  # of a row, for each line of a name above it
+_BOX = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.85}
+_OVER = 0.42  # of a row, from a name above it to the middle of the row
 
 
 @dataclass(frozen=True)
@@ -27,17 +35,53 @@ class Places:
         headings: the height of each group's heading; empty if there is one group.
         total: all of it, in rows.
         keys: the columns that name a group and a row.
+        names: what the rows are called, where these names stand above their rows; else empty.
     """
 
     heights: dict[tuple[str, str], float]
     headings: dict[str, float]
     total: float
     keys: tuple[str, str]
+    names: tuple[str, ...] = ()
 
     def on(self, frame: pd.DataFrame, *, shift: float = 0.0) -> pd.DataFrame:
         """The frame with a column `y`: the height of each row's place, moved by `shift` rows to dodge another."""
         pairs = zip(frame[self.keys[0]], frame[self.keys[1]], strict=True)
         return frame.assign(y=[self.heights[pair] + shift for pair in pairs])
+
+    def named(self, names: Sequence[str], *, above: bool | None = None, room: float = 0.0) -> Places:
+        """The places with room for the names of the rows.
+
+        On a narrow screen, names that would take more than `WIDEST_NAMES` of its width stand above their rows, on as
+        many lines as they need; elsewhere nothing changes.
+
+        Args:
+            names: of the rows, downwards.
+            above: whether they stand above on a narrow screen; by default as their widths say.
+            room: inches at the right that names above leave free, such as for a number.
+        """
+        if above is None:
+            above = max(text_size(name, NAME_SIZE)[0] for name in names) > 72 * WIDEST_NAMES * style.NARROW_WIDTH
+        if not (style.narrow() and above):
+            return self
+        written = tuple(_wrapped(name, 72 * (style.NARROW_WIDTH - 0.25 - room)) for name in names)
+        heights, added = {}, []
+        for (place, y), name in zip(self.heights.items(), written, strict=True):
+            added.append((y, _LINE * (name.count("\n") + 1)))
+            heights[place] = y + sum(more for _, more in added)
+        headings = {name: y + sum(more for at, more in added if at < y) for name, y in self.headings.items()}
+        total = self.total + sum(more for _, more in added)
+        return replace(self, heights=heights, headings=headings, total=total, names=written)
+
+
+def _wrapped(name: str, width: float) -> str:
+    """A name on lines of no more than a width in points, broken between words."""
+    lines = [""]
+    for word in re.split(r"(?<=[_ ])", name):
+        if lines[-1] and text_size((lines[-1] + word).rstrip(), NAME_SIZE)[0] > width:
+            lines.append("")
+        lines[-1] += word
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def places(
@@ -62,16 +106,55 @@ def places(
     return Places(heights, headings, y - gap, (group, row))
 
 
+def panels(block: FigureBase, where: Places, labels: Sequence[str], count: int, *, on_narrow: int = 1) -> list[Axes]:
+    """Axes that share their rows, side by side, named at the left of the first.
+
+    On a narrow screen no more than `on_narrow` stand side by side, and the rows are named anew in each line of them.
+    """
+    across = style.abreast(count, on_narrow=on_narrow)
+    grid = block.subplots(-(-count // across), across, squeeze=False)
+    for axes in grid:
+        name_rows(axes, where, labels)
+    for ax in grid.ravel()[count:]:
+        ax.set_visible(False)
+    return list(grid.ravel()[:count])
+
+
+def height(where: Places, count: int = 1, *, on_narrow: int = 1, more: float = 0.75) -> float:
+    """The inches that such panels take, with `more` for the title and the axis of each line of them."""
+    return -(-count // style.abreast(count, on_narrow=on_narrow)) * (more + ROW_HEIGHT * where.total)
+
+
 def name_rows(axes: Sequence[Axes], where: Places, labels: Sequence[str]) -> None:
-    """The names of the rows and the headings of the groups at the left of the first of some axes that share them."""
+    """The names of the rows and the headings of the groups at the left of the first of some axes that share them.
+
+    Names that `Places.named` made room for stand above their rows.
+    """
     first = axes[0]
     for ax in axes:
+        shown = labels if ax is first and not where.names else [""] * len(labels)
         ax.set_ylim(where.total - 0.4, -0.6)
-        ax.set_yticks(list(where.heights.values()), labels if ax is first else [""] * len(labels))
+        ax.set_yticks(list(where.heights.values()), shown)
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
+    if where.names:
+        first.set_zorder(1)  # names run over the axes beside it
+    for name, y in zip(where.names, where.heights.values() if where.names else (), strict=True):
+        first.text(0, y - _OVER, name, va="bottom", fontsize=NAME_SIZE, transform=first.get_yaxis_transform(),
+                   in_layout=False, zorder=4, linespacing=1.05, bbox=_BOX)  # fmt: skip
     for name, y in where.headings.items():
-        first.text(-0.02, y, name, ha="right", va="center", weight="bold", transform=first.get_yaxis_transform())
+        _head(first, y, name)
+
+
+def _head(ax: Axes, y: float, name: str) -> None:
+    """A heading at the left of the axes; on a narrow screen from the left edge of the picture, over the axes."""
+    if not style.narrow():
+        ax.text(-0.02, y, name, ha="right", va="center", weight="bold", transform=ax.get_yaxis_transform())
+        return
+    ax.annotate(
+        name, (0.012, y), xycoords=(ax.figure.transSubfigure, ax.transData), va="center", weight="bold",
+        annotation_clip=False, in_layout=False, bbox=_BOX, zorder=5,
+    )  # fmt: skip
 
 
 def draw(
@@ -91,8 +174,8 @@ def draw(
     Args:
         ax: the axes to draw on.
         frame: columns y, estimate, low, high, color, marker, hollow.
-        limits: the range of the horizontal axis; what lies outside it becomes a hollow arrow at the edge, and a bar
-            that reaches beyond it ends in a full one. Without it the axis holds everything.
+        limits: the range of the horizontal axis; what lies outside it becomes an arrow at the edge, and a bar
+            that reaches beyond it ends in a smaller one. Without it the axis holds everything.
         reference: where to draw a vertical line, such as 0 for differences.
         size: diameter of the dots, points.
         width: of the bars, points.
@@ -136,7 +219,9 @@ def dots(ax: Axes, frame: pd.DataFrame, *, x: str = "estimate", size: float = 5.
     ax.set(xlabel="", ylabel="")
 
 
-def beside(ax: Axes, frame: pd.DataFrame, texts: Sequence[str]) -> None:
-    """A text at the right of the axes for every row of the frame, at its height."""
+def beside(ax: Axes, frame: pd.DataFrame, texts: Sequence[str], *, above: bool = False, **look: Any) -> None:
+    """A text at the right of the axes for every row of the frame, at its height or, with `above`, over it."""
     for y, text in zip(frame["y"], texts, strict=True):
-        ax.text(1.02, y, text, va="center", fontsize=9, transform=ax.get_yaxis_transform())
+        at, side, rise = (1.0, "right", "bottom") if above else (1.02, "left", "center")
+        ax.text(at, y - _OVER * above, text, ha=side, va=rise, fontsize=NAME_SIZE,
+                transform=ax.get_yaxis_transform(), **look)  # fmt: skip

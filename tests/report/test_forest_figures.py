@@ -1,0 +1,118 @@
+"""Figures of rows with intervals: what a reader sees of them, on wide screens and on narrow ones."""
+
+import warnings
+
+import pandas as pd
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure as Drawing
+from matplotlib.text import Text
+
+from biasvar.records import Run
+from biasvar.report import style
+from biasvar.report.figures import load
+from biasvar.report.marks import forest
+
+
+def drawn(name: str, frame: pd.DataFrame, *, narrow: bool = False) -> Drawing:
+    with style.context(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        if not narrow:
+            drawing = load(name).draw(frame)
+            style.lay_out(drawing)
+            return drawing
+        with style.for_narrow_screens():
+            drawing = load(name).draw(frame)
+            style.lay_out(drawing)
+        return drawing
+
+
+def cut_texts(drawing: Drawing) -> list[str]:
+    """The texts that reach over an edge of the picture by more than a pixel."""
+    with style.context():
+        drawing.draw_without_rendering()
+    width, height = drawing.bbox.width, drawing.bbox.height
+    beyond = set()
+    for axis in (axis for ax in drawing.axes for axis in (ax.xaxis, ax.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        outside = [tick for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high]
+        beyond |= {label for tick in outside for label in (tick.label1, tick.label2)}
+    found = []
+    for text in set(drawing.findobj(Text)) - beyond:
+        if not text.get_visible() or not text.get_text().strip():
+            continue
+        box = text.get_window_extent()
+        if box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1:
+            found.append(text.get_text())
+    return found
+
+
+def hollow_dots(drawing: Drawing) -> int:
+    dots = [dots for ax in drawing.axes for dots in ax.collections if len(dots.get_offsets())]
+    faces = [to_hex(color) for one in dots for color in one.get_facecolors()]
+    return faces.count("#ffffff") + sum(
+        line.get_markerfacecolor() == "white" for ax in drawing.axes for line in ax.get_lines()
+    )
+
+
+def texts(drawing: Drawing) -> str:
+    return "\n".join(text.get_text() for text in drawing.findobj(Text))
+
+
+def intervals(drawing: Drawing) -> list[int]:
+    """How many bars each panel has."""
+    return [sum(len(bars.get_segments()) for bars in ax.collections if hasattr(bars, "get_segments"))
+            for ax in drawing.axes]  # fmt: skip
+
+
+def test_accuracy_has_one_interval_an_arm_and_tells_differences_by_a_number(study_run: Run) -> None:
+    frame = load("accuracy").collect([study_run])
+    arms = frame["arm"].nunique()
+    drawing = drawn("accuracy", frame)
+    assert intervals(drawing) == [arms] * 3
+    assert hollow_dots(drawing) == 0
+    assert not cut_texts(drawing)
+    said = texts(drawing)
+    assert all(words in said for words in ("Accuracy", "Loss (NLL)", "Calibration error", "left is better", "gap"))
+    gap = frame.query("arm == 'wsl' and metric == 'accuracy' and against == 'cross-entropy'").iloc[0]
+    numbers = {text.get_text(): text.get_weight() for text in drawing.axes[0].texts}
+    shown = next(text for text in numbers if text == f"{100 * gap['estimate']:+.1f}".replace("-", "−"))
+    assert (numbers[shown] == "bold") == (gap["low"] > 0 or gap["high"] < 0)
+
+
+def test_only_an_arm_with_failed_replicas_is_hollow(study_run: Run) -> None:
+    for name in ("accuracy", "bias_variance"):
+        frame = load(name).collect([study_run])
+        assert hollow_dots(drawn(name, frame)) == 0
+        frame.loc[frame["arm"] == "wsl", "failed"] = 1
+        assert hollow_dots(drawn(name, frame)) == len(drawn(name, frame).axes)
+
+
+def test_many_arms_stand_in_groups(study_run: Run) -> None:
+    frame = load("accuracy").collect([study_run])
+    assert dict(zip(frame["arm"], frame["group"], strict=True)) | {"kd_other": ""} == {
+        "ce": "No teacher", "ls": "No teacher", "kd_t2": "KD and WSL", "kd": "KD and WSL", "wsl": "KD and WSL",
+        "kd_own": "Teacher of other rows", "kd_disjoint": "Teacher of other rows", "kd_other": "",
+    }  # fmt: skip
+    again = {f"ls{i}": f"LS again {i}" for i in range(3)}
+    copies = [frame[frame["arm"] == "ls"].assign(arm=arm, label=label) for arm, label in again.items()]
+    more = pd.concat([frame, *copies], ignore_index=True)
+    more.attrs = {"styles": frame.attrs["styles"] | dict.fromkeys(again, frame.attrs["styles"]["ls"])}
+    first = drawn("accuracy", more).axes[0]
+    assert [text.get_text() for text in first.texts][:3] == ["No teacher", "KD and WSL", "Teacher of other rows"]
+    assert [label.get_text() for label in first.get_yticklabels()][:5] == ["CE", "LS", *again.values()]
+    assert "KD and WSL" not in texts(drawn("accuracy", frame))
+
+
+def test_long_names_stand_above_their_rows_on_narrow_screens() -> None:
+    frame = pd.DataFrame({"run": "r", "arm": ["a", "b"]})
+    long = "a name that is far too long to stand at the left of a picture of 390 pixels"
+    where = forest.places(frame)
+    assert where.named(["A", long]) == where
+    with style.for_narrow_screens():
+        assert where.named(["A", "B"]) == where
+        above = where.named(["A", long])
+        assert above.names[0] == "A"
+        assert above.names[1].replace("\n", " ") == long
+        assert above.names[1].count("\n") >= 1
+        assert above.heights["r", "b"] - above.heights["r", "a"] > 1.9
+        assert where.named(["A", "B"], above=True).heights == {("r", "a"): 0.8, ("r", "b"): 2.6}
