@@ -51,12 +51,25 @@ class Box:
         """The place in it that lies nearest to another."""
         return min(max(x, self.left), self.right), min(max(y, self.bottom), self.top)
 
-    def crossed_by(self, start: tuple[float, float], end: tuple[float, float]) -> float:
-        """The length of a straight line that lies inside, to a fortieth of the line."""
-        along = np.linspace(0.0, 1.0, 41)[:, None]
-        at = np.asarray(start) + along * (np.asarray(end) - np.asarray(start))
-        inside = (at >= (self.left, self.bottom)) & (at <= (self.right, self.top))
-        return float(inside.all(axis=1).mean() * math.dist(start, end))
+    def crossed_by(self, lines: Lines) -> np.ndarray:
+        """The length of each straight line that lies inside, to a fortieth of the line."""
+        low, high = (self.left, self.bottom), (self.right, self.top)
+        inside = ((lines.along >= low) & (lines.along <= high)).all(axis=2)
+        return np.asarray(inside.mean(axis=1) * lines.length)
+
+
+class Lines:
+    """Straight lines, by 41 points on each.
+
+    Attributes:
+        along: (n, 41, 2) the points.
+        length: (n,).
+    """
+
+    def __init__(self, ends: Sequence[tuple[tuple[float, float], tuple[float, float]]]) -> None:
+        start, stop = np.asarray(ends, dtype=float).reshape(-1, 2, 2).transpose(1, 0, 2)
+        self.along = start[:, None] + np.linspace(0.0, 1.0, 41)[:, None] * (stop - start)[:, None]
+        self.length = np.hypot(*(stop - start).T)
 
 
 def text_size(text: str, size: float) -> tuple[float, float]:
@@ -95,19 +108,21 @@ def beside_points(
     panel = Box(0.0, 0.0, *_panel_size(ax))
     points = [_in_points(ax, place) for place in places]
     lines = [(_in_points(ax, start), _in_points(ax, end)) for start, end in bars]
+    across = Lines(lines)
     taken: dict[int, Box] = {}
     leaders: list[tuple[tuple[float, float], tuple[float, float]]] = []
     for number in sorted(range(len(points)), key=lambda i: -_crowd(points, i)):
         costs = {}
         others = [point for i, point in enumerate(points) if i != number]
+        drawn = Lines(leaders)
         for radius, box in _candidates(points[number], text_size(texts[number], size)):
             blocked = sum(box.shared(other) for other in [*taken.values(), *reserved]) + _outside(box, panel)
             costs[box] = (
                 (_FORBIDDEN + blocked if blocked > 0 else 0.0)
                 + _POINT * sum(math.dist(box.nearest(*point), point) < _DOT for point in others)
-                + _LEADER * _crossings(points[number], box, taken.values(), leaders)
+                + _LEADER * _crossings(points[number], box, list(taken.values()), leaders, drawn)
                 + _LEADER * (_passed(points[number], box, others) + _hidden(points[number], box, lines))
-                + _BAR * sum(box.crossed_by(*line) for line in lines)
+                + _BAR * float(box.crossed_by(across).sum())
                 + radius
             )
         best = min(costs, key=lambda box: costs[box])
@@ -149,12 +164,15 @@ def _crowd(points: Sequence[tuple[float, float]], number: int) -> float:
 
 
 def _crossings(
-    point: tuple[float, float], box: Box, taken: Any, leaders: Sequence[tuple[tuple[float, float], tuple[float, float]]]
-) -> float:
-    """How many names the line to a box crosses, and how many such lines the box or its line crosses."""
+    point: tuple[float, float], box: Box, taken: Sequence[Box],
+    leaders: Sequence[tuple[tuple[float, float], tuple[float, float]]], drawn: Lines,
+) -> int:  # fmt: skip
+    """How many names the line to a box crosses, and how many such lines, drawn already, the box or its line crosses."""
     line = (point, box.nearest(*point))
-    names = sum(other.crossed_by(*line) > 0 for other in taken)
-    return names + sum(box.crossed_by(*other) > 0 or _cross(line, other) for other in leaders)
+    alone = Lines([line])
+    names = sum(float(other.crossed_by(alone)[0]) > 0 for other in taken)
+    crossed = box.crossed_by(drawn) > 0
+    return names + sum(bool(over) or _cross(line, other) for over, other in zip(crossed, leaders, strict=True))
 
 
 def _passed(point: tuple[float, float], box: Box, others: Sequence[tuple[float, float]]) -> int:

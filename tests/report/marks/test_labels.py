@@ -96,7 +96,8 @@ def test_the_width_of_a_text_is_the_renderers():
 
 def test_lines_through_a_box():
     box = labels.Box(1.0, 1.0, 2.0, 1.0)
-    assert box.crossed_by((0.0, 1.5), (4.0, 1.5)) == pytest.approx(2.0, abs=0.11)
-    assert box.crossed_by((0.0, 0.5), (4.0, 0.5)) == 0.0
+    lines = labels.Lines([((0.0, 1.5), (4.0, 1.5)), ((0.0, 0.5), (4.0, 0.5))])
+    assert box.crossed_by(lines) == pytest.approx([2.0, 0.0], abs=0.11)
+    assert box.crossed_by(labels.Lines([])).shape == (0,)
     assert box.shared(labels.Box(2.0, 0.0, 5.0, 1.5)) == pytest.approx(0.5)
     assert box.nearest(0.0, 1.2) == (1.0, 1.2)
