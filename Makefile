@@ -6,8 +6,9 @@ RUN    := runs/digits
 LOWEST := .venv-lowest
 INTEGR := .venv-integrations
 TORCHD := .venv-torchdistill
+DOCS   := .venv-docs
 
-.PHONY: help install report test test-slow test-lowest test-integrations test-torchdistill lint bench gpu notebook clean
+.PHONY: help install report test test-slow test-lowest test-integrations test-torchdistill docs lint bench gpu notebook clean
 
 help:
 	@echo "make report       train the digits study (about a minute) and draw its report"
@@ -15,6 +16,7 @@ help:
 	@echo "make test-slow    the tests that make test leaves out: killed runs, full disks, earlier versions"
 	@echo "make test-lowest  the tests with the lower bounds of pyproject.toml, in $(LOWEST)"
 	@echo "make test-integrations  the adapters with Lightning and others, in $(INTEGR) and $(TORCHD)"
+	@echo "make docs         the documentation as a site for the browser, build/site/index.html, with $(DOCS)"
 	@echo "make notebook     open notebooks/first_look.ipynb in JupyterLab"
 	@echo "make bench        the benchmarks of experiments/benchmarks"
 	@echo "make gpu          on a machine with a CUDA device: at most eight minutes, into figures/gpu"
@@ -80,6 +82,16 @@ $(TORCHD)/.done: pyproject.toml constraints.txt constraints-torchdistill.txt
 test-torchdistill: $(TORCHD)/.done
 	OMP_NUM_THREADS=1 $(TORCHD)/bin/python -m pytest tests/integrations_torchdistill
 
+$(DOCS)/.done: docs/site/requirements.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --requirement docs/site/requirements.txt
+	@touch $@
+
+# Without biasvar itself, whose sources are read and not imported. A broken link or any other warning is an error.
+docs: $(DOCS)/.done
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --config-file docs/site/mkdocs.yml
+	@echo "$(CURDIR)/build/site/index.html"
+
 bench: $(VENV)/.dev
 	for file in $(filter-out %/gpu.py,$(wildcard experiments/benchmarks/*.py)); do $(BIN)/python $$file || exit 1; done
 
@@ -91,4 +103,4 @@ notebook: $(VENV)/.dev
 	$(BIN)/jupyter lab notebooks/first_look.ipynb
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(INTEGR) $(TORCHD) runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) $(INTEGR) $(TORCHD) $(DOCS) runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

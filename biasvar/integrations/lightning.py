@@ -29,8 +29,8 @@ class RecorderCallback(Callback):
         directory: The run directory, shared by arms and replicas.
         num_samples: Sample ids of training rows lie in 0 .. num_samples - 1.
         validation: The same of the first validation dataloader, recorded as split "test", view "clean".
-        partial_epochs: Record epochs that were cut short, too.
-        options: All that `biasvar.Recorder` takes: num_classes, temperature, arm, replica, keep_predictions, ...
+        options: All that `biasvar.Recorder` takes: num_classes, temperature, arm, replica, keep_predictions, ...; and
+            `partial_epochs=True`, to record epochs that were cut short, too.
 
     Raises:
         ValueError: A batch without sample ids, a step that returns no student_logits, and what `Recorder` raises.

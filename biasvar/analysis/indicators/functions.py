@@ -131,8 +131,9 @@ def ambiguity(
     upper ends bound the maximum. The estimate itself leans upwards, as any maximum of estimates does.
 
     Args:
-        soft_labels, labels, k, threshold, ties, seed, sample_ids, where, clusters, normalize, scores, interval,
-            resamples, level: as for `unreliability`; "marginal" has no bootstrap interval.
+        soft_labels, labels, k, threshold, ties, seed, sample_ids, where: as for `unreliability`.
+        clusters, normalize, scores, level: as for `unreliability`.
+        interval, resamples: as for `unreliability`; "marginal" has no bootstrap interval.
 
     Raises:
         ValueError: as `unreliability`, for an unknown version, and where a class has no samples ("class"), or all have
@@ -194,9 +195,10 @@ def effectiveness(
     large gamma at one k is no mark of a bad teacher, so choose k by the smallest sum or largest kappa.
 
     Args:
-        ks: sizes of sets; by default 1 .. min(10, K - 1) unless thresholds are given. thresholds: least masses.
-        soft_labels, labels, and the rest: as for `unreliability`; without bootstrap also batches, as
-            `measure_indicators`.
+        soft_labels, labels: as for `unreliability`; without bootstrap also batches, as `measure_indicators`.
+        ks: sizes of sets; by default 1 .. min(10, K - 1) unless thresholds are given.
+        thresholds: least masses, which may be given instead.
+        ties, seed, sample_ids, where, clusters, normalize, scores, interval, resamples, level: as for `unreliability`.
 
     Raises:
         ValueError: as `unreliability`, and where a class has no samples: gamma, the sums and kappa are of all classes.

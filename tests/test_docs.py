@@ -1,0 +1,146 @@
+"""The documentation as a site: every page, public name and picture has its place, and links lead somewhere."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import biasvar
+from biasvar.report.figures import FIGURES, load
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+SITE = yaml.safe_load((DOCS / "site" / "mkdocs.yml").read_text())
+PAGES = sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
+
+
+def imported_from(path):
+    spec = importlib.util.spec_from_file_location(f"docs_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+HOOKS = imported_from(DOCS / "site" / "hooks.py")
+
+
+def entries(nav):
+    """The pages that the navigation names, at any depth."""
+    for entry in nav:
+        for content in entry.values():
+            yield from entries(content) if isinstance(content, list) else [content]
+
+
+def test_every_page_is_in_the_navigation_once():
+    named = list(entries(SITE["nav"]))
+    assert len(named) == len(set(named))
+    elsewhere = {*HOOKS.pages_elsewhere(), HOOKS.GALLERY}
+    assert sorted(set(named) - elsewhere) == PAGES
+    assert {page for page in named if page in elsewhere} >= {"figures/README.md", "figures/claims.md", HOOKS.GALLERY}
+
+
+def public_names():
+    """Every public name with its module, as a page of the reference names it."""
+    modules = ["analysis", "losses", "data", "modules"]
+    adapters = {
+        "lightning": ["RecorderCallback"],
+        "huggingface": ["RecorderCallback", "RecorderMixin"],
+        "tensorboard": ["add_summary", "write_run"],
+    }
+    assert sorted([*adapters, "torchdistill"]) == biasvar.integrations.__all__
+    for name in biasvar.__all__:
+        if not inspect.ismodule(getattr(biasvar, name)):
+            yield f"biasvar.{name}"
+    for name in modules:
+        module = importlib.import_module(f"biasvar.{name}")
+        yield from (f"biasvar.{name}.{item}" for item in module.__all__ if item not in biasvar.__all__)
+    errors = inspect.getmembers(biasvar.errors, inspect.isclass)
+    yield from (f"biasvar.errors.{name}" for name, found in errors if found.__module__ == "biasvar.errors")
+    for name, items in adapters.items():
+        source = (ROOT / "biasvar" / "integrations" / f"{name}.py").read_text()
+        assert f"__all__ = {items}".replace("'", '"') in source
+        yield from (f"biasvar.integrations.{name}.{item}" for item in items)
+    yield "biasvar.integrations.torchdistill"
+
+
+def test_every_public_name_has_its_place_in_the_reference():
+    pages = "\n".join(page.read_text() for page in DOCS.glob("reference/*.md"))
+    listed = re.findall(r"^::: (\S+)$", pages, re.MULTILINE)
+    assert len(listed) == len(set(listed))
+    assert sorted(listed) == sorted(public_names())
+
+
+def test_every_picture_is_shown_and_every_picture_shown_is_there():
+    texts = {page: (DOCS / page).read_text() for page in PAGES}
+    shown = {
+        (DOCS / page).parent.joinpath(target).resolve()
+        for page, text in texts.items()
+        for target in re.findall(r"!\[[^\]]*\]\((\S+)\)", text)
+    }
+    assert [path for path in shown if not path.is_file()] == []
+    assert set((DOCS / "pictures").glob("*.svg")) <= shown
+
+
+def known_on_the_site(path):
+    return path in {*PAGES, *HOOKS.pages_elsewhere(), HOOKS.GALLERY}
+
+
+@pytest.mark.parametrize(
+    ("page", "target", "there"),
+    [
+        ("tokens.md", "../figures/tokens", "figures/tokens/README.md"),
+        ("tokens.md", "../experiments/tokens", None),
+        ("tokens.md", "huggingface.md", "huggingface.md"),
+        ("own_loop.md", "../README.md", "index.md"),
+        ("CHANGELOG.md", "docs/own_loop.md", "own_loop.md"),
+        ("figures/README.md", "converged/digits", "converged/README.md"),
+        ("figures/digits/README.md", "../digits_redrawn", "../digits_redrawn/README.md"),
+        ("study.md", "study.md#data", "study.md#data"),
+    ],
+)
+def test_a_link_leads_to_the_page_of_the_site_that_shows_the_file(page, target, there):
+    assert HOOKS.target_in_site(page, target, known_on_the_site) == there
+
+
+def test_links_to_files_that_are_no_pages_become_text_and_code_is_left_alone():
+    text = "[experiments/tokens](../experiments/tokens), [Fabric](fabric.md), [the votes](../biasvar/votes.py)\n"
+    code = "```python\nlist[int](../experiments/tokens)\n```\n"
+    seen = HOOKS.with_links_of_the_site(text + code, "tokens.md", known_on_the_site)
+    assert seen == "`experiments/tokens`, [Fabric](fabric.md), the votes\n" + code
+
+
+def test_every_relative_link_of_a_page_leads_to_a_file_of_the_repository():
+    broken = [
+        (page, target)
+        for page in PAGES
+        for target in re.findall(r"\]\(([^()\s#]+)(?:#\S*)?\)", (DOCS / page).read_text())
+        if not re.match(r"[a-z]+:", target)
+        and not (DOCS / page).parent.joinpath(target).exists()
+        and target.split("/")[-1] != HOOKS.GALLERY
+    ]
+    assert broken == []
+
+
+def test_the_gallery_has_every_figure_of_the_report_in_its_words():
+    found = HOOKS.figures()
+    assert [figure["name"] for figure in found] == list(FIGURES)
+    for figure in found:
+        real = load(figure["name"])
+        assert (figure["title"], figure["needs"]) == (real.title, real.needs)
+        assert figure.get("how_to_read", real.how_to_read) == real.how_to_read
+        assert figure["shows"].endswith(".")
+    page = HOOKS.gallery()
+    assert all(f"![{load(name).title}]({path})" in page for name, path in HOOKS.pictures().items() if name in FIGURES)
+
+
+def test_the_site_asks_nothing_of_the_network():
+    assert SITE["theme"]["font"] is False
+    assert not {"extra_javascript", "repo_url"} & set(SITE)
