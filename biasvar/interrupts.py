@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,11 +16,64 @@ ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP")
 SAME = 5.0  # seconds in which a signal is the same one again: a process and its group are often sent it both
 
 
+_at_once: Callable[[int, Any], None] | None = None  # what answers signals in a command while no work is under way
+
+
+def begin_command(line: str) -> None:
+    """From here on, signals that end a process end this one at once, with one line on stderr and status 130.
+
+    For a command while Python imports: an import that is cut off by KeyboardInterrupt leaves half a module behind, or
+    another error. `ending_as_interrupts` takes over while there is work that has to be left whole. Signals that are
+    ignored stay so.
+    """
+    global _at_once
+
+    def end(number: int, frame: Any) -> None:
+        os.write(2, f"\n{line}\n".encode())
+        os._exit(130)
+
+    for number in ENDING:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler, _at_once):
+            signal.signal(number, end)
+    _at_once = end
+
+
+def end_command(status: int) -> int:
+    """Write out what was printed; a signal that comes now, while Python ends, changes nothing of what was done."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    begin_command("interrupted at the end: all was done" if status == 0 else "interrupted")
+    return status
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """In the block, signals end a command at once (`begin_command`); without a command nothing changes."""
+    if _at_once is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in ENDING}
+    taken = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, _at_once)]
+    for number in taken:
+        signal.signal(number, _at_once)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, before[number])
+
+
 @contextmanager
 def ending_as_interrupts() -> Iterator[None]:
-    """In the block SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does.
+    """In the block SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does; a second signal soon after is no other.
 
     Signals that are ignored (`nohup`) or answered by somebody else stay so. Outside the main thread nothing changes.
+
+    Raises:
+        KeyboardInterrupt: Also in place of an error that such an interrupt ended as.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -32,14 +87,19 @@ def ending_as_interrupts() -> Iterator[None]:
         heard.append(now)
         raise KeyboardInterrupt
 
-    taken = [number for number in ENDING if signal.getsignal(number) is signal.SIG_DFL]
+    before = {number: signal.getsignal(number) for number in ENDING}
+    taken = [number for number, handler in before.items() if handler in (signal.SIG_DFL, _at_once)]
     for number in taken:
         signal.signal(number, interrupt)
     try:
         yield
+    except Exception as error:
+        if heard:
+            raise KeyboardInterrupt from error
+        raise
     finally:
         for number in taken:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, before[number])
 
 
 @contextmanager

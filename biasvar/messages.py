@@ -99,11 +99,14 @@ def note(text: str) -> None:
     print(f"biasvar: note: {one_line(text)}", file=sys.stderr)
 
 
-def command(name: str) -> str:
-    """The command "run" or "report" in the form the user types: a console script in a console script, else python -m.
+def command(name: str = "") -> str:
+    """The command "run" or "report" in the form the user types: as the console scripts, else with python -m.
 
-    >>> command("run")
-    'python -m biasvar.run'
+    >>> command("run"), command()
+    ('python -m biasvar.run', 'python -m biasvar')
     """
-    in_a_script = Path(sys.argv[0]).name.startswith("biasvar-")
-    return f"biasvar-{name}" if in_a_script else f"python -m biasvar.{name}"
+    called = Path(sys.argv[0])
+    if called.name == "biasvar" or called.parts[-2:] == ("biasvar", "__main__.py"):
+        return f"{'biasvar' if called.name == 'biasvar' else 'python -m biasvar'} {name}".rstrip()
+    joined = f"biasvar-{name}" if called.name.startswith("biasvar-") else f"python -m biasvar.{name}"
+    return joined.rstrip("-.")

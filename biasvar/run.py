@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from biasvar.interrupts import begin_command, end_command, ending_as_interrupts, importing
+
+if __name__ == "__main__":
+    begin_command("interrupted before anything was trained")
+
 import argparse
 import os
 import sys
@@ -13,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from biasvar.errors import BiasvarError, DiskFullError
 from biasvar.files import disk_full, is_full, short_of
-from biasvar.interrupts import ending_as_interrupts
 from biasvar.messages import command, first_few, one_line, visible
 
 if TYPE_CHECKING:
@@ -24,8 +28,12 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status: 0 done, 2 bad input, 130 interrupted (Ctrl-C, SIGTERM, SIGHUP)."""
-    with ending_as_interrupts():
-        return _main(arguments)
+    try:
+        with ending_as_interrupts():
+            return _main(arguments)
+    except KeyboardInterrupt:
+        print("\ninterrupted before anything was trained", file=sys.stderr)
+        return 130
 
 
 def _main(arguments: Sequence[str] | None) -> int:
@@ -86,8 +94,9 @@ def _obey(options: argparse.Namespace) -> int:
             return _begin(options)
         if options.data is not None:
             raise ValueError("--data goes with --init; a study names its data as data.name (--set data.name=...)")
-        from biasvar.study import load_study
-        from biasvar.study.sweep import MOST_ARMS
+        with importing():
+            from biasvar.study import load_study
+            from biasvar.study.sweep import MOST_ARMS
 
         most = MOST_ARMS if options.max_arms is None else options.max_arms
         if most < 1:
@@ -98,12 +107,13 @@ def _obey(options: argparse.Namespace) -> int:
             raise ValueError(f"--jobs must be at least 1, not {options.jobs}")
         device = None if options.dry_run and options.device is None else _device(options.device)
         if device is None or options.dry_run:
-            import torch
+            with importing():
+                import torch
 
-            from biasvar.training.checks import open_study
-            from biasvar.training.continuing import check_same_data, check_same_study
-            from biasvar.training.cost import grid_in_words
-            from biasvar.training.redraws import check_redraws
+                from biasvar.training.checks import open_study
+                from biasvar.training.continuing import check_same_data, check_same_study
+                from biasvar.training.cost import grid_in_words
+                from biasvar.training.redraws import check_redraws
 
             grid: list[str] = []
             with _within_memory(study, directory, torch.device("cpu"), 1):  # data, splits, draws, checked as a run does
@@ -117,9 +127,6 @@ def _obey(options: argparse.Namespace) -> int:
             _print("\n".join([describe(study, directory), *grid]))
             return 0
         return _run(study, directory, device, options.jobs)
-    except KeyboardInterrupt:
-        print("\ninterrupted before anything was trained", file=sys.stderr)
-        return 130
     except OSError as error:
         _complain(_with_space(error) if isinstance(error, DiskFullError) or is_full(error) else error)
         return 2
@@ -183,9 +190,10 @@ def _within_memory(study: Study, directory: Path, device: torch.device, jobs: in
 
 def _device(name: str | None) -> torch.device:
     """The device of that name, of None the default one; ValueError where it cannot be used."""
-    import torch
+    with importing():
+        import torch
 
-    from biasvar.training.execute import default_device
+        from biasvar.training.execute import default_device
 
     try:
         device = torch.device(name) if name else default_device()
@@ -196,8 +204,9 @@ def _device(name: str | None) -> torch.device:
 
 
 def _run(study: Study, directory: Path, device: torch.device, jobs: int | None) -> int:
-    from biasvar.training.execute import run_study
-    from biasvar.training.redraws import run_redraws
+    with importing():
+        from biasvar.training.execute import run_study
+        from biasvar.training.redraws import run_redraws
 
     if jobs is None:
         jobs = min(4, len(os.sched_getaffinity(0))) if device.type == "cpu" else 1
@@ -309,4 +318,4 @@ def _redraws_in_words(study: Study) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(end_command(main()))

@@ -35,6 +35,7 @@ ALLOWED = {
     "integrations": {*ROOMS, "training", "losses", "records", "analysis"},
     "run": {*ROOMS, "study", "training", "data"},
     "report": {*ROOMS, "records", "data", "analysis", "study"},
+    "__main__": {*ROOMS, "run", "report"},
 }
 
 

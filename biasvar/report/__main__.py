@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from biasvar.interrupts import begin_command, end_command, ending_as_interrupts, importing
+
+if __name__ == "__main__":
+    begin_command("interrupted; no file was changed")
+
 import argparse
 import gc
 import sys
@@ -11,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from biasvar.errors import BiasvarError
 from biasvar.files import short_of
-from biasvar.interrupts import ending_as_interrupts
 from biasvar.messages import command, no_such, one_line
 from biasvar.report.card.options import add_options, from_arguments, in_words, wanted
 from biasvar.report.figures import FIGURES
@@ -34,8 +38,12 @@ time for 4 % more memory."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status: 0 done, 2 bad input, 130 interrupted (Ctrl-C, SIGTERM, SIGHUP)."""
-    with ending_as_interrupts():
-        return _main(arguments)
+    try:
+        with ending_as_interrupts():
+            return _main(arguments)
+    except KeyboardInterrupt:
+        print("\ninterrupted; no file was changed", file=sys.stderr)
+        return 130
 
 
 def _main(arguments: Sequence[str] | None) -> int:
@@ -89,8 +97,9 @@ def _main(arguments: Sequence[str] | None) -> int:
         default = directories[0] / "report" if len(directories) == 1 else Path("report")
         out = Path(options.out) if options.out else default
 
-        from biasvar.report.page import open_runs, write_report
-        from biasvar.report.redraws import redraws_among
+        with importing():
+            from biasvar.report.page import open_runs, write_report
+            from biasvar.report.redraws import redraws_among
 
         source = redraws_among(directories, figures if options.figures is not None else []) or open_runs(directories)
         if options.truth is not None:
@@ -109,9 +118,6 @@ def _main(arguments: Sequence[str] | None) -> int:
             raise
         print(f"biasvar: error: {short}; no file was changed", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; no file was changed", file=sys.stderr)
-        return 130
     print(page)
     return 0
 
@@ -172,7 +178,8 @@ def _ledger(options: argparse.Namespace) -> int:
     if options.runs or others != (None, None, None, None, DEFAULT_FORMATS) or wanted(options):
         raise BiasvarError("--ledger takes no runs and no other option: it reads the reports published under its DIR")
 
-    from biasvar.report.ledger import write_ledger
+    with importing():
+        from biasvar.report.ledger import write_ledger
 
     print(write_ledger(Path(options.ledger)))
     return 0
@@ -182,7 +189,8 @@ def _card(options: argparse.Namespace) -> int:
     """Write the card of soft labels that the arguments ask for."""
     card, formats = from_arguments(options), _chosen(options.formats, FORMATS, "format")
 
-    from biasvar.report.card.render import write_card
+    with importing():
+        from biasvar.report.card.render import write_card
 
     try:
         page = write_card(card, formats)
@@ -214,4 +222,4 @@ def _newest(root: Path) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(end_command(main()))
