@@ -23,7 +23,12 @@ PUBLISHED = {
     "truth": "converged/people",
     "views": "bias_variance/corruptions",
 }
-MANY = {"revision": ["label_revision/features", "label_revision/four_classes"]}
+MANY = {
+    "noise": ["biased_soft_labels/additive_noise"],
+    "partial": ["biased_soft_labels/partial_labels"],
+    "people": ["biased_soft_labels/people_cifar10h", "biased_soft_labels/people"],
+    "revision": ["label_revision/features", "label_revision/four_classes"],
+}
 PLACES = list(PUBLISHED.items())
 PLACES += [(name, place) for name, places in MANY.items() for place in places]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,14 +31,15 @@ COLUMNS = [
 THEORY, MEASURED, STUDENT, TRUTH = "theory", "measured", "students", "true labels"
 LEAST = 3  # scales
 FIXED, REDRAWN = "fixed", "redrawn"
+APART = 1.04  # factor between the points of either way to draw and their scale
 RAW, PROJECTED = "squared error, raw scores", "cross-entropy, projected"
-INDICATORS = {
-    "delta": style.Look("#0072b2", "o", "-", "Δ"),
-    "gamma": style.Look("#d55e00", "s", "-", "γ"),
-    "sum": style.Look(style.INK, "D", "-", "Δ + γ"),
-    "kappa": style.Look("#00808a", "^", "-", "κ"),
+PANELS = {"delta": "Unreliability Δ", "gamma": "Ambiguity γ", "sum": "Δ + γ", "kappa": "Exponent κ"}
+DRAWN = {
+    FIXED: style.Look("#d55e00", "o", "-", "noise drawn once for a row"),
+    REDRAWN: style.Look("#0072b2", "^", "-", "noise redrawn every epoch"),
 }
-FITS = {RAW: style.Look("#9c4fb3", "o", "-", RAW), PROJECTED: style.Look("#009e73", "s", "-", PROJECTED)}
+FORMULA = "#b5b5b5"
+FITS = {RAW: "-", PROJECTED: "--"}
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -107,23 +107,23 @@ def _measured(run: Run, name: str, said: dict[str, Any]) -> list[dict[str, Any]]
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
-    """For each run two panels of indicators and one of accuracy."""
+    """For each run a panel for each indicator, and below one of students' accuracy."""
     runs = list(dict.fromkeys(frame["run"]))
-    figure, block_of = blocks.stacked(runs, [5.6] * len(runs))
+    across = style.abreast(len(PANELS), on_narrow=2)
+    heights = [2.1 * len(PANELS) / across, 2.9 + 0.2 * 5 / style.abreast(2)]
+    figure, block_of = blocks.stacked(runs, [sum(heights) + blocks.HEAD] * len(runs))
     block: Any
     for run, block in block_of.items():
         rows = frame[frame["run"] == run]
-        top, bottom = block.subfigures(2, 1, height_ratios=[2.7, 2.9])
-        first, second = top.subplots(1, 2)
-        third = bottom.subplots()
-        _indicators(first, rows, ("delta", "gamma", "sum"), "Δ and γ of the scores, best k")
-        first.axhline(1.0, color=style.BAD, linewidth=1.0)
-        _indicators(second, rows, ("kappa",), "Exponent κ, largest over k")
-        legend = [*legends.lines(INDICATORS, markers=True), legends.dot("o", "redrawn", hollow=True)]
-        legends.below(top, legend, columns=5, columnspacing=1.2, handlelength=2.0)
-        bottom.legend(handles=_accuracy(third, rows), loc="outside right upper", handlelength=2.6)
+        top, bottom = block.subfigures(2, 1, height_ratios=heights)
+        axes = list(top.subplots(len(PANELS) // across, across, squeeze=False).flat)
+        for ax, (quantity, title) in zip(axes, PANELS.items(), strict=True):
+            _indicator(ax, rows[rows["quantity"] == quantity])
+            ax.set_title(title)
+        students = bottom.subplots()
+        legends.below(bottom, _accuracy(students, rows), columns=style.abreast(2))
         ticks = [scale for scale in sorted(rows.loc[rows["part"] == STUDENT, "scale"].unique()) if scale]
-        for ax in (first, second, third):
+        for ax in (*axes, students):
             ax.set_xscale("log")
             ax.set_xticks(ticks, [f"{scale:g}" for scale in ticks])
             ax.minorticks_off()
@@ -131,35 +131,34 @@ def draw(frame: pd.DataFrame) -> Drawing:
     return figure
 
 
-def _indicators(ax: Axes, rows: pd.DataFrame, quantities: Sequence[str], title: str) -> None:
-    """Indicators by formula as lines, with a jump where the best k changes, and as measured beside them."""
-    shown = rows[rows["quantity"].isin(quantities)]
-    theory, measured = shown[shown["part"] == THEORY], shown[shown["part"] == MEASURED]
-    jumps = theory["k"].where(theory["quantity"].isin(["delta", "gamma"]), 0).astype(int).astype(str)
-    theory = theory.assign(piece=theory["quantity"] + jumps)
-    lines.draw(ax, looks.put_on(theory, INDICATORS, by="quantity"), x="scale", line="piece", band=0.0, width=1.2)
-    redrawn = measured["drawn"] == REDRAWN
-    beside = measured.assign(scale=measured["scale"] * np.where(redrawn, 1.03, 0.97), redrawn=redrawn)
-    points = looks.put_on(beside, INDICATORS, by="quantity", hollow="redrawn")
-    scatter.draw(ax, points, x="scale", y="estimate", low="low", high="high", size=6.0, edge=0.8)
+def _indicator(ax: Axes, rows: pd.DataFrame) -> None:
+    """An indicator by formula as a grey line, with a jump where the best k changes, and as measured beside it."""
+    theory, measured = rows[rows["part"] == THEORY], rows[rows["part"] == MEASURED]
+    jumps = theory["k"].where(theory["quantity"].isin(["delta", "gamma"]), 0).astype(int)
+    for _, piece in theory.groupby(jumps, sort=False):
+        ax.plot(piece["scale"], piece["estimate"], color=FORMULA, linewidth=2.4, zorder=1)
+    beside = measured.assign(scale=measured["scale"] * np.where(measured["drawn"] == REDRAWN, APART, 1 / APART))
+    points = looks.put_on(beside, DRAWN, by="drawn")
+    scatter.draw(ax, points, x="scale", y="estimate", low="low", high="high", size=6.0, edge=0.6)
     ax.set_ylim(-0.03, max(1.04, float(measured[["estimate", "high"]].to_numpy().max()) + 0.03))
-    ax.set_title(title)
+    if set(rows["quantity"]) == {"sum"}:
+        ax.axhline(1.0, color=style.BAD, linewidth=1.0)
 
 
 def _accuracy(ax: Axes, rows: pd.DataFrame) -> list[Any]:
     """Students' accuracy by scale, a line for each way to draw the noise and to fit; returns entries of the legend."""
     students = rows[rows["part"] == STUDENT]
-    students = students.assign(redrawn=students["drawn"] == REDRAWN, line=students["fit"] + students["drawn"])
-    students = looks.put_on(students, FITS, by="fit", hollow="redrawn", scale=100.0)
-    students["linestyle"] = np.where(students["hollow"], "--", "-")
+    students = looks.put_on(students.assign(line=students["fit"] + students["drawn"]), DRAWN, by="drawn", scale=100.0)
+    students["linestyle"] = students["fit"].map(FITS)
     lines.draw(ax, students, x="scale", line="line", markers=True, band=0.15, size=5.0)
-    entries = []
+    shown = [(drawn, look) for drawn, look in DRAWN.items() if (students["drawn"] == drawn).any()]
+    entries = legends.lines(dict(shown), markers=True)
+    fits = {fit: style.Look(style.MUTED, "", line, fit) for fit, line in FITS.items() if (students["fit"] == fit).any()}
+    entries += legends.lines(fits)
+    entries += legends.lines({THEORY: style.Look(FORMULA, "", "-", "indicators by formula")}, width=2.4)
     for row in each(rows[rows["part"] == TRUTH]):
         ax.axhspan(100 * row.low, 100 * row.high, color=style.FAINT, linewidth=0)
-        entries.append(legends.patch(style.FAINT, "true labels"))
-    for row in each(students.drop_duplicates("line")):
-        look = style.Look(row.color, row.marker, row.linestyle, f"{row.drawn}:\n{row.fit.replace(', ', ',' + chr(10))}")
-        entries += legends.lines({row.drawn: look}, markers=True, hollow=[REDRAWN])
+        entries.append(legends.patch(style.FAINT, "students of true labels"))
     ax.set_ylim(0, 103)
     ax.set_title("Students")
     ax.set_ylabel("test accuracy (%)")
@@ -170,8 +169,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """n, what is measured on what, intervals, the formula."""
     measured, students = frame[frame["part"] == MEASURED], frame[frame["part"] == STUDENT]
     return (
-        "One-hot truth plus a normal error of that scale in every entry: fixed, drawn once for a sample (filled), or "
-        "redrawn in every epoch (hollow; indicators of the first). Above: Δ and γ of the raw scores' top-k sets over "
+        "One-hot truth plus a normal error of that scale in every entry, drawn once for a row or redrawn in every "
+        "epoch (indicators of the first). Above: Δ and γ of the raw scores' top-k sets over "
         f"n = {sizes(measured['n'])} training rows, at the k at which Δ + γ is smallest by "
         "formula; curves by that formula (derived, not the paper's: normal errors, wrong labels alike), with jumps "
         "where that k changes; bars 95 % Clopper-Pearson for all k at once. Measured γ is the largest of all pairs of "

@@ -22,6 +22,7 @@ from biasvar.report.text.numbers import signed, sizes
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
+    from matplotlib.figure import SubFigure
 
     from biasvar.records import Run
 
@@ -32,12 +33,17 @@ COLUMNS = [
 ]  # fmt: skip
 CELL, GAP, TRUTH = "grid", "gap", "true labels"
 FITS = {soft_labels.AVERAGE: "average over candidates", soft_labels.CANDIDATES: "any candidate (set loss)"}
+TITLES = {
+    soft_labels.AVERAGE: "Accuracy (%), fit to the average",
+    soft_labels.CANDIDATES: "Accuracy (%), fit to any candidate",
+}
 LOOKS = {
-    soft_labels.AVERAGE: style.Look("#0072b2", "o", "-", "average"),
-    soft_labels.CANDIDATES: style.Look("#d55e00", "s", "-", "set loss"),
+    soft_labels.AVERAGE: style.Look("#0072b2", "o", "-", "fit to the average"),
+    soft_labels.CANDIDATES: style.Look("#d55e00", "s", "-", "fit to any candidate"),
 }
 REALISED = ("delta", "gamma", "sum")
 LEAST = 6  # cells
+APART = 0.008  # of the points of either way to fit from their sum, so that both can be seen
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -102,32 +108,56 @@ def draw(frame: pd.DataFrame) -> Drawing:
     """For each run a heat map for each way to fit; below, accuracy against the sum, and the gap by rows."""
     runs = list(dict.fromkeys(frame["run"]))
     depth = frame.loc[frame["part"] == CELL].groupby("run")["asked_delta"].nunique().max()
-    heights = [1.0 + 0.42 * depth, 2.75]
-    figure, block_of = blocks.stacked(runs, [sum(heights)] * len(runs))
+    counts = {run: (part.loc[part["part"] == CELL, "fit"].nunique(), 1 + (part["part"] == GAP).any())
+              for run, part in frame.groupby("run", sort=False)}  # fmt: skip
+    heights = {
+        run: [
+            count // style.abreast(count) * height
+            for count, height in zip(of_run, (1.15 + 0.42 * depth, 2.6), strict=True)
+        ]
+        for run, of_run in counts.items()
+    }
+    legend = 0.25 + 0.2 * 3 / style.abreast(3)
+    figure, block_of = blocks.stacked(runs, [sum(heights[run]) + 0.25 + legend for run in runs])
     block: Any
     for run, block in block_of.items():
         rows = frame[frame["run"] == run]
         grid, gaps = rows[rows["part"] == CELL], rows[rows["part"] == GAP]
         fits = [fit for fit in FITS if (grid["fit"] == fit).any()]
-        top, bottom = block.subfigures(2, 1, height_ratios=heights)
-        for ax, fit in zip(top.subplots(1, len(fits), squeeze=False)[0], fits, strict=True):
+        top, bottom = block.subfigures(2, 1, height_ratios=[heights[run][0] + 0.25, heights[run][1] + legend])
+        for ax, fit in zip(_panels(top, len(fits)), fits, strict=True):
             _heat(ax, grid[grid["fit"] == fit])
-            ax.set_title(FITS[fit].capitalize())
-            ax.set_ylabel("asked Δ" if fit == fits[0] else "")
-        axes = bottom.subplots(1, 2 if len(gaps) else 1, squeeze=False)[0]
+            ax.set_title(TITLES[fit])
+            ax.set_ylabel("unreliability Δ asked for" if fit == fits[0] or style.narrow() else "")
+        legends.below(top, [_border_entry()], columns=1)
+        axes = _panels(bottom, 2 if len(gaps) else 1)
         _against_sum(axes[0], grid, rows[rows["part"] == TRUTH])
+        legends.below(bottom, _entries(fits, true_labels=(rows["part"] == TRUTH).any()), columns=style.abreast(3))
         if len(gaps):
             _gap(axes[1], gaps)
     return figure
 
 
+def _panels(part: SubFigure, count: int) -> list[Axes]:
+    across = style.abreast(count)
+    return list(part.subplots(count // across, across, squeeze=False).flat)
+
+
+def _entries(fits: list[str], *, true_labels: bool) -> list[Any]:
+    """What the points of the lower panels are."""
+    entries = [legends.dot(LOOKS[fit].marker, LOOKS[fit].label, color=LOOKS[fit].color) for fit in fits]
+    return [*entries, legends.patch(style.FAINT, "true labels of all rows")] if true_labels else entries
+
+
+def _border_entry() -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=style.BAD, linewidth=2.4, label="Δ + γ of the labels is 1, beyond it more")
+
+
 def _heat(ax: Axes, grid: pd.DataFrame) -> None:
-    """A cell for each pair asked for: accuracy, and below it the realised indicators."""
-    texts = [
-        f"{100 * row.estimate:.0f} ±{50 * (row.high - row.low):.0f}\n"
-        + f"{row.delta:.2f} {row.gamma:.2f}".replace("0.", ".")
-        for row in each(grid)
-    ]
+    """A cell for each pair asked for: accuracy in percent with half its interval."""
+    texts = [f"{100 * row.estimate:.0f}\n±{50 * (row.high - row.low):.0f}" for row in each(grid)]
     across = {"index": "asked_delta", "columns": "asked_gamma"}
     named = grid.assign(text=texts, below=grid["sum"] < 1.0)
     cells = {name: named.pivot(values=name, **across).iloc[::-1] for name in ("estimate", "text", "below")}
@@ -135,7 +165,7 @@ def _heat(ax: Axes, grid: pd.DataFrame) -> None:
         cells[name].index, cells[name].columns = ([f"{value:g}" for value in axis] for axis in cells[name].axes)
     heat.draw(ax, cells["estimate"], top=1.0, colors="viridis", texts=cells["text"].fillna(""), ink=None)
     _border(ax, cells["below"].to_numpy())
-    ax.set_xlabel("asked γ")
+    ax.set_xlabel("ambiguity γ asked for")
 
 
 def _border(ax: Axes, below: np.ndarray) -> None:
@@ -157,20 +187,14 @@ def _border(ax: Axes, below: np.ndarray) -> None:
 def _against_sum(ax: Axes, grid: pd.DataFrame, truth: pd.DataFrame) -> None:
     for row in each(truth):
         ax.axhspan(100 * row.low, 100 * row.high, color=style.FAINT, linewidth=0)
-    sets = grid.assign(sets=grid["fit"] == soft_labels.CANDIDATES)
-    points = looks.put_on(sets, LOOKS, by="fit", hollow="sets", scale=100.0)
-    scatter.draw(ax, points, x="sum", y="estimate", low="low", high="high", size=5.5, edge=0.8)
+    aside = grid["fit"].map({soft_labels.AVERAGE: -APART, soft_labels.CANDIDATES: APART})
+    points = looks.put_on(grid.assign(sum=grid["sum"] + aside), LOOKS, by="fit", scale=100.0)
+    scatter.draw(ax, points, x="sum", y="estimate", low="low", high="high", size=5.5, edge=0.6)
     ax.axvline(1.0, color=style.BAD, linewidth=1.2)
     ax.set_ylim(0, 103)
-    ax.set_xlabel("realised Δ + γ")
+    ax.set_xlabel("Δ + γ of the labels")
     ax.set_ylabel("test accuracy (%)")
-    ax.set_title("Over the whole grid")
-    shown = [(fit, look) for fit, look in LOOKS.items() if (grid["fit"] == fit).any()]
-    entries = [
-        legends.dot(look.marker, look.label, color=look.color, hollow=fit == soft_labels.CANDIDATES)
-        for fit, look in shown
-    ]
-    ax.legend(handles=entries, loc="lower left", handletextpad=0.2)
+    ax.set_title("The same cells by Δ + γ")
 
 
 def _gap(ax: Axes, gaps: pd.DataFrame) -> None:
@@ -183,12 +207,12 @@ def _gap(ax: Axes, gaps: pd.DataFrame) -> None:
     ax.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
     ax.minorticks_off()
     ax.set_ylim(bottom=min(-1.0, 100 * float(gaps["low"].min()) - 1))
-    ax.set_xlabel("rows of the pool that carry labels")
-    ax.set_ylabel("gap (percentage points)")
-    ax.set_title("Accuracy that true labels add")
+    ax.set_xlabel("rows that carry labels")
+    ax.set_ylabel("test accuracy (points)")
+    ax.set_title("What true labels would add")
     shown = each(rows.drop_duplicates("line"))
     looks_of = {row.line: style.Look(row.color, row.marker, row.linestyle, row.said) for row in shown}
-    ax.legend(handles=legends.lines(looks_of, markers=True, width=1.6), loc="lower left")
+    ax.legend(handles=legends.lines(looks_of, markers=True, width=1.6), loc="upper right")
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
@@ -198,9 +222,9 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         "The truth is dropped with probability Δ and each wrong label added with probability γ, once a row; an empty "
         "set becomes all labels, which moves Δ into γ. A cell: students' accuracy on n = "
         f"{sizes(grid['n'])} test rows (%), mean over "
-        f"{sizes(grid['n_replicas'])} replicas ± half a 95 % t interval; below it realised Δ "
-        f"and γ over {sizes(grid['n_rows'])} training rows (γ: the largest of all pairs of "
-        "classes, which leans upwards). Red: the border between realised Δ + γ below 1 and above. Average: "
+        f"{sizes(grid['n_replicas'])} replicas ± half a 95 % t interval. Δ + γ of the labels: "
+        f"as realised over {sizes(grid['n_rows'])} training rows (γ: the largest of all pairs of "
+        "classes, which leans upwards). Average: "
         "cross-entropy with the uniform distribution on the candidates; set loss: −log of their joint probability. "
         f"Grey: true labels of all rows.{_correlations(grid)}"
     )

@@ -15,7 +15,7 @@ from biasvar.report import style
 from biasvar.report.arms import soft_labels
 from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure
-from biasvar.report.marks import blocks, forest, lines, looks, scales
+from biasvar.report.marks import blocks, forest, legends, panels, scales
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.changes import each
 from biasvar.report.statistics.estimates import final_accuracy, interval_columns
@@ -23,8 +23,10 @@ from biasvar.report.text.captions import conditions_in
 from biasvar.report.text.numbers import signed, sizes
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from collections.abc import Sequence
+
     from matplotlib.figure import Figure as Drawing
+    from matplotlib.figure import SubFigure
 
     from biasvar.records import Run
 
@@ -34,8 +36,7 @@ COLUMNS = [
 ]  # fmt: skip
 STUDENT, BY_ENTROPY, CORRELATION = "students", "by entropy", "correlation"
 TERMS = ("bias", "variance")
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f", "#9c4fb3")
-MARKERS = "os^vPXh<"
+DOT, BETWEEN = 0.09, 0.11  # inches from bin to bin of a source of labels, and more from source to source
 KINDS = ("label", "votes", "smoothing")
 MOST_BINS = 5
 LEAST_ROWS = 10
@@ -139,65 +140,81 @@ def _correlations(run: Run, arm: str, entropies: pd.Series[float]) -> list[dict[
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
-    """For each run the accuracies, and below, where training rows were predicted, bias and variance against entropy."""
+    """For each run a row a source of labels: accuracy, and bias and variance where people agree and where not."""
     runs = list(dict.fromkeys(frame["run"]))
-    of_run = {run: _dressed(frame[frame["run"] == run]) for run in runs}
-    upper = [0.9 + 0.24 * rows["arm"].nunique() for rows in of_run.values()]
-    lower = [2.9 * (rows["part"] == BY_ENTROPY).any() for rows in of_run.values()]
-    figure, block_of = blocks.stacked(runs, [sum(pair) for pair in zip(upper, lower, strict=True)])
-    block: Any
-    for (run, block), *ratios in zip(block_of.items(), upper, lower, strict=True):
-        rows = of_run[run]
-        top, bottom = block.subfigures(2, 1, height_ratios=ratios) if ratios[1] else (block, None)
-        _accuracies(top.subplots(), rows[rows["part"] == STUDENT])
-        if bottom is not None:
-            for ax, name in zip(bottom.subplots(1, 2), TERMS, strict=True):
-                _against_entropy(ax, rows[(rows["part"] == BY_ENTROPY) & (rows["quantity"] == name)])
-                ax.set_title(name.capitalize())
+    parts = {run: _binned(frame[frame["run"] == run]) for run in runs}
+    shades = {run: _shades(rows) for run, rows in parts.items()}
+    row = {run: max(forest.ROW_HEIGHT, BETWEEN + DOT * len(shades[run])) for run in runs}
+    counts = {run: 1 + len(TERMS) * bool(shades[run]) for run in runs}
+    heights = [
+        panels.height(row[run] * parts[run]["arm"].nunique(), counts[run])
+        + (0.75 + 0.2 * -(-len(shades[run]) // _columns(shades[run])) if shades[run] else 0.3)
+        for run in runs
+    ]
+    figure, block_of = blocks.stacked(runs, heights)
+    for run, block in block_of.items():
+        rows = parts[run].assign(marker="o", hollow=False)
+        students = rows[rows["part"] == STUDENT].assign(color=style.INK)
+        where = forest.places(students)
+        axes = panels.sharing_rows(block, where, list(students["label"]), counts[run])
+        percent = students.assign(**{name: 100.0 * students[name] for name in ("estimate", "low", "high")})
+        forest.draw(axes[0], where.on(percent), size=6.0)
+        scales.values(axes[0], "test accuracy (%)", ticks=4)
+        for ax, name in zip(axes[1:], TERMS, strict=False):
+            binned = rows[(rows["part"] == BY_ENTROPY) & (rows["quantity"] == name)]
+            dots = where.on(binned.assign(color=[shades[run][place] for place in binned["bin"]]))
+            dots["y"] += DOT / row[run] * (dots["bin"] - (len(shades[run]) - 1) / 2)
+            forest.draw(ax, dots, size=4.5, width=1.3)
+            scales.values(ax, f"{name} (nats)", ticks=4)
+        if shades[run]:
+            _name_shades(block, rows[rows["part"] == BY_ENTROPY], shades[run])
     return figure
 
 
-def _dressed(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of one run with a look for each of its sources of labels."""
-    arms = enumerate(dict.fromkeys(frame["arm"]))
-    own = {arm: style.Look(COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)], "-", arm) for i, arm in arms}
-    return looks.put_on(frame, own, by="arm")
+def _binned(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the place of each bin of entropies among those of its source of labels, from 0; -1 without one."""
+    place = rows[rows["part"] == BY_ENTROPY].groupby(["arm", "quantity"])["entropy"].rank(method="first") - 1
+    return rows.assign(bin=place.reindex(rows.index).fillna(-1).astype(int))
 
 
-def _accuracies(ax: Axes, students: pd.DataFrame) -> None:
-    where = forest.places(students)
-    percent = students.assign(**{name: 100.0 * students[name] for name in ("estimate", "low", "high")})
-    forest.name_rows([ax], where, list(students["label"]))
-    forest.draw(ax, where.on(percent), size=7.0)
-    ax.set_title("Students of each source of labels")
-    scales.values(ax, "test accuracy (%)", ticks=6)
+def _shades(rows: pd.DataFrame) -> list[str]:
+    """A colour for each bin: the more people disagree, the darker."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    return [to_hex(colormaps["viridis_r"](shade)) for shade in np.linspace(0.1, 0.85, int(rows["bin"].max()) + 1)]
 
 
-def _against_entropy(ax: Axes, binned: pd.DataFrame) -> None:
-    """A line for each source of labels, its points beside those of the others so that intervals can be seen."""
-    width = float(binned["entropy"].max() - binned["entropy"].min()) or 1.0
-    place = pd.factorize(binned["arm"])[0]
-    shifted = binned.assign(entropy=binned["entropy"] + 0.012 * width * (place - place.max() / 2))
-    lines.draw(ax, shifted, x="entropy", markers=True, band=0.0, bars=1.0, width=1.2, size=4.5)
-    ax.set_xlabel("entropy of people's votes (nats)")
-    ax.set_ylabel("nats")
+def _columns(shades: Sequence[str]) -> int:
+    return style.abreast(min(len(shades), 4))
+
+
+def _name_shades(block: SubFigure, binned: pd.DataFrame, shades: Sequence[str]) -> None:
+    bins = binned.groupby("bin").agg(low=("entropy_low", "min"), high=("entropy_high", "max"))
+    entries = [
+        legends.dot("o", _range(row.low, row.high), color=color) for row, color in zip(each(bins), shades, strict=True)
+    ]
+    title = panels.fitted("rows by how far people disagree: entropy of their votes (nats)", 42)
+    legends.below(block, entries, columns=_columns(shades), title=title, alignment="left", title_fontsize=9)
+
+
+def _range(low: float, high: float) -> str:
+    """The entropies of a bin in words."""
+    return f"{low:.2f} to {high:.2f}" if high > low else "0: all agree" if low == 0 else f"{low:.2f}"
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """n, replicas, intervals, which rows, what the bins are."""
     students, terms = frame[frame["part"] == STUDENT], frame[frame["part"] == BY_ENTROPY]
     text = (
-        f"Above: accuracy against true labels on n = {sizes(students['n'])} test rows, mean "
+        f"Accuracy against true labels on n = {sizes(students['n'])} test rows, mean "
         f"over {sizes(students['n_replicas'])} replicas and 95 % t interval. "
     )
     if len(terms):
         one = terms[(terms["arm"] == terms["arm"].iloc[0]) & (terms["quantity"] == TERMS[0])]
-        bins = "; ".join(
-            f"{row.entropy_low:.2f}" + (f" to {row.entropy_high:.2f}" if row.entropy_high > row.entropy_low else "")
-            + f": {row.n:,}" for row in each(one)
-        )  # fmt: skip
+        bins = "; ".join(f"{_range(row.entropy_low, row.entropy_high)}: {row.n:,}" for row in each(one))
         text += (
-            "Below: bias and variance, corrected, against true labels, of the students (three at least) that did not "
+            "Bias and variance, corrected, against true labels, of the students (three at least) that did not "
             f"train on the row, means over training rows of like entropy of the votes (nats: rows, {bins}); 95 % t "
             "intervals of the errors over replicas and over rows together. "
         )
@@ -227,10 +244,10 @@ def _over_rows(part: pd.DataFrame) -> str:
 FIGURE = Figure(
     name="people",
     title="Labels that people gave",
-    how_to_read="Above, which source of labels teaches best. Below, whether rows that people disagree about are those "
-    "where students are wrong on average (bias) or differ from one another (variance).",
-    needs="students of people's votes beside students of other labels; for the lower panels predictions of training "
-    "rows",
+    how_to_read="At the left, which source of labels teaches best. Where darker dots lie further right, the rows that "
+    "people disagree about are those where students are wrong on average (bias) or differ from one another (variance).",
+    needs="students of people's votes beside students of other labels; for bias and variance predictions of "
+    "training rows",
     collect=collect,
     draw=draw,
     caption=caption,

@@ -136,8 +136,9 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     return (
         f"n = {sizes(frame['n_samples'])} test rows after the last epoch, in each view. Numbers behind a corruption "
         "are its severities, averaged. Bias and variance: against the true labels at temperature 1, cross-entropy, "
-        "corrected for the finite number of replicas. Bars are 95 % t intervals over replicas for these rows and views; the "
-        f"{len(frame)} intervals are not adjusted for their number.{made}{attacks}{some if shown < views else ''}"
+        "corrected for the finite number of replicas. Bars are 95 % t intervals over replicas for these rows and "
+        f"views; the {len(frame)} intervals are not adjusted for their number.{made}{attacks}"
+        f"{some if shown < views else ''}"
         f"{first}{left_out(here)} {conditions_in(frame, runs)}"
     )
 
