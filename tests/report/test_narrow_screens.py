@@ -24,6 +24,7 @@ PUBLISHED = {
     "views": "bias_variance/corruptions",
 }
 MANY = {
+    "bad_teacher": [f"biased_soft_labels/bad_teacher_{data}" for data in ("digits", "features", "fashion_mnist")],
     "noise": ["biased_soft_labels/additive_noise"],
     "partial": ["biased_soft_labels/partial_labels"],
     "people": ["biased_soft_labels/people_cifar10h", "biased_soft_labels/people"],

@@ -14,7 +14,7 @@ from biasvar.report import style
 from biasvar.report.arms import soft_labels
 from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure
-from biasvar.report.marks import blocks, forest, legends, lines, looks, scales
+from biasvar.report.marks import blocks, forest, legends, lines, looks, panels, scales
 from biasvar.report.statistics import label_indicators, stored
 from biasvar.report.statistics.changes import each
 from biasvar.report.statistics.estimates import TERMS, columns, interval_columns, term_change
@@ -23,6 +23,7 @@ from biasvar.report.text.numbers import signed, sizes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
+    from matplotlib.figure import SubFigure
 
     from biasvar.records import Run
 
@@ -33,19 +34,25 @@ COLUMNS = [
 TEACHER, TRAINING, STUDENT = "teacher", "students through training", "students at the end"
 ROWS = {"train": "rows that it labels", "test": "test rows"}
 INDICATORS = {"delta": "unreliability", "gamma": "ambiguity"}
-PANELS = {"accuracy": "accuracy (%)", "delta": "unreliability Δ (%)", "gamma": "ambiguity γ (%)"}
+PANELS = {"accuracy": "accuracy (%)", "delta": "unreliability Δ,\nk = {k} (%)", "gamma": "ambiguity γ,\nk = {k} (%)"}
 ENDS = {
-    "accuracy": ("accuracy (%)", 100.0),
-    "bias": ("change of bias (nats)", 1.0),
-    "variance": ("change of variance (nats)", 1.0),
+    "sum": ("Δ + γ of\nits soft labels", 1.0),
+    "accuracy": ("test accuracy\n(%)", 100.0),
+    "bias": ("change of bias\n(nats)", 1.0),
+    "variance": ("change of\nvariance (nats)", 1.0),
 }
 """Axis and factor of the panels on students at the end."""
 GOOD = ("#1f78c1", "#009e73", "#56b4e9")
 BAD = ("#d55e00", "#9c4fb3", "#a87400", "#cc79a7")
 FITS = {"whole": ("o", "-"), "tempered": ("^", "-."), "sets": ("s", "--"), "first class": ("D", ":")}
-FILLED = ("whole", "tempered")
+NAMES = {
+    "whole": "whole soft label",
+    "tempered": "divided by τ",
+    "sets": "any of its top k",
+    "first class": "first class alone",
+}
+CHANCE = "random"
 ON_TOP = (0, (1, 1.6))  # dots, through which other lines show
-TEACHERS, STUDENTS = 3.9, 2.6  # heights, inches
 TEACHES_ILL = 30.0  # %: a bad teacher, in the paper, is below it
 
 
@@ -152,21 +159,49 @@ def _ends(run: Run, arm: str, truth: str) -> list[dict[str, Any]]:
 def draw(frame: pd.DataFrame) -> Drawing:
     """For each run: its teachers through training, its students through training, and the students at the end."""
     runs = list(dict.fromkeys(frame["run"]))
-    counts = [frame.loc[(frame["run"] == run) & (frame["part"] == STUDENT), "arm"].nunique() for run in runs]
-    last = [0.85 + 0.23 * count for count in counts]
-    figure, block_of = blocks.stacked(runs, [TEACHERS + STUDENTS + height for height in last])
+    parts = [_heights(frame[frame["run"] == run]) for run in runs]
+    figure, block_of = blocks.stacked(runs, [sum(heights) + blocks.HEAD for heights in parts])
     block: Any
-    for (run, block), height in zip(block_of.items(), last, strict=True):
+    for (run, block), heights in zip(block_of.items(), parts, strict=True):
         rows = frame[frame["run"] == run]
         colors = _colors(rows)
-        top, middle, bottom = block.subfigures(3, 1, height_ratios=[TEACHERS, STUDENTS, height])
+        top, middle, bottom = block.subfigures(3, 1, height_ratios=heights)
         _teachers(top, rows[rows["part"] == TEACHER], colors)
         students = rows[rows["part"] != TEACHER]
-        own = _student_looks(students, colors)
-        students = looks.put_on(students.assign(open=~students["fit"].isin(FILLED)), own, by="arm", hollow="open")
-        _through(middle, students[students["part"] == TRAINING], own)
+        students = looks.put_on(students, _student_looks(students, colors), by="arm")
+        _through(middle, students[students["part"] == TRAINING], _titles(rows))
         _at_end(bottom, students[students["part"] == STUDENT])
     return figure
+
+
+def _heights(rows: pd.DataFrame) -> list[float]:
+    """Inches of the three parts of a run."""
+    students = rows[rows["part"] == STUDENT]
+    panels_of_teachers = len(PANELS) if style.narrow() else len(ROWS)
+    shown = _titles(rows)
+    lines_of_legend = -(-(students["fit"].nunique() + 1) // style.abreast(3))
+    return [
+        0.6
+        + 1.5 * panels_of_teachers
+        + 0.2 * (1 + rows.loc[rows["part"] == TEACHER, "teacher"].nunique()) / style.abreast(2),
+        0.6 + 1.95 * -(-len(shown) // _across(shown)) + 0.2 * lines_of_legend,
+        0.3 + panels.height(0.23 * students["arm"].nunique(), len(ENDS)),
+    ]
+
+
+def _titles(rows: pd.DataFrame) -> dict[str, str]:
+    """What stands over the panel of each teacher's students; "random" are those of no teacher."""
+    students = rows[(rows["part"] == TRAINING) & (rows["kind"] != "label")]
+    named = rows[rows["part"] == TEACHER].drop_duplicates("teacher").set_index("teacher")["label"].to_dict()
+    return {name: named.get(name, "Chance" if name == CHANCE else name) for name in dict.fromkeys(_source(students))}
+
+
+def _source(students: pd.DataFrame) -> pd.Series[str]:
+    return students["teacher"].where(students["kind"] != "random", CHANCE)
+
+
+def _across(shown: Mapping[str, str]) -> int:
+    return style.abreast(min(len(shown), 4), on_narrow=2)
 
 
 def _colors(rows: pd.DataFrame) -> dict[str, str]:
@@ -189,60 +224,80 @@ def _student_looks(students: pd.DataFrame, colors: Mapping[str, str]) -> dict[st
     return own
 
 
-def _teachers(top: Any, rows: pd.DataFrame, colors: Mapping[str, str]) -> None:
-    """A row of panels for each kind of rows: accuracy and the two indicators by epoch."""
+def _teachers(top: SubFigure, rows: pd.DataFrame, colors: Mapping[str, str]) -> None:
+    """Accuracy and the two indicators by epoch, of each kind of rows: beside one another, on a narrow screen below."""
     own = {
-        row.teacher: style.Look(colors[row.teacher], "", "--" if row.kind == "bad teacher" else "-", row.label)
+        row.teacher: style.Look(colors[row.teacher], "", "-", row.label)
         for row in each(rows.drop_duplicates("teacher"))
     }
     dressed = looks.put_on(rows, own, by="teacher", scale=100.0)
-    panels = top.subplots(len(ROWS), len(PANELS), sharex=True, sharey=True)
+    shape = (len(ROWS), len(PANELS))
+    axes: Any = top.subplots(*(reversed(shape) if style.narrow() else shape), sharex=True, sharey=True)
+    by_rows = axes.T if style.narrow() else axes
     k = int(rows["k"].iloc[0])
-    for axes, (split, where) in zip(panels, ROWS.items(), strict=True):
-        for ax, quantity in zip(axes, PANELS, strict=True):
+    across, down = [text.format(k=k) for text in PANELS.values()], list(ROWS.values())
+    if style.narrow():
+        across, down = [panels.fitted(text, 10) for text in down], across
+    for ax, text in zip(axes[0], across, strict=True):
+        ax.set_title(text, weight="normal")
+    for ax, text in zip(axes[:, 0], down, strict=True):
+        ax.set_ylabel(text)
+    for line, split in zip(by_rows, ROWS, strict=True):
+        for ax, quantity in zip(line, PANELS, strict=True):
             here = dressed[(dressed["rows"] == split) & (dressed["quantity"] == quantity)]
             lines.draw(ax, here, line="teacher", band=0.15, width=1.1)
             if here.empty:  # a run from before these rows were followed
                 ax.text(0.5, 0.5, "not kept", transform=ax.transAxes, ha="center", va="center", color=style.MUTED)
-        axes[0].set_ylabel(where)
-        axes[0].axhline(TEACHES_ILL, color=style.BAD, linewidth=1.0, linestyle=":")
-    for ax, (quantity, name) in zip(panels[0], PANELS.items(), strict=True):
-        ax.set_title(name if quantity == "accuracy" else name.replace(" (%)", f", k = {k} (%)"), weight="normal")
-    for ax in panels[-1]:
+        line[0].axhline(TEACHES_ILL, color=style.BAD, linewidth=1.2, linestyle=":")
+    for ax in axes[-1]:
         ax.set_xlabel("epoch of the teacher")
-    panels[0][0].set_ylim(-2, 102)
-    panels[0][0].set_yticks([0, 25, 50, 75, 100])
+    axes[0][0].set_ylim(-2, 102)
+    axes[0][0].set_yticks([0, 25, 50, 75, 100])
     top.suptitle("Teachers", x=0.01, ha="left", weight="bold", fontsize=10)
-    legends.below(top, legends.lines(own, width=1.1), columns=3, columnspacing=1.2)
+    called = style.Look(style.BAD, "", ":", f"accuracy of {TEACHES_ILL:.0f} %: a bad teacher is below")
+    legends.below(top, legends.lines({**own, "called bad": called}, width=1.2), columns=style.abreast(2))
 
 
-def _through(middle: Any, rows: pd.DataFrame, own: Mapping[str, style.Look]) -> None:
-    """Accuracy of every arm by epoch; the students of true labels lie on top."""
-    ax = middle.subplots()
+def _through(middle: SubFigure, rows: pd.DataFrame, shown: Mapping[str, str]) -> None:
+    """Accuracy by epoch, a panel for each teacher's students, those of true labels in all of them."""
     percent = rows.assign(**{name: 100.0 * rows[name] for name in ("estimate", "low", "high")})
-    lines.draw(ax, percent.sort_values("kind", key=lambda kind: kind == "label", kind="stable"), band=0.15, width=1.6)
-    ax.set_ylim(-2, 102)
-    ax.set_title("Students through training")
-    ax.set_xlabel("epoch of the student")
-    ax.set_ylabel("test accuracy (%)")
-    hollow = set(rows.loc[rows["hollow"], "arm"])
-    entries = legends.lines(own, markers=True, hollow=hollow, width=1.6)
-    middle.legend(handles=entries, loc="outside right upper", handlelength=3.0)
+    truth = percent[percent["kind"] == "label"]
+    across = _across(shown)
+    axes = middle.subplots(-(-len(shown) // across), across, sharex=True, sharey=True, squeeze=False)
+    for ax, (source, title) in zip(axes.flat, shown.items(), strict=False):
+        here = percent[(_source(percent) == source) & (percent["kind"] != "label")]
+        lines.draw(ax, pd.concat([here, truth]), band=0.15, width=1.6)
+        ax.set_ylim(-2, 102)
+        ax.set_title(panels.fitted(title, 16), weight="normal")
+        ax.set_xlabel(panels.fitted("epoch of the student", 16))
+    for ax in axes.flat[len(shown) :]:
+        ax.set_axis_off()
+    for ax in axes[:, 0]:
+        ax.set_ylabel("test accuracy (%)")
+    middle.suptitle("Students through training", x=0.01, ha="left", weight="bold", fontsize=10)
+    fits = [fit for fit in FITS if (rows.loc[rows["kind"] != "label", "fit"] == fit).any()]
+    named = {fit: style.Look(style.MUTED, "", FITS[fit][1], NAMES[fit]) for fit in fits}
+    named["label"] = style.Look(style.INK, "", ON_TOP, "true labels")
+    legends.below(middle, legends.lines(named, width=1.6), columns=style.abreast(3), columnspacing=1.2)
 
 
-def _at_end(bottom: Any, rows: pd.DataFrame) -> None:
-    """Accuracy, and bias and variance less those of students of true labels, one row an arm."""
+def _at_end(bottom: SubFigure, rows: pd.DataFrame) -> None:
+    """Indicators of what they learned from, accuracy, and terms less those of true labels, one row an arm."""
     where = forest.places(rows)
-    axes = bottom.subplots(1, len(ENDS))
     first = rows.drop_duplicates("arm")
-    forest.name_rows(axes, where, [f"{row.label} ({row.sum:.2f})" for row in each(first)])
+    axes = panels.sharing_rows(bottom, where, [str(label) for label in first["label"]], len(ENDS))
     for ax, (quantity, (name, scale)) in zip(axes, ENDS.items(), strict=True):
-        here = where.on(rows[rows["quantity"] == quantity])
-        here = here.assign(**{end: scale * here[end] for end in ("estimate", "low", "high")})
-        forest.draw(ax, here, reference=None if quantity == "accuracy" else 0.0, size=6.5)
-        scales.values(ax, name)
-    axes[0].set_xlim(0, 100)
-    axes[0].set_title("Students at the end (Δ + γ of what they learned from)", x=-0.9)
+        if quantity == "sum":
+            here = first.assign(estimate=first["sum"], low=first["sum_low"], high=first["sum_high"])
+            ax.axvline(1.0, color=style.BAD, linewidth=1.2, zorder=1)
+        else:
+            here = rows[rows["quantity"] == quantity]
+        here = where.on(here.assign(**{end: scale * here[end] for end in ("estimate", "low", "high")}))
+        forest.draw(ax, here, reference=0.0 if quantity in TERMS else None, size=6.5)
+        scales.values(ax, name, ticks=4)
+        if quantity == "accuracy":
+            ax.set_xlim(0, 100)
+    bottom.suptitle("Students at the end", x=0.01, ha="left", weight="bold", fontsize=10)
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
@@ -263,8 +318,9 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         "mean over "
         f"{replicas} replicas and 95 % t interval. Circles: cross-entropy with the whole soft label; triangles: the "
         "same of logits divided by τ; squares: the probability of any of its k most probable labels; diamonds: its "
-        "first class alone. Below: after the last epoch, in brackets Δ + γ on training rows, the smallest over k, of "
-        "sets at their k; bias and variance, corrected, less those of the students of true labels, paired by replica, "
+        "first class alone. Below: after the last epoch; Δ + γ on training rows, the smallest over k, of "
+        "sets at their k, with exact 95 % "
+        "intervals; bias and variance, corrected, less those of the students of true labels, paired by replica, "
         "95 % jackknife t interval."
         f"{_answer(frame)} {conditions_in(frame, runs)}"
     )
@@ -295,7 +351,7 @@ FIGURE = Figure(
     name="bad_teacher",
     title="Teachers that are mostly wrong, and their students",
     how_to_read="A bad teacher is mostly wrong about the first class, yet keeps the truth among its first few (low Δ) "
-    "beside changing company (γ well below 1). Students do well if they end near the row of true labels; the last two "
+    "beside changing company (γ well below 1). Students do well if they end near the true labels; the last two "
     "panels show whether what they lose is bias or variance.",
     needs="a teacher trained to be wrong and followed through its training, students of its soft labels alone and of "
     "true labels",

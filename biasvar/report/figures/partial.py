@@ -108,15 +108,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
     """For each run a heat map for each way to fit; below, accuracy against the sum, and the gap by rows."""
     runs = list(dict.fromkeys(frame["run"]))
     depth = frame.loc[frame["part"] == CELL].groupby("run")["asked_delta"].nunique().max()
-    counts = {run: (part.loc[part["part"] == CELL, "fit"].nunique(), 1 + (part["part"] == GAP).any())
-              for run, part in frame.groupby("run", sort=False)}  # fmt: skip
-    heights = {
-        run: [
-            count // style.abreast(count) * height
-            for count, height in zip(of_run, (1.15 + 0.42 * depth, 2.6), strict=True)
-        ]
-        for run, of_run in counts.items()
-    }
+    heights = {run: _heights(part, depth) for run, part in frame.groupby("run", sort=False)}
     legend = 0.25 + 0.2 * 3 / style.abreast(3)
     figure, block_of = blocks.stacked(runs, [sum(heights[run]) + 0.25 + legend for run in runs])
     block: Any
@@ -132,10 +124,16 @@ def draw(frame: pd.DataFrame) -> Drawing:
         legends.below(top, [_border_entry()], columns=1)
         axes = _panels(bottom, 2 if len(gaps) else 1)
         _against_sum(axes[0], grid, rows[rows["part"] == TRUTH])
-        legends.below(bottom, _entries(fits, true_labels=(rows["part"] == TRUTH).any()), columns=style.abreast(3))
+        legends.below(bottom, _entries(fits, true_labels=bool((rows["part"] == TRUTH).any())), columns=style.abreast(3))
         if len(gaps):
             _gap(axes[1], gaps)
     return figure
+
+
+def _heights(rows: pd.DataFrame, depth: int) -> list[float]:
+    """Inches of the two parts of a run, without their legends."""
+    maps, below = rows.loc[rows["part"] == CELL, "fit"].nunique(), 2 if (rows["part"] == GAP).any() else 1
+    return [maps // style.abreast(maps) * (1.15 + 0.42 * depth), below // style.abreast(below) * 2.6]
 
 
 def _panels(part: SubFigure, count: int) -> list[Axes]:
