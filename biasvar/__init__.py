@@ -42,6 +42,7 @@ _MODULES = {
     "modules": "biasvar.modules",
     "errors": "biasvar.errors",
     "integrations": "biasvar.integrations",
+    "plots": "biasvar.plots",
 }
 
 __all__ = [
@@ -68,6 +69,7 @@ __all__ = [
     "open_run",
     "open_soft_labels",
     "plan",
+    "plots",
     "regularization_samples",
     "run_study",
     "student_condition",
@@ -79,7 +81,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from biasvar import analysis, data, errors, integrations, losses, modules
+    from biasvar import analysis, data, errors, integrations, losses, modules, plots
     from biasvar.analysis import (
         Accumulator,
         Bregman,

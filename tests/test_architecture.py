@@ -36,6 +36,7 @@ ALLOWED = {
     "run": {*ROOMS, "study", "training", "data"},
     "report": {*ROOMS, "records", "data", "analysis", "study"},
     "__main__": {*ROOMS, "run", "report"},
+    "plots": {*ROOMS, "report", "records"},
 }
 
 
@@ -184,10 +185,11 @@ def test_what_is_defined_once_stands_in_one_place(what):
     [
         "import biasvar; biasvar.open_run; biasvar.decompose",
         "import biasvar.report.__main__",
+        "import biasvar; biasvar.plots.accuracy",
         "import pkgutil, importlib, biasvar.report as p\n"
         "for m in pkgutil.walk_packages(p.__path__, 'biasvar.report.'): importlib.import_module(m.name)",
     ],
-    ids=["package", "report's command", "all of the report"],
+    ids=["package", "report's command", "plots", "all of the report"],
 )
 def test_no_torch_is_imported(statement):
     code = f"import sys\n{statement}\nprint('torch' in sys.modules)"

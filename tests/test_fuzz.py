@@ -41,7 +41,7 @@ def test_every_public_function_is_tried(fuzzer, tmp_path):
         "Bregman", "Change", "Component", "Crossed", "Decomposition", "Diversity", "Estimate", "Guarantee",
         "Indicator", "Indicators", "Interval", "LabelQuality", "Learnability", "LinearNetworkTerms", "PartialLabels",
         "Plan", "StudentCondition", "Totals", "TradeoffTerms", "Verdict", "BadTeacherTerms", "DISTANCES", "Evidence",
-        "KEEP", "SCORES", "analysis", "data", "errors", "integrations", "losses", "modules", "with_sample_ids",
+        "KEEP", "SCORES", "analysis", "data", "errors", "integrations", "losses", "modules", "plots", "with_sample_ids",
     }  # fmt: skip
     public = {*biasvar.__all__, *analysis.__all__, *losses.__all__}
     assert public - results - tried - owners == set()

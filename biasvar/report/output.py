@@ -141,7 +141,7 @@ def write_figure(figure: Figure, runs: list[Run], folder: Path, formats: Sequenc
     }
     frame = figure.collect(runs)
     if frame.empty:
-        return about | {"why": _why_not(figure, runs)}
+        return about | {"why": why_not(figure, runs)}
     picture = write_drawing(folder, figure.name, lambda: figure.draw(frame), formats)
     write_table(folder, figure.name, frame)
     table = f"{figure.name}.csv"
@@ -150,7 +150,7 @@ def write_figure(figure: Figure, runs: list[Run], folder: Path, formats: Sequenc
     return about | picture | {"files": [table, *picture["files"]]}
 
 
-def _why_not(figure: Figure, runs: list[Run]) -> str:
+def why_not(figure: Figure, runs: list[Run]) -> str:
     """Why a figure has nothing to draw, as a page says it after the figure's title."""
     shows = too_few(runs, figure.roles)
     if not shows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,17 +30,27 @@ def open_runs(directories: Sequence[Path]) -> list[Run]:
     for directory in directories:
         unique.setdefault(directory.resolve(), directory)
     runs = [open_run(directory) for directory in unique.values()]
+    named = told_apart([Run(run.directory, all_visible({**run.manifest, "name": run.name})) for run in runs])
+    for run in named:
+        _ = run.study  # held against the manifest when it is read
+    return named
+
+
+def told_apart(runs: Sequence[Run]) -> list[Run]:
+    """The runs; of those that share a name copies under names of their own, after their directories."""
     names = [run.name for run in runs]
     seen: list[str] = []
+    told: list[Run] = []
     for run in runs:
         name = run.name if names.count(run.name) == 1 else f"{run.name} ({run.directory.name})"
         while name in seen:
             name += " again"
         seen.append(name)
-    named = [Run(run.directory, all_visible({**run.manifest, "name": n})) for run, n in zip(runs, seen, strict=True)]
-    for run in named:
-        _ = run.study  # held against the manifest when it is read
-    return named
+        if name != run.name:
+            run = copy.copy(run)
+            run.manifest = {**run.manifest, "name": name}
+        told.append(run)
+    return told
 
 
 def write_report(runs: list[Run] | Redraws, out: Path, *, figures: Sequence[str], formats: Sequence[str]) -> Path:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -112,9 +112,24 @@ def abreast(count: int, *, on_narrow: int = 1) -> int:
     return min(count, on_narrow) if narrow() else count
 
 
+_MAKER: ContextVar[Callable[..., Any]] = ContextVar("maker", default=Drawing)
+
+
+@contextmanager
+def made_by(maker: Callable[..., Any]) -> Iterator[None]:
+    """In the block figures are made by a function that takes `figsize` and `layout`, such as `pyplot.figure`."""
+    token = _MAKER.set(maker)
+    try:
+        yield
+    finally:
+        _MAKER.reset(token)
+
+
 def new_figure(*, height: float, width: float = FULL_WIDTH) -> Drawing:
     """An empty figure, inches, whose parts are laid out without overlap; no wider than the screen it is made for."""
-    return Drawing(figsize=(min(width, NARROW_WIDTH) if narrow() else width, height), layout="constrained")
+    size = (min(width, NARROW_WIDTH) if narrow() else width, height)
+    figure: Drawing = _MAKER.get()(figsize=size, layout="constrained")
+    return figure
 
 
 def lay_out(figure: Drawing) -> None:

@@ -94,7 +94,7 @@ def series_looks(frame: pd.DataFrame) -> dict[str, style.Look]:
     styles = style.styles_of(frame)
     found: dict[str, style.Look] = {}
     others = iter(OTHER_LOOKS * 3)
-    named = frame[frame["series"].notna()].drop_duplicates("series")
+    named = frame[frame["series"].fillna("") != ""].drop_duplicates("series")  # a CSV may hold neither
     for name, arm in zip(named["series"], named["reference"], strict=True):
         look = styles[str(arm)]
         if any((look.color, look.marker) == (other.color, other.marker) for other in found.values()):

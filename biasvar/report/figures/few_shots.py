@@ -12,7 +12,8 @@ from biasvar.report.arms import drawn
 from biasvar.report.arms.roles import listed_arms
 from biasvar.report.figure import Figure
 from biasvar.report.marks import forest, legends, looks, scales
-from biasvar.report.statistics.estimates import COLUMNS, between_0_and_1, columns
+from biasvar.report.statistics.estimates import COLUMNS as ESTIMATES
+from biasvar.report.statistics.estimates import between_0_and_1, columns
 from biasvar.report.statistics.few_shots import few_shot_accuracy, few_shots_of
 from biasvar.report.text.captions import conditions_in, runs_in
 from biasvar.report.text.numbers import sizes
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 def collect(runs: list[Run]) -> pd.DataFrame:
     """One row per run, arm and number of shots, with the 95 % interval over replicas and episodes."""
     rows = [_row(run, arm, shots) for run in runs for arm in listed_arms(run) for shots in _shots(run)]
-    names = [*COLUMNS, "shots", "ways", "stderr_crossed"]
+    names = [*ESTIMATES, "shots", "ways", "stderr_crossed"]
     frame = pd.DataFrame([row for row in rows if row], columns=names)
     frame = frame.rename(columns={"n_samples": "n_episodes", "stderr_samples": "stderr_episodes"})
     return style.styled(frame.drop(columns=["rows", "split", "epoch", "against", "control"]), runs)
@@ -45,7 +46,7 @@ def _row(run: Run, arm: str, shots: int) -> dict[str, Any] | None:
         interval = crossed.interval()
         row = replace(row, low=interval.low, high=interval.high)
         told["stderr_crossed"] = crossed.stderr
-    return columns(between_0_and_1(row), COLUMNS) | told
+    return columns(between_0_and_1(row), ESTIMATES) | told
 
 
 def draw(frame: pd.DataFrame) -> Drawing:

@@ -74,6 +74,7 @@ def line_looks(names: list[str]) -> dict[str, style.Look]:
 
 def draw(frame: pd.DataFrame) -> Drawing:
     """For each run and key bias, variance and risk by each decomposition in a row, and the error beside the first."""
+    frame = frame.assign(published=frame["published"].astype(object).fillna(""))  # as a CSV may have it
     blocks_of = list(dict.fromkeys(zip(frame["run"], frame["key"], strict=True)))
     several = frame["run"].nunique() > 1
     heads = [f"{run}: {WORDS.get(key, key)}" if several else f"over {WORDS.get(key, key)}" for run, key in blocks_of]

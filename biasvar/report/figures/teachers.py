@@ -234,7 +234,8 @@ def _name(ax: Axes, part: pd.DataFrame, numbers: tuple[float, ...]) -> None:
     for px, py, row in zip(x, y, each(part), strict=True):
         if not row.counted or not row.value:
             continue
-        places = _places(px, py, 2.9 * len(row.value) + 1.0)
+        value = row.value if isinstance(row.value, str) else f"{row.value:g}"  # a number if it was read from a CSV
+        places = _places(px, py, 2.9 * len(value) + 1.0)
         free = [place for place in places if not any(_overlap(place[3], other) for other in taken)]
         clear = [place for place in free if not any(_overlap(place[3], other) for other in bars)]
         ring, dx, dy, box = next(iter([*clear, *free, *places]))
@@ -242,7 +243,7 @@ def _name(ax: Axes, part: pd.DataFrame, numbers: tuple[float, ...]) -> None:
         color = row.color
         line = {"arrowstyle": "-", "color": color, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 2} if ring > 1 else None
         ax.annotate(
-            row.value, (row.share, row.accuracy), xytext=(dx, dy), textcoords="offset points",
+            value, (row.share, row.accuracy), xytext=(dx, dy), textcoords="offset points",
             fontsize=8.5, color=color, ha="center", va="center", arrowprops=line,
         )  # fmt: skip
 

@@ -1,0 +1,205 @@
+"""A figure of the report as a function: from runs or from its frame to axes on a pyplot figure."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from biasvar.errors import RecordError
+from biasvar.messages import first_few, no_such
+from biasvar.plots import sources
+from biasvar.report import style
+from biasvar.report.figures import load
+from biasvar.report.fonts import one_line_for_missing_glyphs
+from biasvar.report.output import why_not
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+
+    from biasvar.records import Run
+    from biasvar.report.figure import Figure
+
+WIDTH = 112  # of docstrings, beside what `help` puts before a line
+_DOCSTRING = """{title}
+
+{how_to_read}Args:
+    source: A run as `biasvar.open_run` gives it, its directory, a list of either; or this figure's frame, as pandas
+        reads it from a report's {name}.csv; it holds no looks of arms, so they are drawn plainly.
+{arms}    ax: Axes of `pyplot.subplots` whose place the drawing takes: they are removed, what is returned stands
+        there. Without it the drawing has a figure of its own.
+
+Returns:
+    One Axes, or an array (n,) of them where there are several panels.
+
+Raises:
+    RecordError: The runs lack what the figure needs:
+{needs}.
+    ValueError: The frame is that of another figure{no_arm}.
+    FileNotFoundError: There is no such directory.
+"""
+_ARMS = """\
+    arm, arms: The arm, or the arms, to show. By default those that a report shows.
+"""
+_NO_ARM = ", or no such arm is there"
+
+
+def plot_function(name: str) -> Callable[..., Any]:
+    """The function that draws the figure of that name, with its own signature and docstring."""
+    figure = load(name)
+    by_arm = "arm" in (_columns(figure) or ["arm"])
+
+    def plot(source: Any, arm: Any = None, *, arms: Any = None, ax: Axes | None = None) -> Axes | np.ndarray:
+        return draw(figure, source, _wanted(arm, arms), ax)
+
+    def plot_without_arms(source: Any, *, ax: Axes | None = None) -> Axes | np.ndarray:
+        return draw(figure, source, None, ax)
+
+    function = plot if by_arm else plot_without_arms
+    function.__name__ = function.__qualname__ = name
+    function.__module__ = "biasvar.plots"
+    function.__doc__ = _docstring(figure, by_arm=by_arm)
+    function.__signature__ = _signature(function)  # type: ignore[attr-defined]
+    return function
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """The function's signature in the words of its users."""
+    types = {
+        "source": "Run | str | Path | list[Run | str | Path] | DataFrame",
+        "arm": "str | None",
+        "arms": "Sequence[str] | None",
+    }
+    signature = inspect.signature(function)
+    parameters = [
+        one.replace(annotation=_Words(types.get(one.name, str(one.annotation))))
+        for one in signature.parameters.values()
+    ]
+    return signature.replace(parameters=parameters, return_annotation=_Words("Axes | np.ndarray"))
+
+
+class _Words(str):
+    """A type as a signature shows it, without quotes."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _docstring(figure: Figure, *, by_arm: bool) -> str:
+    read = figure.how_to_read if isinstance(figure.how_to_read, str) else ""
+    return _DOCSTRING.format(
+        title=figure.title if figure.title.endswith("?") else f"{figure.title}.",
+        how_to_read=textwrap.fill(read, WIDTH) + "\n\n" if read else "",
+        name=figure.name,
+        arms=_ARMS if by_arm else "",
+        needs=textwrap.indent(textwrap.fill(figure.needs, WIDTH - 8), " " * 8),
+        no_arm=_NO_ARM if by_arm else "",
+    )
+
+
+def _wanted(arm: Any, arms: Any) -> list[str] | None:
+    """The arms that are asked for by either argument; None if all are."""
+    if arm is not None and arms is not None:
+        raise ValueError("give arm or arms, not both")
+    given = arms if arm is None else arm
+    if given is None:
+        return None
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, Sequence) or not names or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{'arms' if arm is None else 'arm'} must be names of arms, not {given!r}")
+    return list(dict.fromkeys(names))
+
+
+def draw(figure: Figure, source: Any, arms: list[str] | None, ax: Axes | None) -> Axes | np.ndarray:
+    """Draw a figure of the report on a pyplot figure, or in the place of `ax`."""
+    with one_line_for_missing_glyphs():
+        frame = _frame(figure, source, arms)
+        with style.context(), style.made_by(_maker(ax)):
+            drawing = figure.draw(frame)
+            drawing.get_figure(root=True).draw_without_rendering()  # ticks take their look when they are first drawn
+    return _panels(drawing)
+
+
+def _frame(figure: Figure, source: Any, arms: list[str] | None) -> pd.DataFrame:
+    """What the figure draws of the source, and of these arms alone."""
+    if isinstance(source, pd.DataFrame):
+        frame = sources.as_collected(source, figure.name, _columns(figure))
+        return frame if arms is None else _of_arms(figure, frame, arms)
+    runs = sources.opened(source)
+    if arms is not None:
+        there = list(dict.fromkeys(arm for run in runs for arm in run.arms))
+        for arm in arms:
+            if arm not in there:
+                raise ValueError(f"{_named(runs)}: {no_such(arm, there, 'arm', limit=None)}")
+    frame = figure.collect(runs)
+    if arms is None:
+        if frame.empty:
+            raise RecordError(f"{figure.name} of {_named(runs)}: {why_not(figure, runs)}")
+        return frame
+    if not set(arms) <= set(_arms(frame)):  # a figure shows some arms of many: of fewer it shows those
+        narrowed = figure.collect([sources.narrowed(run, arms) for run in runs])
+        frame = style.styled(narrowed, runs) if len(narrowed) else frame
+    if frame.empty:
+        raise RecordError(f"{figure.name} of {_named(runs)}: {why_not(figure, runs)}")
+    return _of_arms(figure, frame, arms)
+
+
+def _of_arms(figure: Figure, frame: pd.DataFrame, arms: list[str]) -> pd.DataFrame:
+    """The rows of these arms, and those of no arm."""
+    shown = _arms(frame)
+    for arm in arms:
+        if arm not in shown:
+            raise ValueError(f"{figure.name} does not show arm {arm!r}; it shows {', '.join(shown) or 'none'}")
+    return frame[frame["arm"].isin(arms) | ~frame["arm"].isin(shown)].reset_index(drop=True)
+
+
+def _arms(frame: pd.DataFrame) -> list[str]:
+    return [arm for arm in dict.fromkeys(frame["arm"]) if isinstance(arm, str) and arm] if len(frame) else []
+
+
+def _named(runs: Sequence[Run]) -> str:
+    return f"run{'s' if len(runs) > 1 else ''} {first_few(run.name for run in runs)}"
+
+
+def _columns(figure: Figure) -> list[str] | None:
+    """The columns of a figure's frame; None where its module does not list them."""
+    columns: list[str] | None = getattr(import_module(figure.draw.__module__), "COLUMNS", None)
+    return columns
+
+
+def _maker(ax: Axes | None) -> Callable[..., Any]:
+    """What makes the figure that is drawn on."""
+    if ax is None:
+        from matplotlib import pyplot
+
+        return pyplot.figure
+    place = getattr(ax, "get_subplotspec", lambda: None)()
+    if place is None:
+        raise ValueError(f"ax must be axes of pyplot.subplots, which have a place in their figure, not {ax!r}")
+    parent: Any = ax.get_figure(root=False)
+
+    def in_place(**size: Any) -> Any:
+        root = parent.get_figure(root=True)
+        if root.get_layout_engine() is None:
+            root.set_layout_engine("constrained")
+        ax.remove()
+        return parent.add_subfigure(place)
+
+    return in_place
+
+
+def _panels(drawing: Any) -> Axes | np.ndarray:
+    """The panels of a figure or of a part of one: not the axes of colour bars, and none that is switched off."""
+    import numpy as np
+
+    axes = [ax for ax in drawing.get_axes() if ax.axison and ax.get_label() != "<colorbar>"]
+    if len(axes) == 1:
+        return axes[0]
+    panels = np.empty(len(axes), dtype=object)
+    panels[:] = axes
+    return panels

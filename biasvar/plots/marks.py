@@ -1,0 +1,176 @@
+"""The report's marks for any frame of estimates: dots with intervals, lines with bands, points in a plane."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from biasvar.messages import first_few, no_such
+from biasvar.report import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INTERVAL = ("estimate", "low", "high")
+
+
+def forest(
+    frame: pd.DataFrame, *, name: str = "arm", reference: float | None = None, xlabel: str = "", ax: Axes | None = None
+) -> Axes:
+    """A row for each row of the frame: a dot at `estimate`, a bar from `low` to `high`.
+
+    Args:
+        frame: Numbers `estimate`, `low`, `high` (NaN where there is none), and names.
+        name: The column with the names of the rows.
+        reference: Where to draw a vertical line, such as 0 for differences.
+        xlabel: What is measured, and its unit.
+        ax: The axes to draw on; new ones without it.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: The frame has no rows, lacks a column, or holds no number where one belongs.
+
+    >>> frame = pd.DataFrame({"arm": ["KD", "WSL"], "estimate": [-0.1, 0.1], "low": [-0.2, -0.1], "high": [0.0, 0.3]})
+    >>> ax = forest(frame, reference=0.0, xlabel="change of variance (nats)")
+    >>> [label.get_text() for label in ax.get_yticklabels()]
+    ['KD', 'WSL']
+    """
+    from biasvar.report.marks import forest as mark
+
+    rows = _checked(frame, INTERVAL, [name]).assign(one="", row=[str(number) for number in range(len(frame))])
+    rows = _with_looks(rows, name)
+    with style.context():
+        ax = _axes(ax, height=0.8 + 0.26 * len(rows))
+        where = mark.places(rows, group="one", row="row")
+        mark.name_rows([ax], where, list(rows[name].astype(str)))
+        mark.draw(ax, where.on(rows), reference=reference)
+        ax.set_xlabel(xlabel)
+        _settle(ax)
+    return ax
+
+
+def lines(
+    frame: pd.DataFrame, *, x: str = "epoch", line: str = "arm", ylabel: str = "", ax: Axes | None = None
+) -> Axes:
+    """A line through `estimate` for each value of a column, with a band from `low` to `high` and its name in a legend.
+
+    Args:
+        frame: Numbers x, `estimate`, `low`, `high` (NaN where there is none), and names.
+        x: The column on the horizontal axis.
+        line: The column that says which rows make one line.
+        ylabel: What is measured, and its unit.
+        ax: The axes to draw on; new ones without it.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: The frame has no rows, lacks a column, or holds no number where one belongs.
+
+    >>> frame = pd.DataFrame({"epoch": [1, 2], "arm": "KD", "estimate": [0.4, 0.3], "low": [0.3, 0.2], "high": 0.5})
+    >>> ax = lines(frame, ylabel="bias (nats)")
+    >>> ax.get_xlabel(), [text.get_text() for text in ax.get_legend().get_texts()]
+    ('epoch', ['KD'])
+    """
+    from biasvar.report.marks import legends
+    from biasvar.report.marks import lines as mark
+
+    rows = _with_looks(_checked(frame, (x, *INTERVAL), [line]), line)
+    with style.context():
+        ax = _axes(ax, height=3.2)
+        mark.draw(ax, rows, x=x, line=line)
+        ax.set(xlabel=x, ylabel=ylabel)
+        ax.legend(handles=legends.lines(style.styles_of(frame, line)))
+        _settle(ax)
+    return ax
+
+
+def scatter(
+    frame: pd.DataFrame, *, x: str, y: str, by: str | None = None, low: str | None = None, high: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:  # fmt: skip
+    """A point for each row of the frame, with a vertical bar from `low` to `high` where these are given.
+
+    Args:
+        frame: Numbers x, y, low and high, and names.
+        x, y: The columns on the two axes, which are named after them.
+        by: A column of names: each has its colour, and its entry in a legend.
+        low, high: The columns with the ends of the bars; without them there are none.
+        ax: The axes to draw on; new ones without it.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: The frame has no rows, lacks a column, or holds no number where one belongs.
+
+    >>> frame = pd.DataFrame({"bias": [0.1, 0.4], "variance": [0.2, 0.1], "arm": ["KD", "WSL"]})
+    >>> ax = scatter(frame, x="bias", y="variance", by="arm")
+    >>> ax.get_xlabel(), ax.get_ylabel(), len(ax.get_legend().get_texts())
+    ('bias', 'variance', 2)
+    """
+    from biasvar.report.marks import legends
+    from biasvar.report.marks import scatter as mark
+
+    if (low is None) != (high is None):
+        raise ValueError("low and high go together: name both columns or none")
+    ends = [] if low is None or high is None else [low, high]
+    rows = _checked(frame, (x, y, *ends), [] if by is None else [by])
+    rows = rows.assign(one="") if by is None else rows
+    rows = _with_looks(rows, by or "one")
+    with style.context():
+        ax = _axes(ax, height=4.0, width=5.0)
+        mark.draw(ax, rows, x=x, y=y, low=low, high=high)
+        ax.set(xlabel=x, ylabel=y)
+        if by is not None:
+            looks = style.styles_of(frame, by)
+            ax.legend(handles=[legends.dot(look.marker, look.label, color=look.color) for look in looks.values()])
+        _settle(ax)
+    return ax
+
+
+def _checked(frame: pd.DataFrame, numbers: Iterable[str], names: Iterable[str]) -> pd.DataFrame:
+    """The frame with its numbers as float64."""
+    if not isinstance(frame, pd.DataFrame):
+        raise ValueError(f"frame must be a pandas DataFrame, not {type(frame).__name__}")
+    if frame.empty:
+        raise ValueError("frame has no rows")
+    numbers, names = list(numbers), list(names)
+    for column in (*numbers, *names):
+        if column not in frame:
+            raise ValueError(f"frame: {no_such(column, map(str, frame.columns), 'column', limit=None)}")
+    checked = frame.copy()
+    for column in numbers:
+        try:
+            checked[column] = frame[column].astype(float)
+        except (TypeError, ValueError):
+            shown = first_few(frame[column], 3)
+            raise ValueError(f"frame: column {column!r} must hold numbers, not {shown}") from None
+    return checked
+
+
+def _with_looks(frame: pd.DataFrame, by: str) -> pd.DataFrame:
+    from biasvar.report.marks import looks
+
+    return looks.put_on(frame, style.styles_of(frame, by), by=by)
+
+
+def _axes(ax: Axes | None, *, height: float, width: float = style.FULL_WIDTH) -> Axes:
+    if ax is not None:
+        return ax
+    from matplotlib import pyplot
+
+    with style.made_by(pyplot.figure):
+        axes: Axes = style.new_figure(height=height, width=width).add_subplot()
+    return axes
+
+
+def _settle(ax: Axes) -> None:
+    """Ticks take their look when they are first drawn."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()

@@ -1,0 +1,94 @@
+"""What a figure is drawn from: runs, as a report opens them, or a frame, as a figure collects it."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import pandas as pd
+
+from biasvar.messages import first_few
+from biasvar.records import Redraws, Run
+from biasvar.report.arms.own_claims import ask_claims
+from biasvar.report.arms.roles import baseline_of
+from biasvar.report.page import open_runs, told_apart
+from biasvar.report.redraws import redraws_among
+
+MARKED = ("'=", "'+", "'-", "'@")
+"""How texts begin in a CSV that a spreadsheet would take for formulas: see `biasvar.report.output.as_text`."""
+
+_READY: WeakKeyDictionary[Run, Run] = WeakKeyDictionary()
+
+
+def opened(source: Any) -> list[Run]:
+    """The runs of a source, ready to be drawn; those that are given stay as they are.
+
+    Raises:
+        ValueError: The source is neither a run nor a directory, nor a list of them.
+        FileNotFoundError, RecordError: As `biasvar.open_run`.
+    """
+    if isinstance(source, Redraws):
+        return list(source.runs)
+    items = list(source) if isinstance(source, Sequence) and not isinstance(source, str) else [source]
+    if not items:
+        raise ValueError("source holds no run")
+    for item in items:
+        if not isinstance(item, Run | str | os.PathLike):
+            raise ValueError(
+                "source must be a run, its directory, a list of these, or the figure's frame, not "
+                f"{type(item).__name__}"
+            )
+    places = [Path(item) for item in items if not isinstance(item, Run)]
+    redraws = redraws_among(places) if len(places) == len(items) else None
+    if redraws is not None:
+        return list(redraws.runs)
+    return told_apart([_ready(item) if isinstance(item, Run) else _ready(open_runs([Path(item)])[0]) for item in items])
+
+
+def _ready(run: Run) -> Run:
+    """A copy of the run that has been asked its claims, the same at each call."""
+    if run not in _READY:
+        ready = copy.copy(run)
+        ready.manifest = copy.deepcopy(run.manifest)
+        ask_claims(ready)
+        _READY[run] = ready
+    return _READY[run]
+
+
+def narrowed(run: Run, arms: Sequence[str]) -> Run:
+    """The run as if it had no other arms than these and those that they are compared with."""
+    kept = {*arms} | {baseline_of(run, arm) for arm in arms if arm in run.arms}
+    fewer = copy.copy(run)
+    fewer.__dict__["arms"] = [arm for arm in run.arms if arm in kept]
+    return fewer
+
+
+def as_collected(frame: pd.DataFrame, name: str, columns: Sequence[str] | None) -> pd.DataFrame:
+    """A figure's frame as it collected it, also if it was read from a CSV file.
+
+    Raises:
+        ValueError: It lacks a column of the figure, as that of another does and one of an older report may; or it has
+            no rows.
+    """
+    lacking = [column for column in columns or ("run",) if column not in frame]
+    if lacking:
+        raise ValueError(
+            f"this is not the frame of {name}: it lacks {first_few(lacking)}; a report of this version writes it as "
+            f"{name}.csv"
+        )
+    if frame.empty:
+        raise ValueError(f"the frame of {name} has no rows")
+    if "styles" in frame.attrs:
+        return frame
+    read = frame.copy()
+    for column in read.select_dtypes(["object", "string"]):
+        read[column] = read[column].map(_unmarked).fillna("").astype(object)
+    return read
+
+
+def _unmarked(text: Any) -> Any:
+    return text[1:] if isinstance(text, str) and text[:2] in MARKED else text

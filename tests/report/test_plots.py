@@ -1,0 +1,274 @@
+"""The figures of the report as functions: from a run, from its frame or from a CSV to axes that pyplot shows."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+import biasvar
+from biasvar import plots
+from biasvar.errors import RecordError
+from biasvar.records import Run
+from biasvar.report import style
+from biasvar.report.figures import FIGURES, load
+from biasvar.report.output import write_table
+from biasvar.report.pictures import with_pictures
+
+PUBLISHED = Path(__file__).parents[2] / "figures"
+OF_RUNS = {
+    "study_run": ("methods", "accuracy", "bias_variance", "effects", "changes", "flags", "curves", "gallery",
+                  "gradients", "indicators", "temperatures"),
+    "imported_run": ("term_histograms", "bias_against_variance", "data_map", "reliability", "by_class"),
+    "recorder_run": ("data_map", "weights"),
+}  # fmt: skip
+"""Figures that the fixtures' runs hold enough for."""
+CASES = [(run, name) for run, names in OF_RUNS.items() for name in names]
+
+
+def published(name: str) -> list[Path]:
+    """The CSV files of a figure that are published and have its columns, from the smallest."""
+    columns = set(getattr(importlib.import_module(load(name).draw.__module__), "COLUMNS", ["run"]))
+    found = sorted(PUBLISHED.rglob(f"{name}.csv"), key=lambda path: path.stat().st_size)
+    return [path for path in found if columns <= set(pd.read_csv(path, nrows=0).columns)]
+
+
+CSV = {name: found[0] for name in FIGURES if (found := published(name))}
+
+
+@pytest.fixture(autouse=True)
+def untouched() -> Iterator[None]:
+    """Pyplot's settings are as before when a test ends, and its figures are closed."""
+    before = dict(mpl.rcParams)
+    yield
+    plt.close("all")
+    assert dict(mpl.rcParams) == before
+
+
+def panels(axes: Any) -> list[Any]:
+    return list(axes) if isinstance(axes, np.ndarray) else [axes]
+
+
+def picture(axes: Any) -> bytes:
+    made = io.BytesIO()
+    panels(axes)[0].get_figure(root=True).savefig(made, format="png", dpi=50)
+    return made.getvalue()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_is_a_function_that_says_what_it_needs(name: str) -> None:
+    function = getattr(plots, name)
+    assert function is getattr(plots, name)
+    assert function.__name__ == name
+    assert name in dir(plots)
+    assert name in plots.__all__
+    figure = load(name)
+    said = " ".join(function.__doc__.split())
+    assert said.startswith(figure.title)
+    assert " ".join(figure.needs.split()) in said
+    assert max(map(len, function.__doc__.splitlines())) <= 120
+
+
+def test_most_figures_have_a_csv() -> None:
+    assert len(CSV) > 30
+    assert {*CSV, *(name for names in OF_RUNS.values() for name in names)} >= {*FIGURES} - {
+        "selection",
+        "sweep_classes",
+        "strongest",
+    }
+
+
+@pytest.mark.parametrize("name", list(CSV))
+def test_a_reports_csv_is_drawn(name: str) -> None:
+    axes = getattr(plots, name)(pd.read_csv(CSV[name]))
+    assert any(ax.has_data() for ax in panels(axes))
+    assert plt.get_fignums() == [panels(axes)[0].get_figure(root=True).number]
+
+
+@pytest.mark.parametrize(("run", "name"), CASES)
+def test_run_and_frame_give_the_same_picture(run: str, name: str, request: pytest.FixtureRequest) -> None:
+    opened: Run = request.getfixturevalue(run)
+    axes = getattr(plots, name)(opened)
+    assert any(ax.has_data() for ax in panels(axes))
+    with style.context():
+        frame = load(name).collect([opened])
+    again = getattr(plots, name)(frame)
+    assert len(panels(again)) == len(panels(axes))
+    assert picture(again) == picture(axes)
+    assert len(plt.get_fignums()) == 2
+
+
+def test_the_report_imports_no_pyplot_and_the_package_no_matplotlib() -> None:
+    code = "import sys, biasvar; print('matplotlib' in sys.modules); dir(biasvar.plots); biasvar.plots.accuracy\n"
+    code += "print('matplotlib.pyplot' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.split()[0] == "False"
+
+
+def test_arms_restrict_what_is_shown(study_run: Run) -> None:
+    axes = plots.gradients(study_run, arms=["kd"])
+    assert all(ax.get_ylabel() in ("KD", "") for ax in axes)
+    assert axes[0].get_ylabel() == "KD"
+    both = plots.gradients(study_run)
+    assert len(both) == 2 * len(axes)
+    other = plots.gradients(study_run, "wsl")  # which the report does not show
+    assert other[0].get_ylabel() == "WSL"
+    names = [label.get_text() for label in panels(plots.accuracy(study_run, arms=("kd", "ls")))[0].get_yticklabels()]
+    assert [name for name in names if name] == ["LS", "KD"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"arm": "kdd"}, "run small: no arm named 'kdd', did you mean 'kd'? there is: ce, ls, kd_t2"),
+        ({"arms": ["kd", "x"]}, "run small: no arm named 'x'; there is: ce, "),
+        ({"arm": "kd", "arms": ["ce"]}, "give arm or arms, not both"),
+        ({"arms": []}, "arms must be names of arms"),
+        ({"arm": 3}, "arm must be names of arms, not 3"),
+    ],
+)
+def test_arms_that_are_not_there(study_run: Run, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said.replace("?", r"\?")):
+        plots.accuracy(study_run, **options)
+    assert plt.get_fignums() == []
+
+
+def test_an_arm_that_a_figure_does_not_show(study_run: Run) -> None:
+    frame = pd.read_csv(CSV["flags"])
+    with pytest.raises(ValueError, match=r"flags does not show arm 'ce'; it shows kd"):
+        plots.flags(frame, "ce")
+    kept = plots.flags(frame, str(frame["arm"].iloc[0]))
+    assert not isinstance(kept, np.ndarray)  # one panel
+
+
+def test_what_a_run_lacks_is_said(study_run: Run, imported_run: Run) -> None:
+    with pytest.raises(RecordError, match=r"data_map of run small: needs a record of your own loop"):
+        plots.data_map(study_run)
+    with pytest.raises(RecordError, match=r"gradients of run finished: needs a record of the training pass"):
+        plots.gradients(imported_run)
+
+
+def test_sources(study_run: Run, tmp_path: Path) -> None:
+    by_run = plots.accuracy(study_run)
+    by_path = plots.accuracy(str(study_run.directory))
+    assert picture(by_path) == picture(by_run)
+    assert len(panels(plots.bias_variance([study_run, study_run.directory]))) >= 2
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        plots.accuracy(tmp_path / "nowhere")
+    for wrong in (3, [study_run, 4], np.zeros(3)):
+        with pytest.raises(ValueError, match="source must be a run, its directory, a list of these, or the figure's"):
+            plots.accuracy(wrong)
+    with pytest.raises(ValueError, match="source holds no run"):
+        plots.accuracy([])
+
+
+def test_a_frame_of_another_figure_is_refused() -> None:
+    frame = pd.read_csv(CSV["flags"])
+    with pytest.raises(ValueError, match=r"this is not the frame of training: it lacks rows, term, .*training\.csv"):
+        plots.training(frame)
+    with pytest.raises(ValueError, match=r"the frame of flags has no rows"):
+        plots.flags(frame[:0])
+
+
+def test_a_run_stays_as_it_was(imported_run: Run) -> None:
+    before = repr(imported_run.manifest)
+    plots.bias_variance(imported_run)
+    assert repr(imported_run.manifest) == before
+
+
+def test_texts_that_a_csv_marks_are_drawn_as_they_were(imported_run: Run, tmp_path: Path) -> None:
+    with style.context():
+        frame = load("data_map").collect([imported_run])
+    frame["label"] = "-=sharp"
+    write_table(tmp_path, "data_map", frame)
+    axes = plots.data_map(pd.read_csv(tmp_path / "data_map.csv"))
+    assert "-=sharp" in panels(axes)[0].get_title(loc="left")
+
+
+def test_axes_of_ones_own(imported_run: Run) -> None:
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
+    right.plot([0, 1], [0, 1])
+    drawn = plots.data_map(imported_run, "plain", ax=left)
+    assert drawn.get_figure(root=True) is figure
+    assert drawn.has_data()
+    assert left not in figure.axes
+    assert right in figure.axes
+    figure.draw_without_rendering()
+    assert drawn.get_window_extent().x1 < right.get_window_extent().x0
+    assert plt.get_fignums() == [figure.number]
+    with pytest.raises(ValueError, match=r"ax must be axes of pyplot\.subplots"):
+        plots.data_map(imported_run, ax=plt.figure().add_axes((0, 0, 1, 1)))
+    with pytest.raises(ValueError, match=r"ax must be axes of pyplot\.subplots"):
+        plots.data_map(imported_run, ax=3)
+
+
+def test_a_users_settings_do_not_change_a_figure(imported_run: Run) -> None:
+    plain = picture(plots.data_map(imported_run))
+    with mpl.rc_context({"axes.grid": True, "grid.color": "red", "xtick.color": "green", "axes.facecolor": "black"}):
+        drawn = plots.data_map(imported_run)
+    assert picture(drawn) == plain
+
+
+def test_samples_with_images(imported_run: Run, tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", np.random.default_rng(0).random((40, 8, 8)))
+    axes = plots.strongest(with_pictures(imported_run, str(tmp_path / "images.npy"), ["test"]))
+    assert any(ax.get_images() for ax in axes)
+
+
+FRAME = pd.DataFrame(
+    {"arm": ["KD", "KD", "WSL", "WSL"], "epoch": [1, 2, 1, 2], "estimate": [0.4, 0.3, 0.5, 0.2],
+     "low": [0.3, 0.2, 0.4, np.nan], "high": [0.5, 0.4, 0.6, np.nan]}
+)  # fmt: skip
+
+
+def test_marks_draw_what_the_frame_holds() -> None:
+    ax = plots.forest(FRAME[FRAME["epoch"] == 2], reference=0.0, xlabel="bias (nats)")
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["KD", "WSL"]
+    assert ax.get_xlabel() == "bias (nats)"
+    dots = np.concatenate([np.asarray(one.get_offsets())[:, 0] for one in ax.collections if len(one.get_offsets()) > 1])
+    np.testing.assert_allclose(sorted(dots), [0.2, 0.3])
+    ax = plots.lines(FRAME, ylabel="bias (nats)")
+    np.testing.assert_allclose([line.get_ydata() for line in ax.lines], [[0.4, 0.3], [0.5, 0.2]])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["KD", "WSL"]
+    ax = plots.scatter(FRAME, x="epoch", y="estimate", by="arm", low="low", high="high")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "estimate")
+    assert len(plt.get_fignums()) == 3
+
+
+def test_marks_on_axes_of_ones_own() -> None:
+    _, given = plt.subplots(3, 1)
+    assert plots.forest(FRAME, ax=given[0]) is given[0]
+    assert plots.lines(FRAME, ax=given[1]) is given[1]
+    assert plots.scatter(FRAME, x="epoch", y="estimate", ax=given[2]) is given[2]
+    assert len(plt.get_fignums()) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda frame: frame.drop(columns="low"), "frame: no column named 'low'"),
+        (lambda frame: frame[:0], "frame has no rows"),
+        (lambda frame: frame.assign(high="x"), "column 'high' must hold numbers, not x, x, x"),
+        (lambda frame: frame.to_dict(), "frame must be a pandas DataFrame, not dict"),
+    ],
+)
+def test_marks_refuse_frames_by_name(change: Any, said: str) -> None:
+    for mark in (plots.forest, plots.lines):
+        with pytest.raises(ValueError, match=said):
+            mark(change(FRAME))
+    assert plt.get_fignums() == []
+
+
+def test_names_that_are_no_plot() -> None:
+    with pytest.raises(AttributeError, match="no plot named 'acuracy', did you mean 'accuracy'"):
+        biasvar.plots.acuracy  # noqa: B018
