@@ -62,6 +62,7 @@ def public_names():
     for name in modules:
         module = importlib.import_module(f"biasvar.{name}")
         yield from (f"biasvar.{name}.{item}" for item in module.__all__ if item not in biasvar.__all__)
+    yield from (f"biasvar.plots.marks.{name}" for name in biasvar.plots.MARKS)
     errors = inspect.getmembers(biasvar.errors, inspect.isclass)
     yield from (f"biasvar.errors.{name}" for name, found in errors if found.__module__ == "biasvar.errors")
     for name, items in adapters.items():
@@ -76,6 +77,11 @@ def test_every_public_name_has_its_place_in_the_reference():
     listed = re.findall(r"^::: (\S+)$", pages, re.MULTILINE)
     assert len(listed) == len(set(listed))
     assert sorted(listed) == sorted(public_names())
+
+
+def test_every_figure_is_in_the_reference_of_plots():
+    listed = re.findall(r"^\| `(\w+)` \|", (DOCS / "reference" / "plots.md").read_text(), re.MULTILINE)
+    assert listed == list(FIGURES)
 
 
 def test_every_picture_is_shown_and_every_picture_shown_is_there():
