@@ -18,6 +18,7 @@ import pandas as pd
 from biasvar.errors import BiasvarError
 from biasvar.files import write_bytes
 from biasvar.messages import visible
+from biasvar.report import published_pictures
 from biasvar.report.claims.words import FAILS, HOLDS
 from biasvar.report.deciding import deciding
 from biasvar.report.papers import papers_index
@@ -69,7 +70,8 @@ class Report:
 def write_ledger(directory: Path) -> Path:
     """Write the claims into README.md between their two marks, and all numbers into claims.md; returns README.md.
 
-    A README.md that has the marks of the index of papers too gets that as well. Raises BiasvarError where there is no
+    A README.md that has the marks of the index of papers too gets that as well, and those with the marks of pictures
+    under the directory theirs. Raises BiasvarError where there is no
     README.md with the marks of the claims, or no published report, or one that is damaged.
     """
     reports = published(directory)
@@ -82,6 +84,16 @@ def write_ledger(directory: Path) -> Path:
     if PAPERS_BEGIN in text or PAPERS_END in text:
         text = _between(text, PAPERS_BEGIN, PAPERS_END, papers_index(directory), page)
     tests = numbers(reports)  # before anything is written
+    shown = {
+        place: _between(
+            text if place == page else place.read_text(encoding="utf-8"), published_pictures.BEGIN,
+            published_pictures.END, published_pictures.pictures(place.parent), place,
+        )
+        for place in published_pictures.pages(directory)
+    }  # fmt: skip
+    text = shown.pop(page, text)
+    for place, with_pictures in shown.items():
+        write_bytes(place, with_pictures.encode())
     write_bytes(directory / NUMBERS, tests.encode())
     write_bytes(page, text.encode())
     return page

@@ -15,6 +15,8 @@ from biasvar.errors import BiasvarError
 from biasvar.report import ledger
 from biasvar.report.__main__ import main
 from biasvar.report.claims.table import COLUMNS
+from biasvar.report.figures import load
+from biasvar.report.published_pictures import BEGIN, END, pages, pictures
 from biasvar.study.claims import LEDGER
 
 FIGURES = Path(__file__).parents[2] / "figures"
@@ -59,6 +61,26 @@ def test_the_committed_tables_are_those_of_the_committed_reports(tmp_path: Path)
     for name in (ledger.README, ledger.NUMBERS):
         made, kept = ((folder / name).read_text(encoding="utf-8") for folder in (copy, FIGURES))
         assert made == kept, f"figures/{name} is not what biasvar-report --ledger figures makes: run it"
+
+
+def test_a_readme_shows_the_pictures_of_its_folders(tmp_path: Path) -> None:
+    page = tmp_path / "some" / "README.md"
+    for place, title in (("some/b", "Study <b>"), ("some/a", "Study a")):
+        folder = tmp_path / place
+        folder.mkdir(parents=True)
+        (folder / "summary.json").write_text(json.dumps({"runs": {"r": {"title": title}}}))
+        for name in ("flags.png", "accuracy.png", "not_ours.png"):
+            (folder / name).write_bytes(b"")
+    page.write_text(f"Mine.\n{BEGIN}\nold\n{END}\nMine too.\n", encoding="utf-8")
+    assert list(pages(tmp_path)) == [page]
+    shown = pictures(page.parent)
+    assert [line for line in shown.splitlines() if line.startswith("###")] == ["### a: Study a", "### b: Study <b>"]
+    assert re.findall(r'src="([^"]+)"', shown) == ["a/accuracy.png", "a/flags.png", "b/accuracy.png", "b/flags.png"]
+    assert shown.count(load("flags").title) == 4  # two headings, two alternative texts
+    assert shown.count(str(load("flags").how_to_read)) == 1
+    (tmp_path / "some/a/summary.json").write_text("{")
+    with pytest.raises(BiasvarError, match="is no whole report"):
+        pictures(page.parent)
 
 
 def test_one_row_a_claim_with_every_report(tmp_path: Path) -> None:
