@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib
 import importlib.util
 import inspect
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -150,3 +152,45 @@ def test_the_gallery_has_every_figure_of_the_report_in_its_words():
 def test_the_site_asks_nothing_of_the_network():
     assert SITE["theme"]["font"] is False
     assert not {"extra_javascript", "repo_url"} & set(SITE)
+
+
+@pytest.mark.parametrize("page", ["index.md", "concepts.md", "faq.md"])
+def test_the_examples_of_a_page_are_true(page):
+    blocks = re.findall(r"```pycon\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+    assert len(blocks) >= (8 if page == "concepts.md" else 1)
+    example = doctest.DocTestParser().get_doctest("\n\n".join(blocks), {}, page, page, 0)
+    said = []
+    assert doctest.DocTestRunner().run(example, out=said.append).failed == 0, "".join(said)
+
+
+def test_the_distillation_loss_rises_under_an_unsure_teacher_and_falls_under_a_sure_one(tmp_path):
+    (program,) = re.findall(r"```python\n(.*?)```", (DOCS / "faq.md").read_text(), re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, text=True, capture_output=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    unsure, sure = (
+        [float(value) for value in re.findall(r"distillation loss ([\d.]+)", part)]
+        for part in done.stdout.split("teacher of")[1:]
+    )
+    assert unsure == sorted(unsure)
+    assert unsure[-1] > 1.2 * unsure[0]
+    assert sure == sorted(sure, reverse=True)
+
+
+PICTURES = imported_from(DOCS / "pictures" / "concepts.py")
+
+
+def words(picture):
+    """The texts of a drawing: its numbers and labels, wherever they stand."""
+    return sorted(re.findall(r">([^<>]*[^<>\s][^<>]*)</(?:text|tspan)>", picture.read_text()))
+
+
+def test_the_pictures_of_concepts_are_drawn_by_their_script(tmp_path):
+    drawn = PICTURES.draw_all(tmp_path)
+    assert [path.name for path in drawn] == [f"{name}.svg" for name in PICTURES.PICTURES]
+    for path in drawn:
+        committed = DOCS / "pictures" / path.name
+        assert committed.stat().st_size < 60_000
+        assert words(committed) == words(path), path.name
+    assert len(words(drawn[0])) > 5

@@ -1,4 +1,4 @@
-"""The pictures of docs/concepts.md, each computed by biasvar itself: `python docs/pictures/concepts.py` draws them anew."""
+"""The pictures of docs/concepts.md, each computed by biasvar itself; `python docs/pictures/concepts.py` draws them."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def noise() -> Any:
 
 
 def regularization_sample() -> Any:
-    """Where a sample is a regularization sample, over what teacher and student give the true class, at temperature 1."""
+    """Where a sample is a regularization sample, over what teacher and student give the truth, at temperature 1."""
     at = np.linspace(0.01, 0.99, 41)
     teacher, student = (np.stack([part, 1 - part], axis=-1) for part in np.meshgrid(at, at))
     labels = np.zeros(teacher.shape[:-1], dtype=int)
@@ -177,8 +177,12 @@ def ambiguity() -> Any:
 
 def draw() -> Any:
     """Which of 24 rows each of four replicas trains on, by kind of draw."""
-    kinds = {"disjoint": ("disjoint parts", None), "subsample": ("subsample of 12", 12),
-             "bootstrap": ("bootstrap (darker: more than once)", None), "seed_only": ("all rows, another seed", None)}  # fmt: skip
+    kinds = {
+        "disjoint": ("disjoint parts", None),
+        "subsample": ("subsample of 12", 12),
+        "bootstrap": ("bootstrap (darker: more than once)", None),
+        "seed_only": ("all rows, another seed", None),
+    }
     figure = style.new_figure(height=4.6, width=WIDTH)
     for ax, (kind, (title, rows)) in zip(figure.subplots(4, 1, sharex=True), kinds.items(), strict=True):
         members = draw_members(kind, np.arange(24), rows, replicas=range(4), seed=2026)
