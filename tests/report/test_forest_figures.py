@@ -1,8 +1,11 @@
 """Figures of rows with intervals: what a reader sees of them, on wide screens and on narrow ones."""
 
 import warnings
+from importlib import import_module
+from pathlib import Path
 
 import pandas as pd
+import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Drawing
 from matplotlib.text import Text
@@ -11,6 +14,8 @@ from biasvar.records import Run
 from biasvar.report import style
 from biasvar.report.figures import load
 from biasvar.report.marks import forest
+
+ROOT = Path(__file__).parents[2]
 
 
 def drawn(name: str, frame: pd.DataFrame, *, narrow: bool = False) -> Drawing:
@@ -115,4 +120,60 @@ def test_long_names_stand_above_their_rows_on_narrow_screens() -> None:
         assert above.names[1].replace("\n", " ") == long
         assert above.names[1].count("\n") >= 1
         assert above.heights["r", "b"] - above.heights["r", "a"] > 1.9
-        assert where.named(["A", "B"], above=True).heights == {("r", "a"): 0.8, ("r", "b"): 2.6}
+        assert where.named(["A", "B"], above=True).heights == {
+            ("r", "a"): pytest.approx(0.8),
+            ("r", "b"): pytest.approx(2.6),
+        }
+
+
+FIGURES = ROOT / "figures"
+PUBLISHED = {
+    "accuracy": "all_methods",
+    "flags": "converged/digits",
+    "bias_variance": "digits",
+    "effects": "converged/digits",
+    "by_class": "digits",
+    "kinds": "tokens",
+    "conditions": "biased_soft_labels/which_indicator",
+    "few_shots": "infodrop/few_shots",
+    "redraws": "digits_redrawn",
+    "directions": "converged/features",
+}
+"""A published table of each figure of rows with intervals."""
+
+
+def published(name: str) -> pd.DataFrame:
+    frame = pd.read_csv(FIGURES / PUBLISHED[name] / f"{name}.csv", keep_default_na=False, na_values=[""])
+    texts = frame.select_dtypes(["object", "string"])
+    frame[list(texts)] = texts.astype(object).fillna("")
+    for column in set(getattr(import_module(load(name).collect.__module__), "COLUMNS", ())) - set(frame):
+        frame[column] = ""
+    return frame
+
+
+@pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_numbers_are_drawn_whole_on_every_screen(name: str, narrow: bool) -> None:
+    frame = published(name)
+    drawing = drawn(name, frame, narrow=narrow)
+    assert drawing.get_figwidth() == (style.NARROW_WIDTH if narrow else style.FULL_WIDTH)
+    assert not cut_texts(drawing)
+    failed = "failed" in frame and (frame["failed"].astype(float) > 0).any()
+    assert (hollow_dots(drawing) > 0) == failed
+    sizes = [text.get_fontsize() for text in drawing.findobj(Text) if text.get_text().strip()]
+    assert min(sizes) >= 9
+
+
+def test_the_flag_is_asked_in_words(study_run: Run) -> None:
+    frame = load("flags").collect([study_run])
+    panels = frame["arm"].nunique()
+    for narrow in (False, True):
+        drawing = drawn("flags", frame, narrow=narrow)
+        assert len([ax for ax in drawing.axes if ax.get_visible()]) == panels
+        assert max(intervals(drawing)) <= frame["score"].nunique()
+        assert hollow_dots(drawing) == 0
+        said = texts(drawing)
+        assert all(words in said for words in ("b > |a| (opposing)", "low teacher probability", "coin toss"))
+        assert "claim: .6 or more" in said
+        assert not set(frame["score"]) & set(said.splitlines())
+    assert len(load("flags").caption(frame, [study_run]).split(" 4 replicas, each trained")[0].split()) < 90

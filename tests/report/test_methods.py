@@ -86,7 +86,7 @@ def test_an_arm_of_another_network_is_compared_with_cross_entropy_of_that_networ
     differences = levels[levels["against"] != ""].drop_duplicates(["arm", "against"]).set_index(["arm", "against"])
     assert differences.loc["kd_own", "control"].to_dict() == {"cross-entropy": "ls"}
     assert differences.loc["wsl", "control"].to_dict() == {"cross-entropy": "ce", "KD": "kd"}
-    assert "difference to cross-entropy (arm ce or ls, whichever has" in accuracy.caption(levels, [run])
+    assert "Gaps to cross-entropy of the same network" in accuracy.caption(levels, [run])
     assert directions.collect([run]).drop_duplicates("arm").set_index("arm")["control"]["kd_own"] == "ls"
     assert "or, in 2 of them, another" in paragraph(run)
 

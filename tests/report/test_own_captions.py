@@ -67,8 +67,8 @@ def test_captions_of_ones_own_runs_assert_no_draw_and_no_epoch(
     texts = {name: said(name, [run], tmp_path) for name in names}
     for name, text in texts.items():
         assert not [words for words in DRAWN if words in text], name
-    assert "Below, paired by replica number, the difference to cross-entropy" in texts["accuracy"]
-    assert "a gain or a loss that chance between trainings does not explain" in texts["accuracy"]
+    assert "Gaps to cross-entropy are paired by replica number" in texts["accuracy"]
+    assert "a gap in bold is one that chance between trainings does not explain" in texts["accuracy"]
     assert f"mean over {R} pairs of replicas of the same number" in texts["effects"]
     for name in ("methods", "changes", "directions", "gallery"):
         assert "after training" in texts[name], name
@@ -76,7 +76,7 @@ def test_captions_of_ones_own_runs_assert_no_draw_and_no_epoch(
 
 def test_captions_of_a_study_name_its_draw(study_run: Run, tmp_path: Path) -> None:
     texts = {name: said(name, [study_run], tmp_path) for name in ("accuracy", "effects", "changes", "gallery")}
-    assert "Below, replica by replica on the same draw, the difference to" in texts["accuracy"]
+    assert "Gaps to cross-entropy are replica by replica on the same draw" in texts["accuracy"]
     assert "that the draw of the training rows does not explain" in texts["accuracy"]
     assert "mean over 4 pairs of replicas on the same draw" in texts["effects"]
     assert "last epoch, clean view" in texts["changes"]

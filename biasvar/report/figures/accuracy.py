@@ -9,7 +9,7 @@ import pandas as pd
 
 from biasvar.report import style
 from biasvar.report.arms import drawn, soft_labels
-from biasvar.report.arms.roles import LISTED, baseline_of, baselines_in_words, listed_arms, reference_arms
+from biasvar.report.arms.roles import LISTED, baseline_of, listed_arms, reference_arms
 from biasvar.report.figure import Figure
 from biasvar.report.marks import forest, legends, looks, scales
 from biasvar.report.statistics.estimates import Estimate, final_difference, final_level, final_metrics, to_frame
@@ -128,7 +128,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
         scales.values(ax, side.replace(", ", ",\n") if style.narrow() else side, ticks=2 if style.narrow() else 3)
         if len(of_metric) and not style.narrow():
             _numbers(ax, of_metric)
-    legends.below(figure, entries, columns=style.abreast(2))
+    legends.below(figure, entries)
     return figure
 
 
@@ -191,12 +191,13 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     note = drawn.failure_note(frame)
     pairing = "paired by replica number" if any_own(frame, runs) else "replica by replica on the same draw"
     when = f" {when_evaluated(frame, runs)}" if (frame["epoch"] > 0).any() else ""
-    said = baselines_in_words(dict.fromkeys(gaps["control"]))
+    said = " or ".join(dict.fromkeys(gaps["against"]))
+    said += " of the same network" if gaps["control"].nunique() > gaps["run"].nunique() else ""
     return (
         f"n = {sizes(frame['n_samples'])} {splits} rows{when}; NLL at temperature 1, calibration error (ECE) over 15 "
         f"equal-width bins. Dots are means over {sizes(levels['n_replicas'])} replicas, bars 95 % t intervals over "
         "replicas for these rows."
-        + (f" Gaps are {pairing}, to {said}; their intervals, and gaps to KD, are in the CSV." if said else "")
+        + (f" Gaps to {said} are {pairing}; their intervals, and gaps to KD, are in the CSV." if said else "")
         + f" {unadjusted(int(pd.concat([levels, gaps])['low'].notna().sum()))}"
         + (f" † Hollow: {note}; these do not set the scale." if note else "")
         + f" {conditions(runs)}"

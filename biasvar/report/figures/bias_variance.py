@@ -11,6 +11,7 @@ from biasvar.report.arms import drawn
 from biasvar.report.arms.roles import LISTED, listed_arms
 from biasvar.report.figure import Figure
 from biasvar.report.marks import forest, legends, looks, scales
+from biasvar.report.statistics.changes import each
 from biasvar.report.statistics.estimates import TERMS, decomposition_term, to_frame
 from biasvar.report.text.captions import conditions, when_evaluated
 from biasvar.report.text.numbers import sizes
@@ -35,25 +36,27 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame) -> Drawing:
     """Two panels that share their rows: bias and variance."""
-    where = forest.places(frame)
-    figure = style.new_figure(height=1.35 + forest.ROW_HEIGHT * where.total)
-    axes = figure.subplots(1, 2)
-    forest.name_rows(axes, where, drawn.row_names(frame))
-    rows = where.on(looks.put_on(frame, style.styles_of(frame), by="arm", hollow="failed"))
+    names, entries = drawn.row_names(frame), drawn.regime_entries(frame)
+    where = forest.places(frame).named(names, above=True)
     baselines = _baselines(frame)
+    entries += [legends.dot("|", "cross-entropy, with its 95 % interval as a band", size=11)] * len(baselines)
+    figure = style.new_figure(height=0.6 + 0.2 * len(entries) + forest.height(where, 2, on_narrow=2))
+    axes = forest.panels(figure, where, names, 2, on_narrow=2)
+    rows = where.on(looks.put_on(frame, style.styles_of(frame), by="arm", hollow="failed"))
     for ax, term in zip(axes, TERMS, strict=True):
         part = rows[rows["term"] == term]
         forest.draw(ax, part, limits=scales.limits(part, anchor=0.0))
-        for value in part.loc[part["arm"].isin(baselines), "estimate"]:
-            ax.axvline(value, color=style.MUTED, linewidth=0.8, linestyle=":", zorder=1)
+        for row in each(part[part["arm"].isin(baselines)]):
+            ax.axvspan(row.low, row.high, color=style.FAINT, alpha=0.7, linewidth=0, zorder=0.5)
+            ax.axvline(row.estimate, color=style.MUTED, linewidth=1.0, zorder=1)
         ax.set_title(term.capitalize())
-        scales.values(ax, "nats per sample", ticks=5)
-    legends.below(figure, drawn.regime_entries(frame))
+        scales.values(ax, "nats, left is better", ticks=style.abreast(5, on_narrow=4))
+    legends.below(figure, entries)
     return figure
 
 
 def _baselines(frame: pd.DataFrame) -> pd.Series:
-    """The arm of a single run whose value is a dotted line, at most one: no arm of a grid, where any would do."""
+    """The arm of a single run whose value is a line behind all rows, at most one, and no arm of a grid."""
     alone = frame["run"].nunique() == 1
     return frame.loc[(frame["plays"] == "baseline") & (frame["role"] != "grid") & alone, "arm"].head(1)
 
@@ -67,11 +70,9 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     regimes = (frame["regime"] != "none").any()
     return (
         f"Means over n = {count} {splits} rows{when}, against the true labels at temperature 1; "
-        "cross-entropy, in nats, corrected for the finite number of replicas (noise is 0 by construction with one "
-        "label a row, so none is drawn). Bars are 95 % t intervals over replicas of the jackknifed total for these "
-        "rows; the error over rows is in the CSV."
+        "cross-entropy loss, in nats, corrected for the finite number of replicas; noise is 0 with one label a row. "
+        "Bars are 95 % t intervals over replicas (jackknife) for these rows; the error over rows is in the CSV."
         + (" The marker is the teacher's regime, which decides what the variance is conditional on." if regimes else "")
-        + (" The dotted line is cross-entropy's value." if len(_baselines(frame)) else "")
         + (f" † Hollow: {note}; these do not set the scale." if note else "")
         + f" {conditions(runs)}"
     )

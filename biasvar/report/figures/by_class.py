@@ -47,21 +47,23 @@ def draw(frame: pd.DataFrame) -> Drawing:
     arms = list(dict.fromkeys(shown["arm"]))
     height = _class_height(len(arms))
     where = forest.places(shown, row="class")
+    names = [str(name) for _, name in where.heights]
+    where = where.named(names, row=height)
     styles = style.styles_of(frame)
-    figure = style.new_figure(height=1.5 + 0.18 * ((len(arms) + 2) // 3) + height * where.total)
-    axes = figure.subplots(1, 2)
-    forest.name_rows(axes, where, [str(name) for _, name in where.heights])
+    columns = style.abreast(3, on_narrow=2 if max(len(styles[arm].label) for arm in arms) < 20 else 1)
+    figure = style.new_figure(height=1.5 + 0.19 * -(-len(arms) // columns) + height * where.total)
+    axes = forest.panels(figure, where, names, 2, on_narrow=2)
     rows = where.on(looks.put_on(shown, styles, by="arm"))
     rows["y"] += [_DOT / height * (arms.index(arm) - (len(arms) - 1) / 2) for arm in rows["arm"]]
     for ax, term in zip(axes, TERMS, strict=True):
         part = rows[rows["term"] == term]
         forest.draw(ax, part, limits=scales.limits(part, anchor=0.0), size=4.0, width=1.2)
         ax.set_title(term.capitalize())
-        scales.values(ax, "nats per sample", ticks=5)
-    axes[0].set_ylabel("true class")
+        scales.values(ax, "nats, left is better", ticks=style.abreast(5, on_narrow=3))
+    axes[0].set_ylabel("" if where.names else "true class")
     legends.below(
         figure, [legends.dot(styles[arm].marker, styles[arm].label, color=styles[arm].color) for arm in arms],
-        columns=3, handletextpad=0.3,
+        columns=columns, handletextpad=0.3,
     )  # fmt: skip
     return figure
 

@@ -31,9 +31,14 @@ SUM, MARGIN, ACCURACY = "sum", "margin", "accuracy"
 PANELS = {
     SUM: ("Sets: below 1", "Δ + γ", 1.0),
     MARGIN: ("Mean label: above 0", "margin of the mean label", 1.0),
-    ACCURACY: ("Students", "test accuracy (%)", 100.0),
+    ACCURACY: ("Students", "accuracy, %", 100.0),
 }
 """Title, axis and factor of each panel."""
+FITS = {
+    soft_labels.AVERAGE: "Students fit the average",
+    soft_labels.CANDIDATES: "Students fit any candidate",
+    soft_labels.SQUARED: "Students fit by squared error",
+}
 LIMITS = {SUM: 1.0, MARGIN: 0.0}
 
 
@@ -73,27 +78,42 @@ def _of_run(run: Run) -> list[dict[str, Any]]:
 
 def draw(frame: pd.DataFrame) -> Drawing:
     """Three panels that share their rows, one row an arm."""
-    where = forest.places(frame)
-    figure = style.new_figure(height=1.25 + 0.23 * where.total)
-    axes = figure.subplots(1, 3)
-    forest.name_rows(axes, where, drawn.row_names(frame))
-    rows = where.on(frame.assign(sets=frame["fit"] == soft_labels.CANDIDATES))
+    frame = _by_fit(frame)
+    names, entries = drawn.row_names(frame), drawn.kind_entries(frame["kind"])
+    if (frame["failed"] > 0).any():
+        entries.append(legends.dot("o", "† replicas at chance or not finite", hollow=True))
+    columns = style.abreast(3)
+    where = forest.places(frame, group="heading").named(names, above=True)
+    legend = 0.5 + 0.19 * -(-len(entries) // columns)
+    figure = style.new_figure(height=legend + forest.height(where, 3, on_narrow=3))
+    axes = forest.panels(figure, where, names, 3, on_narrow=3)
+    rows = where.on(frame)
     for ax, (quantity, (title, label, scale)) in zip(axes, PANELS.items(), strict=True):
         rows_here = rows[rows["quantity"] == quantity]
-        rows_here = looks.put_on(rows_here, soft_labels.KINDS, by="kind", hollow="sets", scale=scale)
-        forest.draw(ax, rows_here, size=7.2)
+        rows_here = looks.put_on(rows_here, soft_labels.KINDS, by="kind", hollow="failed", scale=scale)
+        forest.draw(ax, rows_here, size=6.4)
         if quantity in LIMITS:
             ax.axvline(LIMITS[quantity], color=style.BAD, linewidth=1.2, zorder=1)
         if quantity == ACCURACY:
             ax.set_xlim(-3, 103)
             for row in each(rows_here[rows_here["truth"]]):
                 ax.axvspan(row.low, row.high, color=style.FAINT, linewidth=0, zorder=0)
-        ax.set_title(title)
-        scales.values(ax, label)
-    entries = drawn.kind_entries(frame["kind"])
-    entries += [legends.dot("o", "candidate sets", hollow=True)] if rows["sets"].any() else []
-    legends.below(figure, entries, columns=4, columnspacing=1.2, handletextpad=0.3)
+        ax.set_title(style.panel_title(title, width=12) if style.narrow() else title)
+        scales.values(
+            ax, style.panel_title(label, width=14) if style.narrow() else label, ticks=style.abreast(4, on_narrow=2)
+        )
+    legends.below(figure, entries, columns=columns, columnspacing=1.2, handletextpad=0.3)
     return figure
+
+
+def _by_fit(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows with a column `heading`: the run where there are several, and what the students fit."""
+    several = frame["run"].nunique() > 1
+    fits = frame["fit"].map(FITS) if frame["fit"].nunique() > 1 or not several else ""
+    headed = frame.assign(heading=(frame["run"] + (": " if len(fits) else "") if several else "") + fits)
+    parts = headed.groupby("run", sort=False)
+    in_order = [part[part["fit"] == fit] for _, part in parts for fit in FITS]
+    return pd.concat(in_order, ignore_index=True)
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
@@ -104,14 +124,14 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     return (
         "Left: Δ + γ on n = "
         f"{sizes(sums['n'])} training rows with a soft label, the smallest over k and the set "
-        "of entries above 0; for students of candidate sets (hollow) at their own k. Its bars hold after that choice. "
+        "of entries above 0; for students of candidate sets at their own k. Its bars hold after that choice. "
         "Middle: mean mass on the truth less that on the class's strongest wrong label, the smallest over classes, "
         "with 95 % intervals for all classes and labels together. Students trained by cross-entropy come to the mean "
         "soft label, of which the theory of sets does not speak: above 0 they find the truth where soft labels vary by "
         "chance within a class (derived, not the paper's). Right: students' accuracy on n = "
         f"{sizes(ends['n'])} test rows, 95 % t interval over "
         f"{sizes(ends['n_replicas'])} replicas; grey: true labels.{_lowest(frame)}"
-        + (f" †: {failed}." if failed else "")
+        + (f" † Hollow: {failed}." if failed else "")
         + f" {conditions_in(frame, runs)}"
     )
 

@@ -106,8 +106,8 @@ def draw(frame: pd.DataFrame) -> Drawing:
         for kind in ROWS
         if len(part := shown[(shown["run"] == run) & (shown["rows"] == kind)])
     }
-    heights = [forest.ROW_HEIGHT * (part["arm"].nunique() + 1.2) for part in parts.values()]
-    figure = style.new_figure(height=sum(heights) + 1.2)
+    heights = [forest.ROW_HEIGHT * (_places(part).total + 1.2) for part in parts.values()]
+    figure = style.new_figure(height=sum(heights) + (1.7 if style.narrow() else 1.2))
     grid = figure.subplots(len(parts), len(QUADRANTS), squeeze=False, height_ratios=heights, sharex=True)
     for axes, ((run, kind), part) in zip(grid, parts.items(), strict=True):
         title = ROWS[kind][2]
@@ -117,13 +117,17 @@ def draw(frame: pd.DataFrame) -> Drawing:
         ax.set_title(TITLES[quadrant], weight="normal", fontsize=9.5, linespacing=1.15)
     for ax in grid[-1]:
         ax.set_xlabel("% of rows")
-        ax.locator_params(axis="x", nbins=4)
-    legends.below(figure, _entries(), columns=3, handlelength=1.4, columnspacing=1.4)
+        ax.locator_params(axis="x", nbins=style.abreast(4, on_narrow=2))
+    legends.below(figure, _entries(), columns=style.abreast(3), handlelength=1.4, columnspacing=1.4)
     return figure
 
 
+def _places(part: pd.DataFrame) -> forest.Places:
+    return forest.places(part).named(list(part.drop_duplicates("arm")["label"]), above=True)
+
+
 def _block(axes: Any, part: pd.DataFrame, heading: str) -> None:
-    where = forest.places(part)
+    where = _places(part)
     forest.name_rows(axes, where, list(part.drop_duplicates("arm")["label"]))
     for ax, quadrant in zip(axes, QUADRANTS, strict=True):
         rows = where.on(part[part["quadrant"] == quadrant])

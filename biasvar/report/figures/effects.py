@@ -60,26 +60,39 @@ def draw(frame: pd.DataFrame) -> Drawing:
     runs = list(dict.fromkeys(frame["run"]))
     drawn_rows = looks.put_on(frame, style.styles_of(frame), by="arm", hollow="failed", scale=100.0)
     parts = {run: list(drawn_rows[drawn_rows["run"] == run].groupby("question", sort=False)) for run in runs}
-    inner = [[forest.ROW_HEIGHT * (len(group) + 0.3) for _, group in parts[run]] for run in runs]
-    heights = [sum(one) + 0.5 * len(one) + blocks.HEAD * (len(runs) > 1) for one in inner]
-    figure, block_of = blocks.stacked(runs, heights, more=0.85)
+    inner = [[forest.ROW_HEIGHT * (_places(group).total + 0.3) for _, group in parts[run]] for run in runs]
+    heights = [sum(one) + 0.55 * len(one) + blocks.HEAD * (len(runs) > 1) for one in inner]
+    entries = drawn.regime_entries(frame)
+    figure, block_of = blocks.stacked(runs, heights, more=0.65 + 0.2 * len(entries))
     for (run, block), ratios in zip(block_of.items(), inner, strict=True):
         axes = block.subplots(len(ratios), 1, squeeze=False, height_ratios=ratios)[:, 0]
         for ax, (question, group) in zip(axes, parts[run], strict=True):
-            _question(ax, group.assign(place=range(len(group))))
-            ax.set_title(str(question))
-        axes[-1].set_xlabel(f"difference of accuracy on {parts[run][0][1]['split'].iloc[0]} rows (percentage points)")
-    legends.below(figure, drawn.regime_entries(frame))
+            _question(ax, group)
+            ax.set_title(style.panel_title(str(question), width=42) if style.narrow() else str(question), x=0.0)
+        said = f"gain of accuracy on {parts[run][0][1]['split'].iloc[0]} rows, percentage points"
+        axes[-1].set_xlabel(style.panel_title(said, width=46) if style.narrow() else said)
+    legends.below(figure, entries)
     return figure
 
 
+def _places(part: pd.DataFrame) -> forest.Places:
+    """The places of the rows of a question, whose names stand above them on narrow screens, with the numbers."""
+    return forest.places(part.assign(place=range(len(part))), row="place").named(_names(part), above=True, room=0.5)
+
+
+def _names(part: pd.DataFrame) -> list[str]:
+    return [f"{row.label} − {row.control_label}" + (" †" if row.failed else "") for row in each(part)]
+
+
 def _question(ax: Axes, part: pd.DataFrame) -> None:
-    where = forest.places(part, row="place")
-    part = where.on(part)
+    where = _places(part)
+    part = where.on(part.assign(place=range(len(part))))
     forest.draw(ax, part, limits=scales.limits(part, anchor=0.0, room=0.04), reference=0.0, size=4.6, said=False)
-    forest.beside(ax, part, [_numbers(row) for row in each(part)])
-    names = [f"{row.label} − {row.control_label}" + (" †" if row.failed else "") for row in each(part)]
-    forest.name_rows([ax], where, names)
+    if style.narrow():
+        forest.beside(ax, part, [signed(value, 2) for value in part["estimate"]], above=True)
+    else:
+        forest.beside(ax, part, [_numbers(row) for row in each(part)])
+    forest.name_rows([ax], where, _names(part))
     scales.values(ax, "", ticks=6)
 
 

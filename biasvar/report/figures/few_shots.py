@@ -16,7 +16,7 @@ from biasvar.report.statistics.estimates import COLUMNS as ESTIMATES
 from biasvar.report.statistics.estimates import between_0_and_1, columns
 from biasvar.report.statistics.few_shots import few_shot_accuracy, few_shots_of
 from biasvar.report.text.captions import conditions_in, runs_in
-from biasvar.report.text.numbers import sizes
+from biasvar.report.text.numbers import counted, sizes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -50,18 +50,19 @@ def _row(run: Run, arm: str, shots: int) -> dict[str, Any] | None:
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
-    """A panel a number of shots, a row an arm; a line where chance is."""
-    where = forest.places(frame)
-    figure = style.new_figure(height=1.3 + forest.ROW_HEIGHT * where.total)
+    """A panel a number of shots, a row an arm."""
+    names, entries = drawn.row_names(frame), drawn.regime_entries(frame)
     shots = sorted(frame["shots"].unique())
-    axes = figure.subplots(1, len(shots), squeeze=False)[0]
-    forest.name_rows(axes, where, drawn.row_names(frame))
+    where = forest.places(frame).named(names, above=len(shots) > 1)
+    figure = style.new_figure(height=0.4 + 0.2 * len(entries) + forest.height(where, len(shots), on_narrow=2))
+    axes = forest.panels(figure, where, names, len(shots), on_narrow=2)
     rows = where.on(looks.put_on(frame, style.styles_of(frame), by="arm", hollow="failed"))
     for ax, number in zip(axes, shots, strict=True):
         part = rows[rows["shots"] == number]
         forest.draw(ax, part, limits=scales.limits(part))
-        scales.values(ax, f"accuracy, {number} shot{'s' if number > 1 else ''}", ticks=3)
-    legends.below(figure, drawn.regime_entries(frame))
+        ax.set_title(counted(number, "shot"))
+        scales.values(ax, "accuracy", ticks=3)
+    legends.below(figure, entries)
     return figure
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -15,6 +16,7 @@ from biasvar.report.statistics.changes import each, unstyled
 from biasvar.report.statistics.flag_meaning import COLUMNS as FLAG_COLUMNS
 from biasvar.report.statistics.flag_meaning import flag_auc
 from biasvar.report.text.captions import conditions, when_evaluated
+from biasvar.report.text.numbers import sizes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,17 +26,19 @@ if TYPE_CHECKING:
 
 COLUMNS = ["run", "arm", "label", "control", "control_label", "regime", "split", *FLAG_COLUMNS]
 NAMES = {
-    "opposing": "flag: opposing",
-    "literal": "flag: literal",
-    "magnitude": "flag: magnitude",
-    "norm": "flag: norm",
-    "teacher_prob": "teacher's probability (−)",
-    "student_prob": "CE student's probability",
-    "margin": "CE student's margin",
-    "target_other_half": "target, other half",
+    "opposing": "b > |a| (opposing)",
+    "literal": "b > a (literal)",
+    "magnitude": "|b| > |a| (magnitude)",
+    "norm": "‖b‖ > ‖a‖ (norm)",
+    "teacher_prob": "low teacher probability",
+    "student_prob": "high CE probability",
+    "margin": "large CE margin",
+    "target_other_half": "the same changes",
 }
+HEADINGS = {"criterion": "The flag", "baseline": "No gradient", "reference": "In other replicas"}
 CLAIMED = 0.60  # what claim W6 asks of the flag
 MOST = 3
+AXIS = "how well it finds samples whose bias rises and variance falls (AUC)"
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -81,72 +85,75 @@ def draw(frame: pd.DataFrame) -> Drawing:
     """A panel for each treatment, a row for each score."""
     styles, frame = unstyled(frame)
     keys = each(frame[["run", "arm", "label"]].drop_duplicates())
-    rows_of_panels = [keys[i : i + MOST] for i in range(0, len(keys), MOST)]
-    figure = style.new_figure(height=3.5 * len(rows_of_panels) + 0.3)
-    grid = figure.subplots(len(rows_of_panels), min(MOST, len(keys)), squeeze=False)
-    for axes, beside in zip(grid, rows_of_panels, strict=True):
-        for ax in axes[len(beside) :]:
-            ax.set_axis_off()
-        for ax, key in zip(axes, beside, strict=False):
-            part = frame[(frame["run"] == key.run) & (frame["arm"] == key.arm)]
-            _panel(ax, part, styles[key.arm].color, named=ax is axes[0])
-            run = str(key.run) if frame["run"].nunique() > 1 else ""
-            ax.set_title(style.panel_title(str(key.label), run, width=24), fontsize=9.5)
-    figure.supxlabel("area under the ROC curve (.5: no better than chance)", fontsize=9.5)
+    frame = frame.sort_values("kind", key=lambda names: names.map(list(HEADINGS).index), kind="stable")
+    frame = frame.assign(heading=frame["kind"].map(HEADINGS))
+    names = [NAMES.get(score, score) for score in dict.fromkeys(frame["score"])]
+    where = forest.places(frame, group="heading", row="score", gap=0.3, headed=True).named(names)
+    across = style.abreast(min(MOST, len(keys)))
+    lines = -(-len(keys) // across)
+    figure = style.new_figure(height=0.55 + lines * forest.height(where, more=0.85))
+    grid = figure.subplots(lines, across, squeeze=False)
+    for axes in grid:
+        forest.name_rows(axes, where, names)
+    for ax in grid.ravel()[len(keys) :]:
+        ax.set_visible(False)
+    for ax, key in zip(grid.ravel(), keys, strict=False):
+        part = frame[(frame["run"] == key.run) & (frame["arm"] == key.arm)]
+        _panel(ax, part, styles[key.arm].color, where)
+        run = str(key.run) if frame["run"].nunique() > 1 else ""
+        ax.set_title(style.panel_title(str(key.label), run, width=24), pad=18)
+    figure.supxlabel(style.panel_title(AXIS, width=46) if style.narrow() else AXIS, fontsize=9.5)
     return figure
 
 
-def _panel(ax: Axes, part: pd.DataFrame, color: str, *, named: bool) -> None:
-    kinds = {
-        "criterion": style.Look(color, "o", "-", ""),
-        "baseline": style.Look(style.MUTED, "s", "-", ""),
-        "reference": style.Look(style.MUTED, "D", "-", ""),
-    }
-    part = part.sort_values("kind", key=lambda names: names.map(list(kinds).index), kind="stable")
-    where = forest.places(part, group="kind", row="score", gap=0.4, headed=False)
+def _panel(ax: Axes, part: pd.DataFrame, color: str, where: forest.Places) -> None:
+    grey = style.Look(style.MUTED, "s", "-", "")
+    kinds = {"criterion": style.Look(color, "o", "-", ""), "baseline": grey, "reference": replace(grey, marker="D")}
     rows = where.on(looks.put_on(part.rename(columns={"auc": "estimate"}), kinds, by="kind"))
-    rows = rows.assign(hollow=rows["kind"] == "reference")
-    forest.name_rows([ax], where, [NAMES.get(score, score) if named else "" for _, score in where.heights])
-    forest.bars(ax, rows, low="low_replicas", high="high_replicas", width=3.4)
-    forest.draw(ax, rows, size=7.0, width=1.0)
-    for y, area in zip(rows["y"], rows["estimate"], strict=True):
-        ax.text(
-            1.27, y, f"{area:.2f}".removeprefix("0") if area == area else "n/a", ha="right", va="center", fontsize=9
-        )
-    ax.axvline(0.5, color=style.INK, linewidth=1.0)
-    ax.axvline(CLAIMED, color=style.INK, linewidth=1.0, linestyle=":")
-    ax.set_xlim(0, 1.28)
-    ax.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
+    ax.axvline(0.5, color=style.MUTED, linewidth=1.0, zorder=1)
+    ax.axvline(CLAIMED, color=style.BAD, linewidth=1.0, zorder=1)
+    ax.annotate(
+        f"claim: {_short(CLAIMED, 1)} or more", (CLAIMED, 1.0), xycoords=("data", "axes fraction"), xytext=(0, 3),
+        textcoords="offset points", color=style.BAD, fontsize=9, ha="center", in_layout=False,
+    )  # fmt: skip
+    forest.draw(ax, rows, size=6.0)
+    forest.beside(ax, rows, [_short(area) if area == area else "n/a" for area in rows["estimate"]])
+    ax.set_xlim(0, 1)
+    ax.set_xticks([0, 0.5, 1], ["0", ".5\ncoin toss", "1\nalways"])
     ax.grid(visible=False, axis="y")
+
+
+def _short(area: float, places: int = 2) -> str:
+    return f"{area:.{places}f}".removeprefix("0")
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """The target, the halves, the intervals, the orientation."""
     one = frame.iloc[0]
-    target = "; ".join(
-        f"{row.label} {100 * row.positives:.0f} %" for row in each(frame.drop_duplicates(["run", "arm"]))
-    )
-    sizes: list[Any] = sorted(frame["n_samples"].unique())
-    replicas = sorted(frame["n_replicas"].unique())
+    rows = each(frame.drop_duplicates(["run", "arm"]))
+    target = "; ".join(f"{row.label} {100 * row.positives:.0f} %" for row in rows)
     return (
-        f"Target: {one.split} rows whose corrected bias rises and whose corrected variance falls against "
-        f"{one.control_label} ({target} of n = {' or '.join(f'{int(n):,}' for n in sizes)} rows). Flags (share of "
-        "replicas that flag the row) and baselines come from one half of the "
-        f"{' or '.join(str(int(n)) for n in replicas)} replicas, the changes from the other, on the same rows in the "
-        f"clean view {when_evaluated(frame, runs)}; halves swapped, areas averaged. Thick bars: 95 % over replicas "
-        "(jackknife), thin: with the error over rows (DeLong) added. Every score counts upwards except the teacher's "
-        "probability of the truth (−), as in the flag, which compares the two; this was fixed beforehand, so an area "
-        "below .5 means that the score ranks the other way. Hollow: the target as the other half of the replicas gives "
-        "it, which says how far it agrees with itself. Dotted: .60, what the claim asks of the flag. Signs "
-        f"count, not sizes: many of these changes are minute. {conditions(runs)}"
+        f"AUC on n = {sizes(frame['n_samples'])} {one.split} rows {when_evaluated(frame, runs)}; found shall be those "
+        f"whose corrected bias rises and variance falls against {one.control_label} ({target} of rows). Flags and "
+        f"other scores come from one half of the {sizes(frame['n_replicas'])} replicas, the changes from the other, "
+        "then the reverse. Bars: 95 % over replicas and rows. The directions were fixed beforehand, so below .5 a "
+        f"score ranks the other way. {conditions(runs)}"
+    )
+
+
+def how_to_read(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """What the axis means and what would be good."""
+    return (
+        "Samples that the flag marks are said to be those whose bias rises and whose variance falls under "
+        "distillation. If so, the flag would lie near 1; a coin lies at .5. The last row says how far the changes "
+        "agree with themselves on other replicas."
     )
 
 
 FIGURE = Figure(
     name="flags",
-    title="Does the flag mean what it says?",
-    how_to_read="A score that picked out the samples whose bias rises and whose variance falls would lie at 1; a coin "
-    "lies at .5. Regularization samples are said to be those samples.",
+    title="Does the flag find the samples whose bias rises and variance falls?",
+    how_to_read=how_to_read,
     needs="predictions and a clean record of a distillation arm and of a cross-entropy arm, at least four replicas",
     collect=collect,
     draw=draw,

@@ -54,24 +54,24 @@ def draw(frame: pd.DataFrame) -> Drawing:
     shown = shown.sort_values("kind", key=lambda names: names.map(kinds.index), kind="stable")
     panels = [name for name in PANELS if name in set(shown["quantity"])]
     arms = list(dict.fromkeys(frame["arm"]))
-    height, deep = _DOT * len(arms) + _BETWEEN, (len(panels) + 1) // 2
+    height = _DOT * len(arms) + _BETWEEN
     where, styles = forest.places(shown, row="kind"), style.styles_of(frame)
-    figure = style.new_figure(height=0.5 + 0.18 * ((len(arms) + 2) // 3) + deep * (0.75 + height * where.total))
-    axes = figure.subplots(deep, 2, squeeze=False)
+    names = [str(name) for _, name in where.heights]
+    where = where.named(names, row=height)
+    columns = style.abreast(3, on_narrow=2 if max(len(styles[arm].label) for arm in arms) < 20 else 1)
+    legend = 0.5 + 0.19 * -(-len(arms) // columns)
+    figure = style.new_figure(height=legend + forest.height(where, len(panels), most=2, on_narrow=2, row=height))
+    axes = forest.panels(figure, where, names, len(panels), most=2, on_narrow=2)
     rows = where.on(looks.put_on(shown, styles, by="arm"))
     rows["y"] += [_DOT / height * (arms.index(arm) - (len(arms) - 1) / 2) for arm in rows["arm"]]
-    for across in axes:
-        forest.name_rows(across, where, [str(name) for _, name in where.heights])
-    for ax in axes.ravel()[len(panels) :]:
-        ax.set_axis_off()
-    for ax, quantity in zip(axes.ravel(), panels, strict=False):
+    for ax, quantity in zip(axes, panels, strict=True):
         part = rows[rows["quantity"] == quantity]
         forest.draw(ax, part, limits=scales.limits(part, anchor=0.0), size=4.0, width=1.2)
-        ax.set_title(PANELS[quantity][0])
-        scales.values(ax, PANELS[quantity][1], ticks=5)
+        ax.set_title(style.panel_title(PANELS[quantity][0]) if style.narrow() else PANELS[quantity][0])
+        scales.values(ax, PANELS[quantity][1], ticks=style.abreast(5, on_narrow=3))
     legends.below(
         figure, [legends.dot(styles[arm].marker, styles[arm].label, color=styles[arm].color) for arm in arms],
-        columns=3, handletextpad=0.3,
+        columns=columns, handletextpad=0.3,
     )  # fmt: skip
     return figure
 

@@ -29,6 +29,7 @@ MEAN = "mean"
 UNITS = {"accuracy": "accuracy", "share": "share of samples", "nats": "nats per sample"}
 DOT = "#9a9a9a"
 HIGHER = 1.5  # of a row of a forest: dots lie over bars here
+_ROW = HIGHER * forest.ROW_HEIGHT
 _AT_THE_AXIS = re.compile(r"^(test accuracy|share of regularization samples[^,;]*|mean over epochs|mean \w+), ")
 CLAIMED = {"greater": ">", "less": "<", "differs": "|"}
 
@@ -58,22 +59,31 @@ def draw(frame: pd.DataFrame) -> Drawing:
         row=[f"{name} · {_short(test)}" for name, test in zip(frame["id"], frame["test"], strict=True)]
     )
     panels = [(str(unit), part) for unit, part in frame.groupby("unit", sort=False)]
-    heights = [HIGHER * forest.ROW_HEIGHT * part["part"].nunique() + 0.55 for _, part in panels]
-    figure = style.new_figure(height=sum(heights) + 0.6)
+    heights = [HIGHER * forest.ROW_HEIGHT * _places(part).total + 0.55 for _, part in panels]
+    figure = style.new_figure(height=sum(heights) + (0.8 if style.narrow() else 0.4))
     axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     for ax, (unit, part) in zip(axes, panels, strict=True):
         _panel(ax, part)
         scales.values(ax, UNITS.get(unit, unit), ticks=5)
     entries = [
         legends.dot("o", "a redraw", color=DOT, size=4.0), legends.dot("D", "mean over redraws", color=style.INK),
-        legends.dot("|", "threshold; its arrow points to the claimed side", color=style.BAD),
+        legends.dot(">", "threshold; its arrow points to the claimed side", color=style.BAD),
     ]  # fmt: skip
-    legends.below(figure, entries, columns=3)
+    legends.below(figure, entries, columns=style.abreast(3))
     return figure
 
 
+def _places(part: pd.DataFrame) -> forest.Places:
+    return forest.places(part, row="part", group="unit").named(_names(part), above=True, room=0.6, row=_ROW)
+
+
+def _names(part: pd.DataFrame) -> list[str]:
+    first = part.drop_duplicates("part")
+    return [name + (" †" if failed else "") for name, failed in zip(first["row"], first["failed"], strict=True)]
+
+
 def _panel(ax: Axes, part: pd.DataFrame) -> None:
-    where = forest.places(part, row="part", group="unit")
+    where = _places(part)
     rows = where.on(part).assign(color=style.INK, marker="D", hollow=part["failed"])
     mean, single = rows[rows["redraw"] == MEAN], rows[rows["redraw"] != MEAN]
     ax.set_xlim(*_limits(part))
@@ -87,9 +97,9 @@ def _panel(ax: Axes, part: pd.DataFrame) -> None:
     for (_, side), at in mean.assign(side=mean["direction"].map(CLAIMED)).groupby(["direction", "side"], sort=False):
         ax.plot(at["threshold"], at["y"] - 0.42, str(side), color=style.BAD, markersize=4.5, clip_on=False)
     numbers = zip(mean["estimate"], mean["low"], mean["high"], mean["stderr"], strict=True)
-    forest.beside(ax, mean, [_numbers(*row) for row in numbers])
-    names = mean.sort_values("y")["row"] + mean.sort_values("y")["failed"].map({True: " †", False: ""})
-    forest.name_rows([ax], where, list(names))
+    said = [_numbers(*row) for row in numbers]
+    forest.beside(ax, mean, [text.split(" ")[0] for text in said] if style.narrow() else said, above=style.narrow())
+    forest.name_rows([ax], where, _names(part))
 
 
 def _limits(part: pd.DataFrame) -> tuple[float, float]:

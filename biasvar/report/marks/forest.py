@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import FigureBase
 
 ROW_HEIGHT = 0.195  # inches, enough for 9.5 points
+MOST_ABREAST = 4
 WIDEST_NAMES = 0.4  # of a narrow screen's width; wider ones stand above their rows
 NAME_SIZE = 9.0  # points
-_LINE = 0.8  # of a row, for each line of a name above it
+_LINE = 0.156  # inches, of each line of a name above a row
 _BOX = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.85}
 _OVER = 0.42  # of a row, from a name above it to the middle of the row
+_OVER_SEVERAL = 0.5  # the same where a row holds several dots, one under another
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Places:
         total: all of it, in rows.
         keys: the columns that name a group and a row.
         names: what the rows are called, where these names stand above their rows; else empty.
+        over: from such a name to the middle of its row, in rows.
     """
 
     heights: dict[tuple[str, str], float]
@@ -43,13 +46,16 @@ class Places:
     total: float
     keys: tuple[str, str]
     names: tuple[str, ...] = ()
+    over: float = _OVER
 
     def on(self, frame: pd.DataFrame, *, shift: float = 0.0) -> pd.DataFrame:
         """The frame with a column `y`: the height of each row's place, moved by `shift` rows to dodge another."""
         pairs = zip(frame[self.keys[0]], frame[self.keys[1]], strict=True)
         return frame.assign(y=[self.heights[pair] + shift for pair in pairs])
 
-    def named(self, names: Sequence[str], *, above: bool | None = None, room: float = 0.0) -> Places:
+    def named(
+        self, names: Sequence[str], *, above: bool | None = None, room: float = 0.0, row: float = ROW_HEIGHT
+    ) -> Places:
         """The places with room for the names of the rows.
 
         On a narrow screen, names that would take more than `WIDEST_NAMES` of its width stand above their rows, on as
@@ -59,6 +65,7 @@ class Places:
             names: of the rows, downwards.
             above: whether they stand above on a narrow screen; by default as their widths say.
             room: inches at the right that names above leave free, such as for a number.
+            row: the height of a row, inches; higher ones hold several dots.
         """
         if above is None:
             above = max(text_size(name, NAME_SIZE)[0] for name in names) > 72 * WIDEST_NAMES * style.NARROW_WIDTH
@@ -67,11 +74,12 @@ class Places:
         written = tuple(_wrapped(name, 72 * (style.NARROW_WIDTH - 0.25 - room)) for name in names)
         heights, added = {}, []
         for (place, y), name in zip(self.heights.items(), written, strict=True):
-            added.append((y, _LINE * (name.count("\n") + 1)))
+            added.append((y, _LINE / row * (name.count("\n") + 1)))
             heights[place] = y + sum(more for _, more in added)
         headings = {name: y + sum(more for at, more in added if at < y) for name, y in self.headings.items()}
         total = self.total + sum(more for _, more in added)
-        return replace(self, heights=heights, headings=headings, total=total, names=written)
+        over = _OVER if row <= ROW_HEIGHT else _OVER_SEVERAL
+        return replace(self, heights=heights, headings=headings, total=total, names=written, over=over)
 
 
 def _wrapped(name: str, width: float) -> str:
@@ -106,12 +114,14 @@ def places(
     return Places(heights, headings, y - gap, (group, row))
 
 
-def panels(block: FigureBase, where: Places, labels: Sequence[str], count: int, *, on_narrow: int = 1) -> list[Axes]:
+def panels(
+    block: FigureBase, where: Places, labels: Sequence[str], count: int, *, most: int = MOST_ABREAST, on_narrow: int = 1
+) -> list[Axes]:
     """Axes that share their rows, side by side, named at the left of the first.
 
-    On a narrow screen no more than `on_narrow` stand side by side, and the rows are named anew in each line of them.
+    No more than `most` stand side by side, on a narrow screen `on_narrow`; rows are named anew in each line of them.
     """
-    across = style.abreast(count, on_narrow=on_narrow)
+    across = style.abreast(min(count, most), on_narrow=on_narrow)
     grid = block.subplots(-(-count // across), across, squeeze=False)
     for axes in grid:
         name_rows(axes, where, labels)
@@ -120,9 +130,12 @@ def panels(block: FigureBase, where: Places, labels: Sequence[str], count: int, 
     return list(grid.ravel()[:count])
 
 
-def height(where: Places, count: int = 1, *, on_narrow: int = 1, more: float = 0.75) -> float:
-    """The inches that such panels take, with `more` for the title and the axis of each line of them."""
-    return -(-count // style.abreast(count, on_narrow=on_narrow)) * (more + ROW_HEIGHT * where.total)
+def height(
+    where: Places, count: int = 1, *, most: int = MOST_ABREAST, on_narrow: int = 1, row: float = ROW_HEIGHT,
+    more: float = 0.75,
+) -> float:  # fmt: skip
+    """The inches that such panels take with rows of a height, and `more` for title and axis of each line of them."""
+    return -(-count // style.abreast(min(count, most), on_narrow=on_narrow)) * (more + row * where.total)
 
 
 def name_rows(axes: Sequence[Axes], where: Places, labels: Sequence[str]) -> None:
@@ -140,7 +153,7 @@ def name_rows(axes: Sequence[Axes], where: Places, labels: Sequence[str]) -> Non
     if where.names:
         first.set_zorder(1)  # names run over the axes beside it
     for name, y in zip(where.names, where.heights.values() if where.names else (), strict=True):
-        first.text(0, y - _OVER, name, va="bottom", fontsize=NAME_SIZE, transform=first.get_yaxis_transform(),
+        first.text(0, y - where.over, name, va="bottom", fontsize=NAME_SIZE, transform=first.get_yaxis_transform(),
                    in_layout=False, zorder=4, linespacing=1.05, bbox=_BOX)  # fmt: skip
     for name, y in where.headings.items():
         _head(first, y, name)

@@ -14,14 +14,21 @@ if TYPE_CHECKING:
     from biasvar.report.style import Look
 
 WIDEST = 50  # characters of an entry in two columns; longer ones are broken
+WIDEST_ON_NARROW = 42  # of a line of entries
 
 
-def below(figure: FigureBase, entries: Sequence[Any], *, columns: int = 2, **spacing: Any) -> None:
-    """A legend under everything in a figure or a part of one, from the left; nothing if it has no entries."""
+def below(figure: FigureBase, entries: Sequence[Any], *, columns: int | None = None, **spacing: Any) -> None:
+    """A legend under everything in a figure or a part of one, from the left; nothing if it has no entries.
+
+    It has two columns, on a narrow screen one, if `columns` does not say otherwise. Long entries are broken into lines.
+    """
     if entries:
-        for entry in entries if columns == 2 else ():
-            entry.set_label(textwrap.fill(str(entry.get_label()), WIDEST))
-        usual: dict[str, Any] = {"columnspacing": 1.6, "handletextpad": 0.3} if columns == 2 else {"handlelength": 2.6}
+        close = columns in (None, 2)
+        columns = style.abreast(2) if columns is None else columns
+        widest = WIDEST_ON_NARROW // columns if style.narrow() else WIDEST
+        for entry in entries if style.narrow() or columns == 2 else ():
+            entry.set_label(textwrap.fill(str(entry.get_label()), widest))
+        usual: dict[str, Any] = {"columnspacing": 1.6, "handletextpad": 0.3} if close else {"handlelength": 2.6}
         figure.legend(handles=list(entries), loc="outside lower left", ncols=columns, **(usual | spacing))
 
 
