@@ -1,8 +1,8 @@
 """The figures of the report as functions, for a notebook: `biasvar.plots.accuracy(run)`.
 
-There is one function for each figure, under the name that it has in a report, and there are three marks that take any
-frame of estimates: `forest`, `lines`, `scatter`. `dir(biasvar.plots)` lists them all, `help(biasvar.plots.accuracy)`
-says what one shows, how to read it and what a run must hold for it.
+There is one function for each figure, under the name that it has in a report, and there are marks for any frame of
+estimates, `forest`, `lines` and `scatter`, and for images of samples, `images`. `dir(biasvar.plots)` lists them all,
+`help(biasvar.plots.accuracy)` says what one shows, how to read it and what a run must hold for it.
 
 A figure takes a run, its directory, a list of runs, or its own frame: what a report wrote beside it as a CSV. It is
 made by pyplot, so that a notebook shows it, and has the report's look whatever pyplot's settings are; these stay as
@@ -20,7 +20,7 @@ from typing import Any
 from biasvar.messages import no_such
 from biasvar.report.figures import FIGURES
 
-MARKS = ("forest", "lines", "scatter")
+MARKS = ("forest", "images", "lines", "scatter")
 
 __all__ = sorted([*FIGURES, *MARKS])
 

@@ -13,6 +13,7 @@ import pandas as pd
 from biasvar.errors import RecordError
 from biasvar.messages import first_few, no_such
 from biasvar.plots import sources
+from biasvar.plots.showing import in_the_reports_look
 from biasvar.report import style
 from biasvar.report.figures import load
 from biasvar.report.fonts import one_line_for_missing_glyphs
@@ -119,7 +120,7 @@ def draw(figure: Figure, source: Any, arms: list[str] | None, ax: Axes | None) -
     """Draw a figure of the report on a pyplot figure, or in the place of `ax`."""
     with one_line_for_missing_glyphs():
         frame = _frame(figure, source, arms)
-        with style.context(), style.made_by(_maker(ax)):
+        with in_the_reports_look(), style.made_by(_maker(ax)):
             drawing = figure.draw(frame)
             drawing.get_figure(root=True).draw_without_rendering()  # ticks take their look when they are first drawn
     return _panels(drawing)

@@ -1,17 +1,21 @@
-"""The report's marks for any frame of estimates: dots with intervals, lines with bands, points in a plane."""
+"""The report's marks: dots with intervals, lines with bands, points in a plane, for any frame; images of samples."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from biasvar.messages import first_few, no_such
+from biasvar.plots.showing import in_the_reports_look
 from biasvar.report import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
 
 INTERVAL = ("estimate", "low", "high")
 
@@ -43,7 +47,7 @@ def forest(
 
     rows = _checked(frame, INTERVAL, [name]).assign(one="", row=[str(number) for number in range(len(frame))])
     rows = _with_looks(rows, name)
-    with style.context():
+    with in_the_reports_look():
         ax = _axes(ax, height=0.8 + 0.26 * len(rows))
         where = mark.places(rows, group="one", row="row")
         mark.name_rows([ax], where, list(rows[name].astype(str)))
@@ -80,10 +84,11 @@ def lines(
     from biasvar.report.marks import lines as mark
 
     rows = _with_looks(_checked(frame, (x, *INTERVAL), [line]), line)
-    with style.context():
+    with in_the_reports_look():
         ax = _axes(ax, height=3.2)
         mark.draw(ax, rows, x=x, line=line)
         ax.set(xlabel=x, ylabel=ylabel)
+        ax.locator_params(axis="x", integer=bool((rows[x] % 1 == 0).all()))
         ax.legend(handles=legends.lines(style.styles_of(frame, line)))
         _settle(ax)
     return ax
@@ -122,7 +127,7 @@ def scatter(
     rows = _checked(frame, (x, y, *ends), [] if by is None else [by])
     rows = rows.assign(one="") if by is None else rows
     rows = _with_looks(rows, by or "one")
-    with style.context():
+    with in_the_reports_look():
         ax = _axes(ax, height=4.0, width=5.0)
         mark.draw(ax, rows, x=x, y=y, low=low, high=high)
         ax.set(xlabel=x, ylabel=y)
@@ -131,6 +136,52 @@ def scatter(
             ax.legend(handles=[legends.dot(look.marker, look.label, color=look.color) for look in looks.values()])
         _settle(ax)
     return ax
+
+
+def images(pictures: Sequence[ArrayLike], *, titles: Sequence[str] = (), abreast: int = 8) -> np.ndarray:
+    """Images of samples in rows, each under its title and with grey values of its own.
+
+    Args:
+        pictures: Each (H, W) or (H, W, 1), dark being high, or (H, W, 3) in colours.
+        titles: One for each picture, or none at all.
+        abreast: How many stand side by side.
+
+    Returns:
+        An array of Axes (n,), one for each picture.
+
+    Raises:
+        ValueError: There is no picture, one has another shape, or there are not as many titles as pictures.
+
+    >>> axes = images([[[0.0, 1.0], [1.0, 0.0]]], titles=["sample 3"])
+    >>> len(axes), axes[0].get_title(loc="left")
+    (1, 'sample 3')
+    """
+    from biasvar.report.marks import images as mark
+
+    if not len(pictures):
+        raise ValueError("pictures holds none")
+    if len(titles) not in (0, len(pictures)):
+        raise ValueError(f"there are {len(pictures)} pictures and {len(titles)} titles")
+    if abreast < 1:
+        raise ValueError(f"abreast must be at least 1, not {abreast}")
+    shown = [np.asarray(picture) for picture in pictures]
+    for number, picture in enumerate(shown):
+        if picture.dtype.kind not in "buif" or not (picture.ndim == 2 or picture.shape[2:] in ((1,), (3,))):
+            raise ValueError(f"picture {number} must be numbers (H, W), (H, W, 1) or (H, W, 3), not {picture.shape}")
+    columns = min(abreast, len(shown))
+    rows = -(-len(shown) // columns)
+    lines_of_title = max((title.count("\n") + 1 for title in titles), default=0)
+    with in_the_reports_look():
+        width = style.FULL_WIDTH * columns / max(columns, 6)
+        figure = _figure(height=rows * (width / columns + 0.2 * lines_of_title), width=width)
+        axes: np.ndarray = figure.subplots(rows, columns, squeeze=False).ravel()
+        for ax, picture, title in zip(axes, shown, [*titles] or [""] * len(shown), strict=False):
+            mark.draw(ax, picture, frame=True)
+            ax.set_title(title, fontsize=9, weight="normal")
+        for ax in axes[len(shown) :]:
+            ax.remove()
+        figure.draw_without_rendering()
+    return axes[: len(shown)]
 
 
 def _checked(frame: pd.DataFrame, numbers: Iterable[str], names: Iterable[str]) -> pd.DataFrame:
@@ -162,11 +213,15 @@ def _with_looks(frame: pd.DataFrame, by: str) -> pd.DataFrame:
 def _axes(ax: Axes | None, *, height: float, width: float = style.FULL_WIDTH) -> Axes:
     if ax is not None:
         return ax
+    axes: Axes = _figure(height=height, width=width).add_subplot()
+    return axes
+
+
+def _figure(*, height: float, width: float) -> Figure:
     from matplotlib import pyplot
 
     with style.made_by(pyplot.figure):
-        axes: Axes = style.new_figure(height=height, width=width).add_subplot()
-    return axes
+        return style.new_figure(height=height, width=width)
 
 
 def _settle(ax: Axes) -> None:

@@ -85,7 +85,8 @@ _RC: dict[str, Any] = {
 def context() -> AbstractContextManager[Any]:
     """The settings under which figures are made and saved."""
     settings: dict[Any, Any] = {**mpl.rcParamsDefault}  # a user's matplotlibrc must not change a figure
-    settings |= {**_RC, "backend": mpl.rcParams["backend"], "font.family": families()}
+    kept = {name: mpl.rcParams[name] for name in ("backend", "interactive")}  # where and when a notebook shows figures
+    settings |= {**_RC, **kept, "font.family": families()}
     return mpl.rc_context(settings)
 
 

@@ -219,6 +219,38 @@ def test_a_users_settings_do_not_change_a_figure(imported_run: Run) -> None:
     assert picture(drawn) == plain
 
 
+def test_a_notebook_is_told_of_a_figure(imported_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    interactive = []
+    made = plt.figure
+    monkeypatch.setattr(plt, "figure", lambda **size: interactive.append(plt.isinteractive()) or made(**size))
+    with plt.ion():
+        plots.data_map(imported_run)  # inline, only what is made in interactive mode is shown after the cell
+    plots.data_map(imported_run)
+    assert interactive == [True, False]
+
+
+def test_what_a_backend_sets_when_it_is_loaded_stays_set() -> None:
+    code = (
+        "import sys, types, matplotlib.backends.backend_agg as agg\n"
+        "backend = types.ModuleType('loaded_late')\n"
+        "backend.__dict__.update({k: v for k, v in vars(agg).items() if not k.startswith('__')})\n"
+        "import importlib.abc, importlib.machinery, matplotlib, pandas\n"
+        "class Loader(importlib.abc.MetaPathFinder, importlib.abc.Loader):\n"
+        "    def find_spec(self, name, *_):\n"
+        "        return importlib.machinery.ModuleSpec(name, self) if name == 'loaded_late' else None\n"
+        "    def create_module(self, spec): return backend\n"
+        "    def exec_module(self, module): matplotlib.interactive(True)\n"
+        "sys.meta_path.insert(0, Loader())\n"
+        "matplotlib.rcParams['backend'] = 'module://loaded_late'\n"
+        "import biasvar\n"
+        "frame = pandas.DataFrame({'arm': ['KD'], 'estimate': [0.1], 'low': [0.0], 'high': [0.2]})\n"
+        "biasvar.plots.forest(frame)\n"
+        "print(matplotlib.is_interactive())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "True\n", done.stderr
+
+
 def test_samples_with_images(imported_run: Run, tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", np.random.default_rng(0).random((40, 8, 8)))
     axes = plots.strongest(with_pictures(imported_run, str(tmp_path / "images.npy"), ["test"]))
@@ -243,6 +275,22 @@ def test_marks_draw_what_the_frame_holds() -> None:
     ax = plots.scatter(FRAME, x="epoch", y="estimate", by="arm", low="low", high="high")
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "estimate")
     assert len(plt.get_fignums()) == 3
+
+
+def test_images_stand_under_their_titles() -> None:
+    grey, coloured = np.arange(12.0).reshape(3, 4), np.zeros((3, 3, 3))
+    axes = plots.images([grey, coloured, grey], titles=["a", "b", "c"], abreast=2)
+    assert [ax.get_title(loc="left") for ax in axes] == ["a", "b", "c"]
+    np.testing.assert_array_equal(axes[2].get_images()[0].get_array(), grey)
+    assert len(axes[0].get_figure(root=True).axes) == 3
+    for wrong, said in (
+        ({"pictures": []}, "pictures holds none"),
+        ({"pictures": [grey], "titles": ["a", "b"]}, "there are 1 pictures and 2 titles"),
+        ({"pictures": [grey], "abreast": 0}, "abreast must be at least 1, not 0"),
+        ({"pictures": [np.zeros(3)]}, r"picture 0 must be numbers \(H, W\), .*not \(3,\)"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            plots.images(**wrong)
 
 
 def test_marks_on_axes_of_ones_own() -> None:
