@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from biasvar.report import style
 from biasvar.report.card.tabulate import CalibrationError, log_counts
-from biasvar.report.marks import heat, images, masses, reliability, scales
+from biasvar.report.marks import heat, images, masses, panels, reliability, scales
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE = "#1f78c1", "#d55e00"
 ACROSS = 6  # images in a row
+INDICATORS = ("Unreliability Δ: truth left out", "Ambiguity γ: a wrong label let in", "Sum Δ + γ", "Exponent κ")
+OVERALL, WORST = "over all classes", "of the worst class (sum), by class (κ)"
+MOST_WITH_DECIMALS = 5  # classes whose cells have room for a decimal on a narrow screen
+MOST_NUMBERED = 12  # classes whose cells have room for two digits on a narrow screen
 
 
 def draw_indicators(table: pd.DataFrame) -> Drawing:
@@ -31,19 +35,20 @@ def draw_indicators(table: pd.DataFrame) -> Drawing:
         x = np.arange(len(table))
         ticks = [f"≥ {value:g}" if value else "> 0" for value in table["threshold"]]
         name = "mass of the labels in the set"
-    figure = style.new_figure(height=5.6)
-    panels = figure.subplots(2, 2, sharex=True)
+    across = style.abreast(2)
+    figure = style.new_figure(height=2.5 * 4 / across + 0.9)
+    axes = figure.subplots(4 // across, across, sharex=not style.narrow(), squeeze=False)
     first, second = (BLUE, "-", "o"), (ORANGE, "--", "s")
-    for ax, title, lines in (
-        (panels[0, 0], "Unreliability Δ", [("delta", "_", first)]),
-        (panels[0, 1], "Ambiguity γ", [("gamma", "_", first), ("floor", "floor", (style.MUTED, ":", ""))]),
-        (panels[1, 0], "Sum Δ + γ", [("sum", "overall", first), ("worst_class_sum", "worst class", second)]),
-        (panels[1, 1], "Exponent κ", [("kappa", "overall", first), ("kappa_classes", "by class", second)]),
-    ):
+    for ax, title, lines in zip(axes.flat, INDICATORS, (
+        [("delta", OVERALL, first)],
+        [("gamma", OVERALL, first), ("floor", "least γ that such sets can have", (style.MUTED, ":", ""))],
+        [("sum", OVERALL, first), ("worst_class_sum", WORST, second)],
+        [("kappa", OVERALL, first), ("kappa_classes", WORST, second)],
+    ), strict=True):  # fmt: skip
         name_of_band = lines[0][0]
         if f"{name_of_band}_tie_low" in table and bool((table["ties"] > 0).any()):
             low, high = table[f"{name_of_band}_tie_low"], table[f"{name_of_band}_tie_high"]
-            ax.fill_between(x, low, high, color="#e9e4d8", linewidth=0, label="reach of ties", zorder=1)
+            ax.fill_between(x, low, high, color="#e9e4d8", linewidth=0, label="what ties could make of it", zorder=1)
         for column, label, (color, line, marker) in lines:
             # Beside one another, so that intervals of both can be seen.
             moved = x + (0.1 if color == ORANGE else 0.0)
@@ -54,19 +59,18 @@ def draw_indicators(table: pd.DataFrame) -> Drawing:
         ax.set_title(title)
         ax.set_ylim(*_limits(ax, title))
         ax.yaxis.set_major_locator(MaxNLocator(nbins=5))
-        if ax.get_legend_handles_labels()[0]:
-            # On the title's line: inside, intervals may be anywhere.
-            ax.legend(loc="lower right", bbox_to_anchor=(1.02, 0.97), ncols=2, handlelength=1.4, columnspacing=0.9)
         if ticks is None and len(x) > 12:
             ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
         else:
             ax.set_xticks(x, ticks)
         if len(x) == 1:
             ax.set_xlim(x[0] - 1, x[0] + 1)
-    panels[1, 0].axhline(1.0, color=style.BAD, linewidth=1.2, zorder=1)
-    for ax in panels[1]:
-        ax.set_xlabel(name)
-    panels[0, 0].set_ylabel("probability")
+        ax.set_xlabel(name if style.narrow() or ax in axes[-1] else "")
+    axes.flat[2].axhline(1.0, color=style.BAD, linewidth=1.2, zorder=1, label="Δ + γ = 1")
+    for ax in axes.flat[: 2 if style.narrow() else 1]:
+        ax.set_ylabel("probability")
+    handles = {said: handle for ax in axes.flat for handle, said in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=style.abreast(3))
     return figure
 
 
@@ -90,18 +94,23 @@ def draw_matrix(counts: SetCounts, classes: np.ndarray, names: list[str], rule: 
     truth = np.eye(size, dtype=bool)
     top = float(np.max(rates[~truth]))
     short = [masses.short(names[c]) for c in classes]
-    figure = style.new_figure(height=min(2.2 + 0.42 * size, 6.6) + 0.05 * max(map(len, short)))
+    tall = 2.0 + 0.27 * size if style.narrow() else min(2.2 + 0.42 * size, 6.6)
+    figure = style.new_figure(height=tall + 0.05 * max(map(len, short)))
     ax = figure.subplots()
     cells = pd.DataFrame(np.where(truth, np.nan, rates), index=short, columns=short)
-    texts, points = pd.DataFrame(rates, index=short, columns=short).map(_percent), 9 if size <= 12 else 8
+    said = _in_two_digits if style.narrow() and size > MOST_WITH_DECIMALS else _percent
+    texts, points = pd.DataFrame(rates, index=short, columns=short).map(said), 9 if size <= 12 else 8
+    if style.narrow() and size > MOST_NUMBERED:
+        texts[:] = ""
     picture = heat.draw(ax, cells, top=top, texts=texts, under=style.FAINT, size=points, ink=None)
     for i in range(size):
-        ax.text(i + 0.5, i + 0.5, _percent(rates[i, i]), ha="center", va="center", fontsize=points, color=style.INK)
+        ax.text(i + 0.5, i + 0.5, str(texts.iloc[i, i]), ha="center", va="center", fontsize=points, color=style.INK)
     ax.set_xlabel(f"label in the set ({rule})")
     ax.set_ylabel("true class")
     if top > 0.0:
-        bar = figure.colorbar(picture, ax=ax, shrink=0.7, pad=0.02)
-        bar.set_label("wrong labels, % of the class's samples")
+        where = {"orientation": "horizontal", "aspect": 30} if style.narrow() else {"shrink": 0.7, "pad": 0.02}
+        bar = figure.colorbar(picture, ax=ax, **where)
+        bar.set_label(panels.fitted("wrong labels, % of the class's samples"))
         bar.outline.set_visible(False)
     return figure
 
@@ -119,6 +128,15 @@ def _percent(value: float) -> str:
     if 99.9 < value < 100.0:
         return ">99.9"
     return f"{value:.1f}" if value < 9.95 or 98.95 <= value < 100.0 else f"{value:.0f}"
+
+
+def _in_two_digits(value: float) -> str:
+    """A percentage without decimals; nothing where that is 0 or 100.
+
+    >>> _in_two_digits(12.3), _in_two_digits(1.8), _in_two_digits(0.4), _in_two_digits(99.7)
+    ('12', '2', '', '')
+    """
+    return f"{value:.0f}" if 0.5 <= value < 99.5 else ""
 
 
 def draw_entropy(table: pd.DataFrame) -> Drawing:
@@ -146,7 +164,7 @@ def draw_entropy(table: pd.DataFrame) -> Drawing:
     ax.set_xlim(-0.01 * span, 1.06 * span)
     ax.set_xlabel("entropy of the soft label, nats")
     ax.set_ylabel("samples" + (", log scale" if logarithmic else ""))
-    figure.legend(loc="outside upper left", ncols=2)
+    figure.legend(loc="outside upper left", ncols=style.abreast(2))
     return figure
 
 
@@ -155,7 +173,8 @@ def draw_reliability(table: pd.DataFrame, error: CalibrationError) -> Drawing:
     figure = style.new_figure(height=4.6, width=5.2)
     ax, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1.0])
     reliability.draw(ax, below, table, color=BLUE)
-    ax.set_title(f"ECE {error.value:.3f} ({error.low:.3f} to {error.high:.3f}), debiased {error.debiased:.3f}")
+    title = f"ECE {error.value:.3f} ({error.low:.3f} to {error.high:.3f}), debiased {error.debiased:.3f}"
+    ax.set_title(panels.fitted(title, 30))
     ax.set_ylabel("accuracy in the bin")
     below.set_ylabel("samples")
     below.set_xlabel("confidence: largest entry of the soft label")
@@ -163,24 +182,23 @@ def draw_reliability(table: pd.DataFrame, error: CalibrationError) -> Drawing:
 
 
 def draw_worst(table: pd.DataFrame, pictures: dict[int, np.ndarray]) -> Drawing:
-    """A row of images for each kind; under each its id and the labels with most mass, the truth's in blue."""
-    kinds = list(dict.fromkeys(table["kind"]))
-    figure = style.new_figure(height=2.7 * len(kinds) + 0.1)
-    bands: Any = figure.subfigures(len(kinds), 1, squeeze=False)
+    """A list of images for each kind; under each its id and the labels with most mass, the truth's in blue."""
+    shown = table[table["place"] < ACROSS]
+    kinds = list(shown.groupby("kind", sort=False))
+    figure, places = images.lists(
+        [(str(kind), mine["place"].nunique()) for kind, mine in kinds], across=ACROSS, on_narrow=ACROSS // 2,
+        height=2.45, ratios=[1.25, 1.0], more=masses.LEGEND,
+    )  # fmt: skip
+    width = masses.room(figure, style.abreast(ACROSS, on_narrow=ACROSS // 2))
     top = max((float(np.max(image)) for image in pictures.values()), default=1.0)
-    for band, kind in zip(bands[:, 0], kinds, strict=True):
-        band.suptitle(kind, x=0.01, ha="left", weight="bold", fontsize=10)
-        axes = band.subplots(2, ACROSS, squeeze=False, height_ratios=[1.25, 1.0])
-        mine = table[(table["kind"] == kind) & (table["place"] < ACROSS)]
-        for column in range(ACROSS):
-            upper, lower = axes[:, column]
-            sample = mine[mine["place"] == column]
-            images.bare(upper)
+    for of_kind, (_, mine) in zip(places, kinds, strict=True):
+        for (upper, lower), (_, sample) in zip(of_kind, mine.groupby("place"), strict=True):
+            images.draw(upper, pictures[int(sample["row"].iloc[0])], top=top)
+            name = masses.short(str(sample["true_name"].iloc[0]), masses.WIDEST_BY_IMAGE)
+            upper.set_title(name, fontsize=9.5, loc="center")
+            upper.set_xlabel(f"id {sample['sample_id'].iloc[0]}", fontsize=9, labelpad=2)
             images.bare(lower)
-            if len(sample):
-                images.draw(upper, pictures[int(sample["row"].iloc[0])], top=top)
-                name = masses.short(str(sample["true_name"].iloc[0]), masses.WIDEST_BY_IMAGE)
-                upper.set_title(name, fontsize=9.5, loc="center")
-                upper.set_xlabel(f"id {sample['sample_id'].iloc[0]}", fontsize=8.5, labelpad=2)
-                masses.draw(lower, sample["label_name"], sample["mass"], sample["label"] == sample["true"])
+            masses.draw(lower, list(sample["label_name"]), list(sample["mass"]),
+                        list(sample["label"] == sample["true"]), size=9.0, width=width)  # fmt: skip
+    masses.legend(figure, "mass of a soft label")
     return figure

@@ -31,6 +31,7 @@ COLUMNS = [
     "n_replicas", "n_samples", "epoch",
 ]  # fmt: skip
 ACROSS = 4
+IMAGE, IMAGE_ON_NARROW = 0.42, 0.36  # of the width of a sample; its numbers stand beside it
 ROWS = {
     "bias up most": ("d_bias", False),
     "bias down most": ("d_bias", True),
@@ -50,7 +51,7 @@ def collect(runs: list[Run]) -> pd.DataFrame:
         if pair and not set(pair) <= taken_over(run, runs):
             rows += _of_run(run, *pair, pictures)
     frame = style.styled(pd.DataFrame(rows, columns=COLUMNS), runs)
-    frame.attrs["images"] = pictures
+    frame.attrs["images"] = images.Images(pictures)
     return frame
 
 
@@ -163,30 +164,23 @@ def _pictures(run: Run) -> np.ndarray | None:
 
 def draw(frame: pd.DataFrame) -> Drawing:
     """Four samples across; each an image, its numbers, and a small chart of three distributions."""
-    pictures: dict[tuple[str, int], np.ndarray] = frame.attrs.get("images", {})
-    frame.attrs = {name: value for name, value in frame.attrs.items() if name != "images"}
     styles, bare = unstyled(frame)
-    frame.attrs["images"] = pictures
+    pictures: dict[tuple[str, int], np.ndarray] = frame.attrs.get("images", {})
+    upright, several = _upright(bare), bare["run"].nunique() > 1
     blocks = list(bare.groupby(["run", "row"], sort=False))
-    upright = _upright(bare)
-    figure = style.new_figure(height=(2.75 if upright else 2.2) * len(blocks) + 0.35)
-    parts: Any = figure.subfigures(len(blocks), 1, squeeze=False)
-    several = bare["run"].nunique() > 1
-    for part, ((run, row), block) in zip(parts[:, 0], blocks, strict=True):
-        part.suptitle(
-            (f"{run}: " if several else "") + str(row).capitalize(), x=0.01, ha="left", weight="bold", fontsize=10
-        )
-        samples = list(block.groupby("place"))
-        axes = part.subplots(2, ACROSS, squeeze=False, height_ratios=[1.0, 1.15])
-        for column in range(ACROSS):
-            top, bottom = axes[:, column]
+    counts = [
+        ((f"{run}: " if several else "") + str(row).capitalize(), block["place"].nunique())
+        for (run, row), block in blocks
+    ]
+    figure, places = images.lists(
+        counts, across=ACROSS, on_narrow=2, height=2.45 if upright else 2.0, ratios=[1.0, 1.15]
+    )
+    across = style.abreast(ACROSS, on_narrow=2)
+    for ((run, _), block), of_block in zip(blocks, places, strict=True):
+        for at, ((top, bottom), (_, one)) in enumerate(zip(of_block, block.groupby("place"), strict=True)):
             top.set_axis_off()
-            if column >= len(samples):
-                bottom.set_axis_off()
-                continue
-            one = samples[column][1]
             _picture(top, one.iloc[0], pictures.get((str(run), int(one["sample_id"].iloc[0]))))
-            _chart(bottom, one, styles, named=column == 0, upright=upright)
+            _chart(bottom, one, styles, named=at % across == 0, upright=upright)
     return figure
 
 
@@ -200,12 +194,13 @@ def _picture(ax: Any, one: Any, image: np.ndarray | None) -> None:
     """The image at the left, the numbers at the right."""
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1)
-    inset = ax.inset_axes((0.0, 0.0, 0.46, 1.0))
+    wide = IMAGE_ON_NARROW if style.narrow() else IMAGE
+    inset = ax.inset_axes((0.0, 0.0, wide, 1.0))
     images.draw(inset, image, frame=True)
     inset.set_anchor("W")
-    flagged = "" if pd.isna(one.flagged) else f"\nflag {100 * one.flagged:.0f} %"
-    text = f"id {one.sample_id}\nΔb {_signed(one.d_bias)}\nΔv {_signed(one.d_variance)}{flagged}"
-    ax.text(0.52, 0.98, text, va="top", fontsize=9, linespacing=1.35)
+    flagged = "" if pd.isna(one.flagged) else f"\nflagged {100 * one.flagged:.0f} %"
+    text = f"id {one.sample_id}\nbias {_signed(one.d_bias)}\nvar. {_signed(one.d_variance)}{flagged}"
+    ax.text(wide + 0.04, 0.98, text, va="top", fontsize=9, linespacing=1.35)
 
 
 def _chart(ax: Any, one: pd.DataFrame, styles: dict[str, style.Look], *, named: bool, upright: bool) -> None:
@@ -261,16 +256,16 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     )
     gap += f" Images were found {' and '.join(given)}." if given else ""
     flag = (
-        "; flag: share of replicas in which the row is a regularization sample (criterion: opposing, clean view)"
+        "; flagged: share of replicas in which the row is a regularization sample (criterion: opposing, clean view)"
         if frame["flagged"].notna().any()
         else ""
     )
     teacher = "the teacher's, and " if _has_teacher(frame) else ""
     return (
-        f"The extremes of the test rows ({said}): chosen for being extreme, so each change leans to overstate. Δb and "
-        f"Δv: change of corrected bias and variance, nats{flag}. Bars: probability of each class at temperature 1, "
-        f"the full height being 1: {teacher}the students' mean prediction (normalised geometric mean over replicas). "
-        f"Shaded and bold: the true class.{gap} {conditions(runs)}"
+        f"The extremes of the test rows ({said}): chosen for being extreme, so each change leans to overstate. "
+        f"Numbers: change of corrected bias and variance (var.), nats{flag}. Bars: probability of each class at "
+        f"temperature 1, the full height being 1: {teacher}the students' mean prediction (normalised geometric mean "
+        f"over replicas). Shaded and bold: the true class.{gap} {conditions(runs)}"
     )
 
 

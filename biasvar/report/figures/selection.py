@@ -95,10 +95,13 @@ def draw(frame: pd.DataFrame) -> Drawing:
     styles, frame = unstyled(frame)
     runs = list(dict.fromkeys(frame["run"]))
     arms = {run: list(dict.fromkeys(frame.loc[frame["run"] == run, "arm"])) for run in runs}
-    down = {run: math.ceil(len(names) / ACROSS) for run, names in arms.items()}
-    figure, block_of = blocks.stacked(runs, [2.3 * rows + 0.2 for rows in down.values()], more=0.4)
+    across = {run: style.abreast(min(ACROSS, len(names))) for run, names in arms.items()}
+    down = {run: math.ceil(len(names) / across[run]) for run, names in arms.items()}
+    figure, block_of = blocks.stacked(
+        runs, [2.45 * rows + 0.2 for rows in down.values()], more=0.25 + 0.4 / style.abreast(2)
+    )
     for run, block in block_of.items():
-        axes = block.subplots(down[run], min(ACROSS, len(arms[run])), squeeze=False)
+        axes = block.subplots(down[run], across[run], squeeze=False)
         for ax, arm in zip(axes.flat, arms[run], strict=False):
             _panel(ax, frame[(frame["run"] == run) & (frame["arm"] == arm)], styles[arm])
         for ax in axes.flat[len(arms[run]) :]:
@@ -106,8 +109,11 @@ def draw(frame: pd.DataFrame) -> Drawing:
         for ax in axes[:, 0]:
             ax.set_ylabel("rows of a bin (% of all)")
     first = styles[str(frame["arm"].iloc[0])]
-    entries = [legends.patch(first.color, "selected: learns from the teacher"), legends.patch(REST, "the rest")]
-    legends.below(figure, entries)
+    entries = [
+        legends.patch(first.color, "coloured: learns from the teacher"),
+        legends.patch(REST, "grey: learns from its label alone"),
+    ]
+    legends.below(figure, entries, columns=style.abreast(2))
     return figure
 
 
@@ -124,7 +130,8 @@ def _panel(ax: Axes, part: pd.DataFrame, look: style.Look) -> None:
         ax.bar(rows["low"], share, width=width, bottom=bottom, align="edge", color=color, zorder=2)
         bottom += share
     ax.set_title(style.panel_title(look.label, width=24), fontsize=9.5)
-    ax.set_xlabel(str(part["selected_by"].iloc[0]).replace(" by ", "\nby "), fontsize=9)
+    selected_by = str(part["selected_by"].iloc[0]).replace(" by ", "\nby ")
+    ax.set_xlabel(f"{selected_by} (in factors far from 0)", fontsize=9)
     ax.locator_params(axis="y", nbins=4)
     unit = float(part["unit"].iloc[0])
     ax.set_xscale("asinh", linear_width=unit)

@@ -20,6 +20,8 @@ from biasvar.report.text.captions import conditions_in
 from biasvar.report.text.numbers import level
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
@@ -32,7 +34,6 @@ COLUMNS = [
 ]  # fmt: skip
 ACROSS = 6
 LABELS_SHOWN = 3
-WIDTH = 72 * style.FULL_WIDTH / ACROSS - 6.0  # points, of the bars under an image
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -44,7 +45,7 @@ def collect(runs: list[Run]) -> pd.DataFrame:
         if arm is not None:
             rows += _of_arm(run, arm, pictures)
     frame = style.styled(pd.DataFrame(rows, columns=COLUMNS), runs)
-    frame.attrs["images"] = pictures
+    frame.attrs["images"] = images.Images(pictures)
     return frame
 
 
@@ -89,40 +90,37 @@ def _of_arm(run: Run, arm: str, shown: dict[tuple[str, int], np.ndarray]) -> lis
 
 def draw(frame: pd.DataFrame) -> Drawing:
     """Six samples across; each an image between its class and its id, and bars of what the mean student says."""
-    pictures: dict[tuple[str, int], np.ndarray] = frame.attrs.get("images", {})
-    frame.attrs = {name: value for name, value in frame.attrs.items() if name != "images"}
     _, bare = unstyled(frame)
-    frame.attrs["images"] = pictures
+    pictures: dict[tuple[str, int], np.ndarray] = frame.attrs.get("images", {})
+    barred, several = bool(bare["probability"].notna().any()), bare["run"].nunique() > 1
     blocks = list(bare.groupby(["run", "row"], sort=False))
-    barred = bool(bare["probability"].notna().any())
-    figure = style.new_figure(height=(2.95 if barred else 1.95) * len(blocks) + 0.1)
-    parts: Any = figure.subfigures(len(blocks), 1, squeeze=False)
-    several = bare["run"].nunique() > 1
+    counts = [((f"{run}: " if several else "") + str(row), block["place"].nunique()) for (run, row), block in blocks]
+    figure, places = images.lists(
+        counts, across=ACROSS, on_narrow=ACROSS // 2, height=2.65 if barred else 1.65,
+        ratios=[1.25, 1.0][: 1 + barred], more=masses.LEGEND * barred,
+    )  # fmt: skip
+    width = masses.room(figure, style.abreast(ACROSS, on_narrow=ACROSS // 2))
     top = {
         run: max(float(image.max()) for (name, _), image in pictures.items() if name == run) for run in set(bare["run"])
     }
-    for part, ((run, row), block) in zip(parts[:, 0], blocks, strict=True):
-        part.suptitle((f"{run}: " if several else "") + str(row), x=0.01, ha="left", weight="bold", fontsize=10)
-        axes = part.subplots(1 + barred, ACROSS, squeeze=False, height_ratios=[1.25, 1.0][: 1 + barred])
-        samples = {int(str(place)): rows for place, rows in block.groupby("place")}
-        for column in range(ACROSS):
-            upper, lower = axes[0, column], axes[1, column] if barred else None
-            for ax in axes[:, column]:
-                images.bare(ax)
-            if column in samples:
-                _sample(upper, lower, samples[column], pictures[str(run), int(samples[column]["sample_id"].iloc[0])],
-                        top[run])  # fmt: skip
+    for ((run, _), block), of_block in zip(blocks, places, strict=True):
+        for axes, (_, sample) in zip(of_block, block.groupby("place"), strict=True):
+            _sample(axes, sample, pictures[str(run), int(sample["sample_id"].iloc[0])], top[run], width)
+    if barred:
+        masses.legend(figure, "probability by the mean student")
     return figure
 
 
-def _sample(upper: Axes, lower: Axes | None, labels: pd.DataFrame, image: np.ndarray, top: float) -> None:
-    first = each(labels)[0]
+def _sample(axes: Sequence[Axes], labels: pd.DataFrame, image: np.ndarray, top: float, width: float) -> None:
+    for ax in axes:
+        images.bare(ax)
+    first, upper = each(labels)[0], axes[0]
     images.draw(upper, image, top=top)
     upper.set_title(masses.short(str(first.class_name), masses.WIDEST_BY_IMAGE), fontsize=9.5, loc="center")
     upper.set_xlabel(f"id {first.sample_id}\n{_said(first)}", fontsize=9, labelpad=2)
-    if lower is not None and labels["probability"].notna().all():
+    if len(axes) > 1 and labels["probability"].notna().all():
         truth = (labels["class"] == labels["true_class"]).tolist()
-        masses.draw(lower, labels["predicted"].tolist(), labels["probability"].tolist(), truth, size=9.0, width=WIDTH)
+        masses.draw(axes[1], labels["predicted"].tolist(), labels["probability"].tolist(), truth, size=9.0, width=width)
 
 
 def _said(sample: Any) -> str:
@@ -133,7 +131,7 @@ def _said(sample: Any) -> str:
         return f"truth {sample.confidence:.2f}"
     term = "bias" if sample.row == "Most bias" else "variance"
     value, error = getattr(sample, term), getattr(sample, f"{term}_stderr")
-    return level(value, 2) + ("" if np.isnan(error) else f" ± {error:.2f}")
+    return level(value, 2) + ("" if np.isnan(error) else f" ± {error:.2f}") + " nats"
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:

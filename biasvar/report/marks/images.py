@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,6 +11,46 @@ from biasvar.report import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+HEAD = 0.3  # inches, of a list's name
+
+
+class Images(dict[tuple[str, int], np.ndarray]):
+    """Images by run and sample id, never changed: pandas copies `attrs` deeply with every row it hands out."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Images:
+        return self
+
+
+def lists(
+    counts: Sequence[tuple[str, int]], *, across: int, on_narrow: int, height: float, ratios: Sequence[float],
+    more: float = 0.0,
+) -> tuple[Figure, list[list[list[Axes]]]]:  # fmt: skip
+    """A figure of named lists of samples under one another, and by list and sample the axes of its parts from above.
+
+    Args:
+        counts: the name of each list and how many samples it has.
+        across: samples side by side.
+        on_narrow: the same on a narrow screen.
+        height: inches of one sample.
+        ratios: the heights of its parts beside one another.
+        more: inches under everything, for a legend.
+    """
+    wide = style.abreast(across, on_narrow=on_narrow)
+    down = [max(-(-count // wide), 1) for _, count in counts]
+    figure = style.new_figure(height=sum(HEAD + rows * height for rows in down) + more)
+    parts: Any = figure.subfigures(len(counts), 1, squeeze=False, height_ratios=[HEAD + rows * height for rows in down])
+    found = []
+    for part, (name, count), rows in zip(parts[:, 0], counts, down, strict=True):
+        part.suptitle(name, x=0.01, ha="left", weight="bold", fontsize=10)
+        axes = part.subplots(rows * len(ratios), wide, squeeze=False, height_ratios=list(ratios) * rows)
+        places = [[axes[row * len(ratios) + i, column] for i in range(len(ratios))] for row in range(rows)
+                  for column in range(wide)]  # fmt: skip
+        for ax in (ax for place in places[count:] for ax in place):
+            ax.set_axis_off()
+        found.append(places[:count])
+    return figure, found
 
 
 def bare(ax: Axes, *, frame: bool = False) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from biasvar.report.marks import legends
 from biasvar.report.marks.labels import text_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, FigureBase
 
 WIDEST = 14  # letters of a name on an axis
 WIDEST_BY_IMAGE = 11  # and beside an image
+LEGEND = 0.5  # inches
 TRUE_COLOR, OTHER_COLOR = "#7fb6e6", "#d9d9d9"
 
 
@@ -46,6 +49,17 @@ def _beside(name: str, number: str, size: float, width: float) -> str:
     """As much of a name as fits beside its number."""
     room = width - text_size(number, size)[0]
     return next((said for n in range(len(name), 1, -1) if text_size(said := short(name, n), size)[0] <= room), name[:1])
+
+
+def room(figure: Figure, across: int) -> float:
+    """Points that the bars of a sample have in width where so many samples stand side by side."""
+    return 72.0 * float(figure.get_figwidth()) / across - 6.0
+
+
+def legend(figure: FigureBase, what: str) -> None:
+    """Says under the figure what the bars are and whose are blue; takes `LEGEND` inches."""
+    entries = [legends.patch(TRUE_COLOR, "the true class"), legends.patch(OTHER_COLOR, "another class")]
+    legends.below(figure, entries, title=f"bars: {what}", alignment="left", title_fontsize=9)
 
 
 def short(name: str, letters: int = WIDEST) -> str:
