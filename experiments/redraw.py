@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import yaml
 from biasvar.progress import progress
 from biasvar.records import Run
 from biasvar.report import style
+from biasvar.report.arms.roles import reference_arm
 from biasvar.report.figures import FIGURES, load
 from biasvar.report.output import write_drawing
 from biasvar.study import load_study
@@ -53,10 +55,11 @@ def main() -> int:
 def redraw(folder: Path, name: str, out: Path | None) -> None:
     """Write NAME.png of one folder anew."""
     runs = described(json.loads((folder / "summary.json").read_text(encoding="utf-8"))["runs"])
+    controls = {run.name: reference_arm(run) for run in runs}
     frame = style.styled(read_frame(folder / f"{name}.csv"), runs)
     for column in getattr(import_module(load(name).collect.__module__), "COLUMNS", []):
         if column not in frame:  # of a report of before there was such a column
-            frame[column] = None
+            frame[column] = [arm == controls.get(run) for run, arm in pairs(frame)] if column == "control" else None
     if out is None:
         write_drawing(folder, name, lambda: load(name).draw(frame), ["png"])
         return
@@ -75,6 +78,11 @@ def read_frame(path: Path) -> pd.DataFrame:
         texts = frame[column].map(lambda text: text[1:] if isinstance(text, str) and text[:2] in MARKED else text)
         frame[column] = texts.fillna("").astype(object)
     return frame
+
+
+def pairs(frame: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Run and arm of every row."""
+    return zip(frame["run"], frame["arm"], strict=True)
 
 
 MARKED = ("'=", "'+", "'-", "'@")

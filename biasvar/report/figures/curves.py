@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from biasvar.report import style
 from biasvar.report.arms import drawn
-from biasvar.report.arms.roles import arms_with_role
+from biasvar.report.arms.roles import arms_with_role, reference_arm
 from biasvar.report.figure import Figure
-from biasvar.report.marks import blocks, legends, lines, looks, scales
+from biasvar.report.marks import blocks, looks, multiples, scales
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.estimates import by_epoch, to_frame
 from biasvar.report.text.captions import any_own, conditions
 from biasvar.report.text.numbers import sizes
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
     from biasvar.records import Run
 
 COLUMNS = [
     "run", "arm", "label", "regime", "epoch", "low", "high", "stderr", "n_replicas", "n", "failed", "split", "view",
-    "metric", "value",
+    "metric", "value", "control",
 ]  # fmt: skip
-# Split, view and metric of each panel, with its title, in reading order.
-PANELS = {
-    ("train", "augmented", "accuracy"): "Training accuracy",
-    ("validation", "clean", "accuracy"): "Validation accuracy",
-    ("test", "clean", "accuracy"): "Test accuracy",
-    ("validation", "clean", "nll"): "Validation NLL",
-    ("test", "clean", "nll"): "Test NLL",
+SERIES = (
+    ("train", "augmented", "accuracy"),
+    ("validation", "clean", "accuracy"),
+    ("test", "clean", "accuracy"),
+    ("validation", "clean", "nll"),
+    ("test", "clean", "nll"),
+)
+"""Split, view and metric of each line."""
+ROWS = {"accuracy": "accuracy", "nll": "loss (NLL,\nnats, root scale)"}
+COURSES = {
+    "test": multiples.Course("test rows, with 95 % interval", band=True),
+    "validation": multiples.Course("validation rows", "--", 1.2),
+    "train": multiples.Course("training rows, in the training pass", ":", 1.5),
 }
-TITLES = {(metric, split): title for (split, _, metric), title in PANELS.items()}
 LEAST_EPOCHS = 3  # two would be a straight line
-MOST_BESIDE = 14  # arms whose names fit beside the panels; more go below
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -46,62 +48,51 @@ def collect(runs: list[Run]) -> pd.DataFrame:
     for run in runs:
         metrics = stored.metrics(run)
         metrics = metrics[metrics["arm"].isin(arms_with_role(run, ("main",)))]
-        for split, view, metric in PANELS:
+        for split, view, metric in SERIES:
             there = metrics[(metrics["split"] == split) & (metrics["view"] == view) & metrics[metric].notna()]
             if there["epoch"].nunique() >= LEAST_EPOCHS:
                 parts.append(to_frame(by_epoch(run, there, metric)).assign(view=view))
     found = pd.concat(parts, ignore_index=True) if parts else to_frame([]).assign(view="")
     names = {"estimate": "value", "quantity": "metric", "n_samples": "n"}
+    controls = {run.name: reference_arm(run) for run in runs}
+    found["control"] = [controls[run] == arm for run, arm in zip(found["run"], found["arm"], strict=True)]
     return style.styled(found.rename(columns=names)[COLUMNS], runs)
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
-    """A block for each run: accuracy above, NLL below; a short legend takes the place that is left over."""
+    """For each run a panel of accuracy and one of the loss for each arm, with the control's test rows in grey."""
     shown = looks.put_on(frame.rename(columns={"value": "estimate"}), style.styles_of(frame), by="arm")
+    shown = shown.rename(columns={"metric": "row", "split": "course"})
     runs = list(dict.fromkeys(frame["run"]))
-    figure, block_of = blocks.stacked(runs, [_height(frame[frame["run"] == run]) for run in runs])
+    rows = {name: text for name, text in ROWS.items() if (frame["metric"] == name).any()}
+    there = [name for name in COURSES if (frame["split"] == name).any()]
+    named = next((str(label) for label in frame.loc[frame["control"], "label"]), None)
+    courses = {name: course for name, course in COURSES.items() if name in there}
+    entries = multiples.entries(courses, there, named and f"{named}, {courses[there[0]].label.split(',')[0]}")
+    arms = {run: multiples.heads(frame[frame["run"] == run]) for run in runs}
+    heights = [multiples.height(len(heads), len(rows)) for heads, _ in arms.values()]
+    figure, block_of = blocks.stacked(runs, heights, more=multiples.below_height(len(entries)))
     for run, block in block_of.items():
         part = shown[shown["run"] == run]
-        panels = lines.grid(block, part, row="metric", column="split", share_x=False)
-        for key, ax in panels.items():
-            if key in TITLES and ax.has_data():
-                _panel(ax, part[(part["metric"] == key[0]) & (part["split"] == key[1])], key)
-        entries, beside = drawn.line_entries(frame[frame["run"] == run]), panels.get(("nll", "train"))
-        if beside is not None and len(entries) <= MOST_BESIDE:
-            beside.legend(handles=entries, loc="center left", borderaxespad=0, handlelength=2.4, labelspacing=0.25)
-        else:
-            legends.below(block, entries, columns=3)
+        heads, control = arms[run]
+        panels = multiples.grid(block, part, arms=heads, rows=rows, courses=courses, control=control)
+        for (row, _), ax in panels.items():
+            low, high = multiples.whole(part[part["row"] == row])
+            if row == "nll":
+                scales.root(ax.yaxis, max(low, 0.0), high)
+            else:
+                ax.set_ylim(low, min(high, 1.02))
+    multiples.below(figure, entries)
     return figure
-
-
-def _height(frame: pd.DataFrame) -> float:
-    arms = frame["arm"].nunique()
-    below = 0.0 if arms <= MOST_BESIDE else 0.19 * math.ceil(arms / 3)
-    return below + (5.6 if frame["metric"].nunique() > 1 else 3.4)
-
-
-def _panel(ax: Axes, part: pd.DataFrame, key: tuple[str, str]) -> None:
-    low, high = scales.settled(part, "estimate")
-    if key[0] == "nll":
-        scales.logarithmic(ax)
-        ax.set_ylim(max(low, 0.9 * part["estimate"].min()), high)
-        ax.set_ylabel("nats")
-    else:
-        ax.set_ylim(low, min(high, 1.005))
-    ax.set_title(TITLES[key])
-    ax.set_xlabel("epoch")
-    ax.locator_params(axis="x", nbins=4, integer=True)
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """n by split, interval, what was not chosen, failures, draw and data."""
     counts = "; ".join(f"{split}, n = {sizes(part['n'])}" for split, part in frame.groupby("split", sort=False))
-    likelihood = "; that of NLL is logarithmic" if (frame["metric"] == "nll").any() else ""
     rows = "" if any_own(frame, runs) else ", on the replica's own draw"
     return (
         f"Rows: {counts}. Means over replicas with 95 % t intervals of the mean, main arms. Training accuracy is taken "
-        f"in the training pass, before each update{rows}. The vertical axes are fitted to what "
-        f"follows the first quarter of the epochs{likelihood}. No epoch is chosen by these curves: "
+        f"in the training pass, before each update{rows}. No epoch is chosen by these curves: "
         "every other figure that looks at one epoch looks at the last."
         f"{drawn.dagger_note(frame)} {conditions(runs)}"
     )
@@ -111,8 +102,9 @@ def how_to_read(frame: pd.DataFrame, runs: list[Run]) -> str:
     """What lines that still move, and a gap between training and test, stand for."""
     rows = "training rows are" if any_own(frame, runs) else "draw is"
     return (
-        "Each line is an arm through its epochs. Lines that are still moving at the right end mean that the schedule "
-        f"was short; a training accuracy far above test means that the {rows} learnt by heart."
+        "Each column is an arm through its epochs, beside cross-entropy in grey. Lines that are still moving at the "
+        "right end mean that the schedule was short; a training accuracy far above test means that the "
+        f"{rows} learnt by heart."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -9,9 +10,9 @@ import pandas as pd
 from biasvar.records.schema import CRITERIA
 from biasvar.report import style
 from biasvar.report.arms import drawn
-from biasvar.report.arms.roles import arms_with_role
+from biasvar.report.arms.roles import arms_with_role, reference_arms
 from biasvar.report.figure import Figure
-from biasvar.report.marks import blocks, legends, lines, looks
+from biasvar.report.marks import blocks, looks, multiples
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.estimates import Estimate, by_epoch, to_frame
 from biasvar.report.text.captions import conditions
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
 
 COLUMNS = [
     "run", "arm", "label", "regime", "epoch", "low", "high", "stderr", "n_replicas", "n", "failed", "criterion",
-    "share",
+    "share", "control",
 ]  # fmt: skip
-MEANING = {
-    "opposing": "opposing: b > |a|",
-    "literal": "literal: b > a",
-    "magnitude": "magnitude: |b| > |a|",
-    "norm": "norm: ‖b‖ > ‖a‖ over all logits",
+COURSES = {
+    "opposing": multiples.Course("b > |a|, opposing: the default, with 95 % interval", width=2.2, band=True),
+    "literal": multiples.Course("b > a, literal", ":", 1.2),
+    "magnitude": multiples.Course("|b| > |a|, magnitude", "--", 1.0),
+    "norm": multiples.Course("‖b‖ > ‖a‖ over all logits, norm", "-.", 1.0),
 }
 
 
@@ -38,6 +39,8 @@ def collect(runs: list[Run]) -> pd.DataFrame:
     """One row per run, arm, criterion and recorded epoch: the mean share over replicas and its 95 % interval."""
     found = to_frame(row for run in runs for row in _of_run(run))
     found["criterion"] = found["quantity"].str.removeprefix("share_")
+    controls = {run.name: reference_arms(run).get("KD") for run in runs}
+    found["control"] = [controls[run] == arm for run, arm in zip(found["run"], found["arm"], strict=True)]
     return style.styled(found.rename(columns={"estimate": "share", "n_samples": "n"})[COLUMNS], runs)
 
 
@@ -50,23 +53,34 @@ def _of_run(run: Run) -> list[Estimate]:
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
-    """A block for each run, a panel a criterion."""
+    """A block for each run, a panel an arm: the four readings of the definition, and KD's by the default in grey."""
     runs = list(dict.fromkeys(frame["run"]))
-    figure, block_of = blocks.stacked(runs, [6.6] * len(runs))
     shown = looks.put_on(frame.rename(columns={"share": "estimate"}), style.styles_of(frame), by="arm")
-    place = shown["criterion"].map(CRITERIA.index)
-    shown = shown.assign(across=place % 2, down=place // 2)
+    shown = shown.assign(row="share", course=shown["criterion"])
+    heads = {run: dict(_heads(frame[frame["run"] == run])) for run in runs}
+    named = next((str(label) for label in frame.loc[frame["control"], "label"]), None)
+    there = [name for name in CRITERIA if (frame["criterion"] == name).any()]
+    entries = multiples.entries(COURSES, there, named and f"{named} by the default")
+    heights = [multiples.height(len(arms), 1) for arms in heads.values()]
+    figure, block_of = blocks.stacked(runs, heights, more=multiples.below_height(len(entries)))
     for run, block in block_of.items():
         part = shown[shown["run"] == run]
-        panels = lines.grid(block, part, row="down", column="across", share_y=True)
-        for (down, across), ax in panels.items():
-            ax.set_title(MEANING[CRITERIA[2 * down + across]])
-            ax.set_ylabel("" if across else "share of samples")
-            ax.set_xlabel("epoch" if down else "")
-        panels[0, 0].set_ylim(-0.02, 1.02)
-        panels[0, 0].set_yticks([0, 0.25, 0.5, 0.75, 1.0], ["0", "", "0.5", "", "1"])
-        legends.below(block, drawn.line_entries(frame[frame["run"] == run]), columns=3)
+        control = multiples.heads(frame[frame["run"] == run])[1]
+        panels = multiples.grid(block, part, arms=heads[run], rows={"share": "share"}, courses=COURSES, control=control)
+        for ax in panels.values():
+            ax.set_ylim(-0.03, 1.03)
+            ax.set_yticks([0, 0.5, 1.0], ["0", ".5", "1"])
+    multiples.below(figure, entries)
     return figure
+
+
+def _heads(frame: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """The arms with their labels and their last share by the default."""
+    for arm, part in frame.groupby("arm", sort=False):
+        last = part[part["epoch"] == part["epoch"].max()]
+        default = last[last["criterion"] == "opposing"]
+        label = f"{part['label'].iloc[0]}{' †' if (part['failed'] > 0).any() else ''}"
+        yield str(arm), label + (f": {100 * float(default['share'].iloc[0]):.0f}\u00a0%" if len(default) else "")
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
@@ -84,8 +98,10 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
 FIGURE = Figure(
     name="shares",
     title="Regularization samples through training",
-    how_to_read="A sample counts when its variance gradient outweighs its bias gradient, by four readings of the "
-    "definition. Where the panels disagree, the choice of criterion matters more than the arm.",
+    how_to_read="Each panel is an arm; its title says which share of the training samples are regularization samples "
+    "in the end. The thick line counts those on which the pull of the soft label towards less variance (b) outweighs "
+    "its pull towards less bias (a); the thin ones are other readings of the definition. Where they part, the "
+    "reading matters more than the arm.",
     needs="records of the training pass with a teacher",
     collect=collect,
     draw=draw,

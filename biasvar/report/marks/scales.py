@@ -10,6 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 
 def sound(frame: pd.DataFrame) -> pd.DataFrame:
@@ -62,6 +63,36 @@ def logarithmic(ax: Axes, *, between: bool = True) -> None:
     ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if between else (1.0,)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def root(axis: Axis, low: float, high: float, *, most: int = 6) -> None:
+    """A square-root scale, of both signs, from `low` to `high`: small values have room, 0 is there, large ones fit.
+
+    Ticks are round numbers in plain digits, at most `most` where they would touch.
+    """
+    signed = (lambda x: np.sign(x) * np.sqrt(np.abs(x)), lambda x: np.sign(x) * np.square(x))
+    axis._set_axes_scale("function", functions=signed)  # type: ignore[attr-defined]
+    axis.set_view_interval(low, high, ignore=True)
+    ticks = _round_numbers(low, high, most)
+    axis.set_ticks(ticks, [f"{value:g}".replace("-", "−") for value in ticks])
+    axis.set_ticks([], minor=True)
+
+
+def _round_numbers(low: float, high: float, most: int) -> list[float]:
+    """Round numbers of both signs between two, no two nearer on a square-root scale than a part of the range."""
+    from matplotlib.ticker import MaxNLocator
+
+    steps = [0.0] + [m * 10.0**e for e in range(-6, 7) for m in (1, 2, 5)]
+    place = {value: float(np.sign(value) * np.sqrt(abs(value))) for one in steps for value in (one, -one)}
+    inside = sorted((value for value in place if low <= value <= high), key=lambda value: (value != 0, -abs(value)))
+    least = (np.sqrt(abs(high)) * np.sign(high) - np.sqrt(abs(low)) * np.sign(low)) / most
+    kept: list[float] = []
+    for value in inside:  # 0 first, then from the ends inwards
+        if all(abs(place[value] - place[other]) >= least for other in kept):
+            kept.append(value)
+    if len(kept) < 3:  # a range too short for these
+        kept = [float(f"{value:.10g}") for value in MaxNLocator(4).tick_values(low, high) if low <= value <= high]
+    return sorted(kept)
 
 
 def doublings(ax: Axes, settings: Iterable[float]) -> None:

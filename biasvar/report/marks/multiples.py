@@ -1,0 +1,150 @@
+"""Small multiples of courses: a panel for each arm, in it a few lines of its own and the control's in grey."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from biasvar.report import style
+from biasvar.report.marks import legends
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import FigureBase
+
+ABREAST, OF_MANY, ON_NARROW = 4, 5, 2
+MANY = 8  # arms
+LETTERS = {2: 15, 4: 20, 5: 16}  # of a line of a panel's title, by how many stand side by side
+GREY = "#8f8f8f"
+HIGH, HEAD, FOOT = 1.2, 0.4, 0.3  # inches: a panel, the heads of a row of arms, and the names of its axis
+ENTRY = 0.19  # inches a line of a legend takes
+
+
+@dataclass(frozen=True)
+class Course:
+    """One kind of line of every panel: how it is drawn, and what it is in words."""
+
+    label: str
+    linestyle: Literal["-", "--", "-.", ":"] = "-"
+    width: float = 1.8
+    band: bool = False
+
+
+def abreast(arms: int) -> int:
+    """How many arms stand side by side."""
+    return style.abreast(min(arms, ABREAST if arms <= MANY else OF_MANY), on_narrow=ON_NARROW)
+
+
+def height(arms: int, rows: int) -> float:
+    """Inches that panels of so many arms take, with so many rows of panels for each."""
+    return math.ceil(arms / abreast(arms)) * (HEAD + FOOT + HIGH * rows)
+
+
+def grid(
+    figure: FigureBase, frame: pd.DataFrame, *, arms: Mapping[str, str], rows: Mapping[str, str],
+    courses: Mapping[str, Course], control: str | None = None, dots: bool = False,
+) -> dict[tuple[str, str], Axes]:  # fmt: skip
+    """Draw the panels; returns them by row and arm. Panels of one row of quantities share its scale.
+
+    Args:
+        figure: the figure, or the part of one, that is filled.
+        frame: columns arm, row, course, epoch, estimate, low, high, color; also those of the control.
+        arms: the arms that get panels, with their heads.
+        rows: the quantities, from above, with the names of their axes.
+        courses: the lines of a panel; the first is the one that the control has in grey too.
+        control: the arm whose line stands in every panel of another.
+        dots: whether each epoch is marked.
+    """
+    across = abreast(len(arms))
+    deep = math.ceil(len(arms) / across)
+    heads = {name: style.panel_title(text, width=LETTERS.get(across, 20)) for name, text in arms.items()}
+    axes = figure.subplots(deep * len(rows), across, squeeze=False, sharex=True)
+    panels: dict[tuple[str, str], Axes] = {}
+    for place, arm in enumerate(arms):
+        down, right = divmod(place, across)
+        for number, row in enumerate(rows):
+            ax = axes[down * len(rows) + number, right]
+            panels[row, arm] = ax
+            here = frame[frame["row"] == row]
+            if control not in (None, arm):
+                _line(ax, here[here["arm"] == control], next(iter(courses)), courses, dots=False, color=GREY)
+            for course in reversed(list(courses)):
+                _line(ax, here[here["arm"] == arm], course, courses, dots=dots)
+            if number == 0:
+                ax.set_title(heads[arm], fontsize=9.5)
+            ax.set_ylabel(rows[row] if right == 0 else "")
+            last = number == len(rows) - 1
+            lowest = place + across >= len(arms)
+            ax.set_xlabel("epoch" if last and lowest else "")
+            ax.tick_params(labelleft=right == 0, labelbottom=last and lowest)
+            ax.locator_params(axis="x", nbins=4, integer=True)
+    for ax in axes.ravel()[[ax not in panels.values() for ax in axes.ravel()]]:
+        ax.set_axis_off()
+    return panels
+
+
+def heads(frame: pd.DataFrame) -> tuple[dict[str, str], str | None]:
+    """The arms with their labels (a dagger for failed replicas), and the control, None where it is alone."""
+    failed = set(frame.loc[frame["failed"] > 0, "arm"])
+    pairs = frame[["arm", "label"]].drop_duplicates().itertuples(index=False)
+    labels = {str(arm): f"{label}{' †' if arm in failed else ''}" for arm, label in pairs}
+    control = next((str(arm) for arm in frame.loc[frame["control"], "arm"]), None)
+    return labels, control if len(labels) > 1 else None
+
+
+def entries(courses: Mapping[str, Course], there: Sequence[str], control: str | None) -> list[Any]:
+    """Entries of a legend: the lines that are there, and the grey one."""
+    from matplotlib.lines import Line2D
+
+    found = [
+        Line2D([], [], color=style.INK, linestyle=course.linestyle, linewidth=course.width, label=course.label)
+        for name, course in courses.items()
+        if name in there
+    ]
+    first = courses[next(iter(courses))]
+    grey = [] if control is None else [Line2D([], [], color=GREY, linewidth=first.width, label=f"{control}, in grey")]
+    return found + grey
+
+
+def below(figure: FigureBase, lines: Sequence[Any]) -> None:
+    """The legend under the panels."""
+    legends.below(figure, lines, columns=1 if style.narrow() else 2)
+
+
+def below_height(count: int) -> float:
+    """Inches that the legend takes."""
+    return 0.15 + ENTRY * (count if style.narrow() else math.ceil(count / 2))
+
+
+def _line(
+    ax: Axes, frame: pd.DataFrame, course: str, courses: Mapping[str, Course], *, dots: bool, color: str = ""
+) -> None:
+    part = frame[frame["course"] == course].sort_values("epoch")
+    if part.empty:
+        return
+    look, shade = courses[course], color or str(part["color"].iloc[0])
+    if look.band and not color:
+        ax.fill_between(part["epoch"], part["low"], part["high"], color=shade, alpha=0.18, linewidth=0)
+    marker = "o" if dots or len(part) == 1 else ""
+    ax.plot(
+        part["epoch"], part["estimate"].astype(float), color=shade, linestyle=look.linestyle, marker=marker,
+        linewidth=look.width, markersize=3.0, zorder=2 if color else 3,
+    )  # fmt: skip
+
+
+def whole(frame: pd.DataFrame) -> tuple[float, float]:
+    """The range of all lines, and of the bands as far as a quarter of the lines' range beyond them."""
+    found = frame[["estimate", "low", "high"]].to_numpy(dtype=float)
+    middle = found[:, 0][np.isfinite(found[:, 0])]
+    low, high = (float(middle.min()), float(middle.max())) if len(middle) else (0.0, 1.0)
+    room = 0.25 * (high - low) or 0.1 * abs(high) or 0.1
+    bounds = found[np.isfinite(found)]
+    if len(bounds):
+        low, high = max(float(bounds.min()), low - room), min(float(bounds.max()), high + room)
+    margin = 0.04 * (high - low) or 0.05
+    return low - margin, high + margin
