@@ -146,6 +146,7 @@ def test_the_gallery_has_every_figure_of_the_report_in_its_words():
         assert figure.get("how_to_read", real.how_to_read) == real.how_to_read
         assert figure["shows"].endswith(".")
     page = HOOKS.gallery()
+    assert all(f"`biasvar.plots.{name}`" in page for name in {*biasvar.plots.__all__} - {*biasvar.plots.MARKS})
     assert all(f"![{load(name).title}]({path})" in page for name, path in HOOKS.pictures().items() if name in FIGURES)
 
 

@@ -33,6 +33,10 @@ class TradeoffTerms:
         bias_norm, variance_norm: Euclidean norms of the two gradients over all logits.
         student_log_prob, teacher_log_prob: log-probability of the true class at the temperature, nats.
         student_loss, teacher_loss: cross-entropy with the label at temperature 1, nats.
+
+    >>> terms = tradeoff_terms([[2.0, 0.0]], [[0.0, -1.0]], [0], temperature=1.0)
+    >>> terms.student_loss.round(3).tolist(), terms.teacher_loss.round(3).tolist(), terms.bias_norm.round(3).tolist()
+    ([0.127], [0.313], [0.169])
     """
 
     bias_gradient: Array

@@ -35,6 +35,11 @@ class Dataset:
         original_index: int64 (N,) row in the split of the original data set, -1 unknown; None where it is not stored.
         files: For images in folders of classes, the path of each sample's file in that folder; else None.
         path: For one loaded by path, what `load_dataset` was given; None for one loaded by name.
+
+    >>> from biasvar.data import load_dataset
+    >>> digits = load_dataset("digits")
+    >>> digits.images.shape, digits.num_classes, digits.scale, digits.is_vectors
+    ((1797, 8, 8), 10, 16.0, False)
     """
 
     name: str

@@ -29,6 +29,12 @@ def split_rows(labels: np.ndarray, sizes: Mapping[str, int], *, seed: int) -> di
 
     Raises:
         ValueError: A size is negative, or no row remains.
+
+    >>> blocks = split_rows(np.arange(100) % 10, {"test": 30, "validation": 20}, seed=0)
+    >>> {name: len(rows) for name, rows in blocks.items()}
+    {'test': 30, 'validation': 20, 'student': 50}
+    >>> np.bincount(blocks["test"] % 10).tolist()  # every class
+    [3, 3, 3, 3, 3, 3, 3, 3, 3, 3]
     """
     total = sum(sizes.values())
     if min(sizes.values(), default=0) < 0 or total >= len(labels):
@@ -77,6 +83,11 @@ def draw_members(
 
     Raises:
         ValueError: An unknown kind, or more rows than the pool can give.
+
+    >>> draw_members("disjoint", np.arange(6), None, replicas=range(3), seed=0).sum(axis=0).tolist()
+    [1, 1, 1, 1, 1, 1]
+    >>> draw_members("subsample", np.arange(6), 2, replicas=range(3), seed=0).sum(axis=1).tolist()
+    [2, 2, 2]
     """
     size = len(pool)
     out = np.zeros((len(replicas), size), dtype=np.int64)

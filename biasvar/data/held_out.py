@@ -26,7 +26,7 @@ def hold_out_classes(dataset: Dataset, classes: int, *, seed: int) -> tuple[Data
     >>> from biasvar.data import load_dataset
     >>> rest, held = hold_out_classes(load_dataset("digits"), 6, seed=0)
     >>> len(rest.labels) + len(held.labels), rest.num_classes, held.class_names
-    (1797, 4, ('1', '4', '5', '6', '7', '8'))
+    (1797, 4, ('0', '1', '2', '5', '7', '8'))
     """
     count = dataset.num_classes
     if classes > count - 2:

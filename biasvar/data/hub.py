@@ -26,6 +26,10 @@ def fetch(name: str, *, folder: str | os.PathLike[str] | None = None) -> Path:
         ValueError: No repository is known for that name.
         ModuleNotFoundError: The `hub` extra is not installed.
         ConnectionError: The download failed; says what to put where instead.
+
+    >>> fetch("mnist")
+    Traceback (most recent call last):
+    ValueError: no repository is known for 'mnist'; fetch has: cifar10, cifar100, fashion_mnist
     """
     target = Path(folder) if folder is not None else data_folder()
     repositories = {key: known.repository for key, known in KNOWN.items() if known.repository}

@@ -42,7 +42,7 @@ def made_smaller(name: str, images: np.ndarray, size: int | None) -> np.ndarray:
 def area_weights(old: int, new: int) -> np.ndarray:
     """float32 (new, old): the share of old pixel j in new pixel i, both tiling the same length; rows sum to 1.
 
-    >>> area_weights(3, 2).round(3).tolist()
+    >>> area_weights(3, 2).astype(float).round(3).tolist()
     [[0.667, 0.333, 0.0], [0.0, 0.333, 0.667]]
     """
     edges = np.arange(new + 1) * (old / new)

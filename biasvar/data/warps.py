@@ -32,7 +32,7 @@ def defocused(x: np.ndarray, radius: float, spread: float) -> np.ndarray:
 def disc(radius: float, spread: float) -> np.ndarray:
     """float32 (k, k): weights of the pixels within the radius, softened, summing to 1.
 
-    >>> disc(1.0, 0.01).round(2).tolist()[2]
+    >>> disc(1.0, 0.01).astype(float).round(2).tolist()[2]
     [0.0, 0.2, 0.2, 0.2, 0.0]
     """
     half = math.ceil(radius) + 1
@@ -64,7 +64,7 @@ def blurred_along(x: np.ndarray, angles: np.ndarray, radius: float, sigma: float
 def trail(angle: float, radius: float, sigma: float) -> np.ndarray:
     """float32 (k, k): weights along a line from the centre, each point shared between the four pixels around it.
 
-    >>> trail(0.0, 1.0, 1.0).round(2).tolist()
+    >>> trail(0.0, 1.0, 1.0).astype(float).round(2).tolist()
     [[0.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.57, 0.35, 0.08], [0.0, 0.0, 0.0, 0.0, 0.0], \
 [0.0, 0.0, 0.0, 0.0, 0.0]]
     """

@@ -192,7 +192,13 @@ class RivalsLoss(nn.Module):
 
 
 class BadTeacherTerms(NamedTuple):
-    """The four terms of every sample (...), before their weights."""
+    """The four terms of every sample (...), before their weights.
+
+    >>> loss = BadTeacherLoss(k=2, punishment=1.0, compensation=1.0, rivals=0.0)
+    >>> terms = loss.terms(torch.zeros(1, 3), torch.tensor([0]))
+    >>> round(terms.cross_entropy.item(), 3), terms._fields[1:]
+    (1.099, ('punishment', 'compensation', 'rivals'))
+    """
 
     cross_entropy: torch.Tensor
     punishment: torch.Tensor

@@ -38,6 +38,9 @@ class PullConstraint:
         multiplier: b before the first step, 0 or more.
         rate: Step of b, 0 or more.
         bound: eps, nats, 0 or more.
+
+    >>> PullConstraint.of({"bound": 0.5})
+    PullConstraint(multiplier=1.0, rate=0.001, bound=0.5)
     """
 
     multiplier: float = 1.0

@@ -82,7 +82,14 @@ def insert_infodrop(
 
 
 def infodrops_in(network: nn.Module) -> list[InfoDrop]:
-    """The InfoDrop modules that `insert_infodrop` has put into a network, in the order of their layers."""
+    """The InfoDrop modules that `insert_infodrop` has put into a network, in the order of their layers.
+
+    >>> network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU())
+    >>> infodrops_in(network)
+    []
+    >>> insert_infodrop(network, ["0"], rate=1.0) == infodrops_in(network)
+    True
+    """
     inserted = getattr(network, ATTRIBUTE, None)
     return [] if inserted is None else list(inserted.drops.values())
 

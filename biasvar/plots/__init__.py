@@ -8,7 +8,8 @@ A figure takes a run, its directory, a list of runs, or its own frame: what a re
 made by pyplot, so that a notebook shows it, and has the report's look whatever pyplot's settings are; these stay as
 they were. What is returned are the axes: `axes.figure` of one panel, `axes[0].figure` of several.
 
->>> "data_map" in dir(), "forest" in dir()
+>>> import biasvar
+>>> "data_map" in dir(biasvar.plots), "forest" in dir(biasvar.plots)
 (True, True)
 """
 

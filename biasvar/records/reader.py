@@ -66,7 +66,17 @@ def open_run(directory: str | Path) -> Run:
 
 
 class Run:
-    """One run directory, read lazily; see :func:`open_run`."""
+    """One run directory, read lazily; see :func:`open_run`.
+
+    >>> import numpy as np
+    >>> from tempfile import TemporaryDirectory
+    >>> from biasvar import import_predictions
+    >>> logits = np.random.default_rng(0).normal(size=(4, 20, 3)).astype(np.float32)  # 4 trainings, 20 samples
+    >>> with TemporaryDirectory() as folder:
+    ...     run = import_predictions(logits, np.arange(20) % 3, directory=f"{folder}/mine", arm="plain")
+    ...     run.arms, run.num_classes, run.decomposition("plain").bias.shape
+    (['plain'], 3, (20,))
+    """
 
     def __init__(self, directory: Path, manifest: dict[str, Any]) -> None:
         self.directory = directory

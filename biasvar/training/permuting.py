@@ -33,8 +33,8 @@ def draw_non_target_orders(labels: np.ndarray, num_classes: int, seed: int) -> n
 
     Row i depends on (seed, i) and its label alone.
 
-    >>> draw_non_target_orders(np.array([1, 0, 2]), 3, seed=0).tolist()
-    [[0, 1, 2], [0, 2, 1], [1, 0, 2]]
+    >>> draw_non_target_orders(np.array([1, 0, 2]), 4, seed=0).tolist()
+    [[0, 1, 3, 2], [0, 1, 2, 3], [3, 0, 2, 1]]
     """
     rows = np.arange(len(labels))
     keys = uniforms(seed, "non-target classes", rows, num_classes)

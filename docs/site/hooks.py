@@ -86,11 +86,16 @@ def _text(node: ast.AST, module: ast.Module) -> str:
 def gallery() -> str:
     """The page of the figures of the report, as Markdown."""
     published = pictures()
-    lines = ["# Gallery of figures", "", "Every figure that `biasvar-report` can draw, in the order of its page.", ""]
+    lines = [
+        "# Gallery of figures",
+        "",
+        "Every figure that `biasvar-report` and `biasvar.plots` draw, in the order of a report's page.",
+        "",
+    ]
     for figure in figures():
         lines += [f"## {figure['title']}", "", figure["shows"], ""]
         lines += [f"*{figure['how_to_read']}*", ""] if "how_to_read" in figure else []
-        lines += [f"`--figures {figure['name']}` needs {figure['needs']}.", ""]
+        lines += [f"`biasvar.plots.{figure['name']}`, `--figures {figure['name']}`. Needs {figure['needs']}.", ""]
         picture = published.get(figure["name"])
         if picture:
             lines += [f"![{figure['title']}]({picture})", "", f"From `{posixpath.dirname(picture)}`.", ""]

@@ -26,6 +26,10 @@ class LinearNetworkTerms:
     Attributes:
         bias: squared error of the mean prediction over draws of W and of the training rows, from the noiseless truth.
         variance: mean squared deviation of the predictions from that mean.
+
+    >>> terms = linear_network_terms([0.25, 0.5, 1.0])
+    >>> terms.risk.tolist() == (terms.bias + terms.variance).tolist()
+    True
     """
 
     bias: np.ndarray

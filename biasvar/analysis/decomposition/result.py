@@ -32,6 +32,13 @@ class Decomposition(PerSample):
         deleted_bias, deleted_variance: `(G, N)`, the term with group g left out, or None without errors.
         signed_variance, deleted_signed_variance: `(N,)` and `(G, N)`, the net variance of "zero_one", None for others.
         correction: by which method of `corrected` the terms were corrected, None for plug-in terms.
+
+    >>> from biasvar.analysis import decompose
+    >>> terms = decompose([[[2.0, 0.0]], [[0.0, 0.0]], [[1.0, 0.0]], [[1.0, 0.0]]], [0])  # 4 replicas, 1 sample
+    >>> terms.bias.round(3).tolist(), terms.variance.round(3).tolist(), terms.counts.tolist()
+    ([0.313], [0.048], [4.0])
+    >>> terms.corrected().to_frame(["a.png"])[["sample_id", "variance"]].round(3).values.tolist()
+    [['a.png', 0.065]]
     """
 
     noise: Array
@@ -141,7 +148,15 @@ class Decomposition(PerSample):
 
 @dataclass(frozen=True, eq=False)
 class Change(PerSample):
-    """Treatment minus control for every sample, on paired replicas: arrays as in `Decomposition`, noise unchanged."""
+    """Treatment minus control for every sample, on paired replicas: arrays as in `Decomposition`, noise unchanged.
+
+    >>> from biasvar.analysis import decompose
+    >>> control = decompose([[[2.0, 0.0]], [[0.0, 0.0]]], [0], errors=False)
+    >>> treatment = decompose([[[1.5, 0.0]], [[0.5, 0.0]]], [0], errors=False)
+    >>> change = paired_change(treatment, control)
+    >>> change.bias.round(6).tolist(), bool(change.variance[0] < 0)  # one mean prediction, replicas closer
+    ([0.0], True)
+    """
 
     bias: Array
     variance: Array

@@ -20,6 +20,9 @@ class Estimate(EqualByNumbers):
     """A mean over samples with two errors: over replicas (same samples) and over samples (same replicas).
 
     `n_replicas` counts the replicas that bear on it, `n_samples` the rows it is a mean of.
+
+    >>> print(Estimate(0.5, 0.01, 0.02, n_replicas=8, n_samples=100))
+    0.5 ± 0.01 over replicas, ± 0.02 over samples
     """
 
     value: float
@@ -37,6 +40,12 @@ class Totals(EqualByNumbers):
     """Means over the same samples of noise, bias, variance and loss, which is noise + bias + net variance.
 
     The net variance is the variance but for the loss "zero_one".
+
+    >>> from biasvar.analysis import decompose
+    >>> totals = decompose([[[2.0, 0.0], [0.0, 1.0]], [[0.0, 0.0], [0.0, 2.0]]], [0, 1]).totals()
+    >>> total = totals.noise.value + totals.bias.value + totals.variance.value
+    >>> round(total, 6) == round(totals.loss.value, 6)
+    True
     """
 
     noise: Estimate

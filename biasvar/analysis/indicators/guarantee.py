@@ -41,6 +41,12 @@ class Guarantee:
             population minimiser where gamma bounds every input but Delta is an average over them. At the rule
             `average_rule` with the smallest upper end. It is no statement about a number of samples.
         n, level: samples, and the level of the ends.
+
+    >>> from biasvar.analysis import measure_indicators
+    >>> soft_labels = [[0.9, 0.05, 0.05], [0.05, 0.9, 0.05], [0.05, 0.05, 0.9]] * 200
+    >>> found = measure_indicators(soft_labels, [0, 1, 2] * 200, ks=[1])
+    >>> found.guarantee().stands, found.guarantee().k
+    (True, 1)
     """
 
     k: int | None

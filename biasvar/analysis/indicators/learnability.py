@@ -43,6 +43,9 @@ class Learnability(EqualByNumbers):
         average_error: largest error of the population minimiser if Delta is an average over x; see the function
             `average_error`. Of arrays by class it goes by the largest Delta_c, of an `Indicator` by its overall value.
         samples, samples_independent: that suffice, inf if the condition fails, None if not asked for.
+
+    >>> learnability([0.1, 0.7], [0.3, 0.4]).failing  # class by class
+    (1,)
     """
 
     delta: float

@@ -48,6 +48,11 @@ class Indicator:
         ties: samples in which a tie at the edge of the set leaves the rule a choice.
         tie_range: smallest and largest value that choices could give.
         floor: (mean set size - 1 + Delta) / (K - 1), which ambiguity cannot lie below; NaN for unreliability.
+
+    >>> from biasvar.analysis import unreliability
+    >>> found = unreliability([[0.6, 0.3, 0.1], [0.5, 0.2, 0.3], [0.1, 0.7, 0.2]], [0, 1, 2], k=2)
+    >>> round(float(found), 3), found.n, found.worst, found.per_class.tolist()
+    (0.333, 3, 1, [0.0, 1.0, 0.0])
     """
 
     value: float
@@ -79,6 +84,13 @@ class Indicators:
         sets: `SetCounts` for every k and threshold, in the order asked for.
         means: sums of soft labels by class, or None where they were not asked for.
         ties, seed: how ties were broken.
+
+    >>> from biasvar.analysis import measure_indicators
+    >>> found = measure_indicators([[0.6, 0.3, 0.1], [0.5, 0.2, 0.3], [0.1, 0.7, 0.2]], [0, 1, 2], ks=[1, 2])
+    >>> found
+    <Indicators of 3 soft labels over 3 classes: k = 1, k = 2>
+    >>> found.ambiguity(k=1).worst
+    (1, 0)
     """
 
     sets: tuple[SetCounts, ...]

@@ -50,6 +50,10 @@ class StudentCondition:
         low, high: `(K,)`, ends of the margins' intervals, which hold for all classes and wrong labels together.
         rivals: `(K,)`, that wrong label.
         class_sizes: `(K,)`.
+
+    >>> found = student_condition([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.4, 0.35, 0.25]], [0, 1, 2])
+    >>> found.margins.round(2).tolist(), found.rivals.tolist()
+    ([0.3, 0.2, -0.15], [1, 2, 0])
     """
 
     per_sample: Interval

@@ -40,6 +40,11 @@ class Evidence:
         damping: Of the Hessian.
         exact: Solve by Cholesky, or by conjugate gradients; None: by the number of parameters.
         seed: Of random scores.
+
+    >>> import numpy as np
+    >>> evidence = Evidence(np.arange(2), np.array([0, 1]), logits=np.array([[2.0, 0.0], [2.0, 0.0]]))
+    >>> evidence.bias, evidence.held_out is None
+    (True, True)
     """
 
     sample_ids: np.ndarray

@@ -36,6 +36,10 @@ class SoftmaxHead:
         logits: (N, C) what it answers.
         labels: int (N,).
         bias: The head has one.
+
+    >>> head = SoftmaxHead(np.array([[1.0], [-1.0]]), np.array([[0.0, 0.0], [0.0, 0.0]]), np.array([0, 1]), bias=False)
+    >>> head.mean_gradient().tolist()  # of a head that knows nothing yet
+    [[-0.5], [0.5]]
     """
 
     features: np.ndarray

@@ -32,6 +32,10 @@ class PartialLabels:
         delta: realised unreliability: share of samples without the truth among their candidates.
         gamma: realised ambiguity: largest share, over classes that occur and wrong labels, of a class's samples with
             that candidate.
+
+    >>> made = partial_labels([0, 1, 2, 0], 3, drop=0.0, add=0.5, seed=0)
+    >>> made.delta, bool(made.candidates[range(4), [0, 1, 2, 0]].all()), made.soft_labels.sum(axis=1).tolist()
+    (0.0, True, [1.0, 1.0, 1.0, 1.0])
     """
 
     soft_labels: Array

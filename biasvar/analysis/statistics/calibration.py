@@ -129,6 +129,10 @@ class LabelQuality:
         true_mass: mass on the truth.
         entropy: -sum q ln q, in nats, 0 .. ln K.
         distance: total variation distance to the truth, 1 - true_mass.
+
+    >>> found = label_quality([[0.7, 0.3], [0.6, 0.4]], [0, 1])
+    >>> found.accuracy, found.true_mass.tolist(), found.distance.round(2).tolist()
+    (0.5, [0.7, 0.4], [0.3, 0.6])
     """
 
     prediction: np.ndarray

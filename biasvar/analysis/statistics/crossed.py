@@ -24,7 +24,11 @@ _HIGHEST = 0.9995
 
 @dataclass(frozen=True, eq=False)
 class Component(EqualByNumbers):
-    """One factor: the standard error of the mean if that factor alone were drawn anew, its df and its levels n."""
+    """One factor: the standard error of the mean if that factor alone were drawn anew, its df and its levels n.
+
+    >>> Component(stderr=0.3, df=4, n=5)
+    Component(stderr=0.3, df=4, n=5)
+    """
 
     stderr: float
     df: float
@@ -40,6 +44,13 @@ class Crossed:
         stderr: its standard error over all factors.
         df: Satterthwaite's degrees of freedom of `stderr`.
         components: by factor, its error alone, which counts the factor's interactions too.
+
+    >>> from biasvar.analysis import crossed_mean
+    >>> mean = crossed_mean([[1.0, 2.0], [2.0, 3.0], [3.0, 4.0]], ["replicas", "rows"])
+    >>> mean.estimate, sorted(mean.components), mean.n
+    (2.5, ['replicas', 'rows'], 2)
+    >>> mean.stderr > mean.components["replicas"].stderr
+    True
     """
 
     estimate: float

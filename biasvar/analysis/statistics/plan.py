@@ -27,6 +27,10 @@ class Plan:
         times: the least number by which all factors that vary would be multiplied together; 1 where what is there does,
             None beyond a billion levels.
         together: by factor, the levels that this makes; None with `times`.
+
+    >>> found = plan({"replicas": Component(0.3, 4, 5), "rows": Component(0.1, 199, 200)}, 0.5)
+    >>> found.counts, found.now, found.alone["rows"] is None
+    ('replicas', {'replicas': 5, 'rows': 200}, True)
     """
 
     gap: float

@@ -33,6 +33,10 @@ class Verdict(EqualByNumbers):
             is NaN.
         replicas_range: the same if the truth lies one standard error further from the threshold, and one nearer; None
             for the latter where it may lie at the threshold.
+
+    >>> verdict = judge(0.15, 0.1, 15, 16, direction="greater", smallest_effect=0.1)
+    >>> verdict.outcome, round(verdict.detectable, 2), verdict.replicas_needed
+    ('undecided', 0.4, 505)
     """
 
     outcome: str
