@@ -150,9 +150,13 @@ def test_the_gallery_has_every_figure_of_the_report_in_its_words():
     assert all(f"![{load(name).title}]({path})" in page for name, path in HOOKS.pictures().items() if name in FIGURES)
 
 
-def test_the_site_asks_nothing_of_the_network():
+def test_a_page_that_would_fetch_from_the_network_is_refused():
+    assert HOOKS.from_the_network('<script src="site/here.js"></script><a href="https://example.org">x</a>') == []
+    fetched = '<link rel="stylesheet" href="https://example.org/a.css"><img alt="x" src=http://example.org/b.png>'
+    assert HOOKS.from_the_network(fetched) == ["https://example.org/a.css", "http://example.org/b.png"]
     assert SITE["theme"]["font"] is False
-    assert not {"extra_javascript", "repo_url"} & set(SITE)
+    assert SITE["extra"]["polyfills"] == ["site/iframe-worker.js"]  # instead of the one that material names
+    assert (DOCS / "site" / "iframe-worker.js").is_file()
 
 
 @pytest.mark.parametrize("page", ["index.md", "concepts.md", "faq.md"])

@@ -165,3 +165,18 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     """The page with links that hold on the site."""
     at = page.file.src_uri
     return markdown if at == GALLERY else with_links_of_the_site(markdown, at, lambda path: path in files.src_uris)
+
+
+_FROM_THE_NETWORK = re.compile(r"""<(?:script|img|iframe|link)\b[^>]*\b(?:src|href)=["']?(https?:[^"'\s>]*)""")
+
+
+def from_the_network(html: str) -> list[str]:
+    """Addresses of scripts, pictures and styles that a page would fetch from elsewhere."""
+    return _FROM_THE_NETWORK.findall(html)
+
+
+def on_post_page(output: str, page: Any, config: Any) -> str:
+    """The page as it is; an error if it needs the network, since the site is read from a folder."""
+    if found := from_the_network(output):
+        raise ValueError(f"{page.file.src_uri} fetches {', '.join(found)}: put it into docs/site, or leave it out")
+    return output
