@@ -143,3 +143,26 @@ def test_the_drawings_of_a_card_fit_a_narrow_screen(classes: int, tmp_path: Path
     images = {int(row): random.integers(0, 256, (8, 8, 3), dtype=np.uint8) for row in tables.worst["row"]}
     for make in (*figures.values(), lambda: card_drawings.draw_worst(tables.worst, images)):
         fits(make)
+
+
+def test_samples_stand_two_or_three_abreast_on_a_narrow_screen_as_large_as_on_a_wide_one(tmp_path: Path) -> None:
+    frame = load("strongest").collect([pictured(tmp_path, list("0123456789"))])
+    per_list = frame.groupby("row", sort=False)["place"].nunique()
+    sizes = {}
+    for narrow in (False, True):
+        drawing = drawn(lambda: load("strongest").draw(frame), narrow=narrow)
+        shown = [ax for ax in drawing.get_axes() if ax.images]
+        assert len(shown) == per_list.sum()
+        assert len({round(ax.get_position().x0, 2) for ax in shown}) == (3 if narrow else 6)
+        sizes[narrow] = min(ax.get_window_extent().width for ax in shown)
+    assert sizes[True] == pytest.approx(sizes[False], rel=0.1)
+
+
+def test_cells_of_a_card_are_numbered_where_there_is_room() -> None:
+    assert [card_drawings._in_two_digits(value) for value in (0.0, 0.02, 9.96, 99.4, 99.5)] == [
+        "",
+        "·",
+        "10",
+        "99",
+        "99+",
+    ]

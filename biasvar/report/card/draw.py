@@ -23,7 +23,7 @@ ACROSS = 6  # images in a row
 INDICATORS = ("Unreliability Δ: truth left out", "Ambiguity γ: a wrong label let in", "Sum Δ + γ", "Exponent κ")
 OVERALL, WORST = "over all classes", "of the worst class (sum), by class (κ)"
 MOST_WITH_DECIMALS = 5  # classes whose cells have room for a decimal on a narrow screen
-MOST_NUMBERED = 12  # classes whose cells have room for two digits on a narrow screen
+MOST_NUMBERED = 10  # classes whose cells have room for two digits on a narrow screen
 
 
 def draw_indicators(table: pd.DataFrame) -> Drawing:
@@ -131,12 +131,12 @@ def _percent(value: float) -> str:
 
 
 def _in_two_digits(value: float) -> str:
-    """A percentage without decimals; nothing where that is 0 or 100.
+    """A percentage of two digits, as far as it does not round to 100.
 
-    >>> _in_two_digits(12.3), _in_two_digits(1.8), _in_two_digits(0.4), _in_two_digits(99.7)
-    ('12', '2', '', '')
+    >>> _in_two_digits(12.3), _in_two_digits(1.83), _in_two_digits(99.7), _in_two_digits(100.0)
+    ('12', '1.8', '99+', '100')
     """
-    return f"{value:.0f}" if 0.5 <= value < 99.5 else ""
+    return _percent(value) if value < 9.95 or value >= 100.0 else "99+" if value >= 99.5 else f"{value:.0f}"
 
 
 def draw_entropy(table: pd.DataFrame) -> Drawing:
@@ -199,6 +199,6 @@ def draw_worst(table: pd.DataFrame, pictures: dict[int, np.ndarray]) -> Drawing:
             upper.set_xlabel(f"id {sample['sample_id'].iloc[0]}", fontsize=9, labelpad=2)
             images.bare(lower)
             masses.draw(lower, list(sample["label_name"]), list(sample["mass"]),
-                        list(sample["label"] == sample["true"]), size=9.0, width=width)  # fmt: skip
+                        list(sample["label"] == sample["true"]), width=width)  # fmt: skip
     masses.legend(figure, "mass of a soft label")
     return figure

@@ -120,7 +120,7 @@ def _sample(axes: Sequence[Axes], labels: pd.DataFrame, image: np.ndarray, top: 
     upper.set_xlabel(f"id {first.sample_id}\n{_said(first)}", fontsize=9, labelpad=2)
     if len(axes) > 1 and labels["probability"].notna().all():
         truth = (labels["class"] == labels["true_class"]).tolist()
-        masses.draw(axes[1], labels["predicted"].tolist(), labels["probability"].tolist(), truth, size=9.0, width=width)
+        masses.draw(axes[1], labels["predicted"].tolist(), labels["probability"].tolist(), truth, width=width)
 
 
 def _said(sample: Any) -> str:

@@ -15,40 +15,34 @@ if TYPE_CHECKING:
 WIDEST = 14  # letters of a name on an axis
 WIDEST_BY_IMAGE = 11  # and beside an image
 LEGEND = 0.5  # inches
+SIZE = 9.0  # of the texts, points
 TRUE_COLOR, OTHER_COLOR = "#7fb6e6", "#d9d9d9"
 
 
-def draw(
-    ax: Axes, names: Sequence[str], masses: Sequence[float], truth: Sequence[bool], *,
-    size: float = 8.0, width: float | None = None,
-) -> None:  # fmt: skip
+def draw(ax: Axes, names: Sequence[str], masses: Sequence[float], truth: Sequence[bool], *, width: float) -> None:
     """One bar for each label from above, the truth's in blue; the axes keep room for four.
 
     Args:
         ax: the axes to draw on, without ticks.
         names, masses: of the labels; a mass below 0, as of a score, has no bar.
         truth: which of them is the true class.
-        size: of the texts, points.
-        width: of the axes, points; names are shortened there to leave room for their numbers, and none is bold. Without
-            it the name of the truth is bold.
+        width: of the axes, points; names are shortened to leave room for their numbers.
     """
     span = max(1.0, *(abs(float(mass)) for mass in masses))
     for place, (name, mass, mine) in enumerate(zip(names, masses, truth, strict=True)):
         ax.barh(-place, max(float(mass), 0.0) / span, color=TRUE_COLOR if mine else OTHER_COLOR, height=0.86)
-        number, said = f"{mass:.2f}", short(str(name), WIDEST_BY_IMAGE)
-        if width is not None:
-            said = _beside(said, number, size, 0.96 * width)
-        weight = "bold" if mine and width is None else "normal"
-        ax.text(0.02, -place, said, va="center", fontsize=size, weight=weight)
-        ax.text(1.0, -place, number, va="center", ha="right", fontsize=size)
+        number = f"{mass:.2f}"
+        said = _beside(short(str(name), WIDEST_BY_IMAGE), number, 0.96 * width)
+        ax.text(0.02, -place, said, va="center", fontsize=SIZE)
+        ax.text(1.0, -place, number, va="center", ha="right", fontsize=SIZE)
     ax.set_xlim(0.0, 1.02)
     ax.set_ylim(-3.5, 0.5)
 
 
-def _beside(name: str, number: str, size: float, width: float) -> str:
+def _beside(name: str, number: str, width: float) -> str:
     """As much of a name as fits beside its number."""
-    room = width - text_size(number, size)[0]
-    return next((said for n in range(len(name), 1, -1) if text_size(said := short(name, n), size)[0] <= room), name[:1])
+    left = width - text_size(number, SIZE)[0]
+    return next((said for n in range(len(name), 1, -1) if text_size(said := short(name, n), SIZE)[0] <= left), name[:1])
 
 
 def room(figure: Figure, across: int) -> float:
