@@ -21,13 +21,15 @@ INTERVAL = ("estimate", "low", "high")
 
 
 def forest(
-    frame: pd.DataFrame, *, name: str = "arm", reference: float | None = None, xlabel: str = "", ax: Axes | None = None
-) -> Axes:
+    frame: pd.DataFrame, *, name: str = "arm", by: str | None = None, reference: float | None = None, xlabel: str = "",
+    ax: Axes | None = None,
+) -> Axes:  # fmt: skip
     """A row for each row of the frame: a dot at `estimate`, a bar from `low` to `high`.
 
     Args:
         frame: Numbers `estimate`, `low`, `high` (NaN where there is none), and names.
         name: The column with the names of the rows.
+        by: A column of names: each has its colour, and its entry in a legend. Without it all rows are black.
         reference: Where to draw a vertical line, such as 0 for differences.
         xlabel: What is measured, and its unit.
         ax: The axes to draw on; new ones without it.
@@ -45,14 +47,15 @@ def forest(
     """
     from biasvar.report.marks import forest as mark
 
-    rows = _checked(frame, INTERVAL, [name]).assign(one="", row=[str(number) for number in range(len(frame))])
-    rows = _with_looks(rows, name)
+    rows = _checked(frame, INTERVAL, [name] if by is None else [name, by])
+    rows = _with_looks(rows.assign(one="", row=[str(number) for number in range(len(frame))]), by)
     with in_the_reports_look():
         ax = _axes(ax, height=0.8 + 0.26 * len(rows))
         where = mark.places(rows, group="one", row="row")
         mark.name_rows([ax], where, list(rows[name].astype(str)))
         mark.draw(ax, where.on(rows), reference=reference)
         ax.set_xlabel(xlabel)
+        _name_colours(ax, frame, by)
         _settle(ax)
     return ax
 
@@ -103,7 +106,7 @@ def scatter(
     Args:
         frame: Numbers x, y, low and high, and names.
         x, y: The columns on the two axes, which are named after them.
-        by: A column of names: each has its colour, and its entry in a legend.
+        by: A column of names: each has its colour, and its entry in a legend. Without it all points are black.
         low, high: The columns with the ends of the bars; without them there are none.
         ax: The axes to draw on; new ones without it.
 
@@ -118,22 +121,18 @@ def scatter(
     >>> ax.get_xlabel(), ax.get_ylabel(), len(ax.get_legend().get_texts())
     ('bias', 'variance', 2)
     """
-    from biasvar.report.marks import legends
     from biasvar.report.marks import scatter as mark
 
     if (low is None) != (high is None):
         raise ValueError("low and high go together: name both columns or none")
     ends = [] if low is None or high is None else [low, high]
     rows = _checked(frame, (x, y, *ends), [] if by is None else [by])
-    rows = rows.assign(one="") if by is None else rows
-    rows = _with_looks(rows, by or "one")
+    rows = _with_looks(rows, by)
     with in_the_reports_look():
         ax = _axes(ax, height=4.0, width=5.0)
         mark.draw(ax, rows, x=x, y=y, low=low, high=high)
         ax.set(xlabel=x, ylabel=y)
-        if by is not None:
-            looks = style.styles_of(frame, by)
-            ax.legend(handles=[legends.dot(look.marker, look.label, color=look.color) for look in looks.values()])
+        _name_colours(ax, frame, by)
         _settle(ax)
     return ax
 
@@ -204,10 +203,23 @@ def _checked(frame: pd.DataFrame, numbers: Iterable[str], names: Iterable[str]) 
     return checked
 
 
-def _with_looks(frame: pd.DataFrame, by: str) -> pd.DataFrame:
+def _with_looks(frame: pd.DataFrame, by: str | None) -> pd.DataFrame:
+    """The frame with the look of each row, by a column of names, or the same look for all."""
     from biasvar.report.marks import looks
 
+    if by is None:
+        return looks.put_on(frame.assign(one=""), {"": style.Look(style.INK, "o", "-", "")}, by="one")
     return looks.put_on(frame, style.styles_of(frame, by), by=by)
+
+
+def _name_colours(ax: Axes, frame: pd.DataFrame, by: str | None) -> None:
+    """A legend at the right of the axes."""
+    from biasvar.report.marks import legends
+
+    if by is not None:
+        looks = style.styles_of(frame, by).values()
+        entries = [legends.dot(look.marker, look.label, color=look.color) for look in looks]
+        ax.legend(handles=entries, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def _axes(ax: Axes | None, *, height: float, width: float = style.FULL_WIDTH) -> Axes:

@@ -269,12 +269,15 @@ def test_marks_draw_what_the_frame_holds() -> None:
     assert ax.get_xlabel() == "bias (nats)"
     dots = np.concatenate([np.asarray(one.get_offsets())[:, 0] for one in ax.collections if len(one.get_offsets()) > 1])
     np.testing.assert_allclose(sorted(dots), [0.2, 0.3])
+    assert ax.get_legend() is None
+    coloured = plots.forest(FRAME.assign(at=FRAME["epoch"].astype(str)), by="at")
+    assert [text.get_text() for text in coloured.get_legend().get_texts()] == ["1", "2"]
     ax = plots.lines(FRAME, ylabel="bias (nats)")
     np.testing.assert_allclose([line.get_ydata() for line in ax.lines], [[0.4, 0.3], [0.5, 0.2]])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["KD", "WSL"]
     ax = plots.scatter(FRAME, x="epoch", y="estimate", by="arm", low="low", high="high")
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "estimate")
-    assert len(plt.get_fignums()) == 3
+    assert len(plt.get_fignums()) == 4
 
 
 def test_images_stand_under_their_titles() -> None:
