@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -36,20 +35,6 @@ def weighting() -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
-
-
-def smoothed_teacher() -> pd.DataFrame:
-    """KD from a smoothed teacher less KD from a plain one, in percentage points: data, pair, temperature, difference,
-    source."""
-    part = _read()["smoothed_teacher"]
-    rows = []
-    for entry in part["runs"]:
-        for place, temperature in enumerate(part["temperatures"]):
-            value = float(entry["smoothed"][place]) - float(entry["plain"][place])
-            about = {name: str(entry[name]) for name in ("data", "pair")}
-            rows.append({**about, "temperature": float(temperature), "difference": round(value, 6)})
-    frame = pd.DataFrame(rows).assign(source=str(part["source"]))
-    return frame[frame["difference"].map(math.isfinite)]
 
 
 def over_widths(data: str, model: str) -> pd.DataFrame:

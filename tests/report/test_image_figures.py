@@ -5,7 +5,9 @@ import io
 import json
 import math
 import shutil
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -19,12 +21,14 @@ from biasvar.report.arms.description import same_but
 from biasvar.report.arms.roles import core_arms
 from biasvar.report.arms.series import ablated_controls, series
 from biasvar.report.figures import load
+from biasvar.report.figures.published import networks_of
 from biasvar.study import resolve_study
 from biasvar.training.execute import run_study
 from tests.conftest import TINY
 from tests.report.made import corrected_terms, make_run
+from tests.report.seen import cut_texts, drawn, hollow_dots, intervals
 
-NAMES = ("training", "directions", "temperatures", "ablations", "effects", "published")
+NAMES = ("training", "directions", "temperatures", "ablations", "effects")
 REPLICAS = range(5)
 
 
@@ -193,26 +197,49 @@ def test_effects_pair_arms_by_what_they_answer(run: Run) -> None:
     assert row["estimate"] == pytest.approx((accuracies(run, "wsl") - accuracies(run, "wsl_shuffled")).mean())
 
 
-def test_published_numbers_have_a_source_and_no_error(run: Run) -> None:
+def test_published_numbers_have_a_source_and_no_error() -> None:
     theirs = published.weighting()
     assert theirs["source"].str.len().min() > 20
     assert not theirs["source"].str.contains("http").any()
     one = theirs[(theirs["pair"] == "ResNet-110 → 32") & (theirs["against"] == "KD")].set_index("by")["difference"]
     assert one.to_dict() == {"authors": 1.04, "others": -0.17}
     assert theirs.loc[theirs["who"] == "PaddleClas", "difference"].tolist() == [1.43]
-    smoothed = published.smoothed_teacher().set_index(["data", "pair", "temperature"])["difference"]
-    assert smoothed["ImageNet", "ResNet-50 → 18", 2.0] == pytest.approx(-2.5)
-    assert smoothed["CUB-200", "ResNet-50 → MobileNetV2", 3.0] == pytest.approx(78.961 - 81.257)
 
-    frame = load("published").collect([run])
-    assert frame.loc[frame["run"] == "", ["low", "high", "stderr"]].isna().all(axis=None)
-    own = frame[(frame["run"] == "tiny") & (frame["panel"] == "weighting")].set_index(["arm", "against"])
+
+def test_a_run_stands_beside_numbers_of_its_own_data_and_networks_alone(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figure, module = load("published"), import_module("biasvar.report.figures.published")
+    assert figure.collect([run]).empty
+    assert "CIFAR-100, ResNet-56 → 20" in figure.needs
+    monkeypatch.setattr(module, "networks_of", lambda run, arm: ("CIFAR-100", "ResNet-56 → 20"))
+    frame = figure.collect([run])
+    assert set(frame["group"]) == {"CIFAR-100, ResNet-56 → 20"}
+    theirs, own = frame[frame["run"] == ""], frame[frame["run"] == "tiny"].set_index(["arm", "against"])
+    assert theirs["row"].unique().tolist() == ["published by the authors", "reproduced (issue 6)"]
+    assert theirs[["low", "high", "stderr"]].isna().all(axis=None)
     gain = 100 * (accuracies(run, "wsl") - accuracies(run, "kd")).mean()
     assert own.loc[("wsl", "KD"), "difference"] == pytest.approx(gain)
     assert own.loc[("wsl_own", "student alone"), "control"] == "ce"
-    assert "none is from memory" in load("published").caption(frame, [run])
-    smoothed_here = frame[(frame["run"] == "tiny") & (frame["panel"] == "smoothed teacher")]
-    assert smoothed_here["temperature"].tolist() == [2.0, 1.0]
+    assert "none from memory" in figure.caption(frame, [run])
+    for narrow in (False, True):
+        drawing = drawn("published", frame, narrow=narrow)
+        assert not cut_texts(drawing)
+        assert hollow_dots(drawing) == 0
+        assert max(intervals(drawing)) <= len(own)
+
+
+def test_data_and_networks_have_the_names_of_published_tables() -> None:
+    entry = SimpleNamespace(teacher="main", setting={"student": {"model": "resnet8x4"}}.get)
+    run = SimpleNamespace(
+        entry=lambda arm: entry, study={"data": {"name": "cifar100"}, "student": {"model": "mlp"}},
+        manifest={"teachers": {"main": {"model": "resnet32x4"}}},
+    )  # fmt: skip
+    known = published.weighting()
+    assert networks_of(run, "wsl") == ("CIFAR-100", "ResNet-32x4 → 8x4")
+    assert networks_of(run, "wsl") in set(zip(known["data"], known["pair"], strict=True))
+    run.study["data"]["name"], entry.setting = "digits", {}.get
+    assert networks_of(run, "wsl") == ("digits", "ResNet-32x4 → mlp")
 
 
 @pytest.mark.parametrize("name", NAMES)

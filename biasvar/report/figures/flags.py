@@ -141,19 +141,12 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     )
 
 
-def how_to_read(frame: pd.DataFrame, runs: list[Run]) -> str:
-    """What the axis means and what would be good."""
-    return (
-        "Samples that the flag marks are said to be those whose bias rises and whose variance falls under "
-        "distillation. If so, the flag would lie near 1; a coin lies at .5. The last row says how far the changes "
-        "agree with themselves on other replicas."
-    )
-
-
 FIGURE = Figure(
     name="flags",
     title="Does the flag find the samples whose bias rises and variance falls?",
-    how_to_read=how_to_read,
+    how_to_read="Samples that the flag marks are said to be those whose bias rises and whose variance falls under "
+    "distillation. If so, the flag would lie near 1; a coin lies at .5. The last row says how far the changes agree "
+    "with themselves on other replicas.",
     needs="predictions and a clean record of a distillation arm and of a cross-entropy arm, at least four replicas",
     collect=collect,
     draw=draw,

@@ -1,4 +1,4 @@
-"""What weighted soft labels gain here, beside what was published and what others reproduced."""
+"""What weighted soft labels gain here, beside what was found of the same data and networks."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from biasvar.data.layout import KNOWN
 from biasvar.report import published, style
-from biasvar.report.arms.contrasts import SMOOTHED, WEIGHTING, contrasts
+from biasvar.report.arms.contrasts import WEIGHTING, contrasts
 from biasvar.report.arms.roles import COMPARED, core_arms, reference_arms, taken_note, taken_over
 from biasvar.report.figure import Figure
 from biasvar.report.figures.effects import difference
-from biasvar.report.marks import forest, legends, lines, looks, scales
+from biasvar.report.marks import forest, legends, looks, scales
 from biasvar.report.text.captions import conditions_in
 from biasvar.report.text.numbers import sizes
 
@@ -22,57 +23,57 @@ if TYPE_CHECKING:
     from biasvar.records import Run
 
 COLUMNS = [
-    "run", "panel", "group", "row", "arm", "against", "control", "regime", "temperature", "difference", "low", "high",
+    "run", "data", "pair", "group", "row", "arm", "against", "control", "regime", "difference", "low", "high",
     "stderr", "n_replicas", "n_samples", "split", "failed", "same_source", "source",
 ]  # fmt: skip
 AGAINST = ("KD", "student alone")
-GROUPS = {"authors": "Published by the authors", "others": "Reproduced by others"}
-PUBLISHED = style.Look("#5a5a5a", "o", "", "published")
-FAINTER = "#8a8a8a"  # published, beside lines
-MARKERS = ("o", "s", "^", "D", "P")
+PUBLISHED = style.Look("#5a5a5a", "o", "", "published, both numbers from one source")
+TWO_SOURCES = style.Look("#5a5a5a", "X", "", "published, numbers from two sources")
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
-    """Differences in percentage points: rows of run "" are published ones; empty where no run has a WSL pair."""
+    """Differences in percentage points: rows of run "" are published ones, of the data and the networks of some run.
+
+    Empty where no run has a WSL arm on data and networks of which numbers were published.
+    """
     own = [row for run in runs for row in _own(run) if not {row["arm"], row["control"]} <= taken_over(run, runs)]
-    if not any(row["panel"] == "weighting" for row in own):
-        return style.styled(pd.DataFrame(columns=COLUMNS), runs)
+    shown = {(row["data"], row["pair"]) for row in own}
     rows = []
     for row in published.weighting().to_dict("records"):
-        name = f"{row['data']}, {row['pair']}" + (f" ({row['who']})" if row["who"] else "")
-        kept = {key: row[key] for key in ("against", "difference", "same_source", "source")}
-        rows.append({"run": "", "panel": "weighting", "group": GROUPS[row["by"]], "row": name, **kept})
-    if any(row["panel"] == "smoothed teacher" for row in own):
-        for row in published.smoothed_teacher().to_dict("records"):
-            kept = {key: row[key] for key in ("temperature", "difference", "source")}
-            rows.append({"run": "", "panel": "smoothed teacher", "row": f"{row['data']}, {row['pair']}", **kept})
-    return style.styled(pd.DataFrame(rows + own, columns=COLUMNS), runs)
+        if (row["data"], row["pair"]) in shown:
+            name = f"reproduced ({row['who']})" if row["who"] else "published by the authors"
+            kept = {key: row[key] for key in ("data", "pair", "against", "difference", "same_source", "source")}
+            rows.append({"run": "", "row": name, **kept})
+    frame = pd.DataFrame(rows + own, columns=COLUMNS)
+    frame["group"] = frame["data"] + ", " + frame["pair"]
+    return style.styled(frame, runs)
 
 
 def _own(run: Run) -> list[dict[str, Any]]:
-    rows = []
-    for one in contrasts(run):
-        wanted = one.question == SMOOTHED and run.entry(one.treatment).plays == "distillation"
-        wanted &= run.entry(one.control).teacher == run.manifest.get("reference_teacher")
-        if wanted and _smoothing(run, one.treatment) == 0.1:
-            row = _row(run, one.treatment, one.control)
-            temperature = run.entry(one.treatment).temperature
-            rows += [{**row, "panel": "smoothed teacher", "temperature": temperature}] if row else []
-    core = core_arms(run)
+    theirs = published.weighting()
+    known = set(zip(theirs["data"], theirs["pair"], strict=True))
     pairs = {one.treatment: one.control for one in contrasts(run) if one.question == WEIGHTING}
     alone = reference_arms(run).get("cross-entropy")
-    for arm in core:
-        if run.entry(arm).plays != "weighting":
+    rows = []
+    for arm in core_arms(run):
+        setting = networks_of(run, arm)
+        if run.entry(arm).plays != "weighting" or setting not in known:
             continue
         for against, control in zip(AGAINST, (pairs.get(arm), alone), strict=True):
             row = _row(run, arm, control) if control else None
-            rows += [{**row, "panel": "weighting", "against": against}] if row else []
+            rows += [{**row, "data": setting[0], "pair": setting[1], "against": against}] if row else []
     return rows
 
 
-def _smoothing(run: Run, arm: str) -> float:
-    teacher = (run.manifest.get("teachers") or {}).get(run.entry(arm).teacher) or {}
-    return float(teacher.get("smoothing") or 0.0)
+def networks_of(run: Run, arm: str) -> tuple[str, str]:
+    """The data and the pair of teacher and student as published tables have them: CIFAR-100, ResNet-56 → 20."""
+    entry, study = run.entry(arm), run.study or {}
+    data = str((study.get("data") or {}).get("name"))
+    student = entry.setting("student") or study.get("student") or {}
+    teacher = (run.manifest.get("teachers") or {}).get(str(entry.teacher)) or {}
+    models = [str(network.get("model")) for network in (teacher, student)]
+    title = KNOWN[data].title if data in KNOWN else data
+    return title, " → ".join(models).replace("resnet", "ResNet-", 1).replace(" → resnet", " → ")
 
 
 def _row(run: Run, arm: str, control: str) -> dict[str, Any] | None:
@@ -84,85 +85,43 @@ def _row(run: Run, arm: str, control: str) -> dict[str, Any] | None:
     }
     points = {new: 100 * gap[old] for new, old in (("difference", "estimate"), ("low", "low"), ("high", "high"))}
     kept["stderr"] = 100 * kept["stderr"]
-    about = {
-        "run": run.name,
-        "group": f"This run: {run.name}",
-        "row": style.regime_label(gap["regime"]).capitalize(),
-    }
-    return {**about, **kept, **points, "same_source": True}
+    return {"run": run.name, "row": f"{run.name}, {style.regime_label(gap['regime'])}", **kept, **points,
+            "same_source": True}  # fmt: skip
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
-    """A row for each pair of networks, published ones above; below, a smoothed teacher against the temperature."""
-    weighting, smoothed = (frame[frame["panel"] == panel] for panel in ("weighting", "smoothed teacher"))
-    where = forest.places(weighting, group="group", row="row", gap=0.4, headed=True)
-    heights = [forest.ROW_HEIGHT * where.total + 0.75] + ([3.1] if len(smoothed) else [])
-    figure = style.new_figure(height=sum(heights) + 0.5)
-    parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    axes = parts[0].subplots(1, len(AGAINST))
-    rows = where.on(_dressed(weighting, style.styles_of(frame)))
-    for ax, against in zip(axes, AGAINST, strict=True):
-        forest.draw(ax, rows[rows["against"] == against], reference=0.0, size=6.0)
-        ax.margins(x=0.06)
-        ax.set_title(f"WSL − {against}", fontsize=10)
-        scales.values(ax, "percentage points", ticks=5)
-    forest.name_rows(axes, where, [name for _, name in where.heights])
-    entries = [legends.dot("o", "published, both numbers from one source")]
-    legends.below(parts[0], [*entries, legends.dot("o", "numbers from two sources", hollow=True)])
-    if len(smoothed):
-        _smoothed(parts[1], smoothed, style.styles_of(frame))
+    """A group of rows for each data set and pair of networks: published differences, then those of the runs."""
+    names = [str(name) for name in frame.drop_duplicates(["group", "row"])["row"]]
+    where = forest.places(frame, group="group", row="row", gap=0.4, headed=True).named(names)
+    figure = style.new_figure(height=0.8 + forest.height(where, len(AGAINST)))
+    rows = where.on(_dressed(frame, style.styles_of(frame)))
+    for ax, against in zip(forest.panels(figure, where, names, len(AGAINST)), AGAINST, strict=True):
+        part = rows[rows["against"] == against]
+        limits = scales.limits(part.assign(failed=part["failed"].fillna(0)), anchor=0.0, room=0.04)
+        forest.draw(ax, part, limits=limits, reference=0.0, size=6.0)
+        ax.set_title(f"WSL − {against}")
+        scales.values(ax, "percentage points of accuracy", ticks=5)
+    shown = [look for look in (PUBLISHED, TWO_SOURCES) if (rows["marker"] == look.marker)[rows["run"] == ""].any()]
+    legends.below(figure, [legends.dot(look.marker, look.label, color=look.color) for look in shown])
     return figure
 
 
-def _dressed(weighting: pd.DataFrame, styles: Mapping[str, style.Look]) -> pd.DataFrame:
-    """The rows in the looks of their arms; published ones are grey, those of two sources hollow."""
-    own = weighting["run"] != ""
-    uncertain = (weighting["failed"] > 0) | weighting["same_source"].eq(False)
-    named = weighting.assign(arm=weighting["arm"].where(own, ""), estimate=weighting["difference"], open=uncertain)
-    return looks.put_on(named, {**styles, "": PUBLISHED}, by="arm", hollow="open")
-
-
-def _smoothed(block: Any, smoothed: pd.DataFrame, styles: Mapping[str, style.Look]) -> None:
-    """The effect of a teacher's label smoothing on KD against the temperature: a line for each source and each run."""
-    named = smoothed.assign(name=smoothed["row"].where(smoothed["run"] == "", smoothed["run"]))
-    shown: dict[str, style.Look] = {}
-    for (run, name), rows in named.groupby(["run", "name"], sort=False):
-        if run:
-            arms = rows.sort_values("temperature")["arm"]
-            shown[str(name)] = style.Look(styles[arms.iloc[len(arms) // 2]].color, "o", "-", f"this run: {name}")
-        else:
-            shown[str(name)] = style.Look(FAINTER, MARKERS[len(shown) % len(MARKERS)], "--", str(name))
-    named = looks.put_on(named.assign(estimate=named["difference"], theirs=named["run"] == ""), shown, by="name",
-                         hollow="theirs")  # fmt: skip
-    ax = block.subplots()
-    ax.axhline(0.0, color=style.MUTED, linewidth=0.9, zorder=1)
-    for theirs, rows in named.groupby("theirs", sort=False):
-        bars, width = (0.0, 0.9) if theirs else (1.6, 1.6)
-        lines.draw(ax, rows, x="temperature", line="name", markers=True, band=0.0, bars=bars, width=width, size=5.0)
-    scales.doublings(ax, named["temperature"])
-    ax.set_title("KD from a teacher with label smoothing 0.1 − from a plain teacher", fontsize=10)
-    ax.set_xlabel("temperature")
-    ax.set_ylabel("percentage points")
-    entries = legends.lines(shown, markers=True, hollow=set(named.loc[named["theirs"], "name"]), width=1.5)
-    block.legend(handles=entries, loc="outside right center", handlelength=2.4)
+def _dressed(frame: pd.DataFrame, styles: Mapping[str, style.Look]) -> pd.DataFrame:
+    """The rows in the looks of their arms; published ones are grey, those of two sources crosses."""
+    theirs, crossed = frame["run"] == "", frame["same_source"].eq(False)
+    arms = frame["arm"].where(~theirs, crossed.map({True: "two", False: "one"}))
+    named = frame.assign(arm=arms, estimate=frame["difference"], failed=frame["failed"].fillna(0))
+    return looks.put_on(named, {**styles, "one": PUBLISHED, "two": TWO_SOURCES}, by="arm", hollow="failed")
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """Where published numbers were found, what the run's own are, n, intervals, data."""
     own = frame[frame["run"] != ""]
-    smoothed = (
-        " Below: dashed lines are from Chandrasegaran et al. 2022 (their repository's tables)."
-        if (frame["panel"] == "smoothed teacher").any()
-        else ""
-    )
     return (
-        "Grey: as found in the official repository's README and its issue 6 (the paper's CIFAR-100 numbers as quoted "
-        "by a user, and users' own runs), in a third party's summary of the paper (KD on ImageNet; MultiNLI), in the "
-        "READMEs of CRD (CIFAR-100: KD and student alone) and MMRazor, and in a pull request of PaddleClas; the source "
-        f"of each is in the CSV, none is from memory, and none came with an error.{smoothed} Coloured: this run, "
-        f"accuracy on n = {sizes(own['n_samples'])} {' and '.join(dict.fromkeys(own['split']))} rows after "
-        f"the last epoch, mean over {sizes(own['n_replicas'])} paired replicas with the 95 % t interval "
-        "over replicas; rows name the teacher's regime. Student alone: the cross-entropy arm."
+        "Grey: as found in the sources that the CSV names for each, none from memory; none came with an error. "
+        f"Coloured: accuracy here on n = {sizes(own['n_samples'])} {' and '.join(dict.fromkeys(own['split']))} rows "
+        f"after the last epoch, mean over {sizes(own['n_replicas'])} paired replicas with the 95 % t interval over "
+        "replicas. Student alone: the cross-entropy arm. Rows of other data sets and networks are not shown."
         f"{taken_note(runs)} {conditions_in(own, runs)}"
     )
 
@@ -170,10 +129,10 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
 FIGURE = Figure(
     name="published",
     title="Beside published numbers",
-    how_to_read="Grey marks have no bar because none was published. Data, networks, schedules and teachers differ from "
-    "row to row, so compare signs and orders of magnitude, not values; hollow marks subtract numbers of two sources, "
-    "whose code and teachers differ too.",
-    needs="a WSL arm beside KD with the same teacher, or beside cross-entropy",
+    how_to_read="Grey marks have no bar because none was published. Schedules and teachers differ from row to row, and "
+    "crosses subtract numbers of two sources, so compare signs and sizes, not digits.",
+    needs="a WSL arm on data and networks of which numbers were found: "
+    + "; ".join(dict.fromkeys(f"{row.data}, {row.pair}" for row in published.weighting().itertuples())),
     collect=collect,
     draw=draw,
     caption=caption,
