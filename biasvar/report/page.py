@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from biasvar.messages import all_visible
-from biasvar.progress import progress
+from biasvar.progress import over
 from biasvar.records import Redraws, Run, open_run
 from biasvar.report import style, summary
 from biasvar.report.arms.own_claims import ask_claims
@@ -73,7 +73,7 @@ def write_report(runs: list[Run] | Redraws, out: Path, *, figures: Sequence[str]
     with into_place(out) as folder, style.context():
         drawn = [
             write_figure(load(name), runs, folder, formats)
-            for name in progress([name for name in figures if name != SAMPLES], unit="figure")
+            for name in over([name for name in figures if name != SAMPLES], unit="figures", called="report")
         ]
         claims = claims_table(runs)
         write_table(folder, "claims", claims)

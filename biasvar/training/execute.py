@@ -9,10 +9,6 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,11 +16,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from biasvar.errors import RecordError
 from biasvar.messages import note
-from biasvar.progress import progress
+from biasvar.progress import Progress
 from biasvar.records import Run, RunWriter, open_run
 from biasvar.records.checked_tables import membership_table, samples_table
 from biasvar.records.sample_names import SampleNames, settle_sample_names
@@ -33,14 +28,15 @@ from biasvar.training.checks import check_begun, check_sources, open_study
 from biasvar.training.completeness import arm_fault, holds, is_whole, lost_weights, whole_table, written_teachers
 from biasvar.training.context import StudyContext
 from biasvar.training.continuing import SESSION, check_same_data, check_same_study, restate, sessions_with
+from biasvar.training.cost import cost_of_answers, cost_of_arm, cost_of_teacher
 from biasvar.training.custom_networks import source_hashes
 from biasvar.training.manifest import arm_entry, arm_outcome, study_manifest
 from biasvar.training.replicas import groups_of
 from biasvar.training.reuse import identity_of, take_over, tuned_elsewhere
 from biasvar.training.soft_targets import soft_label_table
+from biasvar.training.tasks import Task, Work, amount, work
 from biasvar.training.teachers import teacher_groups, teacher_weights_path
 from biasvar.training.workers import (
-    Executor,
     ask_teacher,
     finish_teacher,
     make_executor,
@@ -67,7 +63,7 @@ def run_study(
         directory: The run directory, made when absent.
         device: Default: CUDA where there is one, else the CPU.
         jobs: Processes that train side by side, each a teacher or a group of replicas at a time; changes no number.
-        called: What the line of progress says before its bar, which it then leaves to the next one.
+        called: What progress is shown as; default: the study's name.
 
     Raises:
         RecordError: The directory holds another study, or was begun with other data.
@@ -96,19 +92,23 @@ def run_study(
     teachers = [name for name in study.teachers if name not in written]
     families = {} if whole_table(_tuning_path(writer)) else study.learning_rate.families
     teaching = _teacher_tasks(writer, context, teachers)
-    total = len(teaching) + len(families) * len(study.learning_rate.grid)
-    total += len(left) * len(groups_of(study.backend, range(study.replicas)))
-    jobs = min(jobs, total)
+    groups = groups_of(study.backend, range(study.replicas))
+    rates = len(study.learning_rate.grid)
+    to_teach, teachings = amount(teaching)
+    pieces = teachings + len(families) * rates + len(left) * len(groups)
+    tuning = sum(_cost_of_tuning(context, arm) for arm in families.values()) * rates
+    training = sum(cost_of_arm(context, name, len(group)) for name in left for group in groups)
+    jobs = min(jobs, len(teaching) + len(families) * rates + len(left) * len(groups))
     with (
         make_executor(study, writer.directory, device, jobs) as executor,
-        progress(total=total, desc=called or None, leave=not called, unit="training") as bar,
+        Progress(to_teach + tuning + training, pieces, called=called or study.name) as progress,
     ):
-        work = partial(_work, executor, jobs, bar)
-        for key, entry in work(teaching):
+        working = partial(work, executor, jobs, progress)
+        for key, entry in working(teaching):
             if isinstance(key, str):
                 _note_teacher(writer, key, entry)
-        rates = _learning_rates(writer, context, work, bar)
-        _train_arms(writer, context, left, rates, work, bar)
+        chosen = _learning_rates(writer, context, working, progress)
+        _train_arms(writer, context, left, chosen, working, progress)
     observing = context.observing(study.data.label_noise)
     for name in study.soft_labels:
         writer.soft_labels(name, context.blocks["student"], soft_label_table(observing, name))
@@ -142,64 +142,47 @@ def _is_complete(writer: RunWriter, study: Study, arm: str) -> bool:
     return fault is None
 
 
-@dataclass(frozen=True)
-class Task:
-    """A call for the executor, to be made once the tasks it needs are done."""
-
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    needs: frozenset[Any] = frozenset()
-
-
-Work = Callable[[dict[Any, Task]], Iterator[tuple[Any, Any]]]
-
-
-def _work(executor: Executor, jobs: int, bar: tqdm, tasks: dict[Any, Task]) -> Iterator[tuple[Any, Any]]:
-    """(key, result) of each task as it is done, `jobs` of them under way at a time.
-
-    Tasks that were under way when a worker was lost are submitted again: they go on from their checkpoints.
-    """
-    waiting = dict(tasks)
-    running: dict[Future, Any] = {}
-    while waiting or running:
-        pending = {*waiting, *running.values()}
-        ready = [key for key, task in waiting.items() if not task.needs & pending]
-        for key in ready[: jobs - len(running)]:
-            task = waiting.pop(key)
-            bar.set_postfix_str(" ".join(map(str, key)) if isinstance(key, tuple) else str(key))
-            running[executor.submit(task.function, *task.arguments)] = key
-        assert running, f"tasks that wait for one another: {', '.join(map(str, waiting))}"
-        done = wait(running, return_when=FIRST_COMPLETED).done
-        if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
-            executor.restart()
-            waiting = {key: tasks[key] for key in running.values()} | waiting
-            running = {}
-            continue
-        for future in done:
-            yield running.pop(future), future.result()
-            bar.update()
-
-
-def _expect(bar: tqdm, more: int) -> None:
-    bar.total = (bar.total or 0) + more
-
-
 def _teacher_tasks(writer: RunWriter, context: StudyContext, names: list[str]) -> dict[Any, Task]:
     """Tasks that train each group of a teacher's networks, unless its weights are there, and then write its logits."""
     tasks: dict[Any, Task] = {}
     for name in names:
-        parts = [(name, number) for number in range(len(teacher_groups(context, name)))]
+        groups = teacher_groups(context, name)
+        parts = [(name, number) for number in range(len(groups))]
         paths = {part: teacher_weights_path(context.directory, *part) for part in parts}
         lost = lost_weights(writer, name)
         left = [part for part, path in paths.items() if path.name in lost or not path.exists()]
-        tasks |= {part: Task(train_teacher_group, part) for part in left}
+        for part in left:
+            copies = groups[part[1]]
+            words = f"teacher {name}{_which(copies) if len(groups) > 1 else ''}"
+            tasks[part] = Task(train_teacher_group, part, words, cost_of_teacher(context, name, copies))
         members = context.study.teachers[name].mean_of or ()
-        tasks[name] = Task(finish_teacher, (name,), frozenset([*left, *members]))
+        tasks[name] = _answers(context, name, frozenset([*left, *members]))
     return tasks
 
 
+def _answers(context: StudyContext, name: str, needs: frozenset[Any]) -> Task:
+    """The task that writes what a trained teacher says of all samples."""
+    cost = cost_of_answers(context, name, context.study.teacher_count(name) * len(context.used_ids))
+    return Task(finish_teacher, (name,), f"logits of teacher {name}", cost, needs, counts=False)
+
+
+def _which(replicas: list[int]) -> str:
+    """Which of several groups of replicas, in words."""
+    return f", replica {replicas[0]}" if len(replicas) == 1 else f", replicas {replicas[0]} to {replicas[-1]}"
+
+
+def _cost_of_tuning(context: StudyContext, arm: str) -> float:
+    """What it costs to try one learning rate on an arm."""
+    return cost_of_arm(context, arm, context.study.learning_rate.replicas, recorded=False)
+
+
 def _train_arms(
-    writer: RunWriter, context: StudyContext, left: list[str], rates: dict[str, float], work: Work, bar: tqdm
+    writer: RunWriter,
+    context: StudyContext,
+    left: list[str],
+    rates: dict[str, float],
+    working: Work,
+    progress: Progress,
 ) -> None:
     """Train the arms that are left, group by group, each once the arms whose record it uses are done.
 
@@ -228,17 +211,19 @@ def _train_arms(
                 missing.append((name, number))
             else:
                 done(name, outcome)
-                bar.update()
+                progress.update(cost_of_arm(context, name, len(groups[number])), 1)
     tasks: dict[Any, Task] = {**_student_teacher_tasks(context, writer, left), **_view_tasks(context, missing)}
-    _expect(bar, len(tasks))
+    progress.expect(*amount(tasks))
     for name, number in missing:
         used = {(other, n) for other in study.uses(name) for n in range(len(groups))}
         asked = {(VIEWS, *_asked(study, name, r)) for r in groups[number]} | {
             (STUDENT_TEACHER, study.scored_against(name))
         }
         rate = rates[study.arms[name].family]
-        tasks[name, number] = Task(train_group, (name, number, rate), frozenset(used | asked))
-    for key, outcome in work(tasks):
+        words = f"arm {name}{_which(groups[number]) if len(groups) > 1 else ''}"
+        cost = cost_of_arm(context, name, len(groups[number]))
+        tasks[name, number] = Task(train_group, (name, number, rate), words, cost, frozenset(used | asked))
+    for key, outcome in working(tasks):
         if key[0] == STUDENT_TEACHER:
             _note_teacher(writer, key[1], outcome)
         elif key[0] != VIEWS:
@@ -255,8 +240,16 @@ def _view_tasks(context: StudyContext, missing: list[tuple[str, int]]) -> dict[A
     asked = Counter(_asked(study, name, r) for name, number in missing for r in groups[number])
     shared = [question for question, count in asked.items() if question[0] and count > 1]
     students = [(name, number) for name, *_ in shared if name not in study.teachers for number in range(len(groups))]
+    rows = study.schedule.epochs * context.rows([0]).ids.shape[1]
     return {
-        (VIEWS, *question): Task(ask_teacher, question, frozenset(key for key in students if key[0] == question[0]))
+        (VIEWS, *question): Task(
+            ask_teacher,
+            question,
+            f"views of teacher {question[0]}, replica {question[1]}",
+            cost_of_answers(context, str(question[0]), rows),
+            frozenset(key for key in students if key[0] == question[0]),
+            counts=False,
+        )
         for question in shared
     }
 
@@ -273,7 +266,7 @@ def _student_teacher_tasks(context: StudyContext, writer: RunWriter, left: list[
     teaching = {study.scored_against(name) for name in left} - known
     numbers = range(len(groups_of(study.backend, range(study.replicas))))
     return {
-        (STUDENT_TEACHER, name): Task(finish_teacher, (name,), frozenset((name, number) for number in numbers))
+        (STUDENT_TEACHER, name): _answers(context, name, frozenset((name, number) for number in numbers))
         for name in sorted(str(name) for name in teaching)
     }
 
@@ -308,7 +301,7 @@ def _tuning_path(writer: RunWriter) -> Path:
     return writer.directory / "tuning.parquet"
 
 
-def _learning_rates(writer: RunWriter, context: StudyContext, work: Work, bar: tqdm) -> dict[str, float]:
+def _learning_rates(writer: RunWriter, context: StudyContext, working: Work, progress: Progress) -> dict[str, float]:
     """The rate of each family: given, or the best of the grid on the validation split by what the study says."""
     study, settings = context.study, context.study.learning_rate
     if settings.value is not None:
@@ -320,13 +313,20 @@ def _learning_rates(writer: RunWriter, context: StudyContext, work: Work, bar: t
         }
         frames = {family: tuned_elsewhere(context, family, identities) for family, identities in tried.items()}
         tasks = {
-            (family, arm, rate): Task(tune_rate, (arm, rate, settings.replicas))
+            (family, arm, rate): Task(
+                tune_rate,
+                (arm, rate, settings.replicas),
+                f"{arm} at learning rate {rate:g}",
+                _cost_of_tuning(context, arm),
+            )
             for family, arm in settings.families.items()
             for rate in settings.grid
             if frames[family] is None
         }
-        _expect(bar, -len(settings.grid) * sum(frame is not None for frame in frames.values()))
-        results = dict(work(tasks))
+        spared = [arm for family, arm in settings.families.items() if frames[family] is not None]
+        cost = sum(_cost_of_tuning(context, arm) for arm in spared)
+        progress.expect(-len(settings.grid) * cost, -len(settings.grid) * len(spared))
+        results = dict(working(tasks))
         keys = ("family", "arm", "learning_rate")
         found = [pd.DataFrame({**dict(zip(keys, key, strict=True)), **results[key]}) for key in tasks]
         frame = pd.concat([*found, *(frame for frame in frames.values() if frame is not None)], ignore_index=True)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from biasvar.data.draws import Rows
+from biasvar.progress import tell
 from biasvar.seeding import generator
 from biasvar.training.companions import Companions, Features
 from biasvar.training.inputs import Inputs
@@ -79,6 +80,7 @@ def train(
                 draws = [generator(seed, "arm", arm, r, epoch).random(all_ids.shape[1]) for r in rows.replicas]
                 keys = torch.as_tensor(np.stack(draws), device=device)
             for number in range(steps):
+                tell(epoch, epochs, (epoch - 1 + number / steps) / epochs)
                 piece = slice(number * batch_size, (number + 1) * batch_size)
                 ids = epoch_ids[:, piece]
                 x = inputs.training(ids, rows.replicas, epoch)

@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableSequence, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -21,6 +21,7 @@ import torch
 
 from biasvar.files import remove_leftovers
 from biasvar.interrupts import ending_held, hear_in_worker
+from biasvar.progress import tell_into
 from biasvar.records import RunWriter
 from biasvar.records.manifest import read_manifest
 from biasvar.study import Study
@@ -37,12 +38,20 @@ MOST_LOSSES = 3  # workers that may be lost before a run gives up
 _context: StudyContext | None = None
 _writer: RunWriter | None = None
 _fault: Exception | None = None  # why a worker could not be set up
+_told: Sequence[MutableSequence[float]] = ()  # in a worker: the places that tasks tell into
 
 
 class Executor(Protocol):
     """Runs tasks."""
 
-    def submit(self, function: Callable, /, *args: Any) -> Future: ...
+    @property
+    def told(self) -> Sequence[MutableSequence[float]]:
+        """The places of `tell`, three numbers each, for as many tasks as are under way at a time."""
+        ...
+
+    def submit(self, place: int, function: Callable, /, *args: Any) -> Future:
+        """Run a task that tells how far it is in one of the places of `told`."""
+        ...
 
     def restart(self) -> None:
         """Start anew after a worker was lost; what was under way has to be submitted again."""
@@ -51,7 +60,11 @@ class Executor(Protocol):
 class _Inline:
     """Runs a task where it is submitted."""
 
-    def submit(self, function: Callable, /, *args: Any) -> Future:
+    def __init__(self) -> None:
+        self.told: list[MutableSequence[float]] = [[0.0, 0.0, 0.0]]
+
+    def submit(self, place: int, function: Callable, /, *args: Any) -> Future:
+        tell_into(self.told[place])
         future: Future = Future()
         future.set_result(function(*args))
         return future
@@ -66,17 +79,20 @@ class _Pool:
     def __init__(self, study: Study, directory: Path, device: torch.device, jobs: int) -> None:
         self._directory, self._settings, self._jobs = directory, (study, directory, str(device)), jobs
         self._losses = 0
+        self._shared = _start_method().RawArray("d", 3 * jobs)
+        self.told = _places(self._shared)
         self._pool = self._start()
 
     def _start(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
-            self._jobs, _start_method(), initializer=_set_up_worker, initargs=(dict(os.environ), *self._settings)
-        )
+            self._jobs, _start_method(), initializer=_set_up_worker,
+            initargs=(dict(os.environ), self._shared, *self._settings),
+        )  # fmt: skip
 
-    def submit(self, function: Callable, /, *args: Any) -> Future:
+    def submit(self, place: int, function: Callable, /, *args: Any) -> Future:
         try:
             with ending_held():
-                return self._pool.submit(function, *args)  # which starts the workers
+                return self._pool.submit(_told_there, place, function, *args)  # which starts the workers
         except BrokenProcessPool as error:  # a worker was lost between two tasks: told like one lost during a task
             future: Future = Future()
             future.set_exception(error)
@@ -96,6 +112,18 @@ class _Pool:
             process.terminate()
         self._pool.shutdown(wait=True, cancel_futures=True)
         remove_leftovers(self._directory)  # what they were writing
+
+
+def _places(shared: Any) -> list[MutableSequence[float]]:
+    """Memory that processes share, as the places that tasks tell into."""
+    numbers = memoryview(shared).cast("B").cast("d")
+    return [numbers[i : i + 3] for i in range(0, len(numbers), 3)]  # type: ignore[misc]
+
+
+def _told_there(place: int, function: Callable, /, *args: Any) -> Any:
+    """In a worker: run a task that tells how far it is in this place."""
+    tell_into(_told[place])
+    return function(*args)
 
 
 def _start_method() -> Any:
@@ -121,8 +149,10 @@ def make_executor(study: Study, directory: Path, device: torch.device, jobs: int
         pool.stop()
 
 
-def _set_up_worker(environment: dict[str, str], study: Study, directory: Path, device: str) -> None:
+def _set_up_worker(environment: dict[str, str], shared: Any, study: Study, directory: Path, device: str) -> None:
     hear_in_worker()
+    global _told
+    _told = _places(shared)
     os.environ.update(environment)  # as it is now: the server may have started long ago
     threading.Thread(target=_end_with_parent, daemon=True).start()
     global _fault

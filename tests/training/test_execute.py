@@ -288,7 +288,7 @@ def test_workers_do_not_hear_an_interrupt_while_they_start(finished, tmp_path):
     """Else those that are still importing print a traceback at Ctrl-C."""
     study = resolve_study(finished.study)
     with workers.make_executor(study, finished.directory, workers.torch.device("cpu"), 2) as executor:
-        assert executor.submit(interrupts_that_wait).result()
+        assert executor.submit(0, interrupts_that_wait).result()
         assert not interrupts_that_wait()
 
 

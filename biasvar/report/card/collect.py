@@ -12,7 +12,7 @@ from biasvar.analysis import IndicatorAccumulator, Indicators, label_quality
 from biasvar.analysis.batches import checked_batch
 from biasvar.analysis.clusters import Spread, as_clusters, spread_of
 from biasvar.analysis.indicators.result import require_all_classes
-from biasvar.progress import progress
+from biasvar.progress import Progress
 from biasvar.records.cluster_files import Clusters
 from biasvar.report.card.options import CardOptions
 from biasvar.report.card.source import Source
@@ -99,7 +99,7 @@ def collect(source: Source, options: CardOptions, clusters: Clusters | None = No
     names: list[np.ndarray] = []
     lowest, highest = _Keeper(), _Keeper()
     first = 0
-    with progress(total=source.rows, unit="row") as bar:
+    with Progress(source.rows, source.rows, unit="rows", called="card") as progress:
         for values, labels, ids in source.batches():
             own = None if clusters is None else clusters.of(ids, first)
             accumulator.update(values, labels, ids, clusters=own)
@@ -112,7 +112,7 @@ def collect(source: Source, options: CardOptions, clusters: Clusters | None = No
             if batch.entropy is not None:
                 highest.add(-batch.entropy, shown, first)
             first += len(labels)
-            bar.update(len(labels))
+            progress.update(len(labels))
     numbers = None
     if clusters is not None:
         clusters.check_rows(first)
