@@ -22,7 +22,7 @@ ALLOWED = {
     "interrupts": set(),
     "messages": set(),
     "files": {"errors"},
-    "progress": set(),
+    "progress": {"interrupts"},
     "seeding": set(),
     "votes": set(),
     "analysis": ROOMS,
