@@ -191,11 +191,6 @@ def test_gradients_bin_every_row_and_count_the_flagged(run: Run) -> None:
         assert whole["share"] == pytest.approx(records["opposing"].astype(float).mean())
 
 
-def test_gradient_axis_is_undone() -> None:
-    for value in (-3.0, -0.05, -0.002, 0.0, 0.004, 0.7):
-        assert gradients._unscaled(float(gradients._scaled(value))) == pytest.approx(value, abs=1e-12)
-
-
 def test_weights_are_quantiles_of_the_record(run: Run) -> None:
     frame = weights.collect([run])
     bands = frame[(frame["panel"] == "bands") & (frame["arm"] == "wsl")].set_index("epoch")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from biasvar.report import style
 from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import ROLES, arms_with_role, baseline_of, baselines_in_words, failed_arms, taken_over
 from biasvar.report.figure import Figure
+from biasvar.report.marks import legends, roots
 from biasvar.report.statistics.changes import (
     CLEAR,
     QUADRANTS,
@@ -35,15 +36,25 @@ COLUMNS = [
     "clear", "quadrant", "share", "stderr_samples", "stderr_replicas", "share_clear", "n_samples", "n_replicas", "df",
 ]  # fmt: skip
 ROWS = {
-    "held-out": ("test", "all", "held out\n(test rows)"),
-    "non-member": ("train", "nonmember", "training rows,\nnot in the draw"),
-    "member": ("train", "member", "training rows,\nin the draw"),
+    "held-out": ("test", "all", "test rows"),
+    "non-member": ("train", "nonmember", "training rows, not in the draw"),
+    "member": ("train", "member", "training rows, in the draw"),
 }
 """Which rows and replicas, by the names of the table: split, membership, and how the figure says it."""
 
-MAX_PLANES = 4  # arms drawn side by side; the shares of all arms are in the figure `directions`
+NAMED = {
+    "bias up, variance down": "only variance\nfalls",
+    "bias up, variance up": "both rise",
+    "bias down, variance up": "only bias\nfalls",
+    "bias down, variance down": "both fall",
+}
+"""What the picture calls a quadrant."""
+
+MAX_PLANES = 4  # arms drawn of a run; the shares of all arms are in the figure `directions`
 MOST_PLANES = 8  # over several runs
-LINEAR = 1e-3  # nats; the axes are linear up to here and logarithmic beyond
+GOOD = "#e3f1ea"
+UNCLEAR = "#b9b9b9"
+PLANE = 2.1  # inches of height
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -109,68 +120,104 @@ def _samples(found: SampleChange) -> pd.DataFrame:
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
-    """A plane for each of a few arms and each kind of rows."""
+    """A row of planes for each of a few arms, a plane for each kind of rows; all planes are of one size."""
     styles, frame = unstyled(frame)
-    planes = frame.loc[frame["kind"] == "sample", ["run", "arm", "label"]].drop_duplicates()
+    arms = each(frame.loc[frame["kind"] == "sample", ["run", "arm", "label"]].drop_duplicates())
     kinds = [name for name in ROWS if name in set(frame["rows"])]
-    blocks = [planes[i : i + MAX_PLANES] for i in range(0, len(planes), MAX_PLANES)]
-    heights = [1.6 * len(kinds) + 0.75] * len(blocks)
-    figure = style.new_figure(height=sum(heights))
-    subfigures: Any = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)
-    parts = list(subfigures[:, 0])
-    for part, block in zip(parts, blocks, strict=True):
-        axes = part.subplots(len(kinds), max(map(len, blocks)), sharex=True, sharey=True, squeeze=False)
-        for ax in axes[:, len(block) :].flat:
-            ax.set_axis_off()
-        _planes(axes, frame, block, kinds, styles)
-        part.supxlabel("change of bias (nats, symmetric log scale, linear within ±0.001)", fontsize=9.5)
-        between = "\n" if len(kinds) == 1 else " "  # one row of planes is lower than the words are long
-        part.supylabel(f"change of variance{between}(nats, same scale)", fontsize=9.5)
+    places = _places(len(arms), len(kinds))
+    rows, across = (1 + max(place[side] for place in places.values()) for side in (0, 1))
+    figure = style.new_figure(height=(PLANE + 0.45) * rows + 1.1, width=style.FULL_WIDTH if across > 1 else 5.0)
+    axes = figure.subplots(rows, across, squeeze=False, sharex=True, sharey=True)
+    samples = frame[frame["kind"] == "sample"]
+    limits = [
+        _limits(samples[name], room)
+        for name, room in (("d_bias", 0.04), ("d_variance", 0.24 if style.narrow() else 0.17))
+    ]
+    several = frame["run"].nunique() > 1
+    for (number, kind), place in places.items():
+        one, name, ax = arms[number], kinds[kind], axes[place]
+        part = frame[(frame["run"] == one.run) & (frame["arm"] == one.arm) & (frame["rows"] == name)]
+        if not part.empty:
+            _plane(ax, part, styles[str(one.arm)].color, limits)
+        arm = str(one.label) if not several else f"{one.run}: {one.label}"
+        ax.set_title(_title(arm, ROWS[name][2], across), weight="normal", fontsize=9.5)
+    for ax in axes.flat:
+        ax.set_axis_on() if ax.collections else ax.set_axis_off()
+    between = "\n" if style.narrow() or across == 1 else " "
+    figure.supxlabel(f"change of bias against cross-entropy, nats{between}({roots.SAID})", fontsize=9.5)
+    figure.supylabel(f"change of variance, nats\n({roots.SAID})", fontsize=9.5)
+    _legend(figure, [styles[str(arm)].color for arm in dict.fromkeys(one.arm for one in arms)])
     return figure
 
 
-def _planes(
-    axes: np.ndarray, frame: pd.DataFrame, block: pd.DataFrame, kinds: list[str], styles: dict[str, style.Look]
-) -> None:
-    several = frame["run"].nunique() > 1
-    samples = frame[frame["kind"] == "sample"]
-    limits = [_limit(samples[name]) for name in ("d_bias", "d_variance")]
-    for column, one in enumerate(each(block)):
-        for row, name in enumerate(kinds):
-            ax = axes[row, column]
-            part = frame[(frame["run"] == one.run) & (frame["arm"] == one.arm) & (frame["rows"] == name)]
-            _plane(ax, part, styles[str(one.arm)].color, limits)
-            if row == 0:
-                ax.set_title(style.panel_title(str(one.label), str(one.run) if several else ""), fontsize=9.5)
-            if column == 0:
-                ax.set_ylabel(ROWS[name][2], fontsize=9)
+def _places(arms: int, kinds: int) -> dict[tuple[int, int], tuple[int, int]]:
+    """Row and column of the plane of every arm and kind of rows, both by number.
+
+    Kinds stand beside each other; on a narrow screen, or where there is one kind, arms do.
+    """
+    if kinds > 1 and not style.narrow():
+        return {(arm, kind): (arm, kind) for arm in range(arms) for kind in range(kinds)}
+    abreast = style.abreast(min(arms, 2 if arms == 4 else 3), on_narrow=2)
+    return {
+        (arm, kind): (kinds * (arm // abreast) + kind, arm % abreast) for arm in range(arms) for kind in range(kinds)
+    }
 
 
-def _plane(ax: Axes, part: pd.DataFrame, color: str, limits: list[float]) -> None:
+def _title(arm: str, rows: str, across: int) -> str:
+    """The arm over the rows, broken to the width of a plane."""
+    widest = 36 if across == 1 else 17 if style.narrow() else 27
+    return "\n".join([style.panel_title(arm, width=widest), *textwrap.wrap(rows, widest + 3)])
+
+
+def _legend(figure: Drawing, colors: list[str]) -> None:
+    from matplotlib.legend_handler import HandlerTuple
+    from matplotlib.lines import Line2D
+
+    clear = f"sample, both changes > {CLEAR:g} standard errors"
+    dots = tuple(legends.dot("o", clear, color=color, size=4) for color in dict.fromkeys(colors))
+    rest = legends.dot("o", "other sample", color=UNCLEAR, size=4)
+    mean = Line2D([], [], linestyle="none", marker="+", color=style.INK, markersize=9, markeredgewidth=1.6)
+    names = [clear, rest.get_label(), "mean"]
+    if style.narrow():
+        names = [textwrap.fill(name, legends.WIDEST_ON_NARROW) for name in names]
+    figure.legend(
+        [dots, rest, mean], names, loc="outside upper left", ncols=style.abreast(3), columnspacing=1.4,
+        handletextpad=0.5, handlelength=1.6, handler_map={tuple: HandlerTuple(ndivide=None, pad=0.2)},
+    )  # fmt: skip
+
+
+def _plane(ax: Axes, part: pd.DataFrame, color: str, limits: list[tuple[float, float]]) -> None:
     samples = part[part["kind"] == "sample"]
-    for clear, shade in ((False, "#b9b9b9"), (True, color)):
+    roots.put_on(ax, "x", *limits[0], apart=0.14)
+    roots.put_on(ax, "y", *limits[1], apart=0.1)
+    ax.fill([limits[0][0], 0, 0, limits[0][0]], [limits[1][0], limits[1][0], 0, 0], color=GOOD, linewidth=0, zorder=0.5)
+    for clear, shade in ((False, UNCLEAR), (True, color)):
         shown = samples[samples["clear"].astype(bool) == clear]
         ax.scatter(shown["d_bias"], shown["d_variance"], s=5, linewidths=0, rasterized=True, color=shade, alpha=0.6)
     ax.axhline(0, color=style.MUTED, linewidth=0.8, zorder=1)
     ax.axvline(0, color=style.MUTED, linewidth=0.8, zorder=1)
-    for axis, limit in zip(("x", "y"), limits, strict=True):
-        getattr(ax, f"set_{axis}scale")("symlog", linthresh=LINEAR, linscale=0.6)
-        getattr(ax, f"set_{axis}lim")(-limit, limit)
-        getattr(ax, f"set_{axis}ticks")([-1.0, -0.01, 0.01, 1.0], ["−1", "−.01", ".01", "1"], fontsize=8.5)
-        getattr(ax, f"set_{axis}ticks")([], minor=True)
     mean = part[part["kind"] == "mean"]
     ax.plot(mean["d_bias"], mean["d_variance"], "+", color=style.INK, markersize=9, markeredgewidth=1.6, zorder=4)
     for row in each(part[part["kind"] == "quadrant"]):
         right, up = (sign > 0 for sign in QUADRANTS[row.quadrant])
         ax.text(
-            0.98 if right else 0.02, 0.98 if up else 0.02, f"{100 * row.share:.0f} % ({100 * row.share_clear:.0f})",
-            transform=ax.transAxes, ha="right" if right else "left", va="top" if up else "bottom", fontsize=8.5,
-            zorder=5, bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.8},
+            0.98 if right else 0.02, 0.98 if up else 0.02, f"{_words(row.quadrant)} {100 * row.share:.0f} %",
+            transform=ax.transAxes, ha="right" if right else "left", va="top" if up else "bottom", fontsize=9,
+            linespacing=1.1, zorder=5,
         )  # fmt: skip
 
 
-def _limit(values: pd.Series) -> float:
-    return 10.0 * max(float(values.abs().max()), 10 * LINEAR)
+def _words(quadrant: str) -> str:
+    return NAMED[quadrant].replace(" ", "\n", 1) if style.narrow() else NAMED[quadrant]
+
+
+def _limits(values: pd.Series, room: float) -> tuple[float, float]:
+    """Ends of an axis with that part of it free at both ends, and neither side of 0 much narrower than the other."""
+    low, high = (float(roots.root(value)) for value in (min(values.min(), 0.0), max(values.max(), 0.0)))
+    least = 0.4 * max(high, -low, 0.02)
+    low, high = min(low, -least), max(high, least)
+    free = room * (high - low) / (1 - 2 * room)
+    return float(roots.square(low - free)), float(roots.square(high + free))
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
@@ -204,9 +251,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     return (
         f"Change from cross-entropy ({baselines_in_words(frame['control'])}), corrected for the finite number of "
         "replicas, against the true labels at "
-        f"temperature 1, {when} ({sizes}). Corners: share of rows in the quadrant, in brackets those "
-        f"with both changes beyond {CLEAR:g} standard errors (paired jackknife over replicas{_chance(frame)}); "
-        f"coloured dots are those.{alone} + is the mean change. The shares of all arms: figure `directions`."
+        f"temperature 1, {when} ({sizes}). Corners: share of rows in the quadrant. Standard "
+        f"errors: paired jackknife over replicas{_chance(frame)}.{alone} The shares of all arms: figure `directions`."
         f"{training}{kept}{out} {conditions(runs)}"
     )
 
@@ -231,8 +277,8 @@ def _span(values: pd.Series) -> str:
 FIGURE = Figure(
     name="changes",
     title="Bias against variance, sample by sample",
-    how_to_read="Each dot is a sample: right of the upright line its bias rose against cross-entropy, below the level "
-    "line its variance fell. Distillation is said to move samples down and to the right.",
+    how_to_read="Each dot is a sample, against the same sample under cross-entropy. In the shaded corner both bias and "
+    "variance fall. Distillation is said to move samples down and to the right.",
     needs="predictions of a cross-entropy arm and of another arm on the same rows by the same replicas",
     collect=collect,
     draw=draw,

@@ -13,6 +13,7 @@ from biasvar.report import style
 from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import failed_arms, reference_arm, taken_over
 from biasvar.report.figure import Figure
+from biasvar.report.marks import roots
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.changes import each, unstyled
 from biasvar.report.text.captions import any_own, conditions
@@ -28,10 +29,11 @@ COLUMNS = [
     "run", "arm", "label", "epoch", "panel", "temperature", "teacher", "kind", "bias_gradient", "variance_gradient",
     "count", "share", "stderr_replicas", "n_rows", "n_replicas", "outside",
 ]  # fmt: skip
-PANELS = 4
-LINEAR = 0.01  # the axes are linear up to here and logarithmic beyond
+PANELS = 3
 REACH = 4.0  # furthest variance gradient drawn
-BINS = 36
+BINS = 30  # over the bias gradient, as many for each unit of the root of the variance gradient
+FEW, MANY = "#c3d7ea", "#08254d"
+REGION = "#fbe7e4"
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -93,83 +95,117 @@ def _epochs(stored: list[int]) -> list[int]:
 
 
 def _bins(bias: np.ndarray, variance: np.ndarray) -> list[dict[str, Any]]:
-    """How many rows lie in each cell of a grid that is even on the axes' scale; centres in their own units."""
-    x_edges = np.linspace(_scaled(-1.0), _scaled(0.0), BINS + 1)
-    y_edges = np.linspace(_scaled(-REACH), _scaled(REACH), 2 * BINS + 1)
-    counts, _, _ = np.histogram2d(_scaled(bias), _scaled(variance), bins=(x_edges, y_edges))
+    """How many rows lie in each cell of a grid that is even in the roots; centres in their own units."""
+    x_edges, y_edges = _edges()
+    counts, _, _ = np.histogram2d(roots.root(np.abs(bias)), roots.root(variance), bins=(x_edges, y_edges))
     x, y = ((edges[1:] + edges[:-1]) / 2 for edges in (x_edges, y_edges))
     return [
-        {"bias_gradient": _unscaled(x[i]), "variance_gradient": _unscaled(y[j]), "count": int(counts[i, j])}
+        {
+            "bias_gradient": -float(roots.square(x[i])),
+            "variance_gradient": float(roots.square(y[j])),
+            "count": int(counts[i, j]),
+        }
         for i, j in np.argwhere(counts > 0)
     ]
 
 
-def _scaled(value: Any) -> Any:
-    """Symmetric log: linear within `LINEAR`, which is as wide as one decade beyond it."""
-    size = np.abs(value) / LINEAR
-    return np.sign(value) * np.where(size > 1.0, 1.0 + np.log10(np.maximum(size, 1.0)), size)
+def _edges() -> tuple[np.ndarray, np.ndarray]:
+    """Edges of the cells in roots: of |a| from 0 to 1, and of b."""
+    reach = float(roots.root(REACH))
+    return np.linspace(0.0, 1.0, BINS + 1), np.linspace(-reach, reach, round(2 * reach * BINS) + 1)
 
 
-def _unscaled(value: float) -> float:
-    size = abs(value)
-    return math.copysign(LINEAR * (10 ** (size - 1.0) if size > 1.0 else size), value)
+def colors() -> Any:
+    """The colours of counts, from pale for few to dark for many."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("few to many", [FEW, MANY])
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
-    """A row of panels for each arm, one panel an epoch."""
+    """A row of panels for each arm, one panel an epoch; on a narrow screen a column for each arm."""
     _, frame = unstyled(frame)
     keys = each(frame[["run", "arm", "label"]].drop_duplicates())
-    columns = int(frame["panel"].max()) + 1
-    figure = style.new_figure(height=2.2 * len(keys) + 0.5)
-    axes = figure.subplots(len(keys), columns, squeeze=False, sharex=True, sharey=True)
+    epochs = int(frame["panel"].max()) + 1
+    across = 2 if style.narrow() else epochs
+    places = _places(keys, epochs)
+    rows = 1 + max(row for row, _ in places.values())
+    figure = style.new_figure(height=2.35 * rows + (1.4 if style.narrow() else 1.0))
+    axes = figure.subplots(rows, across, squeeze=False, sharex=True, sharey=True)
+    bins = frame[frame["kind"] == "bin"]
+    top = max(float(bins["count"].max()), 2.0)
+    low, high = (float(roots.root(limit)) for limit in (bins["variance_gradient"].min(), 1.0))
+    limits = (float(roots.square(low - 0.12)), float(roots.square(max(high, _highest(bins)) + 0.3 * (high - low))))
     several = frame["run"].nunique() > 1
-    top = float(frame.loc[frame["kind"] == "bin", "count"].max())
     mesh: Any = None
-    for row, key in zip(axes, keys, strict=True):
-        of_arm = frame[(frame["run"] == key.run) & (frame["arm"] == key.arm)]
-        for place, ax in enumerate(row):
-            part = of_arm[of_arm["panel"] == place]
-            if part.empty:
-                ax.set_axis_off()
-                continue
-            mesh = _panel(ax, part, top)
-            ax.set_title(f"epoch {part['epoch'].iloc[0]}", weight="normal", fontsize=9.5)
-        row[0].set_ylabel((f"{key.run}\n" if several else "") + str(key.label), weight="bold")
-    figure.supxlabel("bias gradient a (symmetric log scale, linear within ±0.01)", fontsize=9.5)
-    figure.supylabel("variance gradient b (same scale)", fontsize=9.5)
-    bar = figure.colorbar(mesh, ax=axes, fraction=0.03, pad=0.01, aspect=30)
-    decades = [10**power for power in range(int(math.log10(max(top, 2))) + 1)]
+    for (run, arm, panel), place in places.items():
+        ax = axes[place]
+        part = frame[(frame["run"] == run) & (frame["arm"] == arm) & (frame["panel"] == panel)]
+        if part.empty:
+            ax.set_axis_off()
+            continue
+        mesh = _panel(ax, part, top, limits)
+        arm_said = style.panel_title(str(part["label"].iloc[0]), str(run) if several else "")
+        epoch_said = f"epoch {part['epoch'].iloc[0]}"
+        ax.set_title(f"{arm_said}\n{epoch_said}" if style.narrow() else epoch_said, weight="normal", fontsize=9.5)
+        if place[1] == 0 and not style.narrow():
+            ax.set_ylabel(arm_said, weight="bold")
+    for place in set(np.ndindex(rows, across)) - set(places.values()):
+        axes[place].set_axis_off()
+    between = "\n" if style.narrow() else " "
+    figure.supxlabel(f"pull towards the label, |a|{between}({roots.SAID})", fontsize=9.5)
+    figure.supylabel(
+        f"teacher's pull away from the label, b\n({roots.SAID}; below 0 it pulls towards the label)", fontsize=9.5
+    )
+    _bar(figure, mesh, axes, top)
+    return figure
+
+
+def _places(keys: list[Any], epochs: int) -> dict[tuple[str, str, int], tuple[int, int]]:
+    """Row and column of every panel; on a narrow screen two arms stand beside each other, their epochs below."""
+    if not style.narrow():
+        return {(k.run, k.arm, epoch): (row, epoch) for row, k in enumerate(keys) for epoch in range(epochs)}
+    return {
+        (k.run, k.arm, epoch): (epochs * (number // 2) + epoch, number % 2)
+        for number, k in enumerate(keys)
+        for epoch in range(epochs)
+    }
+
+
+def _highest(bins: pd.DataFrame) -> float:
+    return float(roots.root(bins["variance_gradient"].max())) + 0.5 / BINS
+
+
+def _bar(figure: Drawing, mesh: Any, axes: Any, top: float) -> None:
+    bar = figure.colorbar(mesh, ax=axes, location="top", fraction=0.04, pad=0.01, aspect=40, shrink=0.6)
+    decades = [10**power for power in range(int(math.log10(top)) + 1)]
     bar.set_ticks(decades, labels=[f"{count:,}" for count in decades])
     bar.minorticks_off()
     bar.set_label("rows in a cell")
     bar.outline.set_visible(False)
-    return figure
 
 
-def _panel(ax: Axes, part: pd.DataFrame, top: float) -> Any:
+def _panel(ax: Axes, part: pd.DataFrame, top: float, limits: tuple[float, float]) -> Any:
     from matplotlib.colors import LogNorm
 
     bins, whole = part[part["kind"] == "bin"], part[part["kind"] == "panel"].iloc[0]
-    x_low, y_low, y_high = _scaled(-1.0), _scaled(-REACH), _scaled(REACH)
-    cells = np.full((2 * BINS, BINS), np.nan)
-    x = (_scaled(bins["bias_gradient"].to_numpy()) - x_low) / -x_low * BINS
-    y = (_scaled(bins["variance_gradient"].to_numpy()) - y_low) / (y_high - y_low) * 2 * BINS
-    cells[y.astype(int), x.astype(int)] = bins["count"]
+    x_edges, y_edges = _edges()
+    cells = np.full((len(y_edges) - 1, len(x_edges) - 1), np.nan)
+    x = np.searchsorted(x_edges, roots.root(bins["bias_gradient"].abs().to_numpy(dtype=float))) - 1
+    y = np.searchsorted(y_edges, roots.root(bins["variance_gradient"].to_numpy(dtype=float))) - 1
+    cells[y, x] = bins["count"]
+    roots.put_on(ax, "x", 0.0, 1.0, apart=0.2)
+    roots.put_on(ax, "y", *limits, apart=0.08)
+    ax.fill([0.0, 1.0, 1.0, 0.0], [0.0, 1.0, limits[1], limits[1]], color=REGION, linewidth=0, zorder=0.5)
     mesh = ax.pcolormesh(
-        np.linspace(x_low, 0.0, BINS + 1), np.linspace(y_low, y_high, 2 * BINS + 1), cells,
-        cmap="viridis_r", norm=LogNorm(1, max(top, 2)), rasterized=True,
+        roots.square(x_edges), roots.square(y_edges), cells, cmap=colors(), norm=LogNorm(1, top), rasterized=True,
+        zorder=1.5,
     )  # fmt: skip
-    ax.plot([x_low, 0.0], [-x_low, 0.0], color=style.BAD, linewidth=1.4)
+    ax.plot([0.0, 1.0], [0.0, 1.0], color=style.BAD, linewidth=1.2)
     ax.axhline(0, color=style.MUTED, linewidth=0.8)
-    ax.set_xlim(x_low, 0.0)
-    ax.set_ylim(y_low, y_high)
-    ax.set_xticks([_scaled(value) for value in (-1.0, -0.1, -0.01, 0.0)], ["−1", "−.1", "", "0"], fontsize=8.5)
-    ticks = (-1.0, -0.1, 0.0, 0.1, 1.0)
-    ax.set_yticks([_scaled(value) for value in ticks], ["−1", "−.1", "0", ".1", "1"], fontsize=8.5)
-    share = 100 * whole["share"]
     ax.text(
-        0.96, 0.97, f"flagged {share:.0f} %", transform=ax.transAxes, ha="right", va="top", color=style.BAD,
-        fontsize=9, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8},
+        0.97, 0.985, f"regularization\nsamples, b > |a|:\n{100 * whole['share']:.0f} %", transform=ax.transAxes,
+        ha="right", va="top", color=style.BAD, fontsize=9, linespacing=1.1,
     )  # fmt: skip
     return mesh
 
@@ -190,8 +226,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     beyond = f" {outside:,} rows with |b| > {REACH:g} are not drawn." if outside else ""
     return (
         "Derivatives at the logit of the true class, per unit of logit: a of the cross-entropy, b of what distillation "
-        f"adds to it. {rows}, before each update ({arms}). The line is b = |a|: "
-        "rows above it are regularization samples (criterion: opposing), their share is the mean over replicas."
+        f"adds to it. {rows}, before each update ({arms}). Shaded: b > |a|, "
+        "regularization samples; their share is the mean over replicas."
         f"{beyond} {conditions(runs)}"
     )
 
@@ -199,8 +235,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
 FIGURE = Figure(
     name="gradients",
     title="Bias and variance gradients through training",
-    how_to_read="A row at the left edge is still wrong, at the right edge it is learnt. Above the red line the soft "
-    "label pushes against the true label, and harder.",
+    how_to_read="A row at the right edge is still wrong, at the left edge it is learnt. In the shaded region the soft "
+    "label pulls away from the true label, and harder than the label pulls.",
     needs="a record of the training pass with a teacher",
     collect=collect,
     draw=draw,
