@@ -214,17 +214,17 @@ def test_every_mean_weight_can_be_told_apart() -> None:
     assert found["own"] not in ("-", "--")
 
 
-def test_captions_count_chance_and_name_the_hollow(run: Run) -> None:
+def test_captions_count_chance_and_name_what_is_not_counted(run: Run) -> None:
     frame = changes.collect([run])
     df = frame["df"].max()
     assert df == frame["n_replicas"].max() - 1
     if df > 1:
         assert f"{200 * student_t.sf(2.0, df):.1f} %" in changes.caption(frame, [run])
     drawn = teachers.collect([run])
-    hollow = drawn.loc[~drawn["counted"].astype(bool), "label"].unique()
+    uncounted = drawn.loc[~drawn["counted"].astype(bool), "label"].unique()
     said = teachers.caption(drawn, [run])
-    assert ("Hollow:" in said) == bool(len(hollow))
-    assert all(label in said for label in hollow)
+    assert ("Hexagons:" in said) == bool(len(uncounted))
+    assert all(label in said for label in uncounted)
 
 
 def test_flags_show_each_regime(run: Run) -> None:

@@ -177,11 +177,12 @@ def _legend(figure: Drawing, colors: list[str]) -> None:
     dots = tuple(legends.dot("o", clear, color=color, size=4) for color in dict.fromkeys(colors))
     rest = legends.dot("o", "other sample", color=UNCLEAR, size=4)
     mean = Line2D([], [], linestyle="none", marker="+", color=style.INK, markersize=9, markeredgewidth=1.6)
-    names = [clear, rest.get_label(), "mean"]
+    names = [clear, "other sample", "mean"]
     if style.narrow():
         names = [textwrap.fill(name, legends.WIDEST_ON_NARROW) for name in names]
+    handles: list[Any] = [dots, rest, mean]
     figure.legend(
-        [dots, rest, mean], names, loc="outside upper left", ncols=style.abreast(3), columnspacing=1.4,
+        handles, names, loc="outside upper left", ncols=style.abreast(3), columnspacing=1.4,
         handletextpad=0.5, handlelength=1.6, handler_map={tuple: HandlerTuple(ndivide=None, pad=0.2)},
     )  # fmt: skip
 

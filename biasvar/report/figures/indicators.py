@@ -123,18 +123,22 @@ def draw(frame: pd.DataFrame) -> Drawing:
     """A row of three panels for each run."""
     frame = unstyled(frame)[1]
     runs = list(dict.fromkeys(frame["run"]))
-    figure, block_of = blocks.stacked(runs, [3.0] * len(runs), more=0.9)
+    across = style.abreast(len(PANELS))
+    below = len(PANELS) // across
+    figure, block_of = blocks.stacked(
+        runs, [(2.5 if style.narrow() else 3.0) * below] * len(runs), more=1.6 if style.narrow() else 0.9
+    )
     shown: dict[str, style.Look] = {}
     for run, block in block_of.items():
         rows = frame[frame["run"] == run]
         own = _looks(rows)
         rows = looks.put_on(rows, own, by="teacher")
-        axes = block.subplots(1, len(PANELS))
+        axes = block.subplots(below, across, squeeze=False).flat
         for ax, (quantity, title) in zip(axes, PANELS.items(), strict=True):
             _panel(ax, rows, quantity)
             ax.set_title(title)
             ax.set_xlabel("k (labels in the top set)")
-        axes[0].set_ylabel("probability over test rows")
+        block.supylabel("probability over test rows", fontsize=9.5)
         shown |= {look.label: look for look in own.values()}
     legends.below(figure, legends.lines(shown, markers=True), columnspacing=1.4, handletextpad=0.8)
     return figure

@@ -44,8 +44,13 @@ DIFFERS = {
     "rows": style.Look("#009e73", "D", "", "other rows trained on"),
     "model": style.Look("#a06a00", "v", "", "other network"),
     "arm": style.Look("#c2447a", "X", "", "students of another arm"),
-    "other": style.Look("#6b6b6b", "P", "", "something else"),
+    "other": style.Look("#6b6b6b", "P", "", "several settings"),
 }
+SETTINGS = {
+    "smoothing": "smoothing", "hidden": "width", "epochs": "epochs", "stop": "stop", "rows": "rows", "model": "network",
+}  # fmt: skip
+"""Settings in which teachers differ, as a name beside a point says them."""
+OTHER_ARM = "h"  # arms that are drawn for comparison
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -120,14 +125,15 @@ def _shown(run: Run, counted: list[str]) -> list[str]:
 def _difference(run: Run, teacher: dict[str, Any]) -> tuple[str, str]:
     """The one setting that a teacher has unlike the reference teacher, and its value; "arm" for the students of one.
 
-    Of one that differs in its smoothing and one setting more, that setting, and the smoothing as "LS 0.1".
+    Of one that differs in its smoothing and one setting more, that setting, and the smoothing as "LS 0.1"; of any
+    other, "other" and the names of the settings.
     """
     base = (run.manifest.get("teachers") or {}).get(run.manifest.get("reference_teacher")) or {}
     if teacher.get("arm"):
         return "arm", ""
     unlike = [
         name
-        for name in ("smoothing", "hidden", "epochs", "stop", "rows", "model")
+        for name in SETTINGS
         if (teacher.get(name) or None) != (base.get(name) or None)  # one that is not said is at none
     ]
     if not unlike:
@@ -135,7 +141,7 @@ def _difference(run: Run, teacher: dict[str, Any]) -> tuple[str, str]:
     if len(unlike) == 2 and unlike[0] == "smoothing":
         return unlike[1], f"LS {float(teacher.get('smoothing') or 0.0):g}"
     if len(unlike) > 1:
-        return "other", ""
+        return "other", ", ".join(SETTINGS[name] for name in unlike)
     value = teacher.get(unlike[0])
     if isinstance(value, list):
         value = value[0] if len(set(value)) == 1 else "-".join(map(str, value))
@@ -147,24 +153,27 @@ def draw(frame: pd.DataFrame) -> Drawing:
     styles, frame = unstyled(frame)
     frame = _dressed(frame, styles)
     runs = list(dict.fromkeys(frame["run"]))
-    figure, block_of = blocks.stacked(runs, [3.9] * len(runs), more=0.9)
+    across = style.abreast(len(SHARES))
+    below = len(SHARES) // across
+    figure, block_of = blocks.stacked(runs, [3.9 * below] * len(runs), more=2.9 if style.narrow() else 0.9)
     for run, block in block_of.items():
-        axes = block.subplots(1, len(SHARES), sharey=True)
+        axes = list(block.subplots(below, across, sharey=True, squeeze=False).flat)
         for ax, measure in zip(axes, SHARES, strict=True):
             _panel(ax, frame[(frame["run"] == run) & (frame["measure"] == measure)])
             ax.set_title(TITLES[measure])
             ax.set_xlabel("regularization samples (% of rows)")
-        axes[0].set_ylabel(f"student's {frame['split'].iloc[0]} accuracy (%)")
-    legends.below(figure, _entries(frame), columns=3, columnspacing=1.2, handlelength=2.0)
+        for ax in axes[::across]:
+            ax.set_ylabel(f"student's {frame['split'].iloc[0]} accuracy (%)")
+    legends.below(figure, _entries(frame), columns=style.abreast(3), columnspacing=1.2, handlelength=2.0)
     return figure
 
 
 def _dressed(frame: pd.DataFrame, styles: dict[str, style.Look]) -> pd.DataFrame:
-    """The rows in percent: teachers that count by what differs, other arms hollow in their own colour."""
+    """The rows in percent: teachers that count by what differs, other arms as hexagons in their own colour."""
     counted = frame["counted"].astype(bool)
-    others = {arm: replace(styles[arm], marker="o") for arm in frame.loc[~counted, "arm"]}
-    named = frame.assign(look=frame["differs"].where(counted, frame["arm"]), open=~counted)
-    dressed = looks.put_on(named, {**others, **DIFFERS}, by="look", hollow="open")
+    others = {arm: replace(styles[arm], marker=OTHER_ARM) for arm in frame.loc[~counted, "arm"]}
+    named = frame.assign(look=frame["differs"].where(counted, frame["arm"]))
+    dressed = looks.put_on(named, {**others, **DIFFERS}, by="look")
     for name in ("share", "share_stderr", "accuracy", "accuracy_stderr"):
         dressed[name] = 100.0 * dressed[name]
     return dressed
@@ -176,8 +185,8 @@ def _panel(ax: Axes, rows: pd.DataFrame) -> None:
     ax.hlines(rows["accuracy"], left, right, colors=list(rows["color"]), linewidth=0.8, zorder=2)
     first = rows.iloc[0]
     rows = rows.assign(low=low, high=high)
-    counted, base = ~rows["hollow"], rows["marker"] == "*"
-    for part, size, edge in ((rows[~counted], 6.5, 1.5), (rows[counted & ~base], 9.0, 0.4), (rows[base], 15.0, 0.4)):
+    counted, base = rows["counted"].astype(bool), rows["marker"] == "*"
+    for part, size, edge in ((rows[~counted], 8.0, 0.4), (rows[counted & ~base], 9.0, 0.4), (rows[base], 15.0, 0.4)):
         scatter.draw(ax, part, x="share", y="accuracy", low="low", high="high", size=size, edge=edge, alpha=1.0)
     ax.margins(0.08)
     ax.autoscale_view()
@@ -232,7 +241,7 @@ def _name(ax: Axes, part: pd.DataFrame, numbers: tuple[float, ...]) -> None:
         reach = error / (high - low) * height if math.isfinite(error) else 0.0
         bars.append((px - 1.5, px + 1.5, py - reach, py + reach))
     for px, py, row in zip(x, y, each(part), strict=True):
-        if not row.counted or not row.value:
+        if not row.counted or pd.isna(row.value) or row.value == "":
             continue
         value = row.value if isinstance(row.value, str) else f"{row.value:g}"  # a number if it was read from a CSV
         places = _places(px, py, 2.9 * len(value) + 1.0)
@@ -267,10 +276,13 @@ def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
 
 def _entries(frame: pd.DataFrame) -> list[Any]:
     """Legend entries: what teachers that count differ in, and the arms that do not count."""
-    others = frame[frame["hollow"]].drop_duplicates("arm")
-    shown = [look for name, look in DIFFERS.items() if name in set(frame.loc[~frame["hollow"], "differs"])]
+    counted = frame["counted"].astype(bool)
+    others = frame[~counted].drop_duplicates("arm")
+    shown = [look for name, look in DIFFERS.items() if name in set(frame.loc[counted, "differs"])]
     entries = [legends.dot(look.marker, look.label, color=look.color, size=7) for look in shown]
-    return entries + [legends.dot("o", row.label, color=row.color, hollow=True, size=7) for row in each(others)]
+    return entries + [
+        legends.dot(OTHER_ARM, f"{row.label} (not counted)", color=row.color, size=7) for row in each(others)
+    ]
 
 
 def _signed(value: float) -> str:
@@ -291,25 +303,25 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
             f"student's too, at rank correlation {_signed(one.of_teacher_accuracy)}."
         )
     return (
-        f"Each filled marker is one teacher, all else equal ({said}; criterion: opposing): the share of training rows "
-        "that are regularization samples, augmented view, before each update, over all epochs (area under the "
-        f"{one.n_epochs} recorded; left) and in the last tenth of them (right), against "
+        f"Each marker but the hexagons is one teacher, all else equal ({said}; criterion: opposing): the share of "
+        "training rows that are regularization samples, augmented view, before each update, over all epochs (area "
+        f"under the {one.n_epochs} recorded; left) and in the last tenth of them (right), against "
         f"accuracy on the {one.split} split after the last epoch. Bars: standard error over "
         f"{' or '.join(map(str, replicas))} replicas. Numbers name the setting that differs from the reference "
         "teacher; LS names the label smoothing of a teacher that differs in another setting too. Rank correlation: "
         "Spearman's, replicas averaged within each teacher first, 95 % interval by Fisher's z."
-        f"{_hollow(frame)}{rival} {conditions(runs)}"
+        f"{_uncounted(frame)}{rival} {conditions(runs)}"
     )
 
 
-def _hollow(frame: pd.DataFrame) -> str:
+def _uncounted(frame: pd.DataFrame) -> str:
     """The arms that are drawn but not counted, as a sentence with a space before it; empty if there is none."""
     drawn = dict.fromkeys(frame.loc[~frame["counted"].astype(bool), "label"])
     if not drawn:
         return ""
     return (
-        f" Hollow: {', '.join(drawn)}, the arms of masked distillation and of unshuffled weighted soft labels at that "
-        "temperature and alpha, drawn for comparison, not counted."
+        f" Hexagons: {', '.join(drawn)}, the arms of masked distillation and of unshuffled weighted soft labels at "
+        "that temperature and alpha, drawn for comparison, not counted."
     )
 
 

@@ -120,10 +120,11 @@ def draw(frame: pd.DataFrame) -> Drawing:
     bands, means = (frame[frame["panel"] == panel] for panel in ("bands", "mean"))
     several = frame["run"].nunique() > 1
     panels: list[Any] = list(bands.groupby(["run", "arm"], sort=False))
-    across = min(4, max(len(panels), 1))
+    across = style.abreast(min(4, max(len(panels), 1)), on_narrow=2)
     rows_of_panels = [panels[i : i + across] for i in range(0, len(panels), across)]
     runs: list[Any] = list(means.groupby("run", sort=False))
-    heights = [2.3] * len(rows_of_panels) + [2.9] * len(runs)
+    keyed = [means_run["arm"].nunique() for _, means_run in runs]
+    heights = [2.3] * len(rows_of_panels) + [2.9 + 0.2 * (keys + 2) * style.narrow() for keys in keyed]
     figure = style.new_figure(height=sum(heights) + (0.4 if panels else 0.0))
     parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, row in zip(parts, rows_of_panels, strict=False):
@@ -164,7 +165,8 @@ def _means_of_run(block: Any, rows: pd.DataFrame, styles: dict[str, style.Look],
     ax.set_ylabel("mean weight in the loss")
     ax.set_title(f"{prefix}Mean over the rows of the draw", fontsize=9.5)
     level = style.Look(style.INK, "", ":", "1 − 1/e")
-    block.legend(handles=legends.lines({**shown, "": level}), loc="outside right upper", handlelength=2.4)
+    where = "outside lower left" if style.narrow() else "outside right upper"
+    block.legend(handles=legends.lines({**shown, "": level}), loc=where, handlelength=2.4)
 
 
 def _weight_axis(ax: Axes, ticks: int) -> None:

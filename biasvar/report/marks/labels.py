@@ -134,6 +134,8 @@ def beside_points(
 
 
 def _write(ax: Axes, place: tuple[float, float], point: tuple[float, float], text: str, box: Box, size: float) -> None:
+    from matplotlib.patheffects import withStroke
+
     near = box.nearest(*point)
     arrow: dict[str, Any] | None = None
     if math.dist(near, point) >= JOINED_FROM:
@@ -145,6 +147,7 @@ def _write(ax: Axes, place: tuple[float, float], point: tuple[float, float], tex
         arrowprops=arrow, annotation_clip=False, zorder=6,
     )  # fmt: skip
     name.set_in_layout(False)  # it lies inside the axes
+    name.set_path_effects([withStroke(linewidth=2.5, foreground="white")])  # bars and lines do not strike it through
 
 
 def _candidates(point: tuple[float, float], size: tuple[float, float]) -> Iterator[tuple[float, Box]]:
