@@ -10,7 +10,8 @@ import pytest
 from biasvar.report import style
 from biasvar.report.figures import changes, gradients, load
 from biasvar.report.marks import roots
-from tests.report.test_narrow_screens import for_a_narrow_screen, inside
+from tests.report.test_narrow_screens import drawn as laid_out
+from tests.report.test_narrow_screens import inside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -25,19 +26,13 @@ CASES = [(fixture, name) for fixture, names in OF_RUNS.items() for name in names
 
 @pytest.mark.parametrize(("fixture", "name"), CASES)
 def test_a_plane_fits_a_narrow_screen(fixture: str, name: str, request: pytest.FixtureRequest) -> None:
-    frame = load(name).collect([request.getfixturevalue(fixture)])
-    drawing = for_a_narrow_screen(name, frame)
+    drawing = drawn(name, request.getfixturevalue(fixture), narrow=True)
     assert drawing.get_size_inches()[0] == style.NARROW_WIDTH
-    assert inside(drawing)
 
 
 def drawn(name: str, run: Run, *, narrow: bool) -> Drawing:
     frame = load(name).collect([run])
-    if narrow:
-        return for_a_narrow_screen(name, frame)
-    with style.context():
-        drawing = load(name).draw(frame)
-        style.lay_out(drawing)
+    drawing = laid_out(lambda: load(name).draw(frame), narrow=narrow)
     assert inside(drawing)
     return drawing
 
