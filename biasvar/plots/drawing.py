@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -50,38 +51,56 @@ _ARMS = """\
 _NO_ARM = ", or no such arm is there"
 
 
+_IMAGES = """\
+    images: Images of the samples, as `biasvar-report --images` takes them: a file, a folder or the name of a data set.
+"""
+_PEOPLE = """\
+    people: Whose labels are the truth of test rows: "cifar10h" or another of `biasvar.votes.PEOPLE`. A frame has it.
+"""
+EXTRAS: dict[str, tuple[str, str, Callable[[Any, list[Run]], list[Run]]]] = {
+    "gallery": ("images", _IMAGES, sources.with_images),
+    "strongest": ("images", _IMAGES, sources.with_images),
+    "truth": ("people", _PEOPLE, sources.against),
+}
+"""Arguments that some figures alone take: name, what it says, what it makes of the runs."""
+
+
 def plot_function(name: str) -> Callable[..., Any]:
     """The function that draws the figure of that name, with its own signature and docstring."""
     figure = load(name)
     by_arm = "arm" in (_columns(figure) or ["arm"])
+    extra = EXTRAS.get(name)
 
-    def plot(source: Any, arm: Any = None, *, arms: Any = None, ax: Axes | None = None) -> Axes | np.ndarray:
-        return draw(figure, source, _wanted(arm, arms), ax)
+    def plot(*args: Any, **options: Any) -> Axes | np.ndarray:
+        given = signature.bind(*args, **options).arguments
+        wanted = _wanted(given.get("arm"), given.get("arms"))
+        value = None if extra is None else given.get(extra[0])
+        changed = None if extra is None or value is None else partial(extra[2], value)
+        return draw(figure, given["source"], wanted, given.get("ax"), changed)
 
-    def plot_without_arms(source: Any, *, ax: Axes | None = None) -> Axes | np.ndarray:
-        return draw(figure, source, None, ax)
-
-    function = plot if by_arm else plot_without_arms
-    function.__name__ = function.__qualname__ = name
-    function.__module__ = "biasvar.plots"
-    function.__doc__ = _docstring(figure, by_arm=by_arm)
-    function.__signature__ = _signature(function)  # type: ignore[attr-defined]
-    return function
+    signature = _signature(by_arm=by_arm, extra=None if extra is None else extra[0])
+    plot.__name__ = plot.__qualname__ = name
+    plot.__module__ = "biasvar.plots"
+    plot.__doc__ = _docstring(figure, by_arm=by_arm, extra="" if extra is None else extra[1])
+    plot.__signature__ = signature  # type: ignore[attr-defined]
+    return plot
 
 
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    """The function's signature in the words of its users."""
-    types = {
-        "source": "Run | str | Path | list[Run | str | Path] | DataFrame",
-        "arm": "str | None",
-        "arms": "Sequence[str] | None",
-    }
-    signature = inspect.signature(function)
-    parameters = [
-        one.replace(annotation=_Words(types.get(one.name, str(one.annotation))))
-        for one in signature.parameters.values()
-    ]
-    return signature.replace(parameters=parameters, return_annotation=_Words("Axes | np.ndarray"))
+def _signature(*, by_arm: bool, extra: str | None) -> inspect.Signature:
+    """The arguments of a figure's function."""
+    source = "Run | str | Path | list[Run | str | Path] | DataFrame"
+    parameters = [inspect.Parameter("source", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=_Words(source))]
+
+    def add(name: str, words: str, kind: Any = inspect.Parameter.KEYWORD_ONLY) -> None:
+        parameters.append(inspect.Parameter(name, kind, default=None, annotation=_Words(words)))
+
+    if by_arm:
+        add("arm", "str | None", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        add("arms", "Sequence[str] | None")
+    if extra is not None:
+        add(extra, "str | Path | None" if extra == "images" else "str | None")
+    add("ax", "Axes | None")
+    return inspect.Signature(parameters, return_annotation=_Words("Axes | np.ndarray"))
 
 
 class _Words(str):
@@ -91,13 +110,13 @@ class _Words(str):
         return str(self)
 
 
-def _docstring(figure: Figure, *, by_arm: bool) -> str:
+def _docstring(figure: Figure, *, by_arm: bool, extra: str) -> str:
     read = figure.how_to_read if isinstance(figure.how_to_read, str) else ""
     return _DOCSTRING.format(
         title=figure.title if figure.title.endswith("?") else f"{figure.title}.",
         how_to_read=textwrap.fill(read, WIDTH) + "\n\n" if read else "",
         name=figure.name,
-        arms=_ARMS if by_arm else "",
+        arms=(_ARMS if by_arm else "") + extra,
         needs=textwrap.indent(textwrap.fill(figure.needs, WIDTH - 8), " " * 8),
         no_arm=_NO_ARM if by_arm else "",
     )
@@ -116,22 +135,32 @@ def _wanted(arm: Any, arms: Any) -> list[str] | None:
     return list(dict.fromkeys(names))
 
 
-def draw(figure: Figure, source: Any, arms: list[str] | None, ax: Axes | None) -> Axes | np.ndarray:
-    """Draw a figure of the report on a pyplot figure, or in the place of `ax`."""
+def draw(
+    figure: Figure,
+    source: Any,
+    arms: list[str] | None,
+    ax: Axes | None,
+    changed: Callable[[list[Run]], list[Run]] | None = None,
+) -> Axes | np.ndarray:
+    """Draw a figure of the report on a pyplot figure, or in the place of `ax`, of the runs as `changed` makes them."""
     with one_line_for_missing_glyphs():
-        frame = _frame(figure, source, arms)
+        frame = _frame(figure, source, arms, changed)
         with in_the_reports_look(), style.made_by(_maker(ax)):
             drawing = figure.draw(frame)
             drawing.get_figure(root=True).draw_without_rendering()  # ticks take their look when they are first drawn
     return _panels(drawing)
 
 
-def _frame(figure: Figure, source: Any, arms: list[str] | None) -> pd.DataFrame:
+def _frame(
+    figure: Figure, source: Any, arms: list[str] | None, changed: Callable[[list[Run]], list[Run]] | None
+) -> pd.DataFrame:
     """What the figure draws of the source, and of these arms alone."""
     if isinstance(source, pd.DataFrame):
         frame = sources.as_collected(source, figure.name, _columns(figure))
         return frame if arms is None else _of_arms(figure, frame, arms)
     runs = sources.opened(source)
+    if changed is not None:
+        runs = changed(runs)
     if arms is not None:
         there = list(dict.fromkeys(arm for run in runs for arm in run.arms))
         for arm in arms:

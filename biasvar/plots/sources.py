@@ -16,7 +16,10 @@ from biasvar.records import Redraws, Run
 from biasvar.report.arms.own_claims import ask_claims
 from biasvar.report.arms.roles import baseline_of
 from biasvar.report.page import open_runs, told_apart
+from biasvar.report.pictures import with_pictures
 from biasvar.report.redraws import redraws_among
+from biasvar.report.statistics import own_samples
+from biasvar.report.truth import against_people
 
 MARKED = ("'=", "'+", "'-", "'@")
 """How texts begin in a CSV that a spreadsheet would take for formulas: see `biasvar.report.output.as_text`."""
@@ -65,6 +68,28 @@ def narrowed(run: Run, arms: Sequence[str]) -> Run:
     fewer = copy.copy(run)
     fewer.__dict__["arms"] = [arm for arm in run.arms if arm in kept]
     return fewer
+
+
+def with_images(value: Any, runs: list[Run]) -> list[Run]:
+    """The runs with images of their samples, from a file, a folder or a data set.
+
+    Raises:
+        ValueError: It is no path; or as `biasvar.report.pictures.with_pictures`.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise ValueError(f"images must be a path or the name of a data set, not {type(value).__name__}")
+    pictured: list[Run] = []
+    for run in runs:
+        splits = [own_samples.main_place(run, arm).split for arm in own_samples.own_arms(run)]
+        pictured.append(with_pictures(run, os.fspath(value), ["test", *splits]))
+    return pictured
+
+
+def against(value: Any, runs: list[Run]) -> list[Run]:
+    """The runs with people's labels as the truth of their test rows; RecordError as `against_people`."""
+    if not isinstance(value, str):
+        raise ValueError(f"people must be the name of people's labels, not {type(value).__name__}")
+    return [against_people(run, value) for run in runs]
 
 
 def as_collected(frame: pd.DataFrame, name: str, columns: Sequence[str] | None) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import io
 import subprocess
 import sys
@@ -250,6 +251,21 @@ def test_samples_with_images(imported_run: Run, tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", np.random.default_rng(0).random((40, 8, 8)))
     axes = plots.strongest(with_pictures(imported_run, str(tmp_path / "images.npy"), ["test"]))
     assert any(ax.get_images() for ax in axes)
+    again = plots.strongest(imported_run, images=tmp_path / "images.npy")
+    assert picture(again) == picture(axes)
+    with pytest.raises(ValueError, match="images must be a path or the name of a data set, not int"):
+        plots.strongest(imported_run, images=3)
+
+
+def test_people_as_the_truth_are_named(study_run: Run) -> None:
+    with pytest.raises(RecordError, match="no people's labels named 'cifar10'"):
+        plots.truth(study_run, people="cifar10")
+    with pytest.raises(ValueError, match="people must be the name of people's labels, not int"):
+        plots.truth(study_run, people=3)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'people'"):
+        plots.accuracy(study_run, people="cifar10h")
+    assert list(inspect.signature(plots.strongest).parameters) == ["source", "arm", "arms", "images", "ax"]
+    assert list(inspect.signature(plots.truth).parameters) == ["source", "people", "ax"]
 
 
 FRAME = pd.DataFrame(
