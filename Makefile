@@ -25,12 +25,14 @@ help:
 $(VENV)/.core: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "biasvar needs Python 3.11 or newer; $(PYTHON) is older: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Installing biasvar and PyTorch into $(VENV), from constraints.txt: some minutes the first time."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --constraint constraints.txt --editable .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,notebooks]'
+	@echo "Installing what tests and notebooks need into $(VENV): a minute or two."
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev,notebooks]'
 	@touch $@
 
 install: $(VENV)/.dev

@@ -9,6 +9,7 @@ if __name__ == "__main__":
 
 import argparse
 import os
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -234,6 +235,7 @@ def _run(study: Study, directory: Path, device: torch.device, jobs: int | None) 
         f"{directory}: {redraws}{len(arms) // len(runs)} arms of {study.replicas} replicas, {seconds:.0f} s of training"
         f"{taken}"
     )
+    print(f"next, its page: {command('report')} {shlex.quote(str(directory))}", file=sys.stderr)
     return 0
 
 

@@ -15,6 +15,7 @@ import yaml
 import biasvar
 from biasvar.__main__ import COMMANDS, main
 from biasvar.messages import command
+from biasvar.report.__main__ import main as report
 from biasvar.run import main as run
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks /proc whether signals are answered")
@@ -88,6 +89,14 @@ def folder(tmp_path_factory):
     study |= {"evaluate_every": 100, "checkpoint_every": 100}
     (place / "long.yaml").write_text(yaml.safe_dump(study))
     return place
+
+
+def test_a_report_says_how_its_claims_came_out_and_where_to_open_it(folder, tmp_path, capsys):
+    """On stderr: what it prints is the page's path alone, for scripts."""
+    assert report([str(folder / "done"), "--figures", "flags", "--out", str(tmp_path)]) == 0
+    told = capsys.readouterr()
+    assert told.out == f"{tmp_path / 'index.html'}\n"
+    assert told.err.splitlines()[-1] == f"Open it in a browser: {(tmp_path / 'index.html').as_uri()}"
 
 
 def interrupted(arguments: list[str], folder: Path, after: float) -> tuple[int, str]:

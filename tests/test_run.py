@@ -23,7 +23,9 @@ def study_file(tmp_path, tiny_study, monkeypatch):
 
 def test_a_run_goes_where_it_is_told_and_a_second_is_left_alone(study_file, capsys):
     assert main(["study.yaml", "--device", "cpu", "--jobs", "1"]) == 0
-    assert "runs/tiny: 2 arms of 4 replicas" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "runs/tiny: 2 arms of 4 replicas" in said.out
+    assert said.err.splitlines()[-1] == "next, its page: python -m biasvar.report runs/tiny"
     manifest = study_file.parent / "runs/tiny/manifest.json"
     before = manifest.read_bytes()
     assert main(["study.yaml", "--device", "cpu", "--jobs", "1"]) == 0

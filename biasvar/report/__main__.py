@@ -109,6 +109,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         if options.images is not None:
             source = _with_images(source, options.images)
         page = write_report(source, out, figures=figures, formats=formats)
+        came_out = _came_out(page)
     except (BiasvarError, OSError, ValueError) as error:  # ValueError: a run that is damaged or odd
         print(f"biasvar: error: {one_line(error)}", file=sys.stderr)
         return 2
@@ -118,8 +119,20 @@ def _main(arguments: Sequence[str] | None) -> int:
             raise
         print(f"biasvar: error: {short}; no file was changed", file=sys.stderr)
         return 2
-    print(page)
+    print(page, flush=True)
+    print(came_out, file=sys.stderr)
     return 0
+
+
+def _came_out(page: Path) -> str:
+    """What the claims of a report came out as, if it has any, and the page's address for a browser."""
+    import pandas as pd
+
+    from biasvar.report.text.claims import outcome
+
+    table = page.with_name("claims.csv")
+    said = outcome(pd.read_csv(table)) if table.is_file() else ""
+    return f"{said}{' ' if said else ''}Open it in a browser: {page.resolve().as_uri()}"
 
 
 def _figures(options: argparse.Namespace) -> list[str]:
