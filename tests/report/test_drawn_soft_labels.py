@@ -102,3 +102,13 @@ def test_a_cell_of_partial_labels_says_its_accuracy_and_the_sums_lie_on_their_si
     drawn = points(by_sum)
     assert len(drawn) == len(grid)
     assert (drawn[:, 0] > 1).sum() == (grid["sum"] > 1).sum()
+
+
+def test_the_lowest_panel_of_each_column_has_ticks_and_a_name() -> None:
+    frame = published("bad_teacher", "biased_soft_labels/bad_teacher_features")  # of three kinds of students
+    with style.context(), style.for_narrow_screens():
+        drawing = load("bad_teacher").draw(frame)
+        style.lay_out(drawing)
+    named = [ax for ax in drawing.get_axes() if ax.axison and ax.get_xlabel() == "epoch of the\nstudent"]
+    assert [ax.get_title(loc="left") for ax in named] == ["Good teacher", "Chance"]
+    assert all(any(tick.label1.get_visible() for tick in ax.xaxis.get_major_ticks()) for ax in named)

@@ -269,9 +269,9 @@ def _through(middle: SubFigure, rows: pd.DataFrame, shown: Mapping[str, str]) ->
         lines.draw(ax, pd.concat([here, truth]), band=0.15, width=1.6)
         ax.set_ylim(-2, 102)
         ax.set_title(panels.fitted(title, 16), weight="normal")
-        ax.set_xlabel(panels.fitted("epoch of the student", 16))
     for ax in axes.flat[len(shown) :]:
         ax.set_axis_off()
+    panels.name_feet(axes, panels.fitted("epoch of the student", 16))
     for ax in axes[:, 0]:
         ax.set_ylabel("test accuracy (%)")
     middle.suptitle("Students through training", x=0.01, ha="left", weight="bold", fontsize=10)

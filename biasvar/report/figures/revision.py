@@ -12,7 +12,7 @@ from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.revision import eta, revised_rows
 from biasvar.report.arms.roles import taken_over
 from biasvar.report.figure import Figure
-from biasvar.report.marks import blocks, legends
+from biasvar.report.marks import blocks, legends, panels
 from biasvar.report.statistics.changes import each, unstyled
 from biasvar.report.statistics.revised_labels import (
     GROUPS,
@@ -93,15 +93,14 @@ def draw(frame: pd.DataFrame) -> Drawing:
         axes = block.subplots(_down(part), across, sharex=True, sharey=True, squeeze=False)
         for place, group in enumerate(groups):
             lines = axes[place * of_group : (place + 1) * of_group]
-            panels = list(part[part["group"] == group].groupby("true_class", sort=False))
-            for ax, (_, rows) in zip(lines.flat, panels, strict=False):
+            of_class = list(part[part["group"] == group].groupby("true_class", sort=False))
+            for ax, (_, rows) in zip(lines.flat, of_class, strict=False):
                 _panel(ax, rows, color)
-            for ax in lines.flat[len(panels) :]:
+            for ax in lines.flat[len(of_class) :]:
                 ax.set_axis_off()
             for ax in lines[:, 0]:
                 ax.set_ylabel(f"teacher {group}", weight="bold")
-        for ax in axes[-1]:
-            ax.set_xlabel("mean probability")
+        panels.name_feet(axes, "mean probability")
     legends.below(figure, _entries(frame, styles), columns=columns)
     return figure
 

@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from biasvar.report import style
 from biasvar.report.marks import forest
 
@@ -34,3 +36,11 @@ def sharing_rows(figure: FigureBase, where: forest.Places, labels: Sequence[str]
 def fitted(text: str, letters: int = LETTERS) -> str:
     """A title or the name of an axis, on a narrow screen broken into lines of at most so many letters."""
     return textwrap.fill(text, letters) if style.narrow() else text
+
+
+def name_feet(axes: np.ndarray, text: str) -> None:
+    """Ticks and the name of a shared horizontal axis, under the lowest panel of each column that is switched on."""
+    for column in axes.T:
+        for ax in [ax for ax in column if ax.axison][-1:]:
+            ax.tick_params(axis="x", labelbottom=True)
+            ax.set_xlabel(text)
