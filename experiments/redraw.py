@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from biasvar.progress import progress
+from biasvar.progress import over
 from biasvar.records import Run
 from biasvar.report import style
 from biasvar.report.arms.roles import reference_arm
@@ -44,7 +44,8 @@ def main() -> int:
     jobs = [(folder, name) for folder in folders for name in names if (folder / f"{name}.png").exists()]
     left = [f"{folder}/{name}.png" for folder, name in jobs if not (folder / f"{name}.csv").exists()]
     with style.context():
-        for folder, name in progress(jobs, unit="figure"):
+        steps = {str(folder / name): (folder, name) for folder, name in jobs}
+        for folder, name in (steps[step] for step in over(steps, unit="figures")):
             if (folder / f"{name}.csv").exists():
                 redraw(folder, name, options.out and options.out / folder.relative_to(PUBLISHED))
     for path in left:

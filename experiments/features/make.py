@@ -32,7 +32,7 @@ from biasvar.errors import BiasvarError
 from biasvar.files import remove_leftovers, write_bytes
 from biasvar.interrupts import ending_as_interrupts
 from biasvar.messages import one_line
-from biasvar.progress import progress
+from biasvar.progress import over
 from biasvar.seeding import generator
 from biasvar.study.import_path import import_named, source_hash
 from biasvar.training.networks import seeded
@@ -138,7 +138,8 @@ def all_features(
     if parts.is_dir():
         remove_leftovers(parts)
     found = []
-    for start in progress(range(0, len(rows), settings.batch), unit="batch"):
+    starts = {f"from row {start:,}": start for start in range(0, len(rows), settings.batch)}
+    for start in (starts[step] for step in over(starts, unit="batches")):
         path = parts / f"{start:09d}.npy"
         if not path.is_file():
             pixels = data.images[rows[start : start + settings.batch]]
