@@ -48,7 +48,7 @@ Raises:
 _ARMS = """\
     arm, arms: The arm, or the arms, to show. By default those that a report shows.
 """
-_NO_ARM = ", or no such arm is there"
+_NO_ARM = ", or no such arm is there, or it cannot be drawn alone"
 
 
 _IMAGES = """\
@@ -146,9 +146,30 @@ def draw(
     with one_line_for_missing_glyphs():
         frame = _frame(figure, source, arms, changed)
         with in_the_reports_look(), style.made_by(_maker(ax)):
-            drawing = figure.draw(frame)
+            open_before = _open_figures()
+            try:
+                drawing = figure.draw(frame)
+            except Exception as error:
+                _close_others(open_before)
+                if arms is None:
+                    raise
+                raise ValueError(f"{figure.name} cannot be drawn of arm {', '.join(arms)} alone") from error
             drawing.get_figure(root=True).draw_without_rendering()  # ticks take their look when they are first drawn
     return _panels(drawing)
+
+
+def _open_figures() -> list[int]:
+    from matplotlib import pyplot
+
+    return list(pyplot.get_fignums())
+
+
+def _close_others(numbers: list[int]) -> None:
+    """Close the figures of pyplot but these: one that could not be drawn would be shown empty."""
+    from matplotlib import pyplot
+
+    for number in set(_open_figures()) - set(numbers):
+        pyplot.close(number)
 
 
 def _frame(
@@ -185,7 +206,9 @@ def _of_arms(figure: Figure, frame: pd.DataFrame, arms: list[str]) -> pd.DataFra
     for arm in arms:
         if arm not in shown:
             raise ValueError(f"{figure.name} does not show arm {arm!r}; it shows {', '.join(shown) or 'none'}")
-    return frame[frame["arm"].isin(arms) | ~frame["arm"].isin(shown)].reset_index(drop=True)
+    looks = style.styles_of(frame)  # of all: a series may take that of an arm that is not shown
+    kept = frame[frame["arm"].isin(arms) | ~frame["arm"].isin(shown)].reset_index(drop=True)
+    return style.with_looks(kept, looks)
 
 
 def _arms(frame: pd.DataFrame) -> list[str]:

@@ -298,7 +298,12 @@ class _Styles(dict[str, Look]):
 
 def styled(frame: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
     """The frame, carrying the styles of the runs' arms for `styles_of`: how collect() hands them to draw()."""
-    frame.attrs["styles"] = _Styles(arm_styles(list(runs)))
+    return with_looks(frame, arm_styles(list(runs)))
+
+
+def with_looks(frame: pd.DataFrame, looks: dict[str, Look]) -> pd.DataFrame:
+    """The frame, carrying these looks of arms for `styles_of`."""
+    frame.attrs["styles"] = _Styles(looks)
     return frame
 
 

@@ -147,6 +147,15 @@ def test_an_arm_that_a_figure_does_not_show(study_run: Run) -> None:
     assert not isinstance(kept, np.ndarray)  # one panel
 
 
+def test_an_arm_looks_as_among_all_and_one_that_makes_no_figure_alone_is_refused() -> None:
+    frame = pd.read_csv(PUBLISHED / "converged" / "ablations" / "ablations.csv")
+    for arm in ("kd_t1", "wsl_t8"):  # their lines look like the arm at the reference temperature
+        assert any(ax.lines for ax in panels(plots.ablations(frame, arm)))
+    with pytest.raises(ValueError, match="ablations cannot be drawn of arm ls alone"):
+        plots.ablations(frame, "ls")
+    assert len(plt.get_fignums()) == 2
+
+
 def test_what_a_run_lacks_is_said(study_run: Run, imported_run: Run) -> None:
     with pytest.raises(RecordError, match=r"data_map of run small: needs a record of your own loop"):
         plots.data_map(study_run)
