@@ -75,9 +75,12 @@ def _assigned(module: ast.Module, name: str) -> Any:
 
 
 def _text(node: ast.AST, module: ast.Module) -> str:
-    """The string that an expression is: a constant, the name of one, or an f-string of them."""
+    """The string that an expression is: a constant, the name of one, an f-string or a sum of them, up to a call."""
     if isinstance(node, ast.JoinedStr):
         return "".join(_text(part, module) for part in node.values)
+    if isinstance(node, ast.BinOp):
+        start = _text(node.left, module)
+        return start.rstrip(": ") if isinstance(node.right, ast.Call) else start + _text(node.right, module)
     if isinstance(node, ast.FormattedValue):
         return _text(node.value, module)
     return _text(_assigned(module, node.id), module) if isinstance(node, ast.Name) else str(ast.literal_eval(node))
