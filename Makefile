@@ -17,7 +17,7 @@ help:
 	@echo "make test-lowest  the tests with the lower bounds of pyproject.toml, in $(LOWEST)"
 	@echo "make test-integrations  the adapters with Lightning and others, in $(INTEGR) and $(TORCHD)"
 	@echo "make docs         the documentation as a site for the browser, build/site/index.html, with $(DOCS)"
-	@echo "make notebook     open notebooks/first_look.ipynb in JupyterLab"
+	@echo "make notebook     open the notebooks in JupyterLab"
 	@echo "make bench        the benchmarks of experiments/benchmarks"
 	@echo "make gpu          on a machine with a CUDA device: at most eight minutes, into figures/gpu"
 	@echo "make install      the environment in $(VENV), with all extras"
@@ -102,7 +102,7 @@ gpu:
 	PYTHON=$(PYTHON) bash experiments/benchmarks/gpu.sh
 
 notebook: $(VENV)/.dev
-	$(BIN)/jupyter lab notebooks/first_look.ipynb
+	$(BIN)/jupyter lab notebooks
 
 clean:
 	rm -rf $(VENV) $(LOWEST) $(INTEGR) $(TORCHD) $(DOCS) runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
