@@ -12,6 +12,7 @@ from biasvar.report.arms.roles import core_arms
 from biasvar.report.arms.series import rates_in_words, series
 from biasvar.report.figure import Figure
 from biasvar.report.marks import legends, lines, looks
+from biasvar.report.marks.panels import fitted
 from biasvar.report.statistics import by_setting
 from biasvar.report.statistics.changes import each
 from biasvar.report.statistics.estimates import INTERVAL, columns, final_level
@@ -59,8 +60,13 @@ def draw(frame: pd.DataFrame) -> Drawing:
     styles, styles_of_arms = drawn.series_looks(frame), style.styles_of(frame)
     levels = frame[frame["setting"] == ""]
     shown = looks.put_on(frame[frame["setting"] != ""], styles, by="series", hollow="failed", scale=100.0)
-    figure = style.new_figure(height=0.95 + 3.0 * len(runs))
-    for axes, run in zip(figure.subplots(len(runs), len(settings), squeeze=False), runs, strict=True):
+    across = style.abreast(len(settings))
+    entries = len(styles) + levels["arm"].nunique()
+    figure = style.new_figure(
+        height=0.95 + 3.0 * (len(runs) * len(settings) // across) + 0.19 * entries * style.narrow()
+    )
+    panels = figure.subplots(len(runs) * len(settings) // across, across, squeeze=False)
+    for axes, run in zip(panels.reshape(len(runs), len(settings)), runs, strict=True):
         for ax, setting in zip(axes, settings, strict=True):
             part = shown[(shown["run"] == run) & (shown["setting"] == setting)]
             if part.empty:
@@ -71,8 +77,9 @@ def draw(frame: pd.DataFrame) -> Drawing:
                 color = styles_of_arms[row.arm].color
                 lines.level(ax, 100 * row.estimate, 100 * row.low, 100 * row.high, color=color)
             ax.set_xlabel(AXES[setting])
-            ax.set_ylabel(f"accuracy, {part['split'].iloc[0]} rows (%)" if ax is axes[0] else "")
-            ax.set_title((f"{run}, " if len(runs) > 1 else "") + f"at {drawn.held_settings(part)}", weight="normal")
+            ax.set_ylabel(f"accuracy, {part['split'].iloc[0]} rows (%)" if ax is axes[0] or across == 1 else "")
+            head = (f"{run}, " if len(runs) > 1 else "") + f"at {drawn.held_settings(part)}"
+            ax.set_title(fitted(head, 38), weight="normal")
     plain = {arm: styles_of_arms[arm] for arm in dict.fromkeys(levels["arm"])}
     entries = legends.lines(styles, markers=True, width=1.5) + legends.lines(plain, width=1.5)
     legends.below(figure, entries, columns=3)

@@ -28,6 +28,8 @@ PANELS = {"bias": "Bias", "variance": "Variance", "risk": "Risk"}
 UNITS = {"cross_entropy": "nats", "squared_error": "squared error"}
 PALETTE = ("#222222", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f")
 DASHES = ("-", "--", ":")
+ABREAST_OF = {False: 4, True: 2}
+"""Panels beside one another, by whether the screen is narrow."""
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -79,9 +81,10 @@ def draw(frame: pd.DataFrame) -> Drawing:
     several = frame["run"].nunique() > 1
     heads = [f"{run}: {WORDS.get(key, key)}" if several else f"over {WORDS.get(key, key)}" for run, key in blocks_of]
     counts = [frame[(frame["run"] == run) & (frame["key"] == key)]["decomposed"] for run, key in blocks_of]
-    heights = [2.1 * sum(loss in set(there) for loss in UNITS) + 0.3 for there in counts]
+    down = 4 // ABREAST_OF[style.narrow()]
+    heights = [2.1 * down * sum(loss in set(there) for loss in UNITS) + 0.3 for there in counts]
     looked = line_looks(list(dict.fromkeys(frame["curve"])))
-    figure, block_of = blocks.stacked(heads, heights, more=0.25 + 0.18 * ((len(looked) + 2) // 3))
+    figure, block_of = blocks.stacked(heads, heights, more=0.25 + 0.19 * _lines_of_names(frame, looked))
     for (run, key), block in zip(blocks_of, block_of.values(), strict=True):
         part = frame[(frame["run"] == run) & (frame["key"] == key)]
         _draw_block(block, looks.put_on(part, looked, by="curve", hollow="failed"), key)
@@ -90,9 +93,17 @@ def draw(frame: pd.DataFrame) -> Drawing:
     return figure
 
 
+def _lines_of_names(frame: pd.DataFrame, looked: dict[str, style.Look]) -> int:
+    """How many lines the legend takes."""
+    if style.narrow():
+        return len(looked) + frame["published"].nunique()
+    return (len(looked) + 2) // 3
+
+
 def _draw_block(block: Any, part: pd.DataFrame, key: str) -> None:
     losses = [loss for loss in UNITS if (part["decomposed"] == loss).any()]
-    axes = block.subplots(len(losses), 4, squeeze=False)
+    across = ABREAST_OF[style.narrow()]
+    axes = block.subplots(4 * len(losses) // across, across, squeeze=False).reshape(len(losses), 4)
     for row, loss in zip(axes, losses, strict=True):
         for ax, (quantity, title) in zip(row, PANELS.items(), strict=False):
             there = part[(part["decomposed"] == loss) & (part["quantity"] == quantity)]

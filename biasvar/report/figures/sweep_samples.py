@@ -88,10 +88,15 @@ def draw(frame: pd.DataFrame) -> Drawing:
     """For each run three panels: agreement with the next value, with the peak, and the share of the top samples."""
     runs = list(dict.fromkeys(frame["run"]))
     looked = line_looks(list(dict.fromkeys(frame["curve"])))
-    figure, block_of = blocks.stacked(runs, [2.9] * len(runs), more=0.25 + 0.18 * ((len(looked) + 4) // 3))
+    across = style.abreast(len(PANELS))
+    down = len(PANELS) // across
+    more = 0.25 + 0.19 * ((len(looked) + 4) // 3 if across > 1 else len(looked) + 3)
+    figure, block_of = blocks.stacked(runs, [2.9 * down] * len(runs), more=more)
     for run, block in block_of.items():
         part = looks.put_on(frame[frame["run"] == run], looked, by="curve")
-        for ax, (title, quantities) in zip(block.subplots(1, 3), PANELS.values(), strict=True):
+        for ax, (title, quantities) in zip(
+            block.subplots(down, across, squeeze=False).flat, PANELS.values(), strict=True
+        ):
             _panel(ax, part, title, quantities)
     dotted = style.Look(style.MUTED, "", ":", "the same, or its own top: what can be had")
     legends.below(figure, [*legends.lines(looked, markers=True), *legends.lines({"own": dotted})], columns=3)

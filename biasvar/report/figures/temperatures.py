@@ -12,6 +12,7 @@ from biasvar.report.arms import drawn
 from biasvar.report.arms.series import Series, rates_in_words, series
 from biasvar.report.figure import Figure
 from biasvar.report.marks import blocks, legends, lines, looks
+from biasvar.report.marks.panels import fitted
 from biasvar.report.statistics import by_setting, stored
 from biasvar.report.statistics.estimates import between_0_and_1, columns, over_replicas
 from biasvar.report.statistics.shares import over_epochs
@@ -70,16 +71,19 @@ def draw(frame: pd.DataFrame) -> Drawing:
     styles = drawn.series_looks(frame)
     shown = looks.put_on(frame, styles, by="series", hollow="failed", scale=100.0)
     runs = list(dict.fromkeys(frame["run"]))
-    figure, block_of = blocks.stacked(runs, [3.9] * len(runs), more=0.75)
+    narrow = style.narrow()
+    more = 0.25 + 0.19 * len(styles) if narrow else 0.75
+    figure, block_of = blocks.stacked(runs, [6.8 if narrow else 3.9] * len(runs), more=more)
     for run, block in block_of.items():
-        grid = block.add_gridspec(2, 3, width_ratios=(1, 1, 1.25))
+        grid = block.add_gridspec(3, 2) if narrow else block.add_gridspec(2, 3, width_ratios=(1, 1, 1.25))
+        tall = grid[2, :] if narrow else grid[:, 2]
         for place, name in enumerate([*CRITERIA, "accuracy"]):
             part = shown[(shown["run"] == run) & (shown["quantity"] == name)]
             if part.empty:
                 continue
-            ax = block.add_subplot(grid[:, 2] if name == "accuracy" else grid[place // 2, place % 2])
+            ax = block.add_subplot(tall if name == "accuracy" else grid[place // 2, place % 2])
             lines.against(ax, part, line="series")
-            ax.set_title(TITLES[name], fontsize=9.5)
+            ax.set_title(fitted(TITLES[name], 15) if name != "accuracy" else TITLES[name], fontsize=9.5)
             ax.set_xlabel("temperature τ" if place > 1 else "")
             if name == "accuracy":
                 ax.set_ylabel(f"accuracy, {part['split'].iloc[0]} rows (%)")

@@ -20,11 +20,11 @@ WIDEST_ON_NARROW = 42  # of a line of entries
 def below(figure: FigureBase, entries: Sequence[Any], *, columns: int | None = None, **spacing: Any) -> None:
     """A legend under everything in a figure or a part of one, from the left; nothing if it has no entries.
 
-    It has two columns, on a narrow screen one, if `columns` does not say otherwise. Long entries are broken into lines.
+    It has two columns or as many as `columns` says, on a narrow screen one. Long entries are broken into lines.
     """
     if entries:
         close = columns in (None, 2)
-        columns = style.abreast(2) if columns is None else columns
+        columns = style.abreast(columns or 2)
         widest = WIDEST_ON_NARROW // columns if style.narrow() else WIDEST
         for entry in entries if style.narrow() or columns == 2 else ():
             entry.set_label(textwrap.fill(str(entry.get_label()), widest))
