@@ -81,8 +81,8 @@ def draw(frame: pd.DataFrame) -> Drawing:
             head = (f"{run}, " if len(runs) > 1 else "") + f"at {drawn.held_settings(part)}"
             ax.set_title(fitted(head, 38), weight="normal")
     plain = {arm: styles_of_arms[arm] for arm in dict.fromkeys(levels["arm"])}
-    entries = legends.lines(styles, markers=True, width=1.5) + legends.lines(plain, width=1.5)
-    legends.below(figure, entries, columns=3)
+    named = legends.lines(styles, markers=True, width=1.5) + legends.lines(plain, width=1.5)
+    legends.below(figure, named, columns=3)
     return figure
 
 
