@@ -10,7 +10,7 @@ import pandas as pd
 from biasvar.report import style
 from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure
-from biasvar.report.marks import cloud, legends, symlog
+from biasvar.report.marks import cloud, legends, roots
 from biasvar.report.statistics import own_samples
 from biasvar.report.statistics.changes import each, unstyled
 from biasvar.report.statistics.estimates import TERMS, from_total
@@ -29,7 +29,7 @@ COLUMNS = [
     "n_replicas",
 ]  # fmt: skip
 MOST = 6  # panels
-_SCALE = (symlog.scaled, symlog.unscaled)
+_SCALE = (roots.root, roots.square)
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -72,27 +72,28 @@ def draw(frame: pd.DataFrame) -> Drawing:
     _, frame = unstyled(frame)
     several = frame["run"].nunique() > 1
     panels = [part for _, part in frame.groupby(["run", "arm"], sort=False)]
-    columns = cloud.columns(len(panels))
-    rows = -(-len(panels) // columns)
-    figure = style.new_figure(height=0.7 + 2.75 * rows, width=style.FULL_WIDTH if columns > 1 else 5.4)
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    figure, axes = cloud.grid(len(panels), more=0.7)
     cells = frame[frame["kind"] == "cell"]
     top = float(cells["count"].max()) if len(cells) else 1.0
-    limits = {term: symlog.limits(frame[term].to_numpy(dtype=float)) for term in TERMS}
+    limits = {term: _limits(frame[term]) for term in TERMS}
     mesh: Any = None
     for ax, part in zip(axes.flat, panels, strict=False):
         mesh = _draw_panel(ax, part, top, several=several)
-        symlog.put_on(ax, "x", *limits["bias"])
-        symlog.put_on(ax, "y", *limits["variance"])
-    for ax in list(axes.flat)[len(panels) :]:
-        ax.set_axis_off()
-    scale = "symmetric log scale, linear within ±0.01"
-    figure.supxlabel(f"bias, nats ({scale})", fontsize=9.5)
-    figure.supylabel("variance, nats (same scale)", fontsize=9.5)
+        roots.put_on(ax, "x", *limits["bias"])
+        roots.put_on(ax, "y", *limits["variance"])
+    figure.supxlabel(f"bias, nats ({roots.SAID})", fontsize=9.5)
+    figure.supylabel(f"variance, nats ({roots.SAID})", fontsize=9.5)
     cloud.bar(figure, mesh, axes, "replicas that are right")
     mean = legends.dot("P", "mean, with 95 % intervals", color=style.INK, size=7.0)
     cloud.legend(figure, [*cloud.sizes(top), mean])
     return figure
+
+
+def _limits(values: pd.Series) -> tuple[float, float]:
+    """The range of values, with 0, and a margin that is even on the scale."""
+    low, high = (float(roots.root(end)) for end in (min(values.min(), 0.0), max(values.max(), 0.0)))
+    room = 0.04 * (high - low) or 0.1
+    return float(roots.square(low - room)), float(roots.square(high + room))
 
 
 def _draw_panel(ax: Axes, part: pd.DataFrame, top: float, *, several: bool) -> Any:

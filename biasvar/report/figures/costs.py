@@ -12,7 +12,7 @@ from biasvar.report import style
 from biasvar.report.arms import drawn
 from biasvar.report.arms.roles import COMPARED, arms_with_role, failed_arms, left_out, taken_note, taken_over
 from biasvar.report.figure import Figure
-from biasvar.report.marks import blocks, labels, legends, looks
+from biasvar.report.marks import blocks, labels, legends, looks, panels
 from biasvar.report.statistics.budgets import COLUMNS as BUDGET
 from biasvar.report.statistics.budgets import budgets
 from biasvar.report.statistics.changes import each, unstyled
@@ -92,7 +92,8 @@ def _points(ax: Axes, part: pd.DataFrame, styles: dict[str, style.Look]) -> None
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
     timed = part["timed"].iloc[0]
-    ax.set_xlabel(f"seconds of training{' on the processor' if timed == 'processor' else ''}, one replica")
+    processor = " on the processor" if timed == "processor" else ""
+    ax.set_xlabel(panels.fitted(f"seconds of training{processor}, one replica", 34))
     ax.set_ylabel(f"accuracy on {part['split'].iloc[0]} rows (%)")
 
 

@@ -80,10 +80,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
     _, frame = unstyled(frame)
     several = frame["run"].nunique() > 1
     panels = [part for _, part in frame.groupby(["run", "arm", "over"], sort=False)]
-    columns = cloud.columns(len(panels))
-    rows = -(-len(panels) // columns)
-    figure = style.new_figure(height=0.6 + 2.75 * rows, width=style.FULL_WIDTH if columns > 1 else 5.4)
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    figure, axes = cloud.grid(len(panels), more=0.6)
     cells = frame[frame["kind"] == "cell"]
     top = float(cells["count"].max()) if len(cells) else 1.0
     widest = float(frame["variability"].max())
@@ -91,9 +88,8 @@ def draw(frame: pd.DataFrame) -> Drawing:
     for ax, part in zip(axes.flat, panels, strict=False):
         mesh = _draw_panel(ax, part, top, several=several)
         ax.set_xlim(-0.03 * widest, 1.05 * widest)
-    for ax in list(axes.flat)[len(panels) :]:
-        ax.set_axis_off()
-    figure.supxlabel("standard deviation of that probability (variability)", fontsize=9.5)
+    between = "\n" if style.narrow() else " "
+    figure.supxlabel(f"standard deviation of that probability{between}(variability)", fontsize=9.5)
     figure.supylabel("mean probability of the true class (confidence)", fontsize=9.5)
     cloud.bar(figure, mesh, axes, "answers that are right")
     cloud.legend(figure, cloud.sizes(top))

@@ -10,7 +10,7 @@ from biasvar.report import style
 from biasvar.report.arms import drawn
 from biasvar.report.arms.roles import COMPARED, left_out, reference_arm, taken_note
 from biasvar.report.figure import Figure
-from biasvar.report.marks import blocks, forest, legends, looks, scales
+from biasvar.report.marks import blocks, forest, legends, looks, panels, scales
 from biasvar.report.statistics.estimates import columns, term_change
 from biasvar.report.statistics.kinds_of_rows import KINDS, LEAST_ROWS, TERMS, KindChange, kind_changes
 from biasvar.report.statistics.method_changes import ABOUT, NUMBERS, compared_methods
@@ -61,12 +61,18 @@ def draw(frame: pd.DataFrame) -> Drawing:
     """A column of panels for each question, a row for each term; in them the arms, their kinds one under another."""
     shown = frame[~frame["difference"].astype(bool)]
     runs = list(dict.fromkeys(shown["run"]))
-    heights = [0.9 + 2 * (0.45 + _arm_height() * shown.loc[shown["run"] == run, "arm"].nunique()) for run in runs]
-    figure, block_of = blocks.stacked(runs, heights, more=0.75)
+    heights = [_height(shown[shown["run"] == run]) for run in runs]
+    figure, block_of = blocks.stacked(runs, heights, more=1.9 if style.narrow() else 0.75)
     for run in runs:
         _block(block_of[run], shown[shown["run"] == run])
-    legends.below(figure, _entries(shown), columns=3, handletextpad=0.3)
+    legends.below(figure, _entries(shown), columns=style.abreast(3), handletextpad=0.3)
     return figure
+
+
+def _height(part: pd.DataFrame) -> float:
+    """Inches of a run's panels: a row of them for each term, on a narrow screen for each question."""
+    down = part["question"].nunique() if style.narrow() else len(TERMS)
+    return 0.9 + down * ((0.85 if style.narrow() else 0.45) + _arm_height() * part["arm"].nunique())
 
 
 def _arm_height() -> float:
@@ -75,16 +81,18 @@ def _arm_height() -> float:
 
 def _block(block: SubFigure, part: pd.DataFrame) -> None:
     questions = [name for name in KINDS if name in set(part["question"])]
-    axes = block.subplots(len(TERMS), len(questions), squeeze=False)
+    shape = (len(TERMS), len(questions))
+    grid = block.subplots(*(shape[::-1] if style.narrow() else shape), squeeze=False)
     where = forest.places(part)
-    for across, term in zip(axes, TERMS, strict=True):
-        of_term = part[part["term"] == term]
+    for across in grid:
         forest.name_rows(across, where, drawn.row_names(part))
+    for term, across in zip(TERMS, grid.T if style.narrow() else grid, strict=True):
+        of_term = part[part["term"] == term]
         for ax, question in zip(across, questions, strict=True):
             _panel(ax, where.on(of_term[of_term["question"] == question]), question)
             if term == TERMS[0]:
                 ax.set_title(_HEADS[question])
-            scales.values(ax, f"change of {term} (nats)", ticks=4)
+            scales.values(ax, panels.fitted(f"change of {term} (nats)", 15), ticks=style.abreast(4, on_narrow=2))
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, question: str) -> None:
@@ -117,7 +125,7 @@ def _entries(shown: pd.DataFrame) -> list[Any]:
         named = [kind for kind in KINDS[question] if kind in counts]
         styles = _looks(question)
         entries = [legends.dot("o", f"{kind}, n = {counts[kind]}", color=styles[kind].color) for kind in named]
-        found += entries + [legends.dot("", "")] * (most - len(entries))
+        found += entries + [legends.dot("", "")] * (0 if style.narrow() else most - len(entries))
     return found
 
 

@@ -60,6 +60,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
     rows = -(-len(panels) // columns)
     figure = style.new_figure(height=0.2 + 3.7 * rows, width=style.FULL_WIDTH if columns > 1 else 5.2)
     grid = figure.subplots(2 * rows, columns, squeeze=False, sharex=True, sharey="row", height_ratios=[3.2, 1.0] * rows)
+    logarithmic = any(mark.crowded(part) for part in panels)
     for number in range(rows * columns):
         ax, below = grid[2 * (number // columns) : 2 * (number // columns) + 2, number % columns]
         if number >= len(panels):
@@ -68,7 +69,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
             continue
         part = panels[number]
         first = each(part)[0]
-        mark.draw(ax, below, part, color=styles[str(first.arm)].color)
+        mark.draw(ax, below, part, color=styles[str(first.arm)].color, logarithmic=logarithmic)
         name = style.panel_title(str(first.label), str(first.run) if several else "", width=26)
         ax.set_title(f"{name}\nECE {first.ece:.3f} ({first.ece_low:.3f} to {first.ece_high:.3f})", fontsize=9.5)
         if number % columns == 0:

@@ -68,8 +68,10 @@ def draw(frame: pd.DataFrame) -> Drawing:
     """Two panels, bias and variance; a line for each arm, and above it the mean."""
     styles, frame = unstyled(frame)
     keys = each(frame.drop_duplicates(["run", "arm"]))
-    figure = style.new_figure(height=2.9 + 0.22 * -(-len(keys) // 2))
-    axes = figure.subplots(1, 2, sharey=True)
+    across = style.abreast(len(TERMS))
+    below = len(TERMS) // across
+    figure = style.new_figure(height=2.9 * below + 0.22 * -(-len(keys) // across) + 0.2 * (below - 1))
+    axes = list(figure.subplots(below, across, sharey=True, squeeze=False).flat)
     bins = frame[frame["kind"] == "bin"]
     logarithmic = _crowded(bins)
     for ax, term in zip(axes, TERMS, strict=True):
@@ -83,7 +85,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
         symlog.put_on(ax, "x", *limits)
         ax.axvline(0, color=style.MUTED, linewidth=0.8, zorder=1)
         ax.set_title(term.capitalize(), y=1.02 + 0.05 * len(keys))
-        ax.set_xlabel("nats (symmetric log scale)")
+        ax.set_xlabel("nats (logarithmic beyond ±.01)")
     if logarithmic:
         scales.logarithmic(axes[0], between=False)
         axes[0].set_ylim(bottom=0.5 * float(bins.loc[bins["count"] > 0, "estimate"].min()))
@@ -92,7 +94,8 @@ def draw(frame: pd.DataFrame) -> Drawing:
     from matplotlib.ticker import FuncFormatter
 
     axes[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
-    axes[0].set_ylabel("share of the samples" + (", log scale" if logarithmic else ""))
+    for ax in axes[::across]:
+        ax.set_ylabel("share of the samples" + (", log scale" if logarithmic else ""))
     several = frame["run"].nunique() > 1
     shared = len({styles[str(key.arm)].color for key in keys}) < len(keys)
     legends.below(

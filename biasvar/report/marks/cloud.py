@@ -88,8 +88,9 @@ def side_of(count: Any, top: float) -> np.ndarray:
 
 
 def bar(figure: FigureBase, mesh: Any, axes: Any, label: str) -> None:
-    """The colour bar at the right of the axes."""
-    found = figure.colorbar(mesh, ax=axes, fraction=0.03, pad=0.01, aspect=30)
+    """The colour bar at the right of the axes, on a narrow screen above them."""
+    where = "top" if style.narrow() else "right"
+    found = figure.colorbar(mesh, ax=axes, location=where, fraction=0.03, pad=0.01, aspect=30)
     found.set_ticks([0.0, 0.5, 1.0], labels=["0 %", "50 %", "100 %"])
     found.set_label(label)
     found.outline.set_visible(False)
@@ -101,13 +102,26 @@ def columns(panels: int) -> int:
     >>> [columns(panels) for panels in range(1, 7)]
     [1, 2, 3, 2, 3, 3]
     """
-    return 2 if panels == 4 else min(panels, 3)
+    return style.abreast(2 if panels == 4 else min(panels, 3))
+
+
+def grid(panels: int, *, more: float) -> tuple[Drawing, Any]:
+    """A figure with axes (rows, columns) for so many panels on the same scales; `more` inches of height beside them."""
+    across = columns(panels)
+    rows = -(-panels // across)
+    extra = 0.8 if style.narrow() else 0.0
+    figure = style.new_figure(height=more + extra + 2.75 * rows, width=style.FULL_WIDTH if across > 1 else 5.4)
+    axes = figure.subplots(rows, across, squeeze=False, sharex=True, sharey=True)
+    for ax in list(axes.flat)[panels:]:
+        ax.set_axis_off()
+    return figure, axes
 
 
 def legend(figure: Drawing, entries: list[Any]) -> None:
     """A legend over everything in the figure, from the left; the names of shared axes stand below."""
     if entries:
         columns = 4 if figure.bbox.width >= 6.0 * figure.dpi else 3 if len(entries) < 4 else 2
+        columns = style.abreast(columns, on_narrow=2)
         figure.legend(handles=entries, loc="outside upper left", ncols=columns, handletextpad=0.2, columnspacing=1.2)
 
 

@@ -18,7 +18,7 @@ GAP = "#d55e00"
 CROWDED = 20  # times that the fullest bin may hold the emptiest before counts go on a logarithmic axis
 
 
-def draw(ax: Axes, below: Axes, table: pd.DataFrame, *, color: str) -> None:
+def draw(ax: Axes, below: Axes, table: pd.DataFrame, *, color: str, logarithmic: bool | None = None) -> None:
     """Dots at the bins' mean confidence and accuracy with intervals, the gap to the diagonal, and counts below.
 
     Args:
@@ -26,6 +26,7 @@ def draw(ax: Axes, below: Axes, table: pd.DataFrame, *, color: str) -> None:
         below: of the counts; it shares the horizontal axis, confidence.
         table: of `biasvar.reliability_table`.
         color: of dots and counts.
+        logarithmic: whether counts are on a logarithmic axis, the same for axes that share it; by `crowded` if None.
     """
     ax.plot([0, 1], [0, 1], color=style.MUTED, linestyle="--", linewidth=1.1, zorder=1)
     confidence, accuracy = table["confidence"], table["accuracy"]
@@ -36,8 +37,13 @@ def draw(ax: Axes, below: Axes, table: pd.DataFrame, *, color: str) -> None:
     ax.set_xlim(-0.02, 1.02)
     below.bar(table["low"], table["n"], width=table["high"] - table["low"], align="edge", color=color, alpha=0.5,
               edgecolor="white", linewidth=0.6)  # fmt: skip
-    if table["n"].max() > CROWDED * table["n"].min():
+    if crowded(table) if logarithmic is None else logarithmic:
         scales.log_counts(below)
     else:
         below.yaxis.set_major_locator(MaxNLocator(nbins=3))
         below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def crowded(table: pd.DataFrame) -> bool:
+    """True if the fullest bin holds so much that on a plain axis the emptiest would not be seen."""
+    return bool(table["n"].max() > CROWDED * table["n"].min())
