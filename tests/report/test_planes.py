@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from biasvar.report import style
 from biasvar.report.figures import changes, gradients, load
 from biasvar.report.marks import roots
 from tests.report.test_narrow_screens import drawn as laid_out
-from tests.report.test_narrow_screens import inside
+from tests.report.test_narrow_screens import fits, inside, published
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from biasvar.records import Run
 
 OF_RUNS = {
-    "study_run": ("changes", "gradients"),
+    "study_run": ("changes", "gradients", "indicators", "methods"),
+    "recorder_run": ("weights",),
+    "imported_run": ("bias_against_variance", "data_map", "reliability", "term_histograms"),
 }
 CASES = [(fixture, name) for fixture, names in OF_RUNS.items() for name in names]
 
@@ -109,3 +112,23 @@ def test_signed_roots_are_undone_and_ticks_lie_inside() -> None:
     assert {0.0, 1.0, 4.0} <= set(ticks)
     assert min(ticks) >= -0.5
     assert max(ticks) <= 5.0
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("costs", "all_methods"),
+        ("for_whom", "all_methods"),
+        ("methods", "label_revision/four_classes"),
+        ("teachers", "digits"),
+        ("teachers", "converged/teachers_features"),
+        ("weights", "converged/features"),
+    ],
+)
+def test_a_published_plane_fits_a_narrow_screen(name: str, place: str) -> None:
+    fits(lambda: load(name).draw(published(name, place)))
+
+
+def test_teachers_without_a_value_are_not_named_after_reading_a_table() -> None:
+    drawing = laid_out(lambda: load("teachers").draw(published("teachers", "converged/teachers_features")))
+    assert not [text for text in drawing.findobj(Text) if text.get_text() == "nan"]
