@@ -190,7 +190,7 @@ def test_names_of_classes_stand_as_text(tmp_path: Path) -> None:
     table = pd.read_csv(tmp_path / "out/samples.csv")
     assert set(table["class_name"]) == {"'=1+1", "<b>"}
     page = (tmp_path / "out/index.html").read_text()
-    assert '<a href="#samples">Samples</a>' in page
+    assert '<a href="#samples">The strongest samples</a>' in page
     assert "<td>&lt;b&gt;</td>" in page
 
 
