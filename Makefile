@@ -8,10 +8,11 @@ INTEGR := .venv-integrations
 TORCHD := .venv-torchdistill
 DOCS   := .venv-docs
 
-.PHONY: help install report test test-slow test-lowest test-integrations test-torchdistill docs lint bench gpu notebook clean
+.PHONY: help install report models test test-slow test-lowest test-integrations test-torchdistill docs lint bench gpu notebook clean
 
 help:
 	@echo "make report       train the digits study (about a minute) and draw its report"
+	@echo "make models       train the teachers of the published studies anew, into runs/models (STUDIES=\"digits ...\": only those)"
 	@echo "make test         lint, types and tests"
 	@echo "make test-slow    the tests that make test leaves out: killed runs, full disks, earlier versions"
 	@echo "make test-lowest  the tests with the lower bounds of pyproject.toml, in $(LOWEST)"
@@ -40,6 +41,10 @@ install: $(VENV)/.dev
 report: $(VENV)/.core
 	$(BIN)/python -m biasvar.run experiments/digits.yaml --out $(RUN)
 	$(BIN)/python -m biasvar.report $(RUN)
+
+# Hours for all of them on two CPU cores, seconds for STUDIES=digits.
+models: $(VENV)/.core
+	$(BIN)/python experiments/models.py $(STUDIES)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ import os
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +54,10 @@ def _main(arguments: Sequence[str] | None) -> int:
     parser.add_argument(
         "--jobs", type=int, metavar="N",
         help="processes that train side by side (default: the CPU cores, at most 4; 1 on a GPU); changes no number",
+    )  # fmt: skip
+    parser.add_argument(
+        "--teachers-only", action="store_true",
+        help="stop after the teachers that all replicas share; without this the same command goes on from there",
     )  # fmt: skip
     parser.add_argument(
         "--dry-run", action="store_true",
@@ -127,7 +131,7 @@ def _obey(options: argparse.Namespace) -> int:
                     grid = grid_in_words(context)
             _print("\n".join([describe(study, directory), *grid]))
             return 0
-        return _run(study, directory, device, options.jobs)
+        return _run(study, directory, device, options.jobs, options.teachers_only)
     except OSError as error:
         _complain(_with_space(error) if isinstance(error, DiskFullError) or is_full(error) else error)
         return 2
@@ -204,7 +208,7 @@ def _device(name: str | None) -> torch.device:
     return device
 
 
-def _run(study: Study, directory: Path, device: torch.device, jobs: int | None) -> int:
+def _run(study: Study, directory: Path, device: torch.device, jobs: int | None, teachers_only: bool) -> int:
     with importing():
         from biasvar.training.execute import run_study
         from biasvar.training.redraws import run_redraws
@@ -214,12 +218,15 @@ def _run(study: Study, directory: Path, device: torch.device, jobs: int | None) 
     try:
         with _within_memory(study, directory, device, jobs):
             if study.redraws:
-                runs = run_redraws(study, directory, device=device, jobs=jobs).runs
+                runs = run_redraws(study, directory, device=device, jobs=jobs, teachers_only=teachers_only).runs
             else:
-                runs = [run_study(study, directory, device=device, jobs=jobs)]
+                runs = [run_study(study, directory, device=device, jobs=jobs, teachers_only=teachers_only)]
     except KeyboardInterrupt:
         print(f"\ninterrupted; {directory} is whole so far, the same command goes on from here", file=sys.stderr)
         return 130
+    if teachers_only:
+        print(_teachers_in_words(study, directory, [run.manifest.get("teachers", {}) for run in runs]))
+        return 0
     for run in runs:
         for name in run.arms:
             where = f"{run.directory.name}, arm {name}" if study.redraws else f"arm {name}"
@@ -237,6 +244,15 @@ def _run(study: Study, directory: Path, device: torch.device, jobs: int | None) 
     )
     print(f"next, its page: {command('report')} {shlex.quote(str(directory))}", file=sys.stderr)
     return 0
+
+
+def _teachers_in_words(study: Study, directory: Path, teachers: Sequence[Mapping[str, Any]]) -> str:
+    """The line of a run that stopped after its teachers."""
+    entries = [of_run[name] for of_run in teachers for name in study.shared_teachers]
+    seconds = sum(entry.get("seconds", 0.0) for entry in entries)
+    own = [name for name in study.teachers if name not in study.shared_teachers]
+    left = f"; with the students, one for each replica: {', '.join(own)}" if own else ""
+    return f"{directory}: {_counted(entries, 'teacher')}, {seconds:.0f} s of training, no students{left}"
 
 
 def _warn_of_failures(failed: list[dict[str, Any]], replicas: int, where: str) -> None:

@@ -208,6 +208,12 @@ class Study(Section):
         own += [model for arm in self.arms.values() for model in arm.models]
         return [self.student.model, *own, *(teacher.model for teacher in self.teachers.values() if teacher.is_network)]
 
+    @property
+    def shared_teachers(self) -> list[str]:
+        """The teachers that are not one for each replica: fixed, copies, given, and ensembles of such."""
+        members = {name: [self.teachers[other] for other in t.mean_of or [name]] for name, t in self.teachers.items()}
+        return [name for name, those in members.items() if all(t.draw != "per_replica" for t in those)]
+
     def teacher_count(self, name: str) -> int:
         """How many networks a teacher is, or an arm whose students teach: replica r learns from number r mod that."""
         teacher = self.teachers.get(name)

@@ -54,7 +54,13 @@ def default_device() -> torch.device:
 
 
 def run_study(
-    study: Study, directory: str | Path, *, device: torch.device | str | None = None, jobs: int = 1, called: str = ""
+    study: Study,
+    directory: str | Path,
+    *,
+    device: torch.device | str | None = None,
+    jobs: int = 1,
+    called: str = "",
+    teachers_only: bool = False,
 ) -> Run:
     """Train every arm of a study that `directory` does not hold yet.
 
@@ -64,6 +70,7 @@ def run_study(
         device: Default: CUDA where there is one, else the CPU.
         jobs: Processes that train side by side, each a teacher or a group of replicas at a time; changes no number.
         called: What progress is shown as; default: the study's name.
+        teachers_only: Stop after the teachers that all replicas share; the run is not complete, and can go on later.
 
     Raises:
         RecordError: The directory holds another study, or was begun with other data.
@@ -80,7 +87,7 @@ def run_study(
     check_sources(writer.manifest.get("sources", {}), study, writer.directory)
     _rename(writer, study)
     _write_samples(writer, context)
-    left = [name for name in study.order() if not _is_complete(writer, study, name)]
+    left = [] if teachers_only else [name for name in study.order() if not _is_complete(writer, study, name)]
     if writer.manifest["status"] == "complete" and not left and is_whole(writer, study):
         return open_run(directory)
     sessions, changes = sessions_with(writer.manifest, {key: entries[key] for key in SESSION})
@@ -89,8 +96,9 @@ def run_study(
     writer.update_manifest(status="running", sources=source_hashes(study), sessions=sessions)
     writer.study(study.to_yaml())
     written = written_teachers(writer)
-    teachers = [name for name in study.teachers if name not in written]
-    families = {} if whole_table(_tuning_path(writer)) else study.learning_rate.families
+    wanted = study.shared_teachers if teachers_only else study.teachers
+    teachers = [name for name in wanted if name not in written]
+    families = {} if teachers_only or whole_table(_tuning_path(writer)) else study.learning_rate.families
     teaching = _teacher_tasks(writer, context, teachers)
     groups = groups_of(study.backend, range(study.replicas))
     rates = len(study.learning_rate.grid)
@@ -107,6 +115,8 @@ def run_study(
         for key, entry in working(teaching):
             if isinstance(key, str):
                 _note_teacher(writer, key, entry)
+        if teachers_only:
+            return open_run(directory)
         chosen = _learning_rates(writer, context, working, progress)
         _train_arms(writer, context, left, chosen, working, progress)
     observing = context.observing(study.data.label_noise)

@@ -16,7 +16,12 @@ from biasvar.training.execute import run_study
 
 
 def run_redraws(
-    study: Study, directory: str | Path, *, device: torch.device | str | None = None, jobs: int = 1
+    study: Study,
+    directory: str | Path,
+    *,
+    device: torch.device | str | None = None,
+    jobs: int = 1,
+    teachers_only: bool = False,
 ) -> Redraws:
     """Train every redraw of a study that `directory` does not hold yet.
 
@@ -27,7 +32,7 @@ def run_redraws(
         study: A validated study with `redraws`.
         directory: What holds the redraws, made when absent.
         device: Default: CUDA where there is one, else the CPU.
-        jobs: As `run_study`'s.
+        jobs, teachers_only: As `run_study`'s.
 
     Raises:
         RecordError: The directory holds a run, redraws of another study, or more redraws than are asked for.
@@ -44,8 +49,10 @@ def run_redraws(
     write_study(directory, study.to_yaml())
     for number, redraw in enumerate(redraws):
         called = f"redraw {number + 1} of {len(redraws)}"
-        run_study(redraw, redraw_path(directory, number), device=device, jobs=jobs, called=called)
-    end_redraws(directory)
+        place = redraw_path(directory, number)
+        run_study(redraw, place, device=device, jobs=jobs, called=called, teachers_only=teachers_only)
+    if not teachers_only:
+        end_redraws(directory)
     return open_redraws(directory)
 
 
