@@ -8,6 +8,7 @@ from biasvar.report.figures import load
 from tests.report.test_narrow_screens import fits, published
 
 PLACES = {
+    "paths": "prokt/features",
     "temperatures": "converged/features",
     "ablations": "converged/ablations",
     "sweep": "bias_variance/digits",

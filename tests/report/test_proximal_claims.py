@@ -221,10 +221,15 @@ def test_the_figure_draws_targets_and_students(tmp_path: Path) -> None:
     with style.context():
         drawing = figure.draw(frame)
         style.lay_out(drawing)
-    titles = {ax.get_title() for ax in drawing.get_axes() for _ in [0]} | {
-        ax.get_title(loc="left") for ax in drawing.get_axes()
-    }
-    assert {"Local target", "Student"} <= titles
+    assert [ax.get_title(loc="left") for ax in drawing.get_axes()] == [frame["label"].iloc[0], "", ""]
+    assert [ax.get_ylabel().split("\n")[0] for ax in drawing.get_axes()] == ["bias", "variance", "distance, KL"]
+    solid, dashed = (
+        next(line for line in drawing.get_axes()[0].get_lines() if line.get_linestyle() == way) for way in ("-", "--")
+    )
+    assert list(dashed.get_ydata()) == pytest.approx(list(of_target.sort_index()))
+    of_student = frame[(frame["whose"] == "student") & (frame["term"] == "bias")].sort_values("epoch")["value"]
+    assert list(solid.get_ydata()) == pytest.approx(list(of_student))
+    assert len(drawing.get_axes()[2].get_lines()[0].get_ydata()) == 20
     assert "n = 400" in figure.caption(frame, [run])
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from biasvar.report import style
 from biasvar.report.arms import drawn
 from biasvar.report.arms.roles import arms_with_role
 from biasvar.report.figure import Figure
-from biasvar.report.marks import blocks, legends, lines, looks, scales
+from biasvar.report.marks import blocks, looks, multiples, scales
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.estimates import TERMS, Estimate, by_epoch, decomposition_term, from_total, to_frame
 from biasvar.report.text.captions import conditions_in
@@ -27,11 +26,17 @@ COLUMNS = [
     "run", "arm", "label", "regime", "whose", "term", "epoch", "value", "low", "high", "stderr_replicas",
     "stderr_samples", "n_replicas", "n", "failed",
 ]  # fmt: skip
-WHOSE = {"teacher": "Local target", "student": "Student"}
 DISTANCE = "distance"
-AXES = {"bias": "bias (nats)", "variance": "variance (nats)", DISTANCE: "KL(student ‖ target)"}
-DECADES = 1000.0  # a scale goes down to this part of its highest value: networks that start from 0 hardly vary at first
-MOST_MARKERS = 15  # epochs; beyond, they would cover the lines
+COURSES = {
+    "student": multiples.Course("student, with 95 % interval", band=True),
+    "teacher": multiples.Course("local target", "--", 1.4),
+    DISTANCE: multiples.Course("distance", band=True),
+}
+AXES = {
+    "bias": "bias\n(nats, root scale)",
+    "variance": "variance\n(nats, root scale)",
+    DISTANCE: "distance, KL\n(student ‖ target)\n(nats, log scale)",
+}
 ROLES = ("main", "control", "regime")
 
 
@@ -65,47 +70,33 @@ def _framed(found: list[Estimate | None] | list[Estimate], whose: str) -> pd.Dat
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
-    """For each run bias, variance and their distance below one another, targets on the left, students on the right."""
+    """For each run a panel of bias, one of variance and one of the distance for each arm."""
     shown = looks.put_on(frame.rename(columns={"value": "estimate"}), style.styles_of(frame), by="arm")
-    few = shown.groupby(["run", "term"])["epoch"].nunique().max() <= MOST_MARKERS
+    shown = shown.assign(row=shown["term"], course=shown["whose"].mask(shown["term"] == DISTANCE, DISTANCE))
     runs = list(dict.fromkeys(frame["run"]))
-    figure, block_of = blocks.stacked(runs, [6.0] * len(runs), more=0.4)
+    arms = {run: multiples.heads(frame[frame["run"] == run].assign(control=False))[0] for run in runs}
+    rows = {run: [term for term in AXES if ((frame["run"] == run) & (frame["term"] == term)).any()] for run in runs}
+    entries = multiples.entries(COURSES, ["student", "teacher"], None)
+    heights = [multiples.height(len(arms[run]), len(rows[run])) for run in runs]
+    figure, block_of = blocks.stacked(runs, heights, more=multiples.below_height(len(entries)))
     for run, block in block_of.items():
         part = shown[shown["run"] == run]
-        part = part.sort_values("term", key=lambda terms: terms.map(list(AXES).index), kind="stable")
-        panels = lines.grid(block, part, row="term", column="whose", share_y="row", markers=few)
-        for (term, whose), ax in panels.items():
-            if not ax.has_data():
-                ax.legend(
-                    handles=drawn.line_entries(frame[frame["run"] == run], markers=few), loc="center left",
-                    borderaxespad=0, handlelength=2.4, labelspacing=0.3,
-                )  # fmt: skip
-                continue
-            _scale(ax, part[part["term"] == term])
-            if term == TERMS[0]:
-                ax.set_title(WHOSE[whose], fontsize=9.5)
-            if whose == "teacher":
-                ax.set_ylabel(AXES[term])
-            ax.set_xlabel("epoch" if term == DISTANCE or (whose == "student" and term == TERMS[-1]) else "")
-    if not shown["term"].eq(DISTANCE).any():
-        legends.below(figure, drawn.line_entries(frame, markers=few), columns=3)
+        names = {term: AXES[term] for term in rows[run]}
+        panels = multiples.grid(block, part, arms=arms[run], rows=names, courses=COURSES)
+        for (term, _), ax in panels.items():
+            _scale(ax, part[part["term"] == term], term)
+    multiples.below(figure, entries)
     return figure
 
 
-def _scale(ax: Axes, part: pd.DataFrame) -> None:
-    """The scale of a row of panels, which `part` holds: logarithmic where it spans much."""
-    values = part[["estimate", "low", "high"]].to_numpy(dtype=float)
-    values = values[np.isfinite(values)]
-    least, low, high = float(part["estimate"].min()), float(values.min()), float(values.max())
-    if least > 0 and high > 8 * least:
-        bottom = max(low, 0.5 * least, high / DECADES)
-        scales.logarithmic(ax, between=high < 30 * bottom)
-        ax.set_ylim(0.9 * bottom, 1.1 * high)
-    else:
-        margin = 0.05 * (high - low) or 0.05
-        ax.set_ylim(low - margin, high + margin)
-        ax.locator_params(axis="y", nbins=5)
-    ax.locator_params(axis="x", nbins=5, integer=True)
+def _scale(ax: Axes, part: pd.DataFrame, term: str) -> None:
+    """The scale of the panels of a term, which `part` holds: logarithmic for the distance, which falls by decades."""
+    if term != DISTANCE:
+        scales.root(ax.yaxis, *multiples.whole(part))
+        return
+    least = float(part["estimate"].min())
+    scales.logarithmic(ax, between=False)
+    ax.set_ylim(0.7 * least, 1.2 * float(part[["estimate", "high"]].max(axis=None)))
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
@@ -113,7 +104,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     counts = sizes(frame.loc[frame["term"] != DISTANCE, "n"])
     return (
         f"Means over n = {counts} test rows at the epochs after which predictions were kept, clean view, against the "
-        "true labels at temperature 1, cross-entropy in nats, corrected for the finite number of replicas. Local "
+        "true labels at temperature 1, cross-entropy in nats, corrected for the finite number of replicas. Panels of "
+        "one quantity share its scale; on a root scale equal heights are equal steps of the square root. Local "
         "target: the answers of the teachers that train along, one for each replica, at the end of the epoch. The "
         "distance is that of the student's answer in the training pass and the teacher's answer after its step, a mean "
         "over the steps of an epoch. Bands: 95 % t intervals over replicas, for these rows; the error over rows is in "
@@ -124,9 +116,9 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
 FIGURE = Figure(
     name="paths",
     title="The path of local targets, and of the students that follow it",
-    how_to_read="On the left what the students are taught at each epoch, on the right what they have learnt. A target "
-    "whose bias falls is a path from easy to right; a target of little variance is much the same whatever the draw. "
-    "The lower the distance, the nearer the target stays to the student.",
+    how_to_read="Each column is an arm, epoch by epoch: dashed what the students are taught, solid what they have "
+    "learnt. A target whose bias falls is a path from easy to right; a target of little variance is much the same "
+    "whatever the draw. The lower the distance, the nearer the target stays to the student.",
     needs="predictions of teachers that train along, after two epochs or more",
     collect=collect,
     draw=draw,

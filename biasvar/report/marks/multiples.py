@@ -37,7 +37,8 @@ class Course:
 
 def abreast(arms: int) -> int:
     """How many arms stand side by side."""
-    return style.abreast(min(arms, ABREAST if arms <= MANY else OF_MANY), on_narrow=ON_NARROW)
+    most = OF_MANY if arms > MANY or arms == OF_MANY else ABREAST
+    return style.abreast(min(arms, most), on_narrow=ON_NARROW)
 
 
 def height(arms: int, rows: int) -> float:

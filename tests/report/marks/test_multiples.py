@@ -126,3 +126,10 @@ def test_the_committed_numbers_are_drawn_too() -> None:
     frame = pd.read_csv(path)
     frame["control"] = frame["arm"] == "ce"
     assert len(panels(frame, "training")) == 8
+
+
+@pytest.mark.parametrize(("arms", "wide"), [(1, 1), (4, 4), (5, 5), (6, 4), (8, 4), (10, 5)])
+def test_no_arm_is_left_alone_where_all_fit_side_by_side(arms: int, wide: int) -> None:
+    assert multiples.abreast(arms) == wide
+    with style.for_narrow_screens():
+        assert multiples.abreast(arms) == min(arms, 2)
