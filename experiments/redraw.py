@@ -23,6 +23,7 @@ from biasvar.records import Run
 from biasvar.report import style
 from biasvar.report.arms.roles import reference_arm
 from biasvar.report.figures import FIGURES, load
+from biasvar.report.figures.accuracy import group_of
 from biasvar.report.output import write_drawing
 from biasvar.study import load_study
 
@@ -56,11 +57,7 @@ def main() -> int:
 def redraw(folder: Path, name: str, out: Path | None) -> None:
     """Write NAME.png of one folder anew."""
     runs = described(json.loads((folder / "summary.json").read_text(encoding="utf-8"))["runs"])
-    controls = {run.name: reference_arm(run) for run in runs}
-    frame = style.styled(read_frame(folder / f"{name}.csv"), runs)
-    for column in getattr(import_module(load(name).collect.__module__), "COLUMNS", []):
-        if column not in frame:  # of a report of before there was such a column
-            frame[column] = [arm == controls.get(run) for run, arm in pairs(frame)] if column == "control" else None
+    frame = style.styled(completed(read_frame(folder / f"{name}.csv"), name, runs), runs)
     if out is None:
         write_drawing(folder, name, lambda: load(name).draw(frame), ["png"])
         return
@@ -78,6 +75,19 @@ def read_frame(path: Path) -> pd.DataFrame:
     for column in frame.select_dtypes(["object", "string"]):
         texts = frame[column].map(lambda text: text[1:] if isinstance(text, str) and text[:2] in MARKED else text)
         frame[column] = texts.fillna("").astype(object)
+    return frame
+
+
+def completed(frame: pd.DataFrame, name: str, runs: list[Run]) -> pd.DataFrame:
+    """The frame with the columns that a report of before did not write: what follows from the arms, else nothing."""
+    by_name = {run.name: run for run in runs}
+    said = {
+        "control": lambda run, arm: arm == reference_arm(by_name[run]),
+        "group": lambda run, arm: group_of(by_name[run], arm),
+    }
+    for column in getattr(import_module(load(name).collect.__module__), "COLUMNS", []):
+        if column not in frame:
+            frame[column] = [said[column](*pair) for pair in pairs(frame)] if column in said else None
     return frame
 
 

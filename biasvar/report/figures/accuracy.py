@@ -47,11 +47,11 @@ def collect(runs: list[Run]) -> pd.DataFrame:
     """
     frame = to_frame([row for run in runs for row in _of_run(run)]).rename(columns={"quantity": "metric"})
     by_name = {run.name: run for run in runs}
-    frame["group"] = [_group(by_name[name], arm) for name, arm in zip(frame["run"], frame["arm"], strict=True)]
+    frame["group"] = [group_of(by_name[name], arm) for name, arm in zip(frame["run"], frame["arm"], strict=True)]
     return style.styled(_with_teachers(frame, runs)[COLUMNS], runs)
 
 
-def _group(run: Run, arm: str) -> str:
+def group_of(run: Run, arm: str) -> str:
     """The one of `GROUPS` that an arm belongs to."""
     entry = run.entry(arm)
     teacher = (run.manifest.get("teachers") or {}).get(str(entry.teacher)) or {}
