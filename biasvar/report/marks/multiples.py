@@ -139,13 +139,13 @@ def _line(
 
 
 def whole(frame: pd.DataFrame) -> tuple[float, float]:
-    """The range of all lines, and of the bands as far as a quarter of the lines' range beyond them."""
+    """The range of all lines, and of the bands: up to the lines' range above them, a quarter of it below."""
     found = frame[["estimate", "low", "high"]].to_numpy(dtype=float)
     middle = found[:, 0][np.isfinite(found[:, 0])]
     low, high = (float(middle.min()), float(middle.max())) if len(middle) else (0.0, 1.0)
-    room = 0.25 * (high - low) or 0.1 * abs(high) or 0.1
+    room = (high - low) or 0.2 * abs(high) or 0.2
     bounds = found[np.isfinite(found)]
     if len(bounds):
-        low, high = max(float(bounds.min()), low - room), min(float(bounds.max()), high + room)
+        low, high = max(float(bounds.min()), low - 0.25 * room), min(float(bounds.max()), high + room)
     margin = 0.04 * (high - low) or 0.05
     return low - margin, high + margin
