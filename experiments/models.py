@@ -179,4 +179,7 @@ def in_words(table: pd.DataFrame) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("\ninterrupted; the same command goes on from here")

@@ -41,6 +41,23 @@ def test_a_run_goes_where_it_is_told_and_a_second_is_left_alone(study_file, caps
     assert manifest.read_bytes() == before
 
 
+def test_teachers_alone_first_and_the_students_by_the_same_command(study_file, capsys):
+    assert main(["study.yaml", "--device", "cpu", "--jobs", "1", "--teachers-only"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("runs/tiny: 2 teachers, ")
+    assert said.endswith(" of training, no students; with the students, one for each replica: own\n")
+    folder = study_file.parent / "runs/tiny"
+    first = json.loads((folder / "manifest.json").read_text())
+    assert (first["status"], sorted(first["teachers"])) == ("running", ["disjoint", "main"])
+    assert {entry["status"] for entry in first["arms"].values()} == {"waiting"}
+    assert not (folder / "records").exists()
+    assert main(["study.yaml", "--device", "cpu", "--jobs", "1"]) == 0
+    done = json.loads((folder / "manifest.json").read_text())
+    assert done["status"] == "complete"
+    assert {name: done["teachers"][name] for name in first["teachers"]} == first["teachers"]
+    assert "own" in done["teachers"]
+
+
 def test_dry_run_says_what_would_happen_and_writes_nothing(study_file, capsys):
     assert main(["study.yaml", "--dry-run", "--set", "arms.kd.temperature=3", "--out", "elsewhere"]) == 0
     out = capsys.readouterr().out
