@@ -8,6 +8,7 @@ from biasvar.report.figures import load
 from tests.report.test_narrow_screens import fits, published
 
 PLACES = {
+    "rounds": "biased_soft_labels/incomplete_supervision",
     "paths": "prokt/features",
     "temperatures": "converged/features",
     "ablations": "converged/ablations",

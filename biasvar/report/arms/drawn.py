@@ -52,14 +52,6 @@ def _by_marker(regimes: list[str]) -> list[tuple[str, str]]:
     ]
 
 
-def line_entries(frame: pd.DataFrame, *, markers: bool = False) -> list[Any]:
-    """A legend entry for the line of every arm, with a dagger for an arm with failed replicas."""
-    styles, failed = style.styles_of(frame), set(frame.loc[frame["failed"] > 0, "arm"])
-    shown = {arm: styles[arm] for arm in dict.fromkeys(frame["arm"])}
-    labels = [look.label + (" †" if arm in failed else "") for arm, look in shown.items()]
-    return legends.lines(shown, labels, markers=markers)
-
-
 def kind_entries(kinds: Iterable[str]) -> list[Any]:
     """A legend entry for each of some kinds of soft labels, in the order of all kinds."""
     shown = set(kinds)

@@ -149,7 +149,7 @@ def _deleted_slopes(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 def draw(frame: pd.DataFrame) -> Drawing:
     """For each run: students by round, the map between rounds, and a close-up of the map for each number of labels."""
     runs = list(dict.fromkeys(frame["run"]))
-    figure, block_of = blocks.stacked(runs, [5.7] * len(runs))
+    figure, block_of = blocks.stacked(runs, [sum(_heights(frame[frame["run"] == run])) for run in runs])
     block: Any
     for run, block in block_of.items():
         rows = frame[frame["run"] == run]
@@ -157,9 +157,10 @@ def draw(frame: pd.DataFrame) -> Drawing:
         own = {name: style.Look(COLORS[i % 6], MARKERS[i % 6], "-", name) for i, name in enumerate(series)}
         chains_of_run = looks.put_on(rows[rows["series"].isin(own)], own, by="series")
         of_part = {name: chains_of_run[chains_of_run["part"] == name] for name in (ACCURACY, REPLICA, MEAN, GAIN)}
-        close = [name for name in own if (of_part[GAIN]["series"] == name).any()][:MOST_CLOSE_UPS]
-        top, bottom = block.subfigures(2, 1, height_ratios=[3.5, 2.2]) if close else (block, None)
-        first, second = top.subplots(1, 2)
+        close = _close_ups(rows)
+        top, bottom = block.subfigures(2, 1, height_ratios=_heights(rows)) if close else (block, None)
+        across = style.abreast(2)
+        first, second = top.subplots(2 // across, across)
         truth = rows[rows["part"] == TRUTH]
         _by_round(first, of_part[ACCURACY], truth)
         _map(second, of_part[REPLICA], of_part[MEAN])
@@ -167,13 +168,34 @@ def draw(frame: pd.DataFrame) -> Drawing:
         entries += [legends.patch(style.FAINT, "all true labels")] if len(truth) else []
         legends.below(top, entries, columns=5, columnspacing=1.2, handlelength=2.0)
         if bottom is not None:
-            axes = bottom.subplots(1, len(close), squeeze=False)[0]
-            for ax, name in zip(axes, close, strict=True):
+            across = style.abreast(len(close), on_narrow=2)
+            axes = bottom.subplots(-(-len(close) // across), across, squeeze=False)
+            for place, ax in enumerate(axes.flat):
+                if place >= len(close):
+                    ax.set_axis_off()
+                    continue
+                name = close[place]
                 _close_up(ax, of_part[GAIN][of_part[GAIN]["series"] == name].sort_values("round"))
-                ax.set_title(name, weight="normal")
+                ax.set_title(style.panel_title(name, width=18) if style.narrow() else name, weight="normal")
+                ax.set_ylabel("after (%)" if place % across == 0 else "")
             bottom.supxlabel("pseudo-labels' accuracy before (%)", fontsize=9.5)
-            axes[0].set_ylabel("after (%)")
     return figure
+
+
+def _close_ups(rows: pd.DataFrame) -> list[str]:
+    """The series of a run whose steps are drawn large."""
+    gains = set(rows.loc[rows["part"] == GAIN, "series"])
+    series = rows.loc[rows["part"] == ACCURACY, "series"].drop_duplicates()
+    return [str(name) for name in series if name in gains][:MOST_CLOSE_UPS]
+
+
+def _heights(rows: pd.DataFrame) -> tuple[float, float]:
+    """Inches of the upper panels of a run, with their legend, and of its close-ups."""
+    close = len(_close_ups(rows))
+    if not style.narrow():
+        return (3.5, 2.2) if close else (5.7, 0.0)
+    entries = rows.loc[rows["part"] == ACCURACY, "series"].nunique() + 1
+    return 6.4 + 0.21 * entries, 2.2 * -(-close // 2) + 0.3 * (close > 0)
 
 
 def _by_round(ax: Axes, students: pd.DataFrame, truth: pd.DataFrame) -> None:

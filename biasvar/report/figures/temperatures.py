@@ -12,7 +12,6 @@ from biasvar.report.arms import drawn
 from biasvar.report.arms.series import Series, rates_in_words, series
 from biasvar.report.figure import Figure
 from biasvar.report.marks import blocks, legends, lines, looks
-from biasvar.report.marks.panels import fitted
 from biasvar.report.statistics import by_setting, stored
 from biasvar.report.statistics.estimates import between_0_and_1, columns, over_replicas
 from biasvar.report.statistics.shares import over_epochs
@@ -25,10 +24,10 @@ if TYPE_CHECKING:
     from biasvar.records import Run
 
 TITLES = {
-    "opposing": "opposing: b > |a|",
-    "literal": "literal: b > a",
-    "magnitude": "magnitude: |b| > |a|",
-    "norm": "norm: ‖b‖ > ‖a‖",
+    "opposing": "b > |a|\n(the default)",
+    "literal": "b > a",
+    "magnitude": "|b| > |a|",
+    "norm": "‖b‖ > ‖a‖,\nall logits",
     "accuracy": "Student's accuracy",
 }
 
@@ -83,12 +82,12 @@ def draw(frame: pd.DataFrame) -> Drawing:
                 continue
             ax = block.add_subplot(tall if name == "accuracy" else grid[place // 2, place % 2])
             lines.against(ax, part, line="series")
-            ax.set_title(fitted(TITLES[name], 15) if name != "accuracy" else TITLES[name], fontsize=9.5)
+            ax.set_title(TITLES[name], fontsize=9.5)
             ax.set_xlabel("temperature τ" if place > 1 else "")
             if name == "accuracy":
                 ax.set_ylabel(f"accuracy, {part['split'].iloc[0]} rows (%)")
             elif place % 2 == 0:
-                ax.set_ylabel("% of rows")
+                ax.set_ylabel("regularization\nsamples (%)")
     legends.below(figure, legends.lines(styles, markers=True, width=1.5), columns=3)
     return figure
 

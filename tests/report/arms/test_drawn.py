@@ -31,7 +31,6 @@ def test_legends_list_regimes_and_explain_the_dagger() -> None:
     labels = [entry.get_label() for entry in drawn.regime_entries(FRAME[:2])]
     assert labels == ["no teacher", "own teacher per replica", "† replicas at chance or not finite (B, 3 of 4)"]
     assert drawn.regime_entries(FRAME[:1]) == []
-    assert [entry.get_label() for entry in drawn.line_entries(FRAME[:2])] == ["a", "b †"]
 
 
 def test_teachers_that_were_stopped_share_a_marker_and_an_entry() -> None:
