@@ -29,7 +29,7 @@ COLUMNS = [
 ]  # fmt: skip
 SUM, MARGIN, ACCURACY = "sum", "margin", "accuracy"
 PANELS = {
-    SUM: ("Sets: below 1", "Δ + γ", 1.0),
+    SUM: ("Sets: below 1", "unreliability plus ambiguity, Δ\u00a0+\u00a0γ", 1.0),
     MARGIN: ("Mean label: above 0", "margin of the mean label", 1.0),
     ACCURACY: ("Students", "accuracy, %", 100.0),
 }
@@ -40,6 +40,7 @@ FITS = {
     soft_labels.SQUARED: "Students fit by squared error",
 }
 LIMITS = {SUM: 1.0, MARGIN: 0.0}
+MOST_ROWS = 40  # arms of a figure; of more, each group shows its share
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -78,7 +79,7 @@ def _of_run(run: Run) -> list[dict[str, Any]]:
 
 def draw(frame: pd.DataFrame) -> Drawing:
     """Three panels that share their rows, one row an arm."""
-    frame = _by_fit(frame)
+    frame = _shown(_by_fit(frame))
     names, entries = drawn.row_names(frame), drawn.kind_entries(frame["kind"])
     if (frame["failed"] > 0).any():
         entries.append(legends.dot("o", "† replicas at chance or not finite", hollow=True))
@@ -98,9 +99,9 @@ def draw(frame: pd.DataFrame) -> Drawing:
             ax.set_xlim(-3, 103)
             for row in each(rows_here[rows_here["truth"]]):
                 ax.axvspan(row.low, row.high, color=style.FAINT, linewidth=0, zorder=0)
-        ax.set_title(style.panel_title(title, width=12) if style.narrow() else title)
+        ax.set_title(style.panel_title(title, width=12))
         scales.values(
-            ax, style.panel_title(label, width=14) if style.narrow() else label, ticks=style.abreast(4, on_narrow=2)
+            ax, style.panel_title(label, width=14 if style.narrow() else 20), ticks=style.abreast(4, on_narrow=2)
         )
     legends.below(figure, entries, columns=columns, columnspacing=1.2, handletextpad=0.3)
     return figure
@@ -114,6 +115,33 @@ def _by_fit(frame: pd.DataFrame) -> pd.DataFrame:
     parts = headed.groupby("run", sort=False)
     in_order = [part[part["fit"] == fit] for _, part in parts for fit in FITS]
     return pd.concat(in_order, ignore_index=True)
+
+
+def _shown(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows that are drawn: of many arms, in each group those with least and most, and those nearest to 1."""
+    sums = frame[frame["quantity"] == SUM]
+    if len(sums) <= MOST_ROWS:
+        return frame
+    share = max(3, MOST_ROWS // sums["heading"].nunique())
+    kept: set[tuple[str, str]] = set()
+    for _, part in sums.groupby("heading", sort=False):
+        values = part["estimate"]
+        ends = [*part.index[part["truth"].astype(bool)], values.idxmin(), values.idxmax()]
+        nearest = (values - LIMITS[SUM]).abs().sort_values(kind="stable").index
+        chosen = part.loc[list(dict.fromkeys([*ends, *nearest]))[:share]]
+        kept |= set(zip(chosen["run"], chosen["arm"], strict=True))
+    return frame[[pair in kept for pair in zip(frame["run"], frame["arm"], strict=True)]]
+
+
+def _left_to_csv(frame: pd.DataFrame) -> str:
+    """How many arms are drawn and which, as a sentence with a space before it; empty if all are."""
+    every, drawn_rows = (part[part["quantity"] == SUM] for part in (frame, _shown(_by_fit(frame))))
+    if len(drawn_rows) == len(every):
+        return ""
+    return (
+        f" Drawn are {len(drawn_rows)} of {len(every)} arms: true labels, and in each group the lowest and the highest "
+        "Δ + γ and those nearest to 1; the CSV has all."
+    )
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
@@ -130,7 +158,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         "soft label, of which the theory of sets does not speak: above 0 they find the truth where soft labels vary by "
         "chance within a class (derived, not the paper's). Right: students' accuracy on n = "
         f"{sizes(ends['n'])} test rows, 95 % t interval over "
-        f"{sizes(ends['n_replicas'])} replicas; grey: true labels.{_lowest(frame)}"
+        f"{sizes(ends['n_replicas'])} replicas; grey: true labels.{_left_to_csv(frame)}{_lowest(frame)}"
         + (f" † Hollow: {failed}." if failed else "")
         + f" {conditions_in(frame, runs)}"
     )
