@@ -40,7 +40,7 @@ def begin_command(line: str) -> None:
 
 def end_command(status: int) -> int:
     """Write out what was printed; a signal that comes now, while Python ends, changes nothing of what was done."""
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # one that was closed from the start is None
         try:
             stream.flush()
         except BrokenPipeError:

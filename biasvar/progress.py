@@ -48,7 +48,8 @@ class Progress:
     """Progress over work whose pieces differ in cost, drawn by a thread of its own from the first to the last moment.
 
     On a terminal a bar for all of it, and one below for each piece in hand, which are gone at the end. Elsewhere a
-    line on stderr every `SECONDS_A_LINE`, however long a piece takes. Used as a context.
+    line on stderr every `SECONDS_A_LINE`, however long a piece takes, or nothing if stderr is closed. Used as a
+    context.
 
     Args:
         total: What all pieces cost together, in any unit; None where that is not known.
@@ -154,7 +155,7 @@ class Progress:
         if self._screen is not None:
             if now - self._began >= SILENT:
                 self._screen.draw(self.lines(_columns()))
-        elif now - self._lined >= SECONDS_A_LINE:
+        elif sys.stderr is not None and now - self._lined >= SECONDS_A_LINE:
             self._lined = now
             sys.stderr.write(f"{self.line()}\n")
             sys.stderr.flush()
@@ -225,8 +226,8 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: max(0, width - 3)]}..."
 
 
-def _is_terminal(stream: TextIO) -> bool:
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _columns() -> int:
@@ -250,7 +251,7 @@ class _Screen:
         """What is printed to a terminal from here on stands above the lines."""
         for name in ("stdout", "stderr"):
             stream = getattr(sys, name)
-            if stream.isatty():
+            if stream is not None and stream.isatty():
                 self._given[name] = stream
                 setattr(sys, name, _Above(stream, self.above))
 

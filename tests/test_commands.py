@@ -51,6 +51,12 @@ def test_an_unknown_command_is_told_the_nearest(capsys):
     )
 
 
+@pytest.mark.parametrize("stream", [1, 2])
+def test_a_closed_stream_changes_no_exit_status(stream):
+    line = f"{sys.executable} -m biasvar --version {stream}>&-"
+    assert subprocess.run(["sh", "-c", line], capture_output=True).returncode == 0
+
+
 def test_a_command_is_handed_its_arguments_and_says_how_it_is_called():
     done = said("report", "nowhere")
     assert (done.returncode, done.stdout) == (2, "")

@@ -164,3 +164,13 @@ def test_a_thread_that_draws_does_not_hold_up_the_end() -> None:
     with Progress(1.0, 1):
         pass
     assert time.monotonic() - began < 5.0
+
+
+def test_a_closed_stderr_is_told_nothing(clock, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    with Progress(1, 1) as progress:
+        progress.begin("a", InHand("a", 1.0))
+        clock.now += 2 * module.SECONDS_A_LINE
+        progress.draw()
+        progress.end("a")
+    assert progress.share == 1.0

@@ -235,6 +235,8 @@ def _maker(ax: Axes | None) -> Callable[..., Any]:
     if place is None:
         raise ValueError(f"ax must be axes of pyplot.subplots, which have a place in their figure, not {ax!r}")
     parent: Any = ax.get_figure(root=False)
+    if parent is None:
+        raise ValueError("ax was removed from its figure, as by a plot that took its place; make new axes")
 
     def in_place(**size: Any) -> Any:
         root = parent.get_figure(root=True)

@@ -104,6 +104,13 @@ def test_run_and_frame_give_the_same_picture(run: str, name: str, request: pytes
     assert len(plt.get_fignums()) == 2
 
 
+def test_a_csv_without_arms_is_drawn(study_run: Run, tmp_path: Path) -> None:
+    frame = load("indicators").collect([study_run])
+    write_table(tmp_path, "indicators", frame)
+    drawn = plots.indicators(pd.read_csv(tmp_path / "indicators.csv"))
+    assert picture(drawn) == picture(plots.indicators(study_run))
+
+
 def test_the_report_imports_no_pyplot_and_the_package_no_matplotlib() -> None:
     code = "import sys, biasvar; print('matplotlib' in sys.modules); dir(biasvar.plots); biasvar.plots.accuracy\n"
     code += "print('matplotlib.pyplot' in sys.modules)"
@@ -215,6 +222,13 @@ def test_axes_of_ones_own(imported_run: Run) -> None:
         plots.data_map(imported_run, ax=plt.figure().add_axes((0, 0, 1, 1)))
     with pytest.raises(ValueError, match=r"ax must be axes of pyplot\.subplots"):
         plots.data_map(imported_run, ax=3)
+
+
+def test_axes_whose_place_was_taken_are_refused(imported_run: Run) -> None:
+    _, ax = plt.subplots()
+    plots.data_map(imported_run, ax=ax)
+    with pytest.raises(ValueError, match="ax was removed from its figure"):
+        plots.data_map(imported_run, ax=ax)
 
 
 def test_a_users_settings_do_not_change_a_figure(imported_run: Run) -> None:

@@ -12,7 +12,7 @@ from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure
 from biasvar.report.marks import cloud, legends, roots
 from biasvar.report.statistics import own_samples
-from biasvar.report.statistics.changes import each, unstyled
+from biasvar.report.statistics.changes import bare, each
 from biasvar.report.statistics.estimates import TERMS, from_total
 from biasvar.report.text.captions import conditions_in
 from biasvar.report.text.numbers import level
@@ -69,7 +69,7 @@ def _of_arm(run: Run, arm: str) -> pd.DataFrame | None:
 
 def draw(frame: pd.DataFrame) -> Drawing:
     """A panel for each arm."""
-    _, frame = unstyled(frame)
+    frame = bare(frame)
     several = frame["run"].nunique() > 1
     panels = [part for _, part in frame.groupby(["run", "arm"], sort=False)]
     figure, axes = cloud.grid(len(panels), more=0.7)

@@ -13,7 +13,7 @@ from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure
 from biasvar.report.marks import cloud
 from biasvar.report.statistics import own_samples
-from biasvar.report.statistics.changes import each, unstyled
+from biasvar.report.statistics.changes import bare, each
 from biasvar.report.statistics.own_samples import Course, Place
 from biasvar.report.text.captions import conditions_in
 from biasvar.report.text.numbers import counted
@@ -77,7 +77,7 @@ def _panel(run: Run, arm: str, place: Place, over: str) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame) -> Drawing:
     """A panel for each arm and what the map is over."""
-    _, frame = unstyled(frame)
+    frame = bare(frame)
     several = frame["run"].nunique() > 1
     panels = [part for _, part in frame.groupby(["run", "arm", "over"], sort=False)]
     figure, axes = cloud.grid(len(panels), more=0.6)

@@ -12,7 +12,7 @@ from biasvar.analysis import effectiveness, tempered
 from biasvar.report import style
 from biasvar.report.figure import Figure
 from biasvar.report.marks import blocks, legends, lines, looks
-from biasvar.report.statistics.changes import each, unstyled
+from biasvar.report.statistics.changes import bare, each
 from biasvar.report.text.captions import conditions
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _smoothed(run: Run, k: int, n: int) -> dict[str, Any]:
 
 def draw(frame: pd.DataFrame) -> Drawing:
     """A row of three panels for each run."""
-    frame = unstyled(frame)[1]
+    frame = bare(frame)
     runs = list(dict.fromkeys(frame["run"]))
     across = style.abreast(len(PANELS))
     below = len(PANELS) // across

@@ -156,10 +156,14 @@ def clear_variance(frame: pd.DataFrame) -> pd.Series:
 
 def unstyled(frame: pd.DataFrame) -> tuple[dict[str, style.Look], pd.DataFrame]:
     """A frame's styles, and the frame without them: pandas copies `attrs` deeply with every row it hands out."""
-    styles = style.styles_of(frame)
-    bare = frame.copy()
-    bare.attrs = {}
-    return styles, bare
+    return style.styles_of(frame), bare(frame)
+
+
+def bare(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame without its styles."""
+    copy = frame.copy()
+    copy.attrs = {}
+    return copy
 
 
 def each(frame: pd.DataFrame) -> list[Any]:
