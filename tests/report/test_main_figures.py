@@ -19,6 +19,7 @@ from biasvar.report.statistics import stored
 from biasvar.report.text.captions import conditions
 from biasvar.report.text.claims import claim_groups
 from biasvar.report.text.numbers import signed
+from tests.report import seen
 
 
 def one(frame: pd.DataFrame, **keys: object) -> pd.Series:
@@ -259,3 +260,13 @@ def test_the_intervals_are_said_not_to_be_adjusted(study_run: Run) -> None:
     frame = figure.collect([study_run])
     intervals = len(frame[frame["low"].notna() & (frame["against"] != "KD")])  # those to KD are in the CSV alone
     assert f"The {intervals} intervals are not adjusted for their number" in figure.caption(frame, [study_run])
+
+
+def test_no_interval_is_spoken_of_where_none_is_drawn(study_run: Run) -> None:
+    figure = load("bias_variance")
+    frame = figure.collect([study_run])
+    without = frame.assign(low=np.nan, high=np.nan)
+    assert "95 %" in seen.texts(seen.drawn("bias_variance", frame))
+    assert "95 %" in figure.caption(frame, [study_run])
+    assert "95 %" not in seen.texts(seen.drawn("bias_variance", without))
+    assert "95 %" not in figure.caption(without, [study_run])

@@ -39,7 +39,9 @@ def draw(frame: pd.DataFrame) -> Drawing:
     names, entries = drawn.row_names(frame), drawn.regime_entries(frame)
     where = forest.places(frame).named(names, above=True)
     baselines = _baselines(frame)
-    entries += [legends.dot("|", "cross-entropy, with its 95 % interval as a band", size=11)] * len(baselines)
+    band = frame.loc[frame["arm"].isin(baselines), "low"].notna().any()
+    told = "cross-entropy, with its 95 % interval as a band" if band else "cross-entropy"
+    entries += [legends.dot("|", told, size=11)] * len(baselines)
     figure = style.new_figure(height=0.6 + 0.2 * len(entries) + forest.height(where, 2, on_narrow=2))
     axes = forest.panels(figure, where, names, 2, on_narrow=2)
     rows = where.on(looks.put_on(frame, style.styles_of(frame), by="arm", hollow="failed"))
@@ -71,7 +73,11 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     return (
         f"Means over n = {count} {splits} rows{when}, against the true labels at temperature 1; "
         "cross-entropy loss, in nats, corrected for the finite number of replicas; noise is 0 with one label a row. "
-        "Bars are 95 % t intervals over replicas (jackknife) for these rows; the error over rows is in the CSV."
+        + (
+            "Bars are 95 % t intervals over replicas (jackknife) for these rows; the error over rows is in the CSV."
+            if frame["low"].notna().any()
+            else "No interval is drawn: there are too few replicas."
+        )
         + (" The marker is the teacher's regime, which decides what the variance is conditional on." if regimes else "")
         + (f" † Hollow: {note}; these do not set the scale." if note else "")
         + f" {conditions(runs)}"
