@@ -59,9 +59,12 @@ def draw(frame: pd.DataFrame) -> Drawing:
     styles, frame = unstyled(frame)
     frame = frame.assign(before=frame[["teacher_seconds", "search_seconds"]].sum(axis=1))  # what must be trained first
     runs = list(dict.fromkeys(frame["run"]))
-    heights = [4.4 if frame.loc[frame["run"] == run, "arm"].nunique() > 7 else 3.4 for run in runs]
-    figure, block_of = blocks.stacked(runs, heights, more=0.35)
-    legends.below(figure, drawn.regime_entries(frame))
+    many = 5.8 if style.narrow() else 4.4
+    heights = [many if frame.loc[frame["run"] == run, "arm"].nunique() > 7 else 3.4 for run in runs]
+    figure, block_of = blocks.stacked(runs, heights, more=0.35 + 0.2 * style.narrow())
+    first = style.Look(style.MUTED, "", ":", "its teacher's training too")
+    entries = legends.lines({"": first}, width=1.0) if (frame["before"] > 0).any() else []
+    legends.below(figure, [*drawn.regime_entries(frame), *entries], handletextpad=0.6)
     panels = {run: block_of[run].subplots() for run in runs}
     for run, ax in panels.items():
         _points(ax, frame[frame["run"] == run], styles)
@@ -88,7 +91,7 @@ def _points(ax: Axes, part: pd.DataFrame, styles: dict[str, style.Look]) -> None
             ax.plot(end, y, "|", color=row.color, markersize=6, zorder=1)
     ax.set_xscale("log")
     ax.set_xlim(*_range(part))
-    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if style.narrow() else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
     timed = part["timed"].iloc[0]

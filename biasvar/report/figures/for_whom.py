@@ -59,20 +59,32 @@ def _row(run: Run, arm: str, control: str, change: KindChange) -> dict[str, Any]
 
 def draw(frame: pd.DataFrame) -> Drawing:
     """A column of panels for each question, a row for each term; in them the arms, their kinds one under another."""
-    shown = frame[~frame["difference"].astype(bool)]
+    shown = _told_apart(frame)
     runs = list(dict.fromkeys(shown["run"]))
     heights = [_height(shown[shown["run"] == run]) for run in runs]
     figure, block_of = blocks.stacked(runs, heights, more=1.9 if style.narrow() else 0.75)
     for run in runs:
         _block(block_of[run], shown[shown["run"] == run])
-    legends.below(figure, _entries(shown), columns=style.abreast(3), handletextpad=0.3)
+    legends.below(figure, _entries(shown), columns=style.abreast(shown["question"].nunique()), handletextpad=0.3)
     return figure
 
 
+def _told_apart(frame: pd.DataFrame) -> pd.DataFrame:
+    """The kinds without their differences, of the questions that leave more than one: one kind is told from none."""
+    kinds = frame[~frame["difference"].astype(bool)]
+    several = kinds.groupby("question")["kind"].transform("nunique") > 1
+    return kinds[several] if several.any() else kinds
+
+
 def _height(part: pd.DataFrame) -> float:
-    """Inches of a run's panels: a row of them for each term, on a narrow screen for each question."""
-    down = part["question"].nunique() if style.narrow() else len(TERMS)
+    """Inches of a run's panels."""
+    down = part["question"].nunique() if _turned(part) else len(TERMS)
     return 0.9 + down * ((0.85 if style.narrow() else 0.45) + _arm_height() * part["arm"].nunique())
+
+
+def _turned(part: pd.DataFrame) -> bool:
+    """Whether the terms stand side by side: on a narrow screen, and where one question leaves room for it."""
+    return style.narrow() or part["question"].nunique() == 1
 
 
 def _arm_height() -> float:
@@ -82,11 +94,11 @@ def _arm_height() -> float:
 def _block(block: SubFigure, part: pd.DataFrame) -> None:
     questions = [name for name in KINDS if name in set(part["question"])]
     shape = (len(TERMS), len(questions))
-    grid = block.subplots(*(shape[::-1] if style.narrow() else shape), squeeze=False)
+    grid = block.subplots(*(shape[::-1] if _turned(part) else shape), squeeze=False)
     where = forest.places(part)
     for across in grid:
         forest.name_rows(across, where, drawn.row_names(part))
-    for term, across in zip(TERMS, grid.T if style.narrow() else grid, strict=True):
+    for term, across in zip(TERMS, grid.T if _turned(part) else grid, strict=True):
         of_term = part[part["term"] == term]
         for ax, question in zip(across, questions, strict=True):
             _panel(ax, where.on(of_term[of_term["question"] == question]), question)
@@ -114,7 +126,7 @@ def _looks(question: str) -> dict[str, Look]:
 
 
 def _entries(shown: pd.DataFrame) -> list[Any]:
-    """Legend entries, a column for each question, all of one length."""
+    """Legend entries, a column for each question with its name on top, all of one length."""
     found = []
     most = max(map(len, KINDS.values()))
     for question in KINDS:
@@ -124,14 +136,15 @@ def _entries(shown: pd.DataFrame) -> list[Any]:
         counts = {kind: sizes(there.loc[there["kind"] == kind, "n_samples"]) for kind in dict.fromkeys(there["kind"])}
         named = [kind for kind in KINDS[question] if kind in counts]
         styles = _looks(question)
-        entries = [legends.dot("o", f"{kind}, n = {counts[kind]}", color=styles[kind].color) for kind in named]
-        found += entries + [legends.dot("", "")] * (0 if style.narrow() else most - len(entries))
+        entries = [legends.dot("", _HEADS[question])]
+        entries += [legends.dot("o", f"{kind}, n = {counts[kind]}", color=styles[kind].color) for kind in named]
+        found += entries + [legends.dot("", "")] * (0 if style.narrow() else 1 + most - len(entries))
     return found
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """What the kinds are, on which replicas they are told and measured, n, bars, what is cut, draw and data."""
-    asked = set(frame["question"])
+    asked = set(_told_apart(frame)["question"])
     said = [words for question, words in _QUESTIONS.items() if question in asked]
     many = any(len(compared_methods(run, runs)) > MOST_ARMS for run in runs)
     copies = frame["n_teachers"].dropna()
@@ -141,7 +154,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         "1, in nats, corrected for the finite number of replicas, paired by replica. Kinds of rows are told by "
         "cross-entropy's students of one half of the replicas and changes measured on those of the other half, and the "
         f"other way round, so that nothing regresses to the mean: {'; '.join(said)}. n is the mean of both halves; "
-        f"kinds of fewer than {LEAST_ROWS} rows are left out. Thick bars are 95 % t intervals over replicas, for these "
+        f"kinds of fewer than {LEAST_ROWS} rows are left out, and questions that leave one kind. "
+        "Thick bars are 95 % t intervals over replicas, for these "
         f"rows and these teachers, thin ones over rows and {over}; none is adjusted for their number. An arrowhead "
         "marks one that reaches beyond the panel; its end is in the CSV, which also has the last kind's change less "
         "the first's."

@@ -140,6 +140,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
             ax.set_xlabel("k (labels in the top set)")
         block.supylabel("probability over test rows", fontsize=9.5)
         shown |= {look.label: look for look in own.values()}
+    shown[""] = style.Look(style.BAD, "", "-", "Δ + γ = 1: the labels should be below")
     legends.below(figure, legends.lines(shown, markers=True), columnspacing=1.4, handletextpad=0.8)
     return figure
 

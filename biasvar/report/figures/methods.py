@@ -46,9 +46,11 @@ def draw(frame: pd.DataFrame) -> Drawing:
     """A plane for each run; each point has its name, each line in grey one change of loss."""
     styles, frame = unstyled(frame)
     runs = list(dict.fromkeys(frame["run"]))
-    heights = [5.0 if frame.loc[frame["run"] == run, "arm"].nunique() > 7 else 3.9 for run in runs]
-    figure, block_of = blocks.stacked(runs, heights, more=0.35)
-    legends.below(figure, drawn.regime_entries(frame))
+    many = 6.6 if style.narrow() else 5.0
+    heights = [many if frame.loc[frame["run"] == run, "arm"].nunique() > 7 else 3.9 for run in runs]
+    entries = [*drawn.regime_entries(frame), *_line_entries(frame)]
+    figure, block_of = blocks.stacked(runs, heights, more=0.35 + 0.2 * style.abreast(3, on_narrow=4))
+    legends.below(figure, entries, handletextpad=0.6)
     planes = {run: block_of[run].subplots() for run in runs}
     wide = {run: _wide(frame[frame["run"] == run]) for run in runs}
     for run, ax in planes.items():
@@ -58,6 +60,18 @@ def draw(frame: pd.DataFrame) -> Drawing:
     for run, ax in planes.items():
         _name(ax, wide[run], styles)
     return figure
+
+
+def _line_entries(frame: pd.DataFrame) -> list[Any]:
+    """What thin and thick bars and the slanted lines are."""
+    over = "rows and replicas" + ("" if frame["n_teachers"].isna().all() else " or teachers")
+    thick = style.Look(style.MUTED, "", "-", "95 % over replicas alone")
+    thin = style.Look(style.MUTED, "", "-", f"95 % over {over}")
+    level = style.Look("#c4c4c4", "", "--", "equal change of the loss, bias + variance")
+    return [
+        *legends.lines({"": thick}, width=2.4), *legends.lines({"": thin}, width=0.8),
+        *legends.lines({"": level}, width=1.0),
+    ]  # fmt: skip
 
 
 def _wide(part: pd.DataFrame) -> pd.DataFrame:

@@ -27,6 +27,7 @@ COLUMNS = [
     "run", "arm", "label", "regime", "epoch", "low", "high", "stderr", "n_replicas", "n", "failed", "criterion",
     "share", "control",
 ]  # fmt: skip
+ROWS = {"share": "regularization\nsamples (share)"}
 COURSES = {
     "opposing": multiples.Course("b > |a|, opposing: the default, with 95 % interval", width=2.2, band=True),
     "literal": multiples.Course("b > a, literal", ":", 1.2),
@@ -66,7 +67,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
     for run, block in block_of.items():
         part = shown[shown["run"] == run]
         control = multiples.heads(frame[frame["run"] == run])[1]
-        panels = multiples.grid(block, part, arms=heads[run], rows={"share": "share"}, courses=COURSES, control=control)
+        panels = multiples.grid(block, part, arms=heads[run], rows=ROWS, courses=COURSES, control=control)
         for ax in panels.values():
             ax.set_ylim(-0.03, 1.03)
             ax.set_yticks([0, 0.5, 1.0], ["0", ".5", "1"])

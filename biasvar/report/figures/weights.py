@@ -164,7 +164,7 @@ def _means_of_run(block: Any, rows: pd.DataFrame, styles: dict[str, style.Look],
     _weight_axis(ax, ticks=7)
     ax.set_ylabel("mean weight in the loss")
     ax.set_title(f"{prefix}Mean over the rows of the draw", fontsize=9.5)
-    level = style.Look(style.INK, "", ":", "1 − 1/e")
+    level = style.Look(style.INK, "", ":", "1 − 1/e: equal losses" if style.narrow() else "1 − 1/e:\nequal losses")
     where = "outside lower left" if style.narrow() else "outside right upper"
     block.legend(handles=legends.lines({**shown, "": level}), loc=where, handlelength=2.4)
 
