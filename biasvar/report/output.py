@@ -9,7 +9,6 @@ import math
 import re
 import shutil
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,8 +100,7 @@ def write_drawing(folder: Path, name: str, draw: Callable[[], Drawing], formats:
             path.write_bytes(wide["picture"])
         else:
             style.save(drawing, path, fmt)
-    with style.for_narrow_screens(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "constrained_layout not applied")  # until every figure is laid out for them
+    with style.for_narrow_screens():
         narrow = _picture(draw())
     for about in (wide, narrow):
         about["picture"] = base64.b64encode(about["picture"]).decode()
