@@ -84,7 +84,7 @@ def test_captions_of_a_study_name_its_draw(study_run: Run, tmp_path: Path) -> No
     assert "4 replicas, epoch 4)" in texts["gallery"]
     assert "what its teacher and the mean student make of it, without and with the soft label" in texts["gallery"]
     assert "being 1: the teacher's, and the students'" in texts["gallery"]
-    assert "; flag: share of replicas" in texts["gallery"]
+    assert "; flagged: share of replicas" in texts["gallery"]
 
 
 def test_a_gallery_promises_what_it_shows(compared: dict[str, Run], tmp_path: Path) -> None:

@@ -152,10 +152,12 @@ def test_no_corner_of_a_sweep_is_what_others_are_compared_with(tmp_path: Path) -
         one = swept(tmp_path / str(beside), beside=beside)
         frame = figure.collect([one])
         with style.context():
-            ax = figure.draw(frame).axes[0]
+            drawing = figure.draw(frame)
         value = frame.query("arm == 'plain' and term == 'bias'")["estimate"].tolist()
-        assert [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == ":"] == value
-        assert ("dotted line" in figure.caption(frame, [one])) == beside
+        lines = [line for line in drawing.axes[0].lines if line.get_color() == style.MUTED]
+        assert [line.get_xdata()[0] for line in lines] == value
+        told = [text.get_text() for legend in drawing.legends for text in legend.get_texts()]
+        assert any(text.startswith("cross-entropy") for text in told) == beside
 
 
 def test_bands_are_promised_where_there_are_some(tmp_path: Path) -> None:

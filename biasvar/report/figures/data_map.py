@@ -83,7 +83,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
     figure, axes = cloud.grid(len(panels), more=0.6)
     cells = frame[frame["kind"] == "cell"]
     top = float(cells["count"].max()) if len(cells) else 1.0
-    widest = float(frame["variability"].max())
+    widest = float(frame["variability"].max()) or 1.0  # replicas that answer alike
     mesh: Any = None
     for ax, part in zip(axes.flat, panels, strict=False):
         mesh = _draw_panel(ax, part, top, several=several)

@@ -154,9 +154,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
         axes[place].set_axis_off()
     between = "\n" if style.narrow() else " "
     figure.supxlabel(f"pull towards the label, |a|{between}({roots.SAID})", fontsize=9.5)
-    figure.supylabel(
-        f"teacher's pull away from the label, b\n({roots.SAID}; below 0 it pulls towards the label)", fontsize=9.5
-    )
+    figure.supylabel(f"teacher's pull away\nfrom the label, b\n({roots.SAID};\nbelow 0: towards it)", fontsize=9.5)
     _bar(figure, mesh, axes, top)
     return figure
 
