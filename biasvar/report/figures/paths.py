@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from biasvar.report import style
@@ -96,7 +97,7 @@ def _scale(ax: Axes, part: pd.DataFrame, term: str) -> None:
         return
     least = float(part["estimate"].min())
     scales.logarithmic(ax, between=False)
-    ax.set_ylim(0.7 * least, 1.2 * float(part[["estimate", "high"]].max(axis=None)))
+    ax.set_ylim(0.7 * least, 1.2 * float(np.nanmax(part[["estimate", "high"]].to_numpy(dtype=float))))
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
