@@ -75,6 +75,8 @@ def read_frame(path: Path) -> pd.DataFrame:
     for column in frame.select_dtypes(["object", "string"]):
         texts = frame[column].map(lambda text: text[1:] if isinstance(text, str) and text[:2] in MARKED else text)
         frame[column] = texts.fillna("").astype(object)
+    for column in {"against", "control"} & set(frame.columns[frame.isna().all()]):  # texts, all of them empty
+        frame[column] = ""
     return frame
 
 
