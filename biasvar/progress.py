@@ -175,7 +175,7 @@ def in_time(seconds: float) -> str:
     """A time in the two units that matter.
 
     >>> in_time(7.3), in_time(75), in_time(3700), in_time(100_000)
-    ('8 s', '1 min 15 s', '1 h 2 min', '1 d 3 h')
+    ('8 s', '1 min 15 s', '1 h 1 min', '1 d 3 h')
     """
     whole = math.ceil(seconds)
     for unit, size, smaller, small in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):

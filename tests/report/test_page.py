@@ -135,7 +135,7 @@ def test_the_page_explains_its_words_and_short_forms(written: Path) -> None:
     terms = re.findall(r"<dt>([^<]+)</dt><dd>[^<]{40,}</dd>", section[: section.index("</section>")])
     assert len(terms) == 8
     short = text[text.index('<p class="key">') : text.index("</p>", text.index('<p class="key">'))]
-    said = dict(re.findall(r"<b>([^<]+)</b> ([^<]+)<", short))
+    said = dict(re.findall(r"<strong>([^<]+)</strong> ([^<]+)<", short))
     assert said["KD"] == "knowledge distillation"
     assert said["WSL"] == "weighted soft labels"
     assert "ProKT" not in said  # there is none on this page
