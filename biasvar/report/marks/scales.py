@@ -34,18 +34,6 @@ def limits(frame: pd.DataFrame, *, anchor: float | None = None, room: float = 0.
     return low - room * (high - low), high + room * (high - low)
 
 
-def settled(frame: pd.DataFrame, column: str, *, after: float = 0.25) -> tuple[float, float]:
-    """The range of a column after the first quarter of the epochs, so that the start does not flatten the rest."""
-    rows = sound(frame)
-    values = rows.loc[rows["epoch"] >= after * rows["epoch"].max(), column].to_numpy(dtype=float)
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return 0.0, 1.0
-    low, high = float(values.min()), float(values.max())
-    room = 0.05 * (high - low) or 0.05
-    return low - room, high + room
-
-
 def values(ax: Axes, label: str, *, ticks: int = 4) -> None:
     """Names a horizontal axis of values and keeps its ticks few and short."""
     from matplotlib.ticker import FuncFormatter
