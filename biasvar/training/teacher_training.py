@@ -137,7 +137,7 @@ def _seconds(context: StudyContext, name: str) -> dict[str, float]:
         return {}
     taken = [json.loads(path.read_text()) for path in paths]
     known = [key for key in ("seconds", "processor_seconds") if all(key in one for one in taken)]
-    return {key: round(sum(one[key] for one in taken), 2) for key in known}
+    return {key: round(sum(one[key] for one in taken), 4) for key in known}
 
 
 def _follow(
