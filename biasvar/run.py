@@ -27,6 +27,16 @@ if TYPE_CHECKING:
     from biasvar.study import Study
 
 
+class _Version(argparse.Action):
+    """Prints the version and ends; nothing is imported for it before it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from biasvar import __version__
+
+        print(f"biasvar {__version__}")
+        parser.exit()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status: 0 done, 2 bad input, 130 interrupted (Ctrl-C, SIGTERM, SIGHUP)."""
     try:
@@ -44,6 +54,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         "interrupted goes on where it stopped; a run that is complete is left as it is.",
         epilog=f"Then: {command('report')} RUN",
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version of biasvar, and do nothing else")
     parser.add_argument("study", metavar="STUDY.yaml", help="study file, such as experiments/digits.yaml")
     parser.add_argument("--out", metavar="DIR", help="run directory (default: runs/NAME, NAME being the study's)")
     parser.add_argument(
@@ -133,7 +144,8 @@ def _obey(options: argparse.Namespace) -> int:
             return 0
         return _run(study, directory, device, options.jobs, options.teachers_only)
     except OSError as error:
-        _complain(_with_space(error) if isinstance(error, DiskFullError) or is_full(error) else error)
+        full = isinstance(error, DiskFullError) or is_full(error)
+        _complain(_with_space(error) if full else _of_file(error, options.out))
         return 2
     except (BiasvarError, ValueError) as error:
         _complain(error)
@@ -178,6 +190,16 @@ def _with_space(error: OSError) -> str:
     kept = os.path.abspath(cache_folder())
     elsewhere = " or set BIASVAR_CACHE to a folder on another disk" if kept in said else ""
     return f"{said}; free some space{elsewhere}, then the same command goes on from what was recorded"
+
+
+def _of_file(error: OSError, out: str | None) -> object:
+    """What the system refused, with the file's name first; of the run directory what to do about it."""
+    if error.strerror is None or error.filename is None:
+        return error  # one of ours, which says all of it
+    place = Path(os.path.abspath(os.fsdecode(error.filename)))
+    if out is not None and Path(os.path.abspath(out)).is_relative_to(place):
+        return f"--out {out} cannot be made: {place}: {error.strerror}; name a folder in one that you may write to"
+    return f"{os.fsdecode(error.filename)}: {error.strerror}"
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import sys
 import pytest
 import yaml
 
+import biasvar
 from biasvar.run import main
 
 
@@ -139,6 +140,22 @@ def test_bad_input_is_one_line_and_status_2(study_file, capsys, arguments, messa
     assert captured.err.startswith("biasvar: error: ")
     assert captured.err.count("\n") == 1
     assert sorted(study_file.parent.iterdir()) == before
+
+
+def test_the_version_is_said_without_a_study(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"biasvar {biasvar.__version__}\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a folder in which nobody may make one")
+def test_a_run_directory_that_cannot_be_made_is_said_in_words(study_file, capsys):
+    assert main(["study.yaml", "--device", "cpu", "--jobs", "1", "--out", "/proc/nowhere/run"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("biasvar: error: --out /proc/nowhere/run cannot be made: /proc/nowhere: No such file")
+    assert said.count("\n") == 1
+    assert "Errno" not in said
 
 
 def test_failed_replicas_are_said_aloud(study_file, capsys):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -228,8 +229,18 @@ def test_files_that_are_no_studies(tmp_path, text, message):
         load_study(path)
 
 
+@pytest.mark.parametrize("typed", ["studies/cifar.yml", "studies/cifr.yaml", "studies/cifar", "studys/cifar.yaml"])
+def test_the_nearest_file_is_named(tmp_path, typed):
+    (tmp_path / "studies").mkdir()
+    for name in ("cifar.yaml", "digits.yaml", "cifar.png"):
+        (tmp_path / "studies" / name).touch()
+    there = re.escape(str(tmp_path / "studies/cifar.yaml"))
+    with pytest.raises(FileNotFoundError, match=f"no study file at .*; did you mean '{there}'"):
+        load_study(tmp_path / typed)
+
+
 def test_missing_and_binary_files(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no study file at"):
+    with pytest.raises(FileNotFoundError, match=r"no study file at .*; the repository keeps its studies"):
         load_study(tmp_path / "none.yaml")
     path = tmp_path / "study.yaml"
     path.write_bytes(b"\xff\xfe\x00")

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from biasvar.errors import StudyError
-from biasvar.messages import did_you_mean, in_words, note
+from biasvar.messages import closest, did_you_mean, in_words, note
 from biasvar.study.arms import CrossEntropy, Record
 from biasvar.study.checks import faults
 from biasvar.study.choosing import arm_of, soft_label_of
@@ -76,9 +76,7 @@ def _read(path: Path) -> tuple[dict[str, Any], str | None]:
     while True:
         place = "" if extended_by is None else f"{extended_by}: extends: "
         if not path.is_file():
-            raise FileNotFoundError(
-                f"{place}no study file at {path}; the repository keeps its studies under experiments/"
-            )
+            raise FileNotFoundError(f"{place}no study file at {path}{_near(path)}")
         real = path.resolve()
         if real in seen:
             raise StudyError(f"{place}{path.name} extends this file in turn")
@@ -101,6 +99,23 @@ def _read(path: Path) -> tuple[dict[str, Any], str | None]:
     while layers:
         merged = _over(merged, layers.pop())
     return merged, said
+
+
+def _near(path: Path) -> str:
+    """Words to follow the path of a file that is not there: the file beside it with the nearest name, or where to look.
+
+    Where its folder is not there, the folder with the nearest name is searched.
+    """
+    folder, nowhere = path.parent, "; the repository keeps its studies under experiments/"
+    try:
+        if not folder.is_dir():
+            near = closest(folder.name, [place.name for place in sorted(folder.parent.iterdir()) if place.is_dir()])
+            folder = folder.parent / str(near)
+        files = {file.stem: file for file in sorted(folder.glob("*.y*ml"))}
+    except OSError:  # a folder that is not there either, or that nobody may look into
+        return nowhere
+    near = closest(path.stem, files)
+    return did_you_mean(str(files[near]), [str(files[near])], after=";") if near else nowhere
 
 
 def _mapping_in(path: Path) -> dict[str, Any]:
