@@ -362,7 +362,7 @@ class Run:
         of: Answering = "students",
         view: str = "clean",
     ) -> Decomposition:
-        """Noise, bias and variance (plug-in) of an arm, one row a sample of ``.predictions(...).sample_ids``.
+        """Noise, bias and variance (plug-in) of an arm, one row a sample; ``.sample_ids`` says which.
 
         ``of`` "teacher": of the teachers that train along, whose answers are the soft labels of that epoch.
 

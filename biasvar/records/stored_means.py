@@ -86,7 +86,7 @@ class StoredMeans:
         return row_parts(len(self.sample_ids), rows_of_a_part(len(self._groups), self._classes))
 
     def decomposition(self, target: Any, loss: str, teachers: int | None = None) -> Decomposition:
-        """Noise, bias and variance (plug-in) against ``target`` (N,) or (N, C), by parts of rows.
+        """Noise, bias and variance (plug-in) of `sample_ids` against ``target`` (N,) or (N, C), by parts of rows.
 
         For losses other than cross-entropy every group must hold one replica. Where replica r learned from teacher
         r mod `teachers`, the jackknife groups can be the teachers (cross-entropy only): its replicas are left out
@@ -110,7 +110,7 @@ class StoredMeans:
                 found.append(decompose_groups(counts, means, target[part], keep_groups=True, merge=merge))
             else:
                 found.append(decompose(means, target[part], loss=loss, where=counts > 0, values="logits"))
-        return joined(found)
+        return replace(joined(found), sample_ids=self.sample_ids)
 
     def _by_teacher(self, teachers: int, loss: str) -> np.ndarray:
         """The teacher (G,) of each group; refused where a group mixes teachers."""

@@ -158,7 +158,7 @@ def test_own_photographs_are_stored_as_jpeg_and_are_no_copies(tmp_path):
 def test_the_library_writes_what_is_read(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        datasets = pytest.importorskip("datasets")
+        datasets = pytest.importorskip("datasets", reason="needs datasets, which writes what is read here")
     images = pictures(16)
     kinds = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=[*NAMES])})
     cells = [Image.fromarray(image) for image in images]

@@ -1,5 +1,6 @@
 """The files speak for themselves: pandas alone and DuckDB alone read a run, without this package."""
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,7 +22,6 @@ def test_pandas_alone(small_run):
 
 
 def test_duckdb_alone(small_run, writer):
-    duckdb = pytest.importorskip("duckdb")
     writer.predictions("kd", "test", "all", 10, 0, [1, 2], np.ones((3, 2), int), log_probs(0, 3, 2, 4))
     with duckdb.connect() as database:
         rows = database.execute(

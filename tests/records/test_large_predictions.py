@@ -96,6 +96,7 @@ def test_groups_that_are_empty_in_some_parts_or_in_all(tmp_path, small_parts, lo
         right = decompose(means, labels, loss=loss, where=counts > 0, values="logits")
     for name in FIELDS:
         np.testing.assert_allclose(getattr(found, name), getattr(right, name), rtol=1e-12, atol=1e-15)
+    assert found.sample_ids.tolist() == list(range(N))
     soft = rng.dirichlet(np.ones(C), N)
     if loss == "cross_entropy":
         found = run.decomposition("kd", split="train", membership="member", target=soft)

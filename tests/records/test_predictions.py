@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from biasvar.analysis import paired_change
 from biasvar.errors import RecordError
 from biasvar.records import open_run, schema, write_table
 
@@ -124,6 +125,47 @@ def test_decomposition_adds_up_and_follows_the_target(predicted):
         run.decomposition("kd", target=[0, 1, 2])
     with pytest.raises(RecordError, match="unknown loss 'squared'; did you mean 'squared_error'"):
         run.decomposition("kd", loss="squared")
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared_error", "zero_one"])
+def test_terms_join_the_samples_by_id(writer, loss):
+    """Every frame of terms names the samples as samples.parquet does, also of some rows, in any order."""
+    labels = {70: 3, 12: 1, 905: 0, 33: 2, 8: 1}
+    writer.samples(list(labels), list(labels.values()), "test")
+    replicas = dict(zip(labels, np.moveaxis(log_probs(6, 6, 5, 4), 1, 0), strict=True))  # of each id, (6, 4)
+    given = [33, 905, 8, 70, 12]
+    stored = np.stack([replicas[i] for i in given], axis=1)
+    writer.predictions("kd", "test", "all", 1, 0, given, np.ones((6, 5), int), stored)
+    terms = open_run(writer.directory).decomposition("kd", loss=loss)
+    samples = pd.read_parquet(writer.directory / "samples.parquet")
+    for frame, ids in (
+        (terms.to_frame(), {8, 12, 33, 70, 905}),
+        (terms.take([3, 0, 4]).to_frame(), {70, 8, 905}),
+        (terms.to_frame(["a", "b", "c", "d", "e"]).assign(sample_id=terms.sample_ids), set(labels)),
+    ):
+        joined = frame.merge(samples, on="sample_id", validate="one_to_one")
+        assert set(joined["sample_id"]) == ids
+        for row in joined.itertuples():
+            q, p = np.eye(4)[labels[row.sample_id]], np.exp(replicas[row.sample_id])
+            assert row.label == labels[row.sample_id]
+            mean_loss = {
+                "cross_entropy": -np.log(p @ q).mean(),
+                "squared_error": ((p - q) ** 2).sum(axis=1).mean(),
+                "zero_one": (p.argmax(axis=1) != q.argmax()).mean(),
+            }[loss]
+            net = row.net_variance if loss == "zero_one" else row.variance
+            assert row.noise + row.bias + net == pytest.approx(mean_loss, abs=1e-12)
+
+
+def test_changes_of_different_samples_are_refused(writer):
+    for number, (arm, ids) in enumerate((("kd", [3, 5]), ("ce", [3, 7]))):
+        writer.samples([3, 5, 7], [0, 0, 0], "test")
+        writer.predictions(arm, "test", "all", 1, 0, ids, np.ones((4, 2), int), log_probs(number, 4, 2, 4))
+    run = open_run(writer.directory)
+    with pytest.raises(ValueError, match="differ in sample_ids"):
+        paired_change(run.decomposition("kd"), run.decomposition("ce"))
+    first = (run.decomposition(arm).take([0]) for arm in ("kd", "ce"))
+    assert paired_change(*first).bias.shape == (1,)
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "zero_one"])

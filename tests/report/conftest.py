@@ -89,7 +89,8 @@ def written(study_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def recorder_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """What a loop of one's own leaves: two replicas, three epochs, the training pass of one arm."""
-    torch = pytest.importorskip("torch")
+    import torch
+
     import biasvar
 
     directory = tmp_path_factory.mktemp("recorder") / "mine"

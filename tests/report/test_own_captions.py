@@ -6,15 +6,12 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
+from biasvar import Recorder
 from biasvar.records import Run, import_predictions, open_run
 from biasvar.report import style
 from biasvar.report.figures import load
 from biasvar.report.output import write_figure
 from biasvar.report.pictures import with_pictures
-
-pytest.importorskip("torch")
-
-from biasvar import Recorder
 
 N, C, R = 60, 4, 3
 

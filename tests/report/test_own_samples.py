@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from biasvar import Recorder
 from biasvar.analysis import calibration_error
@@ -19,8 +20,6 @@ from biasvar.report.samples import write_samples
 from biasvar.report.statistics import own_samples
 from biasvar.report.statistics.own_samples import Place
 from biasvar.report.statistics.strongest import LISTED, Strongest
-
-torch = pytest.importorskip("torch")
 
 N, C, R = 60, 4, 3
 FIGURES = ("term_histograms", "bias_against_variance", "data_map", "reliability")

@@ -103,7 +103,8 @@ def joined(parts: Sequence[Decomposition]) -> Decomposition:
     for field in fields(Decomposition):
         values = [getattr(part, field.name) for part in parts]
         if values[0] is not None and not isinstance(values[0], str):
-            arrays[field.name] = xp.concat(values, axis=-1)
+            join = np.concatenate if isinstance(values[0], np.ndarray) else xp.concat  # sample ids are NumPy's always
+            arrays[field.name] = join(values, axis=-1)
     return replace(parts[0], **arrays)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biasvar.analysis.arrays import Array, namespace
+from biasvar.analysis.arrays import Array, namespace, to_numpy
 from biasvar.analysis.decomposition.totals import LEAST_BIAS, LEAST_VARIANCE, Totals, make_totals, row_numbers
 from biasvar.analysis.inputs import as_names
 from biasvar.analysis.statistics.jackknife import jackknife_stderr
@@ -120,8 +120,13 @@ class PerSample:
         """
         xp = namespace(self.bias)
         chosen = row_numbers(rows, self.bias)
+        numbers = to_numpy(chosen)
+
+        def some(values: Array) -> Array:  # sample ids are NumPy's beside arrays of any namespace
+            return values[..., numbers] if isinstance(values, np.ndarray) else xp.take(values, chosen, axis=-1)
+
         arrays = {
-            field.name: xp.take(value, chosen, axis=-1)
+            field.name: some(value)
             for field in fields(self)  # type: ignore[arg-type]
             if (value := getattr(self, field.name)) is not None and not isinstance(value, str)
         }

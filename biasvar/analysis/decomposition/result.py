@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from biasvar.analysis.arrays import Array, namespace, to_numpy
 from biasvar.analysis.decomposition.correction import JACKKNIFE, METHODS, by_jackknife, by_ratio
 from biasvar.analysis.decomposition.per_sample import PerSample
@@ -32,6 +34,7 @@ class Decomposition(PerSample):
         deleted_bias, deleted_variance: `(G, N)`, the term with group g left out, or None without errors.
         signed_variance, deleted_signed_variance: `(N,)` and `(G, N)`, the net variance of "zero_one", None for others.
         correction: by which method of `corrected` the terms were corrected, None for plug-in terms.
+        sample_ids: `(N,)`, whose row each is; of a run always, as it stores them. None: rows are known by number only.
 
     >>> from biasvar.analysis import decompose
     >>> terms = decompose([[[2.0, 0.0]], [[0.0, 0.0]], [[1.0, 0.0]], [[1.0, 0.0]]], [0])  # 4 replicas, 1 sample
@@ -52,6 +55,7 @@ class Decomposition(PerSample):
     signed_variance: Array | None = None
     deleted_signed_variance: Array | None = None
     correction: str | None = None
+    sample_ids: np.ndarray | None = None
 
     def __repr__(self) -> str:
         kind = f"{self.loss}, {_kind(self)}"
@@ -133,11 +137,15 @@ class Decomposition(PerSample):
         """One row per sample: sample_id, noise, bias, variance, bias_stderr, variance_stderr, replicas.
 
         For "zero_one" also net_variance, which the loss is the sum with.
+
+        Args:
+            sample_ids: `(N,)` other names of the rows than `self.sample_ids`; where there are neither, row numbers.
         """
         import pandas as pd
 
         n = self.noise.shape[0]
-        ids = range(n) if sample_ids is None else as_names(sample_ids, "sample_ids")
+        given = self.sample_ids if sample_ids is None else sample_ids
+        ids = range(n) if given is None else as_names(given, "sample_ids")
         if len(ids) != n:
             raise ValueError(f"sample_ids must hold one id for each of the {n} rows, got {len(ids)}")
         columns = ["noise", "bias", "variance", "bias_stderr", "variance_stderr"]
@@ -179,6 +187,7 @@ def paired_change(treatment: Decomposition, control: Decomposition) -> Change:
 
     Args:
         treatment, control: of the same rows, target, replicas and groups, both plug-in or both corrected in one way.
+            Where both have sample ids, these are the same too.
 
     Raises:
         ValueError: if they differ in any of these.
@@ -199,6 +208,9 @@ def paired_change(treatment: Decomposition, control: Decomposition) -> Change:
                 f"treatment and control differ in {field}:"
                 f" {getattr(treatment, field)!r} and {getattr(control, field)!r}"
             )
+    mine, theirs = treatment.sample_ids, control.sample_ids
+    if mine is not None and theirs is not None and not np.array_equal(mine, theirs):
+        raise ValueError("treatment and control differ in sample_ids; a paired change needs the same rows in one order")
     xp = namespace(treatment.bias)
     for field in ("counts", "group_counts", "noise"):
         first, second = getattr(treatment, field), getattr(control, field)

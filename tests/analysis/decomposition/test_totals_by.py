@@ -1,11 +1,14 @@
 """Totals of groups of samples, each against the decomposition of those samples alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from biasvar.analysis import decompose, paired_change
+from biasvar.analysis.decomposition.groups import joined
 from tests.analysis import reference
 
 ERRORS = ("value", "stderr_replicas", "stderr_samples", "n_replicas", "n_samples")
@@ -80,3 +83,11 @@ def test_some_samples_can_be_taken():
     assert decompose(logits, labels, errors=False).take(mask).group_counts is None
     with pytest.raises(ValueError, match=r"rows must lie in 0 \.\. 8"):
         result.take([9])
+
+
+@pytest.mark.parametrize("convert", [np.asarray, torch.as_tensor], ids=["numpy", "torch"])
+def test_samples_keep_their_ids(convert):
+    logits, labels, _ = reference.arrays(4)
+    result = replace(decompose(convert(logits), labels), sample_ids=np.array(list("abcdefghi")))
+    assert result.corrected().take([4, 1]).to_frame()["sample_id"].tolist() == ["e", "b"]
+    assert joined([result.take([2]), result.take([8])]).to_frame()["sample_id"].tolist() == ["c", "i"]
