@@ -34,6 +34,7 @@ _HOME = {
     "Run": "biasvar.records",
     "with_sample_ids": "biasvar.data.sample_ids",
     "run_study": "biasvar.training.from_python",
+    "build_network": "biasvar.training.networks",
 }
 _MODULES = {
     "analysis": "biasvar.analysis",
@@ -55,6 +56,7 @@ __all__ = [
     "TopK",
     "ambiguity",
     "analysis",
+    "build_network",
     "data",
     "decompose",
     "effectiveness",
@@ -106,6 +108,7 @@ if TYPE_CHECKING:
     from biasvar.records import Run, import_predictions, open_run
     from biasvar.records.soft_labels import open_soft_labels
     from biasvar.training.from_python import run_study
+    from biasvar.training.networks import build_network
     from biasvar.training.recorder import Recorder
 
 

@@ -22,6 +22,7 @@ from biasvar.training.checks import open_study
 from biasvar.training.execute import run_study
 from biasvar.training.loop import predict
 from biasvar.training.methods import Method
+from biasvar.training.networks import NETWORKS, build_network
 from biasvar.training.recorder import Recorder
 from biasvar.training.students import Students
 from biasvar.training.teacher_training import train_teacher
@@ -179,6 +180,15 @@ def test_a_step_of_every_kind_of_teacher_does_not_wait_for_the_device(trained, t
     context = context_of(trained, student, teachers={"other": entry})
     net = train_teacher(context, "other", [0])
     assert all(value.device == META for value in net.parameters().values())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_step_of_every_network_does_not_wait_for_the_device(name):
+    with META:
+        network, images = build_network(name, num_classes=5), torch.zeros(2, 3, 64, 64)
+    nn.functional.cross_entropy(network(images), torch.zeros(2, dtype=torch.int64, device=META)).backward()
+    assert all(p.grad is not None and p.grad.device == META for p in network.parameters())
+    assert network.eval()(images).shape == (2, 5)
 
 
 class Plain(Arm):

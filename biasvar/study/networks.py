@@ -17,9 +17,38 @@ RESNETS: dict[str, tuple[int, tuple[int, ...]]] = {
 }
 """The CIFAR ResNets: depth, and channels of the stem and the three or four stages. One more is one more entry."""
 
-MODELS = ("mlp", "convnet", "convnet_deep", *RESNETS)
-ONE_WIDTH = ("mlp", "convnet", "convnet_deep", *(name for name in RESNETS if "x" not in name))
-"""The networks whose width is one number: those of which there is no second name for another width."""
+CONVNETS = {"convnet": 1, "convnet_deep": 3}
+"""Small convolutional networks: convolutions before each pooling."""
+WIDE_RESNETS = {
+    f"wrn-{depth}-{k}": (depth, k) for depth, k in ((16, 1), (16, 2), (16, 4), (28, 2), (28, 4), (40, 1), (40, 2))
+}
+"""Wide ResNets: depth and factor."""
+VGGS: dict[str, tuple[tuple[int, ...], ...]] = {
+    f"vgg{depth}": tuple((width,) * count for width, count in zip((64, 128, 256, 512, 512), counts, strict=True))
+    for depth, counts in {
+        8: (1, 1, 1, 1, 1), 11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4),
+    }.items()
+}  # fmt: skip
+"""VGG networks: channels of the convolutions of each stage."""
+SHUFFLENETS = {
+    "shufflenetv2": (116, 232, 464, 1024),
+    "shufflenetv2-0.5": (48, 96, 192, 1024),
+    "shufflenetv2-2": (224, 488, 976, 2048),
+}
+"""ShuffleNet V2 by size: channels of the stages and of the last convolution."""
+IMAGENET_RESNETS = {
+    "imagenet_resnet18": ((2, 2, 2, 2), False),
+    "imagenet_resnet34": ((3, 4, 6, 3), False),
+    "imagenet_resnet50": ((3, 4, 6, 3), True),
+}
+"""The ResNets of ImageNet: blocks of each stage, and whether they are bottlenecks."""
+
+MODELS = (
+    "mlp", *CONVNETS, *RESNETS, *WIDE_RESNETS, *VGGS, "mobilenetv2", "shufflenetv1", *SHUFFLENETS, "resnet50",
+    *IMAGENET_RESNETS, "imagenet_mobilenetv1",
+)  # fmt: skip
+ONE_WIDTH = ("mlp", *CONVNETS, *(name for name in RESNETS if "x" not in name))
+"""The networks whose width is one number: those of which no name says a width."""
 Width = Annotated[int, Field(ge=1, le=65_536)]
 LEFT_OUT: dict[str, Any] = {"width": None, "bias": True}
 """Keys that networks did not have from the first, at their default: written without, as older runs have them."""
@@ -38,6 +67,12 @@ def check_model(name: str) -> None:
 
 class Network(Section):
     """A network by name, or the import path of a factory.
+
+    For vectors mlp. For images from 8 pixels on convnet and convnet_deep, and the networks of the distillation
+    benchmark of Tian et al. 2020: resnet8, 14, 20, 32, 44, 56, 110, resnet8x4, resnet32x4, resnet18, 34, 50,
+    wrn-16-1, 16-2, 16-4, 28-2, 28-4, 40-1, 40-2, vgg8, 11, 13, 16, 19, shufflenetv1, shufflenetv2, shufflenetv2-0.5,
+    shufflenetv2-2, and from 16 on mobilenetv2. For those of ImageNet, from 32 pixels on and with 224 as published:
+    imagenet_resnet18, 34, 50, imagenet_mobilenetv1.
 
     Its `width` k means in every family: the units or channels of its first hidden layer, from which all others follow.
     mlp: one hidden layer of k units. convnet: k, 2k and 4k channels (16, 32, 64 without it). resnet: k channels in the
@@ -59,9 +94,9 @@ class Network(Section):
         if self.hidden and self.width is not None:
             raise ValueError(f"width: hidden says the widths already, {self.hidden}; leave one of them out")
         if self.width is not None and self.model in MODELS and self.model not in ONE_WIDTH:
-            raise ValueError(
-                f"width: {self.model} has the widths that its name says; take {self.model.partition('x')[0]}"
-            )
+            narrow = self.model.partition("x")[0]
+            cure = f"take {narrow}" if narrow in ONE_WIDTH else "leave it out"
+            raise ValueError(f"width: {self.model} has the widths that its name says; {cure}")
         if self.model != "mlp" and not self.bias:
             raise ValueError(f"bias: only model mlp can be without, not {self.model}")
         return self

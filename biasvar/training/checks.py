@@ -23,7 +23,7 @@ from biasvar.training.few_shots import check_few_shots
 from biasvar.training.given_teachers import check_given_teachers
 from biasvar.training.hooks import Fault, check_settings, named
 from biasvar.training.methods import method_of
-from biasvar.training.networks import SMALLEST
+from biasvar.training.networks import smallest_image
 from biasvar.training.soft_label_files import check_soft_labels
 from biasvar.training.teachers import teacher_rows
 from biasvar.training.view_images import check_views
@@ -152,9 +152,9 @@ def check_networks(study: Study, image_shape: tuple[int, ...], num_classes: int)
                     )  # fmt: skip
             except ValueError as error:
                 raise StudyError(f"{key}.{'model' if width is None else 'width'}: {error}") from error
-        elif min(size) < SMALLEST:
+        elif min(size) < (smallest := smallest_image(model)):
             raise StudyError(
-                f"{key}.model: {model} takes images of at least {SMALLEST}x{SMALLEST} pixels, those of "
+                f"{key}.model: {model} takes images of at least {smallest}x{smallest} pixels, those of "
                 f"{study.data.name} have {size[1]}x{size[0]}; use model mlp, or your own as package.module:factory"
             )
 

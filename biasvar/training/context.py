@@ -137,13 +137,13 @@ class StudyContext:
             if name == "mlp":
                 mlp = MLP(int(np.prod(images.shape[1:])), hidden, classes, bias=bias)
                 return mlp if isinstance(self.inputs, Features) else nn.Sequential(nn.Flatten(), mlp)
+            size = (images.shape[1], images.shape[2])
             if ":" in name:
-                size = (images.shape[1], images.shape[2])
                 options = {} if width is None else {"width": width}
                 return load_network(
                     name, in_channels=channels, num_classes=classes, image_size=size, options=options
                 )  # fmt: skip
-            return build_network(name, in_channels=channels, num_classes=classes, width=width)
+            return build_network(name, in_channels=channels, num_classes=classes, image_size=size, width=width)
 
         seed = int(generator(self.study.seed, purpose, replica).integers(2**62))
         return seeded(seed, make).to(device or self.device)

@@ -334,6 +334,10 @@ def _studies(folder: Path) -> list[Target]:
             given.pop("study"), given.pop("directory", folder / f"study{next(number)}"), **given
         ).arms
 
+    def build(**given: Any) -> Any:
+        with torch.device("meta"):
+            return str(biasvar.build_network(**given))
+
     arrays = {"values": rng.normal(size=(N, 4)), "labels": np.arange(N) % C, "class_names": ["a", "b", "c"],
               "test": None, "source": "nowhere"}  # fmt: skip
     return [
@@ -343,4 +347,7 @@ def _studies(folder: Path) -> list[Target]:
                {"values": rng.integers(0, 256, size=(N, 5, 4)), "labels": np.arange(N) % C}),
         Target("run_study", run, {"study": study, "device": "cpu", "jobs": 1},
                ("name", "replicas", "data", "student", "arms")),
+        Target("build_network", build,
+               {"name": "convnet", "in_channels": 3, "num_classes": 10, "image_size": (32, 32), "width": 4},
+               ("network",)),
     ]  # fmt: skip
