@@ -67,6 +67,11 @@ def _main(arguments: Sequence[str] | None) -> int:
         help="processes that train side by side (default: the CPU cores, at most 4; 1 on a GPU); changes no number",
     )  # fmt: skip
     parser.add_argument(
+        "--engine", metavar="NAME",
+        help="how networks for images run: channels_last, contiguous, either with +compile, or auto for the quickest "
+        "by measurement (default: auto on a GPU, else channels_last); numbers agree to rounding",
+    )  # fmt: skip
+    parser.add_argument(
         "--teachers-only", action="store_true",
         help="stop after the teachers that all replicas share; without this the same command goes on from there",
     )  # fmt: skip
@@ -142,7 +147,7 @@ def _obey(options: argparse.Namespace) -> int:
                     grid = grid_in_words(context)
             _print("\n".join([describe(study, directory), *grid]))
             return 0
-        return _run(study, directory, device, options.jobs, options.teachers_only)
+        return _run(study, directory, device, options)
     except OSError as error:
         full = isinstance(error, DiskFullError) or is_full(error)
         _complain(_with_space(error) if full else _of_file(error, options.out))
@@ -230,19 +235,21 @@ def _device(name: str | None) -> torch.device:
     return device
 
 
-def _run(study: Study, directory: Path, device: torch.device, jobs: int | None, teachers_only: bool) -> int:
+def _run(study: Study, directory: Path, device: torch.device, options: argparse.Namespace) -> int:
     with importing():
         from biasvar.training.execute import run_study
         from biasvar.training.redraws import run_redraws
 
+    jobs, teachers_only = options.jobs, options.teachers_only
+    more = {"teachers_only": teachers_only, "engine": options.engine}
     if jobs is None:
         jobs = min(4, len(os.sched_getaffinity(0))) if device.type == "cpu" else 1
     try:
         with _within_memory(study, directory, device, jobs):
             if study.redraws:
-                runs = run_redraws(study, directory, device=device, jobs=jobs, teachers_only=teachers_only).runs
+                runs = run_redraws(study, directory, device=device, jobs=jobs, **more).runs
             else:
-                runs = [run_study(study, directory, device=device, jobs=jobs, teachers_only=teachers_only)]
+                runs = [run_study(study, directory, device=device, jobs=jobs, **more)]
     except KeyboardInterrupt:
         print(f"\ninterrupted; {directory} is whole so far, the same command goes on from here", file=sys.stderr)
         return 130

@@ -216,6 +216,7 @@ MANIFEST = _object(
         **_each("sources", "people", shape=_object(entries=_TEXT)),
         "sessions": _list(_SESSION, "objects"),
         "begun": _object({**(_FIXED.keys or {}), "claims_fixed": _FIXED}),
+        "engine": _object({**_each("channels_last", "compiled", shape=_TRUTH), **_each("name", "chosen", shape=_TEXT)}),
         "soft_label_files": _object(entries=_object(_each("path", "sha256", shape=_TEXT), needed=True)),
         "tuning": _object(entries=_list(_NEEDED_TEXT, "texts", needed=True)),
         "warnings": _list(_NEEDED_TEXT, "sentences"),

@@ -7,7 +7,7 @@ MEANINGS = {
     "Study.title": "of the report",
     "Study.seed": "splits, draws, initial weights and orders of rows follow from it",
     "Study.replicas": "trainings of every arm, over which bias and variance are; at most 16 groups are kept apart",
-    "Study.backend": "`batched`: replicas of an mlp train in one pass; `sequential`: one by one, for any network",
+    "Study.backend": "`batched`: replicas train in one pass (quick for an mlp; no dropout); `sequential`: one by one",
     "Study.threads": "of the processor for each process; more may change the last digits of numbers",
     "Study.data": "which data, and how rows are split",
     "Study.student": "the network that every arm trains",

@@ -20,6 +20,7 @@ from biasvar.study.label_noise import LabelNoise
 from biasvar.study.networks import Network
 from biasvar.training import optimizers
 from biasvar.training.custom_networks import load_network
+from biasvar.training.engine import DEFAULT, Engine
 from biasvar.training.inputs import Features, Images, Inputs
 from biasvar.training.networks import MLP, build_network, seeded
 from biasvar.training.replicas import Replicas, make_replicas
@@ -41,6 +42,7 @@ class StudyContext:
         teacher_tables: The teachers' clean logits, by name, as far as they were read (`teachers.teacher_logits`).
         scores: Of replicas' rows, as far as arms selected by them (`selecting.scored`).
         held_out: The classes held out for few-shot episodes; None without.
+        engine: How a network that trains by itself runs.
     """
 
     study: Study
@@ -53,6 +55,7 @@ class StudyContext:
     teacher_tables: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
     scores: dict[tuple[Any, ...], np.ndarray] = field(default_factory=dict, repr=False)
     held_out: Dataset | None = None
+    engine: Engine = DEFAULT
 
     @staticmethod
     def of(study: Study, dataset: Dataset, directory: str | Path, device: torch.device) -> StudyContext:
@@ -151,7 +154,10 @@ class StudyContext:
     def replicas(self, models: Sequence[nn.Module], weight_decay: float | None = None) -> Replicas:
         """Networks that train together by the study's schedule, or by another weight decay."""
         optimizer = self.optimizer(weight_decay)
-        return make_replicas(self.study.backend, models, optimizer=optimizer, precision=self.study.schedule.precision)
+        precision = self.study.schedule.precision
+        return make_replicas(
+            self.study.backend, models, optimizer=optimizer, precision=precision, engine=self.engine
+        )  # fmt: skip
 
     def optimizer(self, weight_decay: float | None = None) -> optimizers.Settings:
         """The study's optimiser, or it by another weight decay."""

@@ -28,8 +28,9 @@ from biasvar.training.checks import check_begun, check_sources, open_study
 from biasvar.training.completeness import arm_fault, holds, is_whole, lost_weights, whole_table, written_teachers
 from biasvar.training.context import StudyContext
 from biasvar.training.continuing import SESSION, check_same_data, check_same_study, restate, sessions_with
-from biasvar.training.cost import cost_of_answers, cost_of_arm, cost_of_teacher
+from biasvar.training.cost import cost_of_answers, cost_of_arm, cost_of_teacher, steps_of
 from biasvar.training.custom_networks import source_hashes
+from biasvar.training.engine import AUTO, agree, check_engine, chosen
 from biasvar.training.manifest import arm_entry, arm_outcome, study_manifest
 from biasvar.training.replicas import groups_of
 from biasvar.training.reuse import identity_of, take_over, tuned_elsewhere
@@ -61,6 +62,7 @@ def run_study(
     jobs: int = 1,
     called: str = "",
     teachers_only: bool = False,
+    engine: str | None = None,
 ) -> Run:
     """Train every arm of a study that `directory` does not hold yet.
 
@@ -71,11 +73,17 @@ def run_study(
         jobs: Processes that train side by side, each a teacher or a group of replicas at a time; changes no number.
         called: What progress is shown as; default: the study's name.
         teachers_only: Stop after the teachers that all replicas share; the run is not complete, and can go on later.
+        engine: How networks for images run, see `biasvar.training.engine.chosen`.
 
     Raises:
-        RecordError: The directory holds another study, or was begun with other data.
+        RecordError: The directory holds another study, or was begun with other data or another engine.
+        ValueError: No engine has that name.
         BiasvarError: A worker process was lost.
     """
+    if engine is not None:
+        check_engine(engine)
+        if not _has_engines(study) and engine != AUTO:
+            raise ValueError(f"engine {engine}: is for networks for images that train one by one (backend: sequential)")
     device = torch.device(device) if device is not None else default_device()
     torch.set_num_threads(study.threads)
     check_same_study(study, Path(directory))
@@ -86,6 +94,7 @@ def run_study(
     writer = RunWriter(directory, manifest=entries, resume=True)
     check_sources(writer.manifest.get("sources", {}), study, writer.directory)
     _rename(writer, study)
+    _settle_engine(writer, context, engine)
     _write_samples(writer, context)
     left = [] if teachers_only else [name for name in study.order() if not _is_complete(writer, study, name)]
     if writer.manifest["status"] == "complete" and not left and is_whole(writer, study):
@@ -127,6 +136,27 @@ def run_study(
         raise RecordError(f"{writer.directory} is not complete: {faults[0]}")
     writer.update_manifest(status="complete")
     return open_run(directory)
+
+
+def _has_engines(study: Study) -> bool:
+    return study.student.model != "mlp" and study.backend == "sequential"
+
+
+def _settle_engine(writer: RunWriter, context: StudyContext, asked: str | None) -> None:
+    """Note in the manifest how networks run, unless that was settled when the run was begun."""
+    if "engine" in writer.manifest or writer.manifest.get("sessions"):
+        agree(writer.manifest, asked, writer.directory)
+        return
+    study, images = context.study, context.dataset.images
+    if not _has_engines(study):
+        return
+    asked = asked or (AUTO if context.device.type == "cuda" else "channels_last")
+    shape = (study.schedule.batch_size, *(images.shape[3:] or (1,)), *images.shape[1:3])
+    entry = chosen(
+        asked, partial(context.student, study.student, "init", 0), shape, context.dataset.num_classes,
+        device=context.device, steps=steps_of(context), precision=study.schedule.precision,
+    )  # fmt: skip
+    writer.update_manifest(engine=entry)
 
 
 def _rename(writer: RunWriter, study: Study) -> None:

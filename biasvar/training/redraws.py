@@ -22,6 +22,7 @@ def run_redraws(
     device: torch.device | str | None = None,
     jobs: int = 1,
     teachers_only: bool = False,
+    engine: str | None = None,
 ) -> Redraws:
     """Train every redraw of a study that `directory` does not hold yet.
 
@@ -32,7 +33,7 @@ def run_redraws(
         study: A validated study with `redraws`.
         directory: What holds the redraws, made when absent.
         device: Default: CUDA where there is one, else the CPU.
-        jobs, teachers_only: As `run_study`'s.
+        jobs, teachers_only, engine: As `run_study`'s.
 
     Raises:
         RecordError: The directory holds a run, redraws of another study, or more redraws than are asked for.
@@ -50,7 +51,9 @@ def run_redraws(
     for number, redraw in enumerate(redraws):
         called = f"redraw {number + 1} of {len(redraws)}"
         place = redraw_path(directory, number)
-        run_study(redraw, place, device=device, jobs=jobs, called=called, teachers_only=teachers_only)
+        run_study(
+            redraw, place, device=device, jobs=jobs, called=called, teachers_only=teachers_only, engine=engine
+        )  # fmt: skip
     if not teachers_only:
         end_redraws(directory)
     return open_redraws(directory)

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from biasvar.training import optimizers
+from biasvar.training.engine import DEFAULT, Engine
 
 Backend = Literal["batched", "sequential"]
 
@@ -46,23 +47,29 @@ class Replicas(Protocol):
     def load_state(self, state: dict[str, torch.Tensor]) -> None: ...
 
     def parameters(self) -> dict[str, torch.Tensor]:
-        """The parameters by name, each (R, ...)."""
+        """The parameters and buffers by name, each (R, ...)."""
 
 
 class BatchedReplicas:
-    """R networks as one: parameters stacked along a leading dimension, one forward and one update for all."""
+    """R networks as one: parameters and buffers stacked along a leading dimension, one forward and one update for all.
 
-    def __init__(self, models: Sequence[nn.Module], *, optimizer: optimizers.Settings) -> None:
-        if any(True for _ in models[0].buffers()):
-            raise ValueError(
-                f"{type(models[0]).__name__} keeps buffers (such as BatchNorm statistics), which the batched backend "
-                "does not train; use backend: sequential"
-            )
-        self._model = models[0]
+    BatchNorm's statistics are those of each replica's own batch. With `precision` "bf16" a CUDA device runs the forward
+    pass in mixed precision. Networks that draw at random in training (dropout) are no replicas of this kind: their
+    draws would not be those of a network alone.
+    """
+
+    def __init__(
+        self, models: Sequence[nn.Module], *, optimizer: optimizers.Settings, precision: str = "float32"
+    ) -> None:
+        _refuse_random(models[0])
+        self._model, self._mixed = models[0], precision == "bf16"
         named = [dict(model.named_parameters()) for model in models]
         self._parameters = {
             name: torch.stack([p[name].detach() for p in named]).contiguous().requires_grad_() for name in named[0]
         }
+        kept = [dict(model.named_buffers()) for model in models]
+        self._buffers = {name: torch.stack([b[name] for b in kept]).contiguous() for name in kept[0]}
+        self._names = [name for name in models[0].state_dict() if name in self._parameters or name in self._buffers]
         self._optimizer, self._steps = optimizer, 0
         self._slots = {slot: [torch.zeros_like(p) for p in self._parameters.values()] for slot in optimizer.kept}
 
@@ -74,7 +81,14 @@ class BatchedReplicas:
         forward: Callable | None = getattr(self._model, "forward_stacked", None)
         if forward is not None:
             return forward(self._parameters, x)
-        return torch.func.vmap(lambda p, one: torch.func.functional_call(self._model, p, (one,)))(self._parameters, x)
+        with torch.autocast("cuda", torch.bfloat16, enabled=self._mixed and x.device.type == "cuda"):
+            logits = torch.func.vmap(self._one)(self._parameters, self._buffers, x)
+        return logits.float() if self._mixed else logits
+
+    def _one(
+        self, parameters: dict[str, torch.Tensor], buffers: dict[str, torch.Tensor], x: torch.Tensor
+    ) -> torch.Tensor:
+        return torch.func.functional_call(self._model, (parameters, buffers), (x,))
 
     def train(self, mode: bool) -> None:
         self._model.train(mode)
@@ -89,7 +103,8 @@ class BatchedReplicas:
             self._optimizer.update(parameters, gradients, self._slots, self._steps, rate)
 
     def parameters(self) -> dict[str, torch.Tensor]:
-        return {name: p.detach() for name, p in self._parameters.items()}
+        whole = {**self._parameters, **self._buffers}
+        return {name: whole[name].detach() for name in self._names}
 
     def state(self) -> dict[str, torch.Tensor]:
         state = {f"parameter.{name}": p for name, p in self.parameters().items()}
@@ -103,12 +118,23 @@ class BatchedReplicas:
 
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
         with torch.no_grad():
+            for name, buffer in self._buffers.items():
+                buffer.copy_(state[f"parameter.{name}"])
             for place, (name, parameter) in enumerate(self._parameters.items()):
                 parameter.copy_(state[f"parameter.{name}"])
                 for slot, values in self._slots.items():
                     values[place].copy_(state[f"{slot}.{name}"])
                 if self._optimizer.counts:
                     self._steps = int(state[f"steps.{name}"][0])
+
+
+def _refuse_random(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
+            raise ValueError(
+                f"{type(model).__name__} draws at random in training ({name}: {module}), which networks in one pass "
+                "would not do as each does alone; use backend: sequential"
+            )
 
 
 def _clipped(gradients: Sequence[torch.Tensor], max_norm: float) -> tuple[torch.Tensor, ...]:
@@ -124,26 +150,31 @@ def _clipped(gradients: Sequence[torch.Tensor], max_norm: float) -> tuple[torch.
 class SequentialReplica:
     """One network as it is, behind the same interface with R = 1; any module, buffers and all.
 
-    Images (B, C, H, W) run in channels_last memory order, which convolutions on CPUs and GPUs prefer; with
-    `precision` "bf16" a CUDA device runs the forward pass in mixed precision.
+    How it runs is `engine`'s; with `precision` "bf16" a CUDA device runs the forward pass in mixed precision.
     """
 
     def __init__(
-        self, models: Sequence[nn.Module], *, optimizer: optimizers.Settings, precision: str = "float32"
-    ) -> None:
+        self, models: Sequence[nn.Module], *, optimizer: optimizers.Settings, precision: str = "float32",
+        engine: Engine = DEFAULT,
+    ) -> None:  # fmt: skip
         (model,) = models
-        self._model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._format = torch.channels_last if engine.channels_last else torch.contiguous_format
+        self._model = model.to(memory_format=self._format)  # type: ignore[call-overload]
+        self._run = engine.runner(self._model)
         self._settings, self._optimizer = optimizer, optimizer.of_torch(self._model.parameters())
         self._mixed = precision == "bf16"
 
     @property
     def network(self) -> nn.Module:
+        """Handed over to be watched or changed, so it runs as it is from now on, not compiled."""
+        self._run = self._model
         return self._model
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        only = x[0].contiguous(memory_format=torch.channels_last) if x.ndim == 5 else x[0]
+        only = x[0].contiguous(memory_format=self._format) if x.ndim == 5 else x[0]
         with torch.autocast("cuda", torch.bfloat16, enabled=self._mixed and x.device.type == "cuda"):
-            return self._model(only).float()[None] if self._mixed else self._model(only)[None]
+            run = self._run if self._model.training else self._model
+            return run(only).float()[None] if self._mixed else run(only)[None]
 
     def train(self, mode: bool) -> None:
         self._model.train(mode)
@@ -172,12 +203,13 @@ class SequentialReplica:
 
 
 def make_replicas(
-    backend: Backend, models: Sequence[nn.Module], *, optimizer: optimizers.Settings, precision: str = "float32"
-) -> Replicas:
-    """The replicas of one group: any number for "batched", one for "sequential"."""
+    backend: Backend, models: Sequence[nn.Module], *, optimizer: optimizers.Settings, precision: str = "float32",
+    engine: Engine = DEFAULT,
+) -> Replicas:  # fmt: skip
+    """The replicas of one group: any number for "batched", one for "sequential", which runs as `engine` says."""
     if backend == "batched":
-        return BatchedReplicas(models, optimizer=optimizer)
-    return SequentialReplica(models, optimizer=optimizer, precision=precision)
+        return BatchedReplicas(models, optimizer=optimizer, precision=precision)
+    return SequentialReplica(models, optimizer=optimizer, precision=precision, engine=engine)
 
 
 def groups_of(backend: Backend, replicas: Sequence[int]) -> list[list[int]]:

@@ -28,6 +28,7 @@ from biasvar.study import Study
 from biasvar.training.checks import open_study
 from biasvar.training.context import StudyContext
 from biasvar.training.continuing import check_same_data
+from biasvar.training.engine import engine_in
 from biasvar.training.memory import keep_freed_memory, lost_workers
 from biasvar.training.students import ArmRun, train_once, tune
 from biasvar.training.teacher_training import train_and_keep, write_teacher
@@ -176,6 +177,7 @@ def _set_up(study: Study, directory: Path, device: str) -> None:
     keep_freed_memory()
     _context = open_study(study, directory, torch.device(device))
     _writer = RunWriter(directory, manifest=read_manifest(directory), resume=True)
+    _context.engine = engine_in(_writer.manifest)
     check_same_data(_context)  # they may have changed since this run began
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from biasvar.training.inputs import Features
 from biasvar.training.loop import predict, train
 from biasvar.training.methods import method_of
 from biasvar.training.methods.distillation import StoredWeights
-from biasvar.training.networks import MLP, seeded
+from biasvar.training.networks import MLP, ConvNet, seeded
 from biasvar.training.objective import Objective
 from biasvar.training.optimizers import SGD, AdamW
 from biasvar.training.replicas import BatchedReplicas, SequentialReplica, groups_of, make_replicas
@@ -178,10 +180,42 @@ def test_initial_weights_depend_on_the_seed_alone():
     assert not torch.equal(a.layers[0].weight, c.layers[0].weight)
 
 
-def test_batched_refuses_networks_with_buffers_and_says_what_to_do():
-    net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    with pytest.raises(ValueError, match="backend: sequential"):
-        BatchedReplicas([net], optimizer=MOMENTUM)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["nesterov", "momentum", "adamw"])
+def test_networks_with_batch_norm_train_together_as_they_do_alone(optimizer):
+    """Parameters, running statistics and their counter; and evaluation by those statistics."""
+    nets = [seeded(r, lambda: ConvNet(in_channels=1, num_classes=C, width=4).double()) for r in range(R)]
+    together = BatchedReplicas([copy.deepcopy(net) for net in nets], optimizer=optimizer)
+    alone = [SequentialReplica([net], optimizer=optimizer) for net in nets]
+    generator = torch.Generator().manual_seed(3)
+    for _ in range(4):
+        x = torch.randn(R, 6, 1, 8, 8, dtype=torch.float64, generator=generator)
+        together.step(together(x).logsumexp(2).mean(1), 0.1)
+        for r, replica in enumerate(alone):
+            replica.step(replica(x[r : r + 1]).logsumexp(2).mean(1), 0.1)
+    found = together.parameters()
+    assert list(found) == list(nets[0].state_dict())
+    for r, replica in enumerate(alone):
+        for name, value in replica.parameters().items():
+            torch.testing.assert_close(found[name][r], value[0], rtol=0, atol=1e-10)
+    assert found["norms.0.num_batches_tracked"].tolist() == [4] * R
+    for replica in (together, *alone):
+        replica.train(False)
+    x = torch.randn(R, 6, 1, 8, 8, dtype=torch.float64, generator=generator)
+    expected = torch.cat([replica(x[r : r + 1]) for r, replica in enumerate(alone)])
+    torch.testing.assert_close(together(x), expected, rtol=0, atol=1e-10)
+    assert torch.equal(together.parameters()["norms.0.running_mean"], found["norms.0.running_mean"])
+
+
+def test_batch_norm_goes_on_from_a_state():
+    nets = [seeded(r, lambda: ConvNet(in_channels=1, num_classes=C, width=4)) for r in range(2 * R)]
+    first, second = (BatchedReplicas(nets[i * R : (i + 1) * R], optimizer=MOMENTUM) for i in range(2))
+    x = torch.randn(R, 6, 1, 8, 8)
+    first.step(first(x).square().mean((1, 2)), 0.1)
+    second.load_state(first.state())
+    for net in (first, second):
+        net.step(net(x).square().mean((1, 2)), 0.1)
+    for name, value in first.state().items():
+        assert torch.equal(value, second.state()[name]), name
 
 
 def test_groups():
