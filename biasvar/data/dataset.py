@@ -35,6 +35,7 @@ class Dataset:
         original_index: int64 (N,) row in the split of the original data set, -1 unknown; None where it is not stored.
         files: For images in folders of classes, the path of each sample's file in that folder; else None.
         path: For one loaded by path, what `load_dataset` was given; None for one loaded by name.
+        made: True for a dry run's data set of made images (`biasvar.data.made`), all of them one.
 
     >>> from biasvar.data import load_dataset
     >>> digits = load_dataset("digits")
@@ -52,6 +53,7 @@ class Dataset:
     original_index: np.ndarray | None = None
     path: str | None = None
     files: tuple[str, ...] | None = None
+    made: bool = False
     _measured: Measured | None = field(default=None, repr=False)
 
     @property

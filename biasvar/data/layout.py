@@ -24,19 +24,23 @@ SUFFIXES = (".parquet", ".csv", ".npz", ".npy")
 
 @dataclass(frozen=True)
 class Known:
-    """A published data set: what its images must look like, and the Hugging Face repository that has them."""
+    """A published data set: what its images must look like, the Hugging Face repository that has them, its rows."""
 
     title: str
     shape: tuple[int, ...]
     num_classes: int
     repository: str | None
+    train: int
+    test: int
 
 
 KNOWN = {
-    "cifar10": Known("CIFAR-10", (32, 32, 3), 10, "uoft-cs/cifar10"),
-    "cifar100": Known("CIFAR-100", (32, 32, 3), 100, "uoft-cs/cifar100"),
-    "fashion_mnist": Known("Fashion-MNIST", (28, 28), 10, "zalando-datasets/fashion_mnist"),
-    "tiny_imagenet_32": Known("Tiny-ImageNet at 32x32", (32, 32, 3), 200, None),
+    "cifar10": Known("CIFAR-10", (32, 32, 3), 10, "uoft-cs/cifar10", 50_000, 10_000),
+    "cifar100": Known("CIFAR-100", (32, 32, 3), 100, "uoft-cs/cifar100", 50_000, 10_000),
+    "fashion_mnist": Known("Fashion-MNIST", (28, 28), 10, "zalando-datasets/fashion_mnist", 60_000, 10_000),
+    "cinic10": Known("CINIC-10", (32, 32, 3), 10, None, 180_000, 90_000),  # its validation rows are training rows here
+    "imagenet": Known("ImageNet (ILSVRC 2012)", (224, 224, 3), 1000, None, 1_281_167, 50_000),
+    "tiny_imagenet_32": Known("Tiny-ImageNet at 32x32", (32, 32, 3), 200, None, 100_000, 10_000),
 }
 
 

@@ -152,7 +152,8 @@ def test_names_without_data_say_what_to_put_where(folders):
         "pip install 'biasvar[hub]', then python -c \"from biasvar.data import fetch; fetch('cifar100')\""
     )
     assert "hub" not in raises("tiny_imagenet_32", "put the file tiny_imagenet_32.parquet", FileNotFoundError)
-    known = "no data set named 'mnist'; there is: digits, cifar10, cifar100, fashion_mnist, tiny_imagenet_32; or give"
+    names = "digits, cifar10, cifar100, fashion_mnist, cinic10, imagenet, tiny_imagenet_32"
+    known = f"no data set named 'mnist'; there is: {names}; or give"
     raises("mnist", re.escape(known))
 
 
