@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from typing import TYPE_CHECKING
+
+from biasvar.report.arms.drawn import with_short_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +27,7 @@ class Figure:
         needs: what a run must hold for it, to complete "needs ...".
         collect: runs -> tidy frame of everything that is drawn, with n and errors and a column `run`; empty (no rows)
             if no run holds what the figure needs.
-        draw: that frame, not empty -> the drawing.
+        draw: that frame, not empty -> the drawing, with names of arms that fit it (see `with_short_names`).
         caption: frame and runs -> n, replicas, teacher regime, target, view and data.
         kinds: the kinds of runs that it is about, where not all; a page without any does not say that it is missing.
         roles: the roles of the arms that it shows, where it does not show all; see `report.arms.roles.too_few`.
@@ -39,3 +42,12 @@ class Figure:
     caption: Callable[[pd.DataFrame, list[Run]], str]
     roles: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        whole = self.draw
+
+        @wraps(whole)
+        def draw(frame: pd.DataFrame) -> Drawing:
+            return whole(with_short_names(frame))
+
+        object.__setattr__(self, "draw", draw)

@@ -10,13 +10,47 @@ from biasvar.report import style
 from biasvar.report.arms import soft_labels
 from biasvar.report.arms.series import SYMBOLS
 from biasvar.report.marks import legends
+from biasvar.report.marks.labels import shortened
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LONGEST_NOTE = 90  # characters that fit the width of a figure
+LONGEST_NAME = 36  # letters of an arm's name in a picture
+NAMES = ("label", "control_label", "teacher_label", "series")  # columns that hold what a picture calls arms
 STOPPED = ", stopped after "  # in the name of a regime
 OTHER_LOOKS = (("#5c4426", "P", "-."), ("#c9a66b", "X", ":"), ("#8c564b", "v", "--"), ("#7f7f7f", "p", "-"))
+
+
+def with_short_names(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame and its looks with names of at most `LONGEST_NAME` letters, shortened in the middle, none twice.
+
+    The frame itself, whose table and caption have the whole names, is left as it is.
+    """
+    columns = [name for name in NAMES if name in frame]
+    looks: dict[str, style.Look] = frame.attrs.get("styles") or {}
+    names = {str(name) for column in columns for name in frame[column].dropna()} | {one.label for one in looks.values()}
+    if all(len(name) <= LONGEST_NAME for name in names):
+        return frame
+    short = _short_names(sorted(names))
+    attrs = {key: value for key, value in frame.attrs.items() if key != "styles"}
+    shown = frame.assign(**{column: frame[column].map(lambda name: short.get(name, name)) for column in columns})
+    shown.attrs = attrs
+    if not looks:
+        return shown
+    return style.with_looks(shown, {arm: replace(look, label=short[look.label]) for arm, look in looks.items()})
+
+
+def _short_names(names: Iterable[str]) -> dict[str, str]:
+    """Each name's short one; those that would be alike are told apart by a number."""
+    short: dict[str, str] = {}
+    for name in names:
+        said, number = shortened(name, LONGEST_NAME), 1
+        while said in short.values():
+            number += 1
+            said = f"{shortened(name, LONGEST_NAME - 3 - len(str(number)))} ({number})"
+        short[name] = said
+    return short
 
 
 def row_names(frame: pd.DataFrame) -> list[str]:

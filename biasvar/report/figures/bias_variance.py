@@ -37,7 +37,7 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 def draw(frame: pd.DataFrame) -> Drawing:
     """Two panels that share their rows: bias and variance."""
     names, entries = drawn.row_names(frame), drawn.regime_entries(frame)
-    where = forest.places(frame).named(names, above=True)
+    where = forest.places(frame).named(names, above=True, room=0.5 * style.NARROW_WIDTH * style.narrow())
     baselines = _baselines(frame)
     band = frame.loc[frame["arm"].isin(baselines), "low"].notna().any()
     told = "cross-entropy, with its 95 % interval as a band" if band else "cross-entropy"

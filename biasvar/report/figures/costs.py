@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from biasvar.report import style
 from biasvar.report.arms import drawn
 from biasvar.report.arms.roles import COMPARED, arms_with_role, failed_arms, left_out, taken_note, taken_over
 from biasvar.report.figure import Figure
+from biasvar.report.figures.methods import MOST_NAMES
 from biasvar.report.marks import blocks, labels, legends, looks, panels
 from biasvar.report.statistics.budgets import COLUMNS as BUDGET
 from biasvar.report.statistics.budgets import budgets
@@ -59,8 +62,11 @@ def draw(frame: pd.DataFrame) -> Drawing:
     styles, frame = unstyled(frame)
     frame = frame.assign(before=frame[["teacher_seconds", "search_seconds"]].sum(axis=1))  # what must be trained first
     runs = list(dict.fromkeys(frame["run"]))
-    many = 5.8 if style.narrow() else 4.4
-    heights = [many if frame.loc[frame["run"] == run, "arm"].nunique() > 7 else 3.4 for run in runs]
+    named = {run: _named(frame[frame["run"] == run], styles) for run in runs}
+    crowded = {run: style.narrow() and len(named[run]) > MOST_NAMES for run in runs}
+    heights = [
+        (4.4 if len(named[run]) > 7 else 3.4) + crowded[run] * legends.numbered_height(named[run]) for run in runs
+    ]
     figure, block_of = blocks.stacked(runs, heights, more=0.35 + 0.2 * style.narrow())
     first = style.Look(style.MUTED, "", ":", "its teacher's training too")
     entries = legends.lines({"": first}, width=1.0) if (frame["before"] > 0).any() else []
@@ -68,11 +74,19 @@ def draw(frame: pd.DataFrame) -> Drawing:
     panels = {run: block_of[run].subplots() for run in runs}
     for run, ax in panels.items():
         _points(ax, frame[frame["run"] == run], styles)
+        if crowded[run]:
+            legends.numbered(block_of[run], named[run])
     engine: Any = figure.get_layout_engine()
     engine.execute(figure)  # names are placed in panels of their final size
     for run, ax in panels.items():
-        _names(ax, frame[frame["run"] == run])
+        texts = [str(number) if crowded[run] else look.label for number, look in enumerate(named[run], start=1)]
+        _names(ax, frame[frame["run"] == run], texts)
     return figure
+
+
+def _named(part: pd.DataFrame, styles: dict[str, style.Look]) -> list[style.Look]:
+    """The looks of a run's points with their names."""
+    return [replace(styles[arm], label=str(label)) for arm, label in zip(part["arm"], part["label"], strict=True)]
 
 
 def _points(ax: Axes, part: pd.DataFrame, styles: dict[str, style.Look]) -> None:
@@ -108,13 +122,13 @@ def _range(part: pd.DataFrame) -> tuple[float, float]:
     return low / room, high * room
 
 
-def _names(ax: Axes, part: pd.DataFrame) -> None:
+def _names(ax: Axes, part: pd.DataFrame, texts: Sequence[str]) -> None:
     rows = each(part)
     places = [(row.seconds, 100 * row.accuracy) for row in rows]
     bars = [((row.seconds, 100 * row.accuracy_low), (row.seconds, 100 * row.accuracy_high)) for row in rows]
     lines = [((x, y), (x + row.before, y)) for (x, y), row in zip(places, rows, strict=True)]
     known = [bar for bar in [*bars, *lines] if np.isfinite(bar).all()]
-    labels.beside_points(ax, places, [str(row.label) for row in rows], bars=known)
+    labels.beside_points(ax, places, texts, bars=known)
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:

@@ -30,7 +30,7 @@ COLUMNS = [*ABOUT, "question", "kind", "difference", "term", *NUMBERS]
 SHADES = {"first": "#6baed6", "middle": "#2171b5", "last": "#08214a"}
 """Of a question's kinds: the usual row's, one between, the unusual one's."""
 _HEADS = {"difficulty": "Difficulty", "regularization samples": "Regularization", "reference teacher": "Teacher"}
-_DOT, _BETWEEN = 0.1, 0.12  # inches from kind to kind, and more from arm to arm
+_DOT, _BETWEEN = (0.1, 0.075), (0.12, 0.09)  # inches from kind to kind, and more from arm to arm; on narrow screens
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -79,7 +79,12 @@ def _told_apart(frame: pd.DataFrame) -> pd.DataFrame:
 def _height(part: pd.DataFrame) -> float:
     """Inches of a run's panels."""
     down = part["question"].nunique() if _turned(part) else len(TERMS)
-    return 0.9 + down * ((0.85 if style.narrow() else 0.45) + _arm_height() * part["arm"].nunique())
+    return 0.9 + down * ((0.75 if style.narrow() else 0.45) + _arm_height() * _places(part).total)
+
+
+def _places(part: pd.DataFrame) -> forest.Places:
+    """The places of the arms; names that would leave the panels no room stand above their rows."""
+    return forest.places(part).named(drawn.row_names(part), row=_arm_height(), widest=0.5 if _turned(part) else 0.25)
 
 
 def _turned(part: pd.DataFrame) -> bool:
@@ -88,14 +93,14 @@ def _turned(part: pd.DataFrame) -> bool:
 
 
 def _arm_height() -> float:
-    return _DOT * max(map(len, KINDS.values())) + _BETWEEN
+    return _DOT[style.narrow()] * max(map(len, KINDS.values())) + _BETWEEN[style.narrow()]
 
 
 def _block(block: SubFigure, part: pd.DataFrame) -> None:
     questions = [name for name in KINDS if name in set(part["question"])]
     shape = (len(TERMS), len(questions))
     grid = block.subplots(*(shape[::-1] if _turned(part) else shape), squeeze=False)
-    where = forest.places(part)
+    where = _places(part)
     for across in grid:
         forest.name_rows(across, where, drawn.row_names(part))
     for term, across in zip(TERMS, grid.T if _turned(part) else grid, strict=True):
@@ -111,7 +116,9 @@ def _panel(ax: Axes, rows: pd.DataFrame, question: str) -> None:
     """Thick bars over replicas, thin ones over all that was drawn; the axis holds the thick ones."""
     kinds = KINDS[question]
     rows = looks.put_on(rows, _looks(question), by="kind", hollow="failed")
-    rows["y"] += [_DOT / _arm_height() * (kinds.index(kind) - (len(kinds) - 1) / 2) for kind in rows["kind"]]
+    rows["y"] += [
+        _DOT[style.narrow()] / _arm_height() * (kinds.index(kind) - (len(kinds) - 1) / 2) for kind in rows["kind"]
+    ]
     limits = scales.limits(rows.assign(low=rows["low_replicas"], high=rows["high_replicas"]), anchor=0.0, room=0.08)
     ax.grid(visible=False, axis="y")
     forest.draw(ax, rows, limits=limits, reference=0.0, size=4.2, width=0.7)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from biasvar.records import Run
 
 MOST_ARMS = 24
+MOST_NAMES = 8
+"""Names that a plane has room for on a narrow screen; where there are more, points have numbers and a key below."""
 BEYOND = 0.5
 """How far an interval may widen an axis, as a share of the range of the points: the rest of it is cut off."""
 ENDS = ("low", "high", "low_replicas", "high_replicas")
@@ -46,20 +50,35 @@ def draw(frame: pd.DataFrame) -> Drawing:
     """A plane for each run; each point has its name, each line in grey one change of loss."""
     styles, frame = unstyled(frame)
     runs = list(dict.fromkeys(frame["run"]))
-    many = 6.6 if style.narrow() else 5.0
-    heights = [many if frame.loc[frame["run"] == run, "arm"].nunique() > 7 else 3.9 for run in runs]
+    wide = {run: _wide(frame[frame["run"] == run]) for run in runs}
+    named = {run: _named(wide[run], styles) for run in runs}
+    crowded = {run: style.narrow() and len(named[run]) > MOST_NAMES for run in runs}
+    heights = [5.0 if len(wide[run]) > 7 else 3.9 for run in runs]
+    heights = [
+        high + crowded[run] * legends.numbered_height(named[run]) for run, high in zip(runs, heights, strict=True)
+    ]
     entries = [*drawn.regime_entries(frame), *_line_entries(frame)]
     figure, block_of = blocks.stacked(runs, heights, more=0.35 + 0.2 * style.abreast(3, on_narrow=4))
     legends.below(figure, entries, handletextpad=0.6)
     planes = {run: block_of[run].subplots() for run in runs}
-    wide = {run: _wide(frame[frame["run"] == run]) for run in runs}
     for run, ax in planes.items():
         _frame(ax, wide[run], styles)
+        if crowded[run]:
+            legends.numbered(block_of[run], named[run])
     engine: Any = figure.get_layout_engine()
     engine.execute(figure)  # names are placed in planes of their final size
     for run, ax in planes.items():
-        _name(ax, wide[run], styles)
+        texts = [str(number) if crowded[run] else look.label for number, look in enumerate(named[run], start=1)]
+        _name(ax, wide[run], texts)
     return figure
+
+
+def _named(wide: pd.DataFrame, styles: dict[str, style.Look]) -> list[style.Look]:
+    """The looks of what has a name in a plane: cross-entropy at the origin, then every point."""
+    control = str(wide["control"].iloc[0])
+    name = styles[control].label if control in styles else control
+    arms = zip(wide["arm"], wide["label"].astype(str), strict=True)
+    return [style.Look(style.INK, "+", "", name), *(replace(styles[arm], label=label) for arm, label in arms)]
 
 
 def _line_entries(frame: pd.DataFrame) -> list[Any]:
@@ -153,7 +172,7 @@ def _places(levels: list[float]) -> int:
     return next((n for n in range(6) if abs(round(step, n) - step) < 1e-6 * step), 6)
 
 
-def _name(ax: Axes, wide: pd.DataFrame, styles: dict[str, style.Look]) -> None:
+def _name(ax: Axes, wide: pd.DataFrame, names: Sequence[str]) -> None:
     """The corners in words, the lines that end inside, and the names of the points, none on another."""
     width, height = (72 * side / ax.figure.dpi for side in ax.get_window_extent().size)
     corners = [_corner(ax, words, right, up, width, height) for (right, up), words in CORNERS.items()]
@@ -174,8 +193,6 @@ def _name(ax: Axes, wide: pd.DataFrame, styles: dict[str, style.Look]) -> None:
     known = [bar for bar in bars if np.isfinite(bar).all()]
     left, right = ax.get_xlim()
     known += [((left, 0.0), (right, 0.0)), ((0.0, bottom), (0.0, top))]  # which would strike a name through
-    control = str(wide["control"].iloc[0])
-    names = [styles[control].label if control in styles else control, *wide["label"].astype(str)]
     labels.beside_points(
         ax, [(0.0, 0.0), *zip(wide["x"], wide["y"], strict=True)], names, bars=known, reserved=reserved
     )

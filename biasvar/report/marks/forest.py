@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ROW_HEIGHT = 0.195  # inches, enough for 9.5 points
 MOST_ABREAST = 4
-WIDEST_NAMES = 0.4  # of a narrow screen's width; wider ones stand above their rows
+WIDEST_NAMES = 0.4  # of the picture's width; wider ones stand above their rows
 NAME_SIZE = 9.0  # points
 _LINE = 0.156  # inches, of each line of a name above a row
 _BOX = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.85}
@@ -54,24 +54,27 @@ class Places:
         return frame.assign(y=[self.heights[pair] + shift for pair in pairs])
 
     def named(
-        self, names: Sequence[str], *, above: bool | None = None, room: float = 0.0, row: float = ROW_HEIGHT
-    ) -> Places:
+        self, names: Sequence[str], *, above: bool | None = None, room: float = 0.0, row: float = ROW_HEIGHT,
+        widest: float = WIDEST_NAMES,
+    ) -> Places:  # fmt: skip
         """The places with room for the names of the rows.
 
-        On a narrow screen, names that would take more than `WIDEST_NAMES` of its width stand above their rows, on as
-        many lines as they need; elsewhere nothing changes.
+        Names that would take more than `widest` of the picture's width stand above their rows, on as many lines
+        as they need; other places stay as they are.
 
         Args:
             names: of the rows, downwards.
             above: whether they stand above on a narrow screen; by default as their widths say.
             room: inches at the right that names above leave free, such as for a number.
             row: the height of a row, inches; higher ones hold several dots.
+            widest: the share of the picture's width that names at the left may take.
         """
-        if above is None:
-            above = max(text_size(name, NAME_SIZE)[0] for name in names) > 72 * WIDEST_NAMES * style.NARROW_WIDTH
-        if not (style.narrow() and above):
+        width = style.NARROW_WIDTH if style.narrow() else style.FULL_WIDTH
+        if above is None or not style.narrow():
+            above = max(text_size(name, NAME_SIZE)[0] for name in names) > 72 * widest * width
+        if not above:
             return self
-        written = tuple(_wrapped(name, 72 * (style.NARROW_WIDTH - 0.25 - room)) for name in names)
+        written = tuple(_wrapped(name, 72 * (width - 0.25 - room)) for name in names)
         heights, added = {}, []
         for (place, y), name in zip(self.heights.items(), written, strict=True):
             added.append((y, _LINE / row * (name.count("\n") + 1)))
@@ -236,5 +239,5 @@ def beside(ax: Axes, frame: pd.DataFrame, texts: Sequence[str], *, above: bool =
     """A text at the right of the axes for every row of the frame, at its height or, with `above`, over it."""
     for y, text in zip(frame["y"], texts, strict=True):
         at, side, rise = (1.0, "right", "bottom") if above else (1.02, "left", "center")
-        ax.text(at, y - _OVER * above, text, ha=side, va=rise, fontsize=NAME_SIZE,
-                transform=ax.get_yaxis_transform(), **look)  # fmt: skip
+        ax.text(at, y - _OVER * above, text, ha=side, va=rise, fontsize=NAME_SIZE, zorder=4,
+                transform=ax.get_yaxis_transform(), bbox=_BOX if above else None, **look)  # fmt: skip

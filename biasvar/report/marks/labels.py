@@ -72,6 +72,18 @@ class Lines:
         self.length = np.hypot(*(stop - start).T)
 
 
+def shortened(text: str, letters: int) -> str:
+    """A text of at most so many letters, longer ones with an ellipsis in their middle: arms differ at either end.
+
+    >>> shortened("a network taught by students of another arm", 24)
+    'a network taug…other arm'
+    """
+    if len(text) <= letters:
+        return text
+    front = (3 * (letters - 1) + 4) // 5
+    return f"{text[:front]}…{text[len(text) - (letters - 1 - front) :]}"
+
+
 def text_size(text: str, size: float) -> tuple[float, float]:
     """Width and height of a text of one line or several, points."""
     from matplotlib.font_manager import FontProperties
