@@ -63,6 +63,11 @@ def _main(arguments: Sequence[str] | None) -> int:
     )  # fmt: skip
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: cuda where there is one)")
     parser.add_argument(
+        "--devices", type=int, default=1, metavar="N",
+        help="devices of that kind that train every network together, a process each (default: 1); needs the extra "
+        "'fabric' and backend: sequential",
+    )  # fmt: skip
+    parser.add_argument(
         "--jobs", type=int, metavar="N",
         help="processes that train side by side (default: the CPU cores, at most 4; 1 on a GPU); changes no number",
     )  # fmt: skip
@@ -126,6 +131,8 @@ def _obey(options: argparse.Namespace) -> int:
         directory = Path(options.out) if options.out else Path("runs") / study.name
         if options.jobs is not None and options.jobs < 1:
             raise ValueError(f"--jobs must be at least 1, not {options.jobs}")
+        if options.devices < 1:
+            raise ValueError(f"--devices must be at least 1, not {options.devices}")
         device = None if options.dry_run and options.device is None else _device(options.device)
         if device is None or options.dry_run:
             with importing():
@@ -134,6 +141,7 @@ def _obey(options: argparse.Namespace) -> int:
                 from biasvar.training.checks import open_study
                 from biasvar.training.continuing import check_same_data, check_same_study
                 from biasvar.training.cost import grid_in_words
+                from biasvar.training.divided import check_divided
                 from biasvar.training.redraws import check_redraws
 
             grid: list[str] = []
@@ -144,6 +152,7 @@ def _obey(options: argparse.Namespace) -> int:
                 else:
                     context = open_study(study, directory, torch.device("cpu"))
                     check_same_data(context)
+                    check_divided(context, options.devices, options.jobs or 1)
                     grid = grid_in_words(context)
             _print("\n".join([describe(study, directory), *grid]))
             return 0
@@ -240,16 +249,15 @@ def _run(study: Study, directory: Path, device: torch.device, options: argparse.
         from biasvar.training.execute import run_study
         from biasvar.training.redraws import run_redraws
 
-    jobs, teachers_only = options.jobs, options.teachers_only
-    more = {"teachers_only": teachers_only, "engine": options.engine}
+    jobs, teachers_only, devices = options.jobs, options.teachers_only, options.devices
     if jobs is None:
-        jobs = min(4, len(os.sched_getaffinity(0))) if device.type == "cpu" else 1
+        jobs = min(4, len(os.sched_getaffinity(0))) if device.type == "cpu" and devices == 1 else 1
+    how: dict[str, Any] = {
+        "device": device, "devices": devices, "jobs": jobs, "teachers_only": teachers_only, "engine": options.engine
+    }  # fmt: skip
     try:
         with _within_memory(study, directory, device, jobs):
-            if study.redraws:
-                runs = run_redraws(study, directory, device=device, jobs=jobs, **more).runs
-            else:
-                runs = [run_study(study, directory, device=device, jobs=jobs, **more)]
+            runs = run_redraws(study, directory, **how).runs if study.redraws else [run_study(study, directory, **how)]
     except KeyboardInterrupt:
         print(f"\ninterrupted; {directory} is whole so far, the same command goes on from here", file=sys.stderr)
         return 130

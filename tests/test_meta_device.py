@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from biasvar.study import ARMS, Arm, resolve_study
-from biasvar.training import recorder
+from biasvar.training import recorder_rows
 from biasvar.training.checks import open_study
 from biasvar.training.execute import run_study
 from biasvar.training.loop import predict
@@ -119,7 +119,7 @@ def trained(folder, tmp_path_factory):  # noqa: F811
 def no_autocast(monkeypatch):
     """Autocast asks the meta device for its type; it is set aside, and with it nothing but the precision."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
-    monkeypatch.setattr(recorder, "PENDING_ELEMENTS", 1)  # what was noted is turned into columns in every step
+    monkeypatch.setattr(recorder_rows, "PENDING_ELEMENTS", 1)  # what was noted is turned into columns in every step
 
 
 def context_of(trained, student: str, **changes):
@@ -276,13 +276,13 @@ def test_an_evaluation_pass_that_waits_is_found_out(trained, tmp_path):
 
 
 def test_a_recorder_that_waits_is_found_out(trained, tmp_path, monkeypatch):
-    terms = recorder.record_terms
+    terms = recorder_rows.record_terms
 
     def waiting(batch, temperature, num_classes):
         columns = terms(batch, temperature, num_classes)
         assert columns["finite"].all()
         return columns
 
-    monkeypatch.setattr(recorder, "record_terms", waiting)
+    monkeypatch.setattr(recorder_rows, "record_terms", waiting)
     with pytest.raises(RuntimeError, match="meta"):
         take_an_epoch(trained, tmp_path, {"loss": "cross_entropy"})

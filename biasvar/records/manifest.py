@@ -130,7 +130,7 @@ _FIXED = _object({"date": _DAY, "ledger": _NEEDED_TEXT})
 _SESSION = _object(
     {
         **_each("commit", "device", shape=_TEXT),
-        "threads": _COUNT,
+        **_each("devices", "threads", shape=_COUNT),
         "versions": _object(entries=_NEEDED_TEXT),
         "arms_before": _list(_NEEDED_TEXT, "names"),
     },
@@ -192,9 +192,9 @@ _TEACHER = _object(
 MANIFEST = _object(
     {
         **_each("name", "title", "study_hash", "status", "reference_teacher", "commit", "device", shape=_TEXT),
+        "batch_norm": _TEXT,
         "seed": _ANY_WHOLE,
-        "replicas": _COUNT,
-        "threads": _COUNT,
+        **_each("replicas", "devices", "threads", shape=_COUNT),
         "class_names": _list(
             Shape("a text", lambda value: isinstance(value, str) or _is_number(value), needed=True), "texts"
         ),

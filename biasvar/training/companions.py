@@ -11,6 +11,7 @@ from torch import nn
 
 from biasvar.messages import no_such
 from biasvar.training import optimizers
+from biasvar.training.ranks import ONE, Ranks
 from biasvar.training.replicas import Replicas
 
 
@@ -20,7 +21,8 @@ class Companions:
     The loss is the students' own; its gradient for a companion is taken before the students' step.
     """
 
-    def __init__(self, modules: Sequence[nn.Module], *, optimizer: optimizers.Settings) -> None:
+    def __init__(self, modules: Sequence[nn.Module], *, optimizer: optimizers.Settings, ranks: Ranks = ONE) -> None:
+        self._ranks = ranks
         self._modules = nn.ModuleList(modules)
         self._parameters = [parameter for parameter in self._modules.parameters() if parameter.requires_grad]
         if not self._parameters:
@@ -30,8 +32,14 @@ class Companions:
     def train(self, mode: bool) -> None:
         self._modules.train(mode)
 
-    def take_gradients(self, loss: torch.Tensor) -> None:
-        """The gradients of the sum of the per-replica losses (R,), kept until `step`; the graph stays."""
+    def take_gradients(self, loss: torch.Tensor | None) -> None:
+        """The gradients of the sum of the per-replica losses (R,), kept until `step`; the graph stays.
+
+        None: this process has no rows of the batch, and only others have gradients.
+        """
+        if loss is None:
+            self._gradients: Sequence[torch.Tensor | None] = [None] * len(self._parameters)
+            return
         gradients = torch.autograd.grad(loss.sum(), self._parameters, retain_graph=True, allow_unused=True)
         self._gradients = gradients
 
@@ -40,6 +48,7 @@ class Companions:
         self._optimizer.param_groups[0]["lr"] = rate
         for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
             parameter.grad = gradient
+        self._ranks.add_up(self._parameters)
         self._optimizer.step()
         self._optimizer.zero_grad()
 

@@ -23,6 +23,7 @@ from biasvar.training.custom_networks import load_network
 from biasvar.training.engine import DEFAULT, Engine
 from biasvar.training.inputs import Features, Images, Inputs
 from biasvar.training.networks import MLP, build_network, seeded
+from biasvar.training.ranks import ONE, Ranks
 from biasvar.training.replicas import Replicas, make_replicas
 from biasvar.training.schedules import Phase, rate_at
 from biasvar.training.view_images import training_images
@@ -43,6 +44,7 @@ class StudyContext:
         scores: Of replicas' rows, as far as arms selected by them (`selecting.scored`).
         held_out: The classes held out for few-shot episodes; None without.
         engine: How a network that trains by itself runs.
+        ranks: The processes that train every network together.
     """
 
     study: Study
@@ -56,6 +58,7 @@ class StudyContext:
     scores: dict[tuple[Any, ...], np.ndarray] = field(default_factory=dict, repr=False)
     held_out: Dataset | None = None
     engine: Engine = DEFAULT
+    ranks: Ranks = ONE
 
     @staticmethod
     def of(study: Study, dataset: Dataset, directory: str | Path, device: torch.device) -> StudyContext:
@@ -156,7 +159,7 @@ class StudyContext:
         optimizer = self.optimizer(weight_decay)
         precision = self.study.schedule.precision
         return make_replicas(
-            self.study.backend, models, optimizer=optimizer, precision=precision, engine=self.engine
+            self.study.backend, models, optimizer=optimizer, precision=precision, engine=self.engine, ranks=self.ranks
         )  # fmt: skip
 
     def optimizer(self, weight_decay: float | None = None) -> optimizers.Settings:

@@ -26,7 +26,7 @@ from biasvar.study.networks import LEFT_OUT
 from biasvar.training.context import StudyContext
 
 PACKAGES = ("torch", "numpy", "pyarrow", "scikit-learn")
-SESSION = ("versions", "commit", "device", "threads")
+SESSION = ("versions", "commit", "device", "devices", "threads")
 """What a session is: what its numbers depend on besides the study and the data."""
 
 
@@ -152,6 +152,7 @@ def session(study: Study, context: StudyContext, commit: str | None) -> dict[str
         "commit": commit,
         "device": context.device.type,
         "threads": study.threads,
+        "devices": context.ranks.world,
     }
 
 
@@ -204,5 +205,7 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]
         if versions.get(name, value) != value:
             yield f"{name} {versions[name]} before and {value} now"
     for key in SESSION[1:]:
+        if key == "devices" and not before.get(key):
+            before = {**before, key: 1}  # of a version that knew one device only
         if before.get(key) != now[key]:
             yield f"{key} {before.get(key) or 'unknown'} before and {now[key] or 'unknown'} now"

@@ -30,8 +30,10 @@ from biasvar.training.context import StudyContext
 from biasvar.training.continuing import SESSION, check_same_data, check_same_study, restate, sessions_with
 from biasvar.training.cost import cost_of_answers, cost_of_arm, cost_of_teacher, steps_of
 from biasvar.training.custom_networks import source_hashes
+from biasvar.training.divided import check_divided
 from biasvar.training.engine import AUTO, agree, check_engine, chosen
 from biasvar.training.manifest import arm_entry, arm_outcome, study_manifest
+from biasvar.training.over_devices import over_devices
 from biasvar.training.replicas import groups_of
 from biasvar.training.reuse import identity_of, take_over, tuned_elsewhere
 from biasvar.training.soft_targets import soft_label_table
@@ -59,6 +61,7 @@ def run_study(
     directory: str | Path,
     *,
     device: torch.device | str | None = None,
+    devices: int = 1,
     jobs: int = 1,
     called: str = "",
     teachers_only: bool = False,
@@ -70,6 +73,8 @@ def run_study(
         study: A validated study.
         directory: The run directory, made when absent.
         device: Default: CUDA where there is one, else the CPU.
+        devices: How many devices of its kind train every network together, a process each
+            (`biasvar.training.over_devices`); needs the extra "fabric", and `jobs=1`.
         jobs: Processes that train side by side, each a teacher or a group of replicas at a time; changes no number.
         called: What progress is shown as; default: the study's name.
         teachers_only: Stop after the teachers that all replicas share; the run is not complete, and can go on later.
@@ -90,6 +95,19 @@ def run_study(
     context = open_study(study, directory, device)
     check_begun(study, Path(directory))
     check_same_data(context)
+    check_divided(context, devices, jobs)
+    with over_devices(context, devices) as context.ranks:
+        return _run(
+            study, context, directory, jobs=jobs, called=called, teachers_only=teachers_only, engine=engine
+        )  # fmt: skip
+
+
+def _run(
+    study: Study, context: StudyContext, directory: str | Path, *, jobs: int, called: str, teachers_only: bool,
+    engine: str | None,
+) -> Run:  # fmt: skip
+    """Train what a directory does not hold yet, once everything was checked."""
+    device = context.device
     entries = study_manifest(study, context)
     writer = RunWriter(directory, manifest=entries, resume=True)
     check_sources(writer.manifest.get("sources", {}), study, writer.directory)
@@ -117,7 +135,7 @@ def run_study(
     training = sum(cost_of_arm(context, name, len(group)) for name in left for group in groups)
     jobs = min(jobs, len(teaching) + len(families) * rates + len(left) * len(groups))
     with (
-        make_executor(study, writer.directory, device, jobs) as executor,
+        make_executor(study, writer.directory, device, jobs, context.ranks) as executor,
         Progress(to_teach + tuning + training, pieces, called=called or study.name) as progress,
     ):
         working = partial(work, executor, jobs, progress)

@@ -24,6 +24,7 @@ def run_study(
     directory: str | Path,
     *,
     device: torch.device | str | None = None,
+    devices: int = 1,
     jobs: int = 1,
 ) -> Run:
     """Train every arm of a study and return the finished run, as `python -m biasvar.run` does for a study file.
@@ -35,13 +36,15 @@ def run_study(
             mapping are relative to the working directory.
         directory: The run directory, made when absent.
         device: "cpu", "cuda", ...; default: CUDA where there is one, else the CPU.
-        jobs: Processes that train side by side; changes no number. More than one needs a script that runs its code
-            under `if __name__ == "__main__":`.
+        devices: How many devices of its kind train every network together, a process each; needs the extra "fabric" and
+            `backend: sequential`.
+        jobs: Processes that train side by side; changes no number. More than one of either needs a script that runs its
+            code under `if __name__ == "__main__":`.
 
     Raises:
         TypeError: `study` is neither.
         StudyError: Anything wrong in the study, as for a file, or a study with `redraws`, of which each is a run.
-        ValueError: The data do not go with the study, `directory` is no path, a device that cannot be used, or `jobs`
+        ValueError: The data do not go with the study, `directory` is no path, devices that cannot be used, or `jobs`
             below 1.
         FileNotFoundError: The data are not there.
         RecordError: The directory holds another study, or was begun with other data.
@@ -71,7 +74,7 @@ def run_study(
             "redraws: each redraw is a run of its own; leave it out, or run the study as a file, by "
             f"{command('run')} STUDY.yaml"
         )
-    return execute.run_study(study, directory, device=_device(device), jobs=jobs)
+    return execute.run_study(study, directory, device=_device(device), devices=devices, jobs=jobs)
 
 
 def _device(given: torch.device | str | None) -> torch.device:

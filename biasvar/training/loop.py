@@ -15,6 +15,7 @@ from biasvar.training.companions import Companions, Features
 from biasvar.training.inputs import Inputs
 from biasvar.training.methods.base import Batch, Step, mean_over_rows
 from biasvar.training.objective import Objective
+from biasvar.training.ranks import ONE, Ranks, share_of
 from biasvar.training.replicas import Replicas
 from biasvar.training.schedules import Phase
 
@@ -35,6 +36,7 @@ def train(
     score_epochs: Collection[int] = (),
     companions: Companions | None = None,
     phases: Sequence[Phase] = (),
+    ranks: Ranks = ONE,
     on_batch: Callable[[Batch, torch.Tensor | None], None] | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> None:
@@ -53,7 +55,9 @@ def train(
         score_epochs: Epochs at which `on_batch` sees the teacher's logits even where the loss does without them.
         companions: The modules that the method trains beside the students.
         phases: The parts of the training, where it has several.
-        on_batch: Called before each update, with the weights that the loss gave the soft labels.
+        ranks: The processes that train together, each on its share of every batch; all call this with the same.
+        on_batch: Called before each update, with the weights that the loss gave the soft labels; of several processes
+            each sees its share.
         on_epoch: Called after each epoch with its number and its last learning rate.
     """
     device = labels.device
@@ -65,6 +69,9 @@ def train(
     method, needs = objective.method, objective.method.needs
     names = [phase.name for phase in phases for _ in range(phase.epochs)] or [""] * epochs
     now = 0.0
+    if ranks.world > 1:
+        for trained in (replicas, companions) if companions is not None else (replicas,):
+            trained.load_state(ranks.broadcast({name: value.cpu() for name, value in trained.state().items()}))
     with Features(replicas, method.features) as features:
         for epoch in range(start + 1, epochs + 1):
             replicas.train(True)
@@ -81,10 +88,18 @@ def train(
                 keys = torch.as_tensor(np.stack(draws), device=device)
             for number in range(steps):
                 tell(epoch, epochs, (epoch - 1 + number / steps) / epochs)
-                piece = slice(number * batch_size, (number + 1) * batch_size)
+                now = rate_of((epoch - 1) * steps + number, steps)
+                whole = slice(number * batch_size, min((number + 1) * batch_size, all_ids.shape[1]))
+                piece = share_of(whole, ranks.rank, ranks.world)
+                if piece.start == piece.stop:  # fewer rows than processes: this one has nothing to add
+                    if companions is not None:
+                        companions.take_gradients(None)
+                    replicas.step(None, now, max_norm=method.max_norm)
+                    if companions is not None:
+                        companions.step(now)
+                    continue
                 ids = epoch_ids[:, piece]
                 x = inputs.training(ids, rows.replicas, epoch)
-                now = rate_of((epoch - 1) * steps + number, steps)
                 step = Step(
                     ids=ids, inputs=x, labels=labels[ids], epoch=epoch, number=number, rate=now,
                     counts=None if epoch_counts is None else epoch_counts[:, piece], phase=names[epoch - 1],
@@ -102,7 +117,10 @@ def train(
                 losses, weights = objective(batch)
                 if on_batch is not None:
                     on_batch(batch, weights)
-                loss = mean_over_rows(losses, batch.counts)
+                rows_in_batch: torch.Tensor | int | None = None
+                if ranks.world > 1:
+                    rows_in_batch = whole.stop - whole.start if epoch_counts is None else epoch_counts[:, whole].sum(-1)
+                loss = mean_over_rows(losses, batch.counts, rows_in_batch)
                 if companions is not None:
                     companions.take_gradients(loss)
                 replicas.step(loss, now, max_norm=method.max_norm)

@@ -13,6 +13,7 @@ from biasvar.training.checkpoints import file_hashes
 from biasvar.training.context import StudyContext
 from biasvar.training.continuing import begun, fingerprints_of_people, session
 from biasvar.training.custom_networks import source_hashes
+from biasvar.training.divided import divided_entry
 
 
 def study_manifest(study: Study, context: StudyContext) -> dict[str, Any]:
@@ -53,6 +54,7 @@ def study_manifest(study: Study, context: StudyContext) -> dict[str, Any]:
         "sources": source_hashes(study),
         **begun(study, context.directory),
         **session(study, context, _commit()),
+        **divided_entry(context),
     }
 
 

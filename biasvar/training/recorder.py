@@ -33,14 +33,11 @@ from biasvar.training.recorder_checks import checked_rows, odd_teachers, without
 from biasvar.training.recorder_inputs import Teacher, Values, replica_numbers, step_tensors
 from biasvar.training.recorder_opening import Place
 from biasvar.training.recorder_predictions import Keep, PredictionKeeper, checked_keep
-from biasvar.training.recorder_terms import LOGITS, joined, log_probabilities, on_device_of_terms, record_terms
-
-# Logit elements that may wait before they are turned into columns: bounds the memory, and makes the work of many
-# steps one piece, since on small batches the number of calls is what costs.
-PENDING_ELEMENTS = 2**20
+from biasvar.training.recorder_rows import SeenRows
+from biasvar.training.recorder_terms import LOGITS
 
 
-class Recorder:
+class Recorder(SeenRows):
     """Records the bias and variance terms of every sample a training loop sees.
 
     Per sample and epoch it keeps (design of the columns: `biasvar.records.schema`) the student's and the teacher's
@@ -157,9 +154,9 @@ class Recorder:
             raise ValueError(f"num_samples must be at least 1 and num_classes 2, not {num_samples} and {num_classes}")
         if not 0 < temperature < float("inf"):
             raise ValueError(f"temperature must be a finite number above 0, not {temperature}")
-        self.num_samples, self.num_classes, self.temperature = num_samples, num_classes, float(temperature)
+        self.num_samples = num_samples
         self.arm, self.split, self.view = arm, split, view
-        self._together, self.replicas = replica_numbers(replica)
+        together, self.replicas = replica_numbers(replica)
         self.group = self.replicas[0] if group is None else group
         if self.group < 0:
             raise ValueError(f"group must be a whole number from 0 on, not {group}")
@@ -170,7 +167,7 @@ class Recorder:
         check_values(values)
         if clip is not None and not (values == "probabilities" and 0 < clip < 1):
             raise ValueError(f'clip={clip!r} must lie between 0 and 1, and needs values="probabilities"')
-        self._values, self._clip = values, clip
+        self._values = values
         names = listed_names(class_names, "class_names")
         if names is not None and len(names) != num_classes:
             raise ValueError(f"class_names has {len(names)} names, there are {num_classes} classes")
@@ -178,29 +175,28 @@ class Recorder:
         keep = checked_keep(keep_predictions, view, moving=allow_moving_weights, part=self._part is not None)
         self._place = Place.of(
             directory, (arm, split, view), self.replicas, self.group, self._part,
-            num_classes=self.num_classes, on_duplicate=on_duplicate, resume=resume, replace=replace,
+            num_classes=num_classes, on_duplicate=on_duplicate, resume=resume, replace=replace,
         )  # fmt: skip
         self._writer, self._parts, self._own = self._place.writer, self._place.parts, self._place.own
         if self._own:
             words |= {} if values != "probabilities" else {"values": values, "clip": clip}
-            self._place.settle(self.temperature, self.num_samples, names, words)
+            self._place.settle(float(temperature), self.num_samples, names, words)
             if self._names is not None:
                 settle_sample_names(self._writer.directory, split, self._names)
         self._keeper = None
         if keep is not None:
             self._keeper = PredictionKeeper(self._writer, arm, split, view, self.group, keep)
-        self._replica_column: torch.Tensor | None = None
         self.epoch, self._warned = self._place.epoch + 1, False
         self._place.recording("running")
-        self._clear()
+        super().__init__(
+            self.replicas, num_classes, float(temperature), together=together,
+            probabilities=values == "probabilities", clip=clip,
+        )  # fmt: skip
 
     def _clear(self) -> None:
-        self._pending: list[dict[str, torch.Tensor]] = []
-        self._pending_elements = 0
-        self._done: list[dict[str, torch.Tensor]] = []
+        super()._clear()
         self._log_probs: list[torch.Tensor] = []  # of the rows in `_done`, where they are kept
         self._given: frozenset[str] | None = None  # which optional arguments the epoch's batches have
-        self._device: torch.device | None = None
         self._dropped: dict[int, int] = {}  # rows of each replica that came twice in the epoch
         self._evidence = {name: ScaleEvidence() for name in LOGITS} if self._values is None else {}
 
@@ -249,20 +245,8 @@ class Recorder:
             names = {"teacher": "teacher_logits", "top_values": "teacher_logits of a top-k"}
             name = names.get(odd := min(given ^ self._given), odd)
             raise ValueError(f"{prefix}{name} must be given in every batch of an epoch or in none")
-        # A copy: logits may live in a buffer that the next step overwrites. Rows of all replicas follow one another, on
-        # the device of the epoch's first logits, where nothing has to wait.
-        self._given, lead = given, batch["sample_id"].shape
-        device = self._device = self._device or batch["student"].device
-        if self._together:
-            if self._replica_column is None or self._replica_column.device != device:
-                self._replica_column = torch.tensor(self.replicas, device=device)
-            batch["replica"] = self._replica_column.view(-1, *[1] * (len(lead) - 1)).expand(lead)
-        shaped = {n: v.reshape(-1, *v.shape[len(lead) :]) for n, v in batch.items()}
-        copies = {name: value.to(device, non_blocking=True, copy=True) for name, value in shaped.items()}
-        self._pending.append(copies)
-        self._pending_elements += copies["student"].numel()
-        if self._pending_elements >= PENDING_ELEMENTS:
-            self._reduce_pending()
+        self._given = given
+        self.note(batch)
 
     @checked
     def end_epoch(self, *, write: bool = True) -> Summary:
@@ -344,40 +328,12 @@ class Recorder:
             known = self._writer.manifest["arms"].get(self.arm, {}).get("warnings") or []
             self._writer.update_arm(self.arm, warnings=[*known, f"epoch {self.epoch}: {text}"])
 
-    def _reduce_pending(self) -> None:
-        """Turn the waiting logits into columns, on their device."""
-        if not self._pending:
-            return
-        pieces = self._pending
-        if any("where" in piece for piece in pieces):
-            pieces = [{"where": torch.ones_like(piece["label"], dtype=torch.bool), **piece} for piece in pieces]
-        batch = joined(pieces)
-        # The steps' memory is free for the terms now; what could not be reduced is not forgotten.
-        self._pending = pieces = [batch]
-        batch = on_device_of_terms(batch)
-        if not self._together:
-            batch = {**batch, "replica": torch.full_like(batch["sample_id"], self.replicas[0])}
-        logits, marks = batch, {}
-        if self._values == "probabilities":
-            batch, marks["distribution"], marks["positive"] = log_probabilities(batch, self._clip)
-        self._done.append({**record_terms(batch, self.temperature, self.num_classes), **marks})
+    def _watch(self, batch: dict[str, torch.Tensor], given: dict[str, torch.Tensor]) -> None:
         if self._keeper is not None and self._keeper.wanted(self.epoch):
             self._log_probs.append(torch.log_softmax(batch["student"].double(), -1))
-        for name in self._evidence.keys() & logits.keys():
-            if len(logits[name]):
-                self._evidence[name].add(logits[name], logits.get("where"))
-        self._pending, self._pending_elements = [], 0
-
-    def _columns(self) -> dict[str, np.ndarray]:
-        """All columns of the epoch on the host, in one copy per type."""
-        names = list(self._done[0])
-        out: dict[str, np.ndarray] = {}
-        for kind in (torch.float32, torch.int64, torch.bool):
-            chosen = [name for name in names if self._done[0][name].dtype == kind]
-            if chosen:
-                block = torch.stack([torch.cat([part[name] for part in self._done]) for name in chosen])
-                out.update(zip(chosen, block.cpu().numpy(), strict=True))
-        return {name: out[name] for name in names}
+        for name in self._evidence.keys() & given.keys():
+            if len(given[name]):
+                self._evidence[name].add(given[name], given.get("where"))
 
     def _checked(self, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         prefix = f"epoch {self.epoch} of arm {self.arm!r} is not recorded: "

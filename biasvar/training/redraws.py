@@ -20,6 +20,7 @@ def run_redraws(
     directory: str | Path,
     *,
     device: torch.device | str | None = None,
+    devices: int = 1,
     jobs: int = 1,
     teachers_only: bool = False,
     engine: str | None = None,
@@ -33,7 +34,7 @@ def run_redraws(
         study: A validated study with `redraws`.
         directory: What holds the redraws, made when absent.
         device: Default: CUDA where there is one, else the CPU.
-        jobs, teachers_only, engine: As `run_study`'s.
+        devices, jobs, teachers_only, engine: As `run_study`'s.
 
     Raises:
         RecordError: The directory holds a run, redraws of another study, or more redraws than are asked for.
@@ -52,7 +53,8 @@ def run_redraws(
         called = f"redraw {number + 1} of {len(redraws)}"
         place = redraw_path(directory, number)
         run_study(
-            redraw, place, device=device, jobs=jobs, called=called, teachers_only=teachers_only, engine=engine
+            redraw, place, device=device, devices=devices, jobs=jobs, called=called, teachers_only=teachers_only,
+            engine=engine,
         )  # fmt: skip
     if not teachers_only:
         end_redraws(directory)

@@ -17,6 +17,7 @@ from torch import nn
 
 from biasvar.training import optimizers
 from biasvar.training.engine import DEFAULT, Engine
+from biasvar.training.ranks import ONE, Ranks
 
 Backend = Literal["batched", "sequential"]
 
@@ -34,8 +35,8 @@ class Replicas(Protocol):
     def train(self, mode: bool) -> None:
         """Training mode, or evaluation mode."""
 
-    def step(self, loss: torch.Tensor, rate: float, *, max_norm: float | None = None) -> None:
-        """One step of the optimiser on the sum of the per-replica losses (R,).
+    def step(self, loss: torch.Tensor | None, rate: float, *, max_norm: float | None = None) -> None:
+        """One step of the optimiser on the sum of the per-replica losses (R,); None: of other processes alone.
 
         `max_norm`: the gradient of each replica, over all its parameters, is first scaled down to this norm, as by
         `torch.nn.utils.clip_grad_norm_`.
@@ -93,7 +94,8 @@ class BatchedReplicas:
     def train(self, mode: bool) -> None:
         self._model.train(mode)
 
-    def step(self, loss: torch.Tensor, rate: float, *, max_norm: float | None = None) -> None:
+    def step(self, loss: torch.Tensor | None, rate: float, *, max_norm: float | None = None) -> None:
+        assert loss is not None  # replicas in one pass have all rows themselves
         parameters = list(self._parameters.values())
         gradients = torch.autograd.grad(loss.sum(), parameters)
         self._steps += 1
@@ -150,14 +152,16 @@ def _clipped(gradients: Sequence[torch.Tensor], max_norm: float) -> tuple[torch.
 class SequentialReplica:
     """One network as it is, behind the same interface with R = 1; any module, buffers and all.
 
-    How it runs is `engine`'s; with `precision` "bf16" a CUDA device runs the forward pass in mixed precision.
+    How it runs is `engine`'s; with `precision` "bf16" a CUDA device runs the forward pass in mixed precision. Of
+    several processes (`ranks`) each has the network, and all take the same steps.
     """
 
     def __init__(
         self, models: Sequence[nn.Module], *, optimizer: optimizers.Settings, precision: str = "float32",
-        engine: Engine = DEFAULT,
+        engine: Engine = DEFAULT, ranks: Ranks = ONE,
     ) -> None:  # fmt: skip
         (model,) = models
+        self._ranks = ranks
         self._format = torch.channels_last if engine.channels_last else torch.contiguous_format
         self._model = model.to(memory_format=self._format)  # type: ignore[call-overload]
         self._run = engine.runner(self._model)
@@ -172,19 +176,23 @@ class SequentialReplica:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         only = x[0].contiguous(memory_format=self._format) if x.ndim == 5 else x[0]
-        with torch.autocast("cuda", torch.bfloat16, enabled=self._mixed and x.device.type == "cuda"):
-            run = self._run if self._model.training else self._model
-            return run(only).float()[None] if self._mixed else run(only)[None]
+        run = self._run if self._model.training else self._model
+        if not self._mixed:
+            return run(only)[None]
+        with self._ranks.autocast(x.device):
+            return run(only).float()[None]
 
     def train(self, mode: bool) -> None:
         self._model.train(mode)
 
-    def step(self, loss: torch.Tensor, rate: float, *, max_norm: float | None = None) -> None:
+    def step(self, loss: torch.Tensor | None, rate: float, *, max_norm: float | None = None) -> None:
         self._optimizer.param_groups[0]["lr"] = rate
         self._optimizer.zero_grad()
-        loss.sum().backward()
+        if loss is not None:
+            self._ranks.backward(loss.sum())
+        self._ranks.add_up(list(self._model.parameters()))
         if max_norm is not None:
-            nn.utils.clip_grad_norm_(self._model.parameters(), max_norm)
+            self._ranks.clip(self._model, self._optimizer, max_norm)
         self._optimizer.step()
 
     def parameters(self) -> dict[str, torch.Tensor]:
@@ -204,12 +212,15 @@ class SequentialReplica:
 
 def make_replicas(
     backend: Backend, models: Sequence[nn.Module], *, optimizer: optimizers.Settings, precision: str = "float32",
-    engine: Engine = DEFAULT,
+    engine: Engine = DEFAULT, ranks: Ranks = ONE,
 ) -> Replicas:  # fmt: skip
-    """The replicas of one group: any number for "batched", one for "sequential", which runs as `engine` says."""
+    """The replicas of one group: any number for "batched", one for "sequential", which runs as `engine` says.
+
+    `ranks`: the processes that train one for "sequential" together.
+    """
     if backend == "batched":
         return BatchedReplicas(models, optimizer=optimizer, precision=precision)
-    return SequentialReplica(models, optimizer=optimizer, precision=precision, engine=engine)
+    return SequentialReplica(models, optimizer=optimizer, precision=precision, engine=engine, ranks=ranks)
 
 
 def groups_of(backend: Backend, replicas: Sequence[int]) -> list[list[int]]:

@@ -115,6 +115,7 @@ def identity_of(context: StudyContext, name: str, rate: float, others: dict[str,
         "packages": [version("torch"), version("numpy")],
         "sources": {path: value for path in _own_code(study, name) if (value := source_hash(path)) is not None},
         "device": context.device.type,
+        **({"devices": context.ranks.world} if context.ranks.world > 1 else {}),
         "fingerprint": context.dataset.fingerprint,
         "study": study.model_dump(
             mode="json",

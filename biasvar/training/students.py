@@ -93,7 +93,7 @@ class Students:
         modules = method.modules(self.objective.state)
         self.companions = None
         if modules:
-            self.companions = Companions(modules, optimizer=context.optimizer())
+            self.companions = Companions(modules, optimizer=context.optimizer(), ranks=context.ranks)
 
     def train(self, **watch: Any) -> None:
         """Train to the end of the schedule; `watch` are the observers, and the first epoch, of `loop.train`."""
@@ -102,7 +102,8 @@ class Students:
         train(
             self.net, self.rows, self.objective, context.inputs, context.labels, epochs=schedule.epochs,
             batch_size=schedule.batch_size, rate_of=context.rate_in_phases(self._rate, phases),
-            seed=context.study.seed, arm=self._name, companions=self.companions, phases=phases, **watch,
+            seed=context.study.seed, arm=self._name, companions=self.companions, phases=phases, ranks=context.ranks,
+            **watch,
         )  # fmt: skip
 
     def state(self) -> dict[str, torch.Tensor]:
@@ -141,7 +142,7 @@ def train_once(run: ArmRun, number: int) -> dict[str, Any]:
     )
     if run.context.study.arms[run.name].own_teacher:
         left_behind += (prediction_path(directory, run.name, "test", "all", epoch, number, of="teacher"),)
-    if done.exists() and all(path.exists() for path in left_behind):
+    if run.context.ranks.broadcast(done.exists() and all(path.exists() for path in left_behind)):
         return json.loads(done.read_text())
     from_start = not (done.parent / f"group={number:03d}.safetensors").exists()
     began, processor_began = time.perf_counter(), time.process_time()
@@ -181,6 +182,12 @@ def _objective(context: StudyContext, name: str, replicas: Sequence[int]) -> Obj
     return Objective(method, method.prepare(context, replicas), teacher, networks, views)
 
 
+Share = tuple[dict[str, torch.Tensor] | None, torch.Tensor | None]
+"""What a process saw of an epoch: the columns of its record, and the weights of its soft labels (R, n)."""
+
+NOTHING: Share = (None, None)
+
+
 class _Group:
     """The replicas of an arm that train together, from their first epoch, or their checkpoint, to their files."""
 
@@ -203,7 +210,7 @@ class _Group:
 
     def train(self) -> list[dict[str, Any]]:
         net = self.students.net
-        start = self._resume()
+        start = self.context.ranks.broadcast(self._resume())
         recorder = self._recorder("train", "augmented")
         weights: list[torch.Tensor] = []
 
@@ -217,6 +224,11 @@ class _Group:
                 )  # fmt: skip
 
         def on_epoch(epoch: int, rate: float) -> None:
+            for columns, given in self.context.ranks.gather(NOTHING)[1:]:  # of the other processes
+                if columns is not None:
+                    recorder.take(columns)
+                if given is not None:
+                    weights.append(given.to(self.context.device))
             measured = self._measured()
             if epoch in self.record_epochs:
                 recorder.epoch = epoch

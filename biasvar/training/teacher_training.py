@@ -66,7 +66,7 @@ def train_teacher(
         net, rows, Objective(method, method.prepare(context, replicas)), inputs, context.labels,
         epochs=teacher.stop or teacher.epochs,
         batch_size=teacher.batch_size, rate_of=context.rate_of(teacher.learning_rate, teacher.epochs),
-        seed=int(generator(context.study.seed, "teacher").integers(2**31)),
+        seed=int(generator(context.study.seed, "teacher").integers(2**31)), ranks=context.ranks,
         on_epoch=None if on_epoch is None else lambda epoch, _: on_epoch(net, epoch),
     )  # fmt: skip
     return net
@@ -99,7 +99,9 @@ def train_and_keep(context: StudyContext, name: str, number: int) -> None:
         if kept.with_suffix(".json").exists():  # how long it took when it was trained
             write_bytes(_time_path(context, name, number), kept.with_suffix(".json").read_bytes())
         write_bytes(path, kept.read_bytes())
+        context.ranks.broadcast(True)  # done
         return
+    context.ranks.broadcast(False)
     frames: list[pd.DataFrame] = []
     began, processor_began = time.perf_counter(), time.process_time()
     net = train_teacher(context, name, replicas, partial(_follow, context, replicas, frames) if follow else None)
@@ -249,6 +251,7 @@ def cached_teacher(context: StudyContext, name: str, replicas: Sequence[int]) ->
         "device": context.device.type,
         "threads": study.threads,
         "torch": torch.__version__,
+        **({"devices": context.ranks.world} if context.ranks.world > 1 else {}),
     }
     if study.data.label_noise is not None:
         depends["label_noise"] = study.data.label_noise.model_dump(mode="json")

@@ -30,6 +30,7 @@ from biasvar.training.context import StudyContext
 from biasvar.training.continuing import check_same_data
 from biasvar.training.engine import engine_in
 from biasvar.training.memory import keep_freed_memory, lost_workers
+from biasvar.training.ranks import ONE, Ranks
 from biasvar.training.students import ArmRun, train_once, tune
 from biasvar.training.teacher_training import train_and_keep, write_teacher
 from biasvar.training.teachers import write_views
@@ -59,15 +60,17 @@ class Executor(Protocol):
 
 
 class _Inline:
-    """Runs a task where it is submitted."""
+    """Runs a task where it is submitted, and its part in the processes beside this one."""
 
-    def __init__(self) -> None:
+    def __init__(self, ranks: Ranks) -> None:
+        self._ranks = ranks
         self.told: list[MutableSequence[float]] = [[0.0, 0.0, 0.0]]
 
     def submit(self, place: int, function: Callable, /, *args: Any) -> Future:
         tell_into(self.told[place])
         future: Future = Future()
-        future.set_result(function(*args))
+        with self._ranks.beside(function.__name__, args):
+            future.set_result(function(*args))
         return future
 
     def restart(self) -> None:
@@ -137,11 +140,16 @@ def _start_method() -> Any:
 
 
 @contextmanager
-def make_executor(study: Study, directory: Path, device: torch.device, jobs: int) -> Iterator[Executor]:
-    """An executor of `jobs` processes; with one, tasks run in this process. It ends with the block, done or not."""
+def make_executor(
+    study: Study, directory: Path, device: torch.device, jobs: int, ranks: Ranks = ONE
+) -> Iterator[Executor]:
+    """An executor of `jobs` processes; with one, tasks run in this process. It ends with the block, done or not.
+
+    `ranks`: the processes that train every network together; they are for one job.
+    """
     if jobs <= 1:
-        _set_up(study, directory, str(device))
-        yield _Inline()
+        _set_up(study, directory, str(device), ranks)
+        yield _Inline(ranks)
         return
     pool = _Pool(study, directory, device, jobs)
     try:
@@ -171,11 +179,12 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _set_up(study: Study, directory: Path, device: str) -> None:
+def _set_up(study: Study, directory: Path, device: str, ranks: Ranks = ONE) -> None:
     global _context, _writer
     torch.set_num_threads(study.threads)
     keep_freed_memory()
     _context = open_study(study, directory, torch.device(device))
+    _context.ranks = ranks
     _writer = RunWriter(directory, manifest=read_manifest(directory), resume=True)
     _context.engine = engine_in(_writer.manifest)
     check_same_data(_context)  # they may have changed since this run began

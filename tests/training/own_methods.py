@@ -31,6 +31,19 @@ class Focal(Method):
         return -((1 - log_prob.exp()) ** self.settings.gamma) * log_prob, None
 
 
+class SplitFocal(Focal):
+    """The same, which says that its batches may be divided."""
+
+    splits = True
+
+
+class Kept(SplitFocal):
+    """One that keeps something of its own."""
+
+    def saved(self, state):
+        return {"steps": torch.zeros(1)}
+
+
 class HalfSettings(TaughtArm):
     plays = "weighting"
 

@@ -7,7 +7,7 @@ import torch
 import biasvar
 from biasvar.errors import RecordError
 from biasvar.records import RunWriter
-from biasvar.training import recorder as module
+from biasvar.training import recorder_rows as module
 
 N, C, TAU = 30, 5, 4.0
 

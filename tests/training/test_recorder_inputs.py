@@ -194,7 +194,7 @@ def test_members_are_flags(tmp_path, step):
 @pytest.mark.parametrize("reduced", [True, False])
 def test_optional_arguments_come_in_all_batches_or_in_none(tmp_path, step, optional, reduced, monkeypatch):
     """Also after the waiting logits were turned into columns: the rest was silently taken as 1 then."""
-    monkeypatch.setattr("biasvar.training.recorder.PENDING_ELEMENTS", 1 if reduced else 10**6)
+    monkeypatch.setattr("biasvar.training.recorder_rows.PENDING_ELEMENTS", 1 if reduced else 10**6)
     step |= {"loss_weight": torch.full((N,), 0.5), "member": torch.ones(N, dtype=torch.bool)}
     writer = recorder(tmp_path / "run")
     writer.update(**{name: value[:5] for name, value in step.items()})
@@ -204,17 +204,17 @@ def test_optional_arguments_come_in_all_batches_or_in_none(tmp_path, step, optio
 
 
 def test_a_step_that_could_not_be_reduced_is_not_forgotten(tmp_path, step, monkeypatch):
-    monkeypatch.setattr("biasvar.training.recorder.PENDING_ELEMENTS", 1)
+    monkeypatch.setattr("biasvar.training.recorder_rows.PENDING_ELEMENTS", 1)
     terms = recorder_terms.record_terms
 
     def full(*_):
         raise torch.OutOfMemoryError
 
     writer = recorder(tmp_path / "run")
-    monkeypatch.setattr("biasvar.training.recorder.record_terms", full)
+    monkeypatch.setattr("biasvar.training.recorder_rows.record_terms", full)
     with pytest.raises(torch.OutOfMemoryError):
         writer.update(**step)
-    monkeypatch.setattr("biasvar.training.recorder.record_terms", terms)
+    monkeypatch.setattr("biasvar.training.recorder_rows.record_terms", terms)
     assert writer.end_epoch()["n"].tolist() == [N]
 
 
@@ -281,7 +281,7 @@ PROBABILITIES = {
 @pytest.mark.parametrize("which", ["student_logits", "teacher_logits"])
 @pytest.mark.parametrize("elements", [1, 10**6])
 def test_probabilities_given_as_logits_are_refused(tmp_path, step, kind, which, elements, monkeypatch):
-    monkeypatch.setattr("biasvar.training.recorder.PENDING_ELEMENTS", elements)
+    monkeypatch.setattr("biasvar.training.recorder_rows.PENDING_ELEMENTS", elements)
     given = step | {which: PROBABILITIES[kind](step[which])}
     writer = recorder(tmp_path / "run")
     for at in range(0, N, 6):

@@ -212,7 +212,7 @@ def test_what_decides_no_number_leaves_the_hash_of_the_code(package, name, old, 
     ("name", "old", "new"),
     [
         ("training/loop.py", "now = 0.0\n", "now = 0.1\n"),
-        ("training/recorder.py", "PENDING_ELEMENTS = 2**20", "PENDING_ELEMENTS = 2**19"),
+        ("training/recorder_rows.py", "PENDING_ELEMENTS = 2**20", "PENDING_ELEMENTS = 2**19"),
         ("losses/distillation.py", "\nimport ", "\nimport another_module\nimport "),
         ("analysis/tradeoff.py", "1.0 + others", "1.5 + others"),
         ("analysis/soft_labels/random.py", "\nimport ", "\nimport another_module\nimport "),

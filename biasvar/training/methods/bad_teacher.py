@@ -45,6 +45,8 @@ class Rivals:
 class BadTeacherMethod(Method):
     """Yuan 2023: `biasvar.losses.BadTeacherLoss`; a teacher's `bad` section, not an arm's loss."""
 
+    splits = True
+
     def __init__(self, settings: BadTeacher) -> None:
         super().__init__(settings)
         self._loss = BadTeacherLoss(

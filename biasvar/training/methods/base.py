@@ -40,11 +40,18 @@ Result = tuple[torch.Tensor, torch.Tensor | None]
 """Per-sample losses (R, B), and the weights (R, B) that the loss gave the soft labels; None: 1 for all."""
 
 
-def mean_over_rows(values: torch.Tensor, counts: torch.Tensor | None) -> torch.Tensor:
-    """(R,) means of (R, B) values, each sample as often as it was drawn: (R, B) counts, None where all are 1."""
+def mean_over_rows(
+    values: torch.Tensor, counts: torch.Tensor | None, whole: torch.Tensor | int | None = None
+) -> torch.Tensor:
+    """(R,) means of (R, B) values, each sample as often as it was drawn: (R, B) counts, None where all are 1.
+
+    `whole`: what the counts of a whole batch sum up to, (R,) or a number, where these rows are a share of it: the
+    shares then give parts that add up to the mean of the batch.
+    """
     if counts is None:
-        return values.mean(-1)
-    return (counts * values).sum(-1) / counts.sum(-1).clamp(min=1)
+        return values.mean(-1) if whole is None else values.sum(-1) / whole
+    total = counts.sum(-1) if whole is None else torch.as_tensor(whole)
+    return (counts * values).sum(-1) / total.clamp(min=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +128,15 @@ class Method:
     def needs(self) -> frozenset[Need]:
         """What the loss asks the loop for."""
         return frozenset()
+
+    @property
+    def splits(self) -> bool:
+        """True if a batch may be divided over several devices.
+
+        The loss of a row then depends on no other row of its batch, random numbers come from `batch.keys` alone, and
+        training changes nothing of the state but `modules`.
+        """
+        return False
 
     def check(self, context: StudyContext) -> None:
         """Raise ValueError, "key: what is wrong", where settings do not go with the study's data and networks.

@@ -13,6 +13,7 @@ class CrossEntropyMethod(Method):
     """-ln p_y: `biasvar.losses.CrossEntropyLoss`."""
 
     Settings = CrossEntropy
+    splits = True
 
     def loss(self, state: Any, batch: Batch) -> Result:
         return CrossEntropyLoss(reduction="none")(batch.logits, batch.labels), None

@@ -43,6 +43,7 @@ class DistillationMethod(Method):
     """
 
     Settings = Distillation
+    splits = True
 
     def __init__(self, settings: Distillation) -> None:
         super().__init__(settings)

@@ -35,6 +35,10 @@ class LabelRevisionMethod(SelectingMethod):
     def needs(self) -> frozenset[Need]:
         return frozenset({"teacher"})
 
+    @property
+    def splits(self) -> bool:
+        return self._port is None
+
     def loss(self, state: Selected | None, batch: Batch) -> Result:
         teacher, settings = batch.asked_teacher(), self.settings
         if self._port is not None:

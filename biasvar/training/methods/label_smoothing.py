@@ -13,6 +13,7 @@ class LabelSmoothingMethod(Method):
     """Szegedy 2016: `biasvar.losses.LabelSmoothingLoss`."""
 
     Settings = LabelSmoothing
+    splits = True
 
     def __init__(self, settings: LabelSmoothing) -> None:
         super().__init__(settings)

@@ -24,6 +24,10 @@ class MaskedDistillationMethod(Method):
     def needs(self) -> frozenset[Need]:
         return frozenset({"teacher", "random keys"} if self.settings.keep == "random" else {"teacher"})
 
+    @property
+    def splits(self) -> bool:
+        return self.settings.keep != "random"
+
     def loss(self, state: Any, batch: Batch) -> Result:
         teacher = batch.asked_teacher()
         weights = self._loss.weights(batch.logits, teacher, batch.labels, batch.keys)

@@ -13,6 +13,7 @@ class SquaredErrorMethod(Method):
     """The Brier score, as Yang et al. 2020 train: `biasvar.losses.SquaredErrorLoss`."""
 
     Settings = SquaredError
+    splits = True
 
     def loss(self, state: Any, batch: Batch) -> Result:
         return SquaredErrorLoss(reduction="none")(batch.logits, batch.labels), None

@@ -15,6 +15,7 @@ class TfkdRegMethod(Method):
     """Yuan 2020: `biasvar.losses.VirtualTeacherLoss`."""
 
     Settings = TfkdReg
+    splits = True
 
     def __init__(self, settings: TfkdReg) -> None:
         super().__init__(settings)

@@ -17,6 +17,7 @@ class TfkdSelfMethod(Method):
     """Yuan 2020: `biasvar.losses.SelfDistillationLoss`; the teacher's non-target classes may be permuted."""
 
     Settings = TfkdSelf
+    splits = True
 
     def __init__(self, settings: TfkdSelf) -> None:
         super().__init__(settings)

@@ -28,6 +28,10 @@ class WeightedSoftLabelMethod(SelectingMethod):
     def needs(self) -> frozenset[Need]:
         return frozenset({"teacher", "random keys"} if self.settings.shuffle else {"teacher"})
 
+    @property
+    def splits(self) -> bool:
+        return not self.settings.shuffle
+
     def loss(self, state: Selected | None, batch: Batch) -> Result:
         teacher, revision = batch.asked_teacher(), self.settings.revision
         if revision is not None:
