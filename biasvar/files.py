@@ -164,12 +164,13 @@ def remove_folders_left(place: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path, *, required: bool = True) -> Iterator[bool]:
-    """Hold an exclusive lock, waiting for who holds it: of a directory itself, or of a file, which is made and stays.
+def locked(path: Path, *, required: bool = True, shared: bool = False, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock, exclusive or `shared`, of a directory itself, or of a file, which is made and stays.
 
     True if the lock is held. False on a system without locks and, unless `required`, on a file system without them.
 
     Raises:
+        BlockingIOError: Somebody else holds it, and this is not to wait.
         OSError: The path cannot be opened, or the file system has no locks and one is required.
     """
     if fcntl is None:  # pragma: no cover
@@ -180,8 +181,11 @@ def locked(path: Path, *, required: bool = True) -> Iterator[bool]:
     descriptor = os.open(path, os.O_RDONLY) if is_directory else os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            fcntl.flock(descriptor, kind if wait else kind | fcntl.LOCK_NB)
             held = True
+        except BlockingIOError:
+            raise
         except OSError:  # pragma: no cover - some network file systems
             if required:
                 raise

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from biasvar.study import Study
+    from biasvar.training.workers import MakeExecutor
 
 
 class _Version(argparse.Action):
@@ -75,6 +76,18 @@ def _main(arguments: Sequence[str] | None) -> int:
         "--engine", metavar="NAME",
         help="how networks for images run: channels_last, contiguous, either with +compile, or auto for the quickest "
         "by measurement (default: auto on a GPU, else channels_last); numbers agree to rounding",
+    )  # fmt: skip
+    parser.add_argument(
+        "--executor", metavar="ADDRESS",
+        help="train on the machines of a Ray cluster: ray (begun here), auto, HOST:PORT or ray://HOST:PORT; --jobs "
+        "then says how many tasks at a time (default: as many as fit)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--cpus-per-task", type=float, metavar="N", help="with --executor: CPUs of each task (default: study's threads)"
+    )
+    parser.add_argument(
+        "--gpus-per-task", type=float, metavar="N",
+        help="with --executor: GPUs of each task, or a part of one (default: 1 on a CUDA device, else 0)",
     )  # fmt: skip
     parser.add_argument(
         "--teachers-only", action="store_true",
@@ -129,10 +142,7 @@ def _obey(options: argparse.Namespace) -> int:
             raise ValueError(f"--max-arms must be at least 1, not {most}")
         study = load_study(options.study, overrides=options.overrides, max_arms=most)
         directory = Path(options.out) if options.out else Path("runs") / study.name
-        if options.jobs is not None and options.jobs < 1:
-            raise ValueError(f"--jobs must be at least 1, not {options.jobs}")
-        if options.devices < 1:
-            raise ValueError(f"--devices must be at least 1, not {options.devices}")
+        _check_amounts(options)
         device = None if options.dry_run and options.device is None else _device(options.device)
         if device is None or options.dry_run:
             with importing():
@@ -170,6 +180,26 @@ def _obey(options: argparse.Namespace) -> int:
             raise
         _complain(f"{short}, then the same command goes on from what was recorded")
         return 2
+
+
+def _check_amounts(options: argparse.Namespace) -> None:
+    """Raise for numbers of jobs, CPUs and GPUs that cannot be, or that go with nothing."""
+    if options.jobs is not None and options.jobs < 1:
+        raise ValueError(f"--jobs must be at least 1, not {options.jobs}")
+    if options.devices < 1:
+        raise ValueError(f"--devices must be at least 1, not {options.devices}")
+    if options.devices > 1 and options.executor is not None:
+        raise ValueError(
+            "--devices is for one machine, and --executor gives each task one device: leave out one of them"
+        )
+    for key, least in (("cpus_per_task", "above 0"), ("gpus_per_task", "at least 0")):
+        value, name = getattr(options, key), f"--{key.replace('_', '-')}"
+        if value is None:
+            continue
+        if options.executor is None:
+            raise ValueError(f"{name} goes with --executor")
+        if not 0 <= value < float("inf") or (value == 0 and key == "cpus_per_task"):
+            raise ValueError(f"{name} must be {least}, not {value:g}")
 
 
 def _begin(options: argparse.Namespace) -> int:
@@ -244,24 +274,36 @@ def _device(name: str | None) -> torch.device:
     return device
 
 
+@contextmanager
+def _executors(study: Study, device: torch.device, options: argparse.Namespace) -> Iterator[tuple[int, MakeExecutor]]:
+    """How many tasks run at a time, and what makes their executor."""
+    if options.executor is None:
+        from biasvar.training.workers import make_executor
+
+        alone = device.type != "cpu" or options.devices > 1
+        yield options.jobs or (1 if alone else min(4, len(os.sched_getaffinity(0)))), make_executor
+        return
+    from biasvar.training.ray_executor import connected
+
+    gpus = options.gpus_per_task if options.gpus_per_task is not None else float(device.type == "cuda")
+    with connected(options.executor, cpus=options.cpus_per_task or float(study.threads), gpus=gpus) as cluster:
+        yield options.jobs or cluster.slots, cluster.executor
+
+
 def _run(study: Study, directory: Path, device: torch.device, options: argparse.Namespace) -> int:
     with importing():
         from biasvar.training.execute import run_study
         from biasvar.training.redraws import run_redraws
 
-    jobs, teachers_only, devices = options.jobs, options.teachers_only, options.devices
-    if jobs is None:
-        jobs = min(4, len(os.sched_getaffinity(0))) if device.type == "cpu" and devices == 1 else 1
-    how: dict[str, Any] = {
-        "device": device, "devices": devices, "jobs": jobs, "teachers_only": teachers_only, "engine": options.engine
-    }  # fmt: skip
     try:
-        with _within_memory(study, directory, device, jobs):
+        with _executors(study, device, options) as (jobs, executors), _within_memory(study, directory, device, jobs):
+            how: dict[str, Any] = {"device": device, "jobs": jobs, "executors": executors, "engine": options.engine}
+            how |= {"devices": options.devices, "teachers_only": options.teachers_only}
             runs = run_redraws(study, directory, **how).runs if study.redraws else [run_study(study, directory, **how)]
     except KeyboardInterrupt:
         print(f"\ninterrupted; {directory} is whole so far, the same command goes on from here", file=sys.stderr)
         return 130
-    if teachers_only:
+    if options.teachers_only:
         print(_teachers_in_words(study, directory, [run.manifest.get("teachers", {}) for run in runs]))
         return 0
     for run in runs:

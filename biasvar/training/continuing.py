@@ -144,11 +144,16 @@ def fingerprints_of_people(context: StudyContext) -> dict[str, str]:
     return {people: load_people(people, context.dataset).fingerprint for people in sorted(named)}
 
 
+def versions() -> dict[str, str]:
+    """The versions of what computes here."""
+    own = {"biasvar": biasvar.__version__, "python": platform.python_version()}
+    return {**own, **{name: version(name) for name in PACKAGES}}
+
+
 def session(study: Study, context: StudyContext, commit: str | None) -> dict[str, Any]:
     """Under what a run is made, as its manifest says it."""
-    versions = {"biasvar": biasvar.__version__, "python": platform.python_version()}
     return {
-        "versions": {**versions, **{name: version(name) for name in PACKAGES}},
+        "versions": versions(),
         "commit": commit,
         "device": context.device.type,
         "threads": study.threads,

@@ -40,6 +40,7 @@ from biasvar.training.soft_targets import soft_label_table
 from biasvar.training.tasks import Task, Work, amount, work
 from biasvar.training.teachers import teacher_groups, teacher_weights_path
 from biasvar.training.workers import (
+    MakeExecutor,
     ask_teacher,
     finish_teacher,
     make_executor,
@@ -66,6 +67,7 @@ def run_study(
     called: str = "",
     teachers_only: bool = False,
     engine: str | None = None,
+    executors: MakeExecutor = make_executor,
 ) -> Run:
     """Train every arm of a study that `directory` does not hold yet.
 
@@ -79,6 +81,7 @@ def run_study(
         called: What progress is shown as; default: the study's name.
         teachers_only: Stop after the teachers that all replicas share; the run is not complete, and can go on later.
         engine: How networks for images run, see `biasvar.training.engine.chosen`.
+        executors: Makes what runs `jobs` tasks at a time.
 
     Raises:
         RecordError: The directory holds another study, or was begun with other data or another engine.
@@ -98,13 +101,14 @@ def run_study(
     check_divided(context, devices, jobs)
     with over_devices(context, devices) as context.ranks:
         return _run(
-            study, context, directory, jobs=jobs, called=called, teachers_only=teachers_only, engine=engine
+            study, context, directory, jobs=jobs, called=called, teachers_only=teachers_only, engine=engine,
+            executors=executors,
         )  # fmt: skip
 
 
 def _run(
     study: Study, context: StudyContext, directory: str | Path, *, jobs: int, called: str, teachers_only: bool,
-    engine: str | None,
+    engine: str | None, executors: MakeExecutor,
 ) -> Run:  # fmt: skip
     """Train what a directory does not hold yet, once everything was checked."""
     device = context.device
@@ -135,7 +139,7 @@ def _run(
     training = sum(cost_of_arm(context, name, len(group)) for name in left for group in groups)
     jobs = min(jobs, len(teaching) + len(families) * rates + len(left) * len(groups))
     with (
-        make_executor(study, writer.directory, device, jobs, context.ranks) as executor,
+        executors(study, writer.directory, device, jobs, context.ranks) as executor,
         Progress(to_teach + tuning + training, pieces, called=called or study.name) as progress,
     ):
         working = partial(work, executor, jobs, progress)

@@ -13,6 +13,7 @@ from biasvar.study.redraws import redraws_of
 from biasvar.training.checks import open_study
 from biasvar.training.continuing import check_same_study
 from biasvar.training.execute import run_study
+from biasvar.training.workers import MakeExecutor, make_executor
 
 
 def run_redraws(
@@ -24,6 +25,7 @@ def run_redraws(
     jobs: int = 1,
     teachers_only: bool = False,
     engine: str | None = None,
+    executors: MakeExecutor = make_executor,
 ) -> Redraws:
     """Train every redraw of a study that `directory` does not hold yet.
 
@@ -34,7 +36,7 @@ def run_redraws(
         study: A validated study with `redraws`.
         directory: What holds the redraws, made when absent.
         device: Default: CUDA where there is one, else the CPU.
-        devices, jobs, teachers_only, engine: As `run_study`'s.
+        devices, jobs, teachers_only, engine, executors: As `run_study`'s.
 
     Raises:
         RecordError: The directory holds a run, redraws of another study, or more redraws than are asked for.
@@ -54,7 +56,7 @@ def run_redraws(
         place = redraw_path(directory, number)
         run_study(
             redraw, place, device=device, devices=devices, jobs=jobs, called=called, teachers_only=teachers_only,
-            engine=engine,
+            engine=engine, executors=executors,
         )  # fmt: skip
     if not teachers_only:
         end_redraws(directory)

@@ -57,6 +57,7 @@ NO_NUMBERS = (
     *("analysis/decomposition", "analysis/statistics/jackknife.py", "analysis/statistics/verdicts.py"),
     *(f"training/{name}.py" for name in ("checks", "completeness", "continuing", "cost", "from_python", "manifest")),
     *("training/memory.py", "training/template.py"),
+    *("training/drivers.py", "training/far_worker.py", "training/ray_executor.py"),  # where it is computed
     "training/reuse.py",
     "records/manifest.py",  # a shape that a file must have
 )

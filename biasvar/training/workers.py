@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, MutableSequence, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -57,6 +57,9 @@ class Executor(Protocol):
 
     def restart(self) -> None:
         """Start anew after a worker was lost; what was under way has to be submitted again."""
+
+
+MakeExecutor = Callable[[Study, Path, torch.device, int, Ranks], AbstractContextManager[Executor]]
 
 
 class _Inline:
@@ -148,7 +151,7 @@ def make_executor(
     `ranks`: the processes that train every network together; they are for one job.
     """
     if jobs <= 1:
-        _set_up(study, directory, str(device), ranks)
+        set_up(study, directory, str(device), ranks)
         yield _Inline(ranks)
         return
     pool = _Pool(study, directory, device, jobs)
@@ -166,7 +169,7 @@ def _set_up_worker(environment: dict[str, str], shared: Any, study: Study, direc
     threading.Thread(target=_end_with_parent, daemon=True).start()
     global _fault
     try:
-        _set_up(study, directory, device)
+        set_up(study, directory, device)
     except Exception as error:  # raised again by the first task, since an initializer that fails only breaks the pool
         _fault = error
 
@@ -179,7 +182,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _set_up(study: Study, directory: Path, device: str, ranks: Ranks = ONE) -> None:
+def set_up(study: Study, directory: Path, device: str, ranks: Ranks = ONE) -> None:
     global _context, _writer
     torch.set_num_threads(study.threads)
     keep_freed_memory()

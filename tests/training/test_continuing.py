@@ -131,7 +131,7 @@ def test_data_that_change_while_a_run_goes_on_are_found_by_its_workers(finished,
 
     change_data(monkeypatch, images=one_pixel)
     with pytest.raises(RecordError, match="the data digits are not those"):
-        workers._set_up(resolve_study(small()), finished.directory, "cpu")
+        workers.set_up(resolve_study(small()), finished.directory, "cpu")
 
 
 @pytest.mark.parametrize(
