@@ -37,6 +37,49 @@ def weighting() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def pairs() -> list[dict[str, Any]]:
+    """Published accuracies in % of pairs of teacher and student, one entry a pair of a paper's table.
+
+    Keys: data, teacher, student (as study files name networks), teacher_alone, student_alone, source; where they were
+    found kd, and by (the paper) with method (its accuracy) and method_source, if that is another.
+    """
+    return [dict(entry) for entry in _read()["pairs"]]
+
+
+def wsl(data: str, pair: str) -> dict[str, Any]:
+    """The accuracy in % that the authors of WSL published of a pair, as `wsl` and `source`; empty if none was found."""
+    found = (one for one in _read()["weighting"] if (one["by"], one["data"], one["pair"]) == ("authors", data, pair))
+    return {key: value for key, value in next(found, {}).items() if key in ("wsl", "source")}
+
+
+def teacher_free() -> list[dict[str, Any]]:
+    """Published accuracies in % of Tf-KD, one entry a data set and student.
+
+    Keys: data, student (as study files name networks), alone, ls, reg, self, source; by teacher kd, poor and reversed.
+    """
+    return [dict(entry) for entry in _read()["teacher_free"]]
+
+
+def pair_title(teacher: str, student: str) -> str:
+    """A pair of networks, as study files name them, in the words of published tables.
+
+    >>> pair_title("resnet56", "resnet20"), pair_title("imagenet_resnet50", "imagenet_mobilenetv1")
+    ('ResNet-56 → 20', 'ResNet-50 → MobileNetV1')
+    """
+    one, other = (_title(model) for model in (teacher, student))
+    return f"{one} → {other.removeprefix(_TITLES['resnet']) if one.startswith(_TITLES['resnet']) else other}"
+
+
+_TITLES = {
+    "resnet": "ResNet-", "wrn": "WRN", "vgg": "VGG-", "mobilenetv": "MobileNetV", "shufflenetv": "ShuffleNetV",
+}  # fmt: skip
+
+
+def _title(model: str) -> str:
+    name = model.removeprefix("imagenet_")
+    return next((title + name.removeprefix(start) for start, title in _TITLES.items() if name.startswith(start)), name)
+
+
 def over_widths(data: str, model: str) -> pd.DataFrame:
     """Published curves over the width of a network on a data set: share (of label noise), quantity, value, estimate.
 

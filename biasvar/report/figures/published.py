@@ -71,9 +71,8 @@ def networks_of(run: Run, arm: str) -> tuple[str, str]:
     data = str((study.get("data") or {}).get("name"))
     student = entry.setting("student") or study.get("student") or {}
     teacher = (run.manifest.get("teachers") or {}).get(str(entry.teacher)) or {}
-    models = [str(network.get("model")) for network in (teacher, student)]
-    title = KNOWN[data].title if data in KNOWN else data
-    return title, " → ".join(models).replace("resnet", "ResNet-", 1).replace(" → resnet", " → ")
+    title = KNOWN[data].title.partition(" (")[0] if data in KNOWN else data
+    return title, published.pair_title(*(str(network.get("model")) for network in (teacher, student)))
 
 
 def _row(run: Run, arm: str, control: str) -> dict[str, Any] | None:
