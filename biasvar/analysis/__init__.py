@@ -2,6 +2,7 @@
 
 from biasvar.analysis.decomposition.accumulator import Accumulator
 from biasvar.analysis.decomposition.bregman import Bregman
+from biasvar.analysis.decomposition.chunks import decompose_chunks, join_rows
 from biasvar.analysis.decomposition.crossing import crossed_total
 from biasvar.analysis.decomposition.diversity import Diversity, ensemble_diversity
 from biasvar.analysis.decomposition.groups import decompose_groups
@@ -90,6 +91,7 @@ __all__ = [
     "crossed_total",
     "decision_p_value",
     "decompose",
+    "decompose_chunks",
     "decompose_groups",
     "effectiveness",
     "ensemble_diversity",
@@ -98,6 +100,7 @@ __all__ = [
     "holm_levels",
     "interval_from",
     "jackknife_interval",
+    "join_rows",
     "judge",
     "label_quality",
     "learnability",
