@@ -46,7 +46,8 @@ def decompose_chunks(
     (6,)
     """
     goal = as_array(target, "target")
-    rows, found, replicas = 0, [], None
+    rows, replicas = 0, 0
+    found: list[Decomposition] = []
     for chunk in chunks:
         logits = as_array(chunk, f"chunk {len(found)}")
         if logits.ndim != 3:
