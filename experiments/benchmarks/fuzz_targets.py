@@ -56,7 +56,7 @@ def _analysis() -> list[Target]:
     given: dict[str, Arguments] = {
         "decompose": {"logits": logits, "target": labels, "loss": "cross_entropy", "groups": 4, "errors": True,
                       "where": np.ones((R, N), dtype=bool)},
-        "decompose_chunks": {"chunks": [logits[:, :2], logits[:, 2:]], "target": labels, "groups": 4, "errors": True},
+        "decompose_chunks": {"chunks": np.split(logits, 2, axis=1), "target": labels, "groups": 4, "errors": True},
         "join_rows": {"parts": [analysis.decompose(logits[:, :2], labels[:2])] * 2},
         "ensemble_diversity": {"logits": logits, "target": labels, "loss": "cross_entropy", "groups": 4,
                                "combiner": "mean_probability"},

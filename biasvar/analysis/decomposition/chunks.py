@@ -85,6 +85,8 @@ def join_rows(parts: Sequence[Decomposition]) -> Decomposition:
     >>> join_rows(shards).counts.tolist()
     [4.0, 4.0, 4.0, 4.0, 4.0, 4.0]
     """
+    if not isinstance(parts, Iterable):
+        raise TypeError(f"parts must be a list of Decompositions, not {type(parts).__name__}")
     parts = list(parts)
     if not parts:
         raise ValueError("parts must hold at least one Decomposition")
