@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from biasvar.plots.sources import with_texts
 from biasvar.progress import over
 from biasvar.records import Run
 from biasvar.report import style
@@ -70,14 +71,8 @@ def redraw(folder: Path, name: str, out: Path | None) -> None:
 
 
 def read_frame(path: Path) -> pd.DataFrame:
-    """A figure's table as its `collect` made it: texts without the mark before what a spreadsheet would reckon."""
-    frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    for column in frame.select_dtypes(["object", "string"]):
-        texts = frame[column].map(lambda text: text[1:] if isinstance(text, str) and text[:2] in MARKED else text)
-        frame[column] = texts.fillna("").astype(object)
-    for column in {"against", "control"} & set(frame.columns[frame.isna().all()]):  # texts, all of them empty
-        frame[column] = ""
-    return frame
+    """A figure's table as its `collect` made it."""
+    return with_texts(pd.read_csv(path, keep_default_na=False, na_values=[""]))
 
 
 def completed(frame: pd.DataFrame, name: str, runs: list[Run]) -> pd.DataFrame:
@@ -96,9 +91,6 @@ def completed(frame: pd.DataFrame, name: str, runs: list[Run]) -> pd.DataFrame:
 def pairs(frame: pd.DataFrame) -> Iterator[tuple[str, str]]:
     """Run and arm of every row."""
     return zip(frame["run"], frame["arm"], strict=True)
-
-
-MARKED = ("'=", "'+", "'-", "'@")
 
 
 def described(summaries: dict[str, Any]) -> list[Run]:

@@ -14,6 +14,7 @@ import pandas as pd
 from biasvar.errors import RecordError
 from biasvar.messages import first_few, no_such
 from biasvar.plots import sources
+from biasvar.plots.given_axes import GivenAxes, root_of
 from biasvar.plots.showing import in_the_reports_look
 from biasvar.report import style
 from biasvar.report.figures import load
@@ -33,8 +34,7 @@ _DOCSTRING = """{title}
 {how_to_read}Args:
     source: A run as `biasvar.open_run` gives it, its directory, a list of either; or this figure's frame, as pandas
         reads it from a report's {name}.csv; it holds no looks of arms, so they are drawn plainly.
-{arms}    ax: Axes of `pyplot.subplots` whose place the drawing takes: they are removed, what is returned stands
-        there. Without it the drawing has a figure of its own.
+{arms}    ax: The axes to draw in, for a drawing of one panel. Without it the drawing has a figure of its own.
 
 Returns:
     One Axes, or an array (n,) of them where there are several panels.
@@ -42,13 +42,13 @@ Returns:
 Raises:
     RecordError: The runs lack what the figure needs:
 {needs}.
-    ValueError: The frame is that of another figure{no_arm}.
+    ValueError: The frame is that of another figure or holds too little of it, `ax` is given for several panels{no_arm}.
     FileNotFoundError: There is no such directory.
 """
 _ARMS = """\
     arm, arms: The arm, or the arms, to show. By default those that a report shows.
 """
-_NO_ARM = ", or no such arm is there, or it cannot be drawn alone"
+_NO_ARM = ",\n        no such arm is there, or it cannot be drawn alone"
 
 
 _IMAGES = """\
@@ -142,20 +142,64 @@ def draw(
     ax: Axes | None,
     changed: Callable[[list[Run]], list[Run]] | None = None,
 ) -> Axes | np.ndarray:
-    """Draw a figure of the report on a pyplot figure, or in the place of `ax`, of the runs as `changed` makes them."""
+    """Draw a figure of the report on a pyplot figure, or in `ax`, of the runs as `changed` makes them."""
+    from matplotlib import pyplot
+
+    if ax is not None:
+        _check_axes(ax)
     with one_line_for_missing_glyphs():
         frame = _frame(figure, source, arms, changed)
-        with in_the_reports_look(), style.made_by(_maker(ax)):
+        with in_the_reports_look():
             open_before = _open_figures()
             try:
-                drawing = figure.draw(frame)
+                if ax is not None:
+                    return _in_axes(figure, frame, ax)
+                with style.made_by(pyplot.figure):
+                    drawing = figure.draw(frame)
+            except SeveralPanels:
+                raise
             except Exception as error:
                 _close_others(open_before)
-                if arms is None:
-                    raise
-                raise ValueError(f"{figure.name} cannot be drawn of arm {', '.join(arms)} alone") from error
-            drawing.get_figure(root=True).draw_without_rendering()  # ticks take their look when they are first drawn
+                if arms is not None:
+                    raise ValueError(f"{figure.name} cannot be drawn of arm {', '.join(arms)} alone") from error
+                if isinstance(source, pd.DataFrame):
+                    raise ValueError(
+                        f"{figure.name} cannot be drawn of this frame: rows that the figure puts together are not all "
+                        f"there; give the whole of a report's {figure.name}.csv"
+                    ) from error
+                raise
+            root_of(drawing).draw_without_rendering()  # ticks take their look when they are first drawn
     return _panels(drawing)
+
+
+class SeveralPanels(ValueError):
+    """Axes are given for a drawing of several panels."""
+
+
+def _check_axes(ax: Any) -> None:
+    from matplotlib.axes import Axes
+
+    if not isinstance(ax, Axes):
+        raise ValueError(f"ax must be axes, as pyplot.subplots makes them, not {type(ax).__name__}")
+    if ax.figure is None:
+        raise ValueError("ax was removed from its figure; make new axes")
+
+
+def _in_axes(figure: Figure, frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw in axes what is one panel; where it is not, nothing is drawn in them."""
+    panels = [panel for panel in figure.draw(frame).get_axes() if not _is_colour_bar(panel)]
+    if len(panels) != 1:
+        raise SeveralPanels(
+            f"{figure.name} has {len(panels)} panels here, and ax takes a drawing of one; leave ax out, or ask "
+            "for less: one arm, one run"
+        )
+    place = GivenAxes(ax)
+    if place.root.get_layout_engine() is None:
+        place.root.set_layout_engine("constrained")  # names of rows and legends need room
+    with style.made_by(lambda **_: place):
+        figure.draw(frame)
+    place.finish()
+    return ax
 
 
 def _open_figures() -> list[int]:
@@ -225,34 +269,15 @@ def _columns(figure: Figure) -> list[str] | None:
     return columns
 
 
-def _maker(ax: Axes | None) -> Callable[..., Any]:
-    """What makes the figure that is drawn on."""
-    if ax is None:
-        from matplotlib import pyplot
-
-        return pyplot.figure
-    place = getattr(ax, "get_subplotspec", lambda: None)()
-    if place is None:
-        raise ValueError(f"ax must be axes of pyplot.subplots, which have a place in their figure, not {ax!r}")
-    parent: Any = ax.get_figure(root=False)
-    if parent is None:
-        raise ValueError("ax was removed from its figure, as by a plot that took its place; make new axes")
-
-    def in_place(**size: Any) -> Any:
-        root = parent.get_figure(root=True)
-        if root.get_layout_engine() is None:
-            root.set_layout_engine("constrained")
-        ax.remove()
-        return parent.add_subfigure(place)
-
-    return in_place
+def _is_colour_bar(ax: Axes) -> bool:
+    return ax.get_label() == "<colorbar>"
 
 
 def _panels(drawing: Any) -> Axes | np.ndarray:
     """The panels of a figure or of a part of one: not the axes of colour bars, and none that is switched off."""
     import numpy as np
 
-    axes = [ax for ax in drawing.get_axes() if ax.axison and ax.get_label() != "<colorbar>"]
+    axes = [ax for ax in drawing.get_axes() if ax.axison and not _is_colour_bar(ax)]
     if len(axes) == 1:
         return axes[0]
     panels = np.empty(len(axes), dtype=object)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from biasvar.messages import first_few, no_such
+from biasvar.plots.given_axes import root_of
 from biasvar.plots.showing import in_the_reports_look
 from biasvar.report import style
 
@@ -238,6 +239,4 @@ def _figure(*, height: float, width: float) -> Figure:
 
 def _settle(ax: Axes) -> None:
     """Ticks take their look when they are first drawn."""
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    figure.draw_without_rendering()
+    root_of(ax).draw_without_rendering()

@@ -24,6 +24,9 @@ from biasvar.report.truth import against_people
 MARKED = ("'=", "'+", "'-", "'@")
 """How texts begin in a CSV that a spreadsheet would take for formulas: see `biasvar.report.output.as_text`."""
 
+EMPTY = {"against", "control", "reference", "series", "setting"}
+"""Columns of texts which no row need have: pandas reads them as numbers where none has."""
+
 _READY: WeakKeyDictionary[Run, Run] = WeakKeyDictionary()
 
 
@@ -107,13 +110,20 @@ def as_collected(frame: pd.DataFrame, name: str, columns: Sequence[str] | None) 
         )
     if frame.empty:
         raise ValueError(f"the frame of {name} has no rows")
-    if "styles" in frame.attrs:
-        return frame
+    return frame if "styles" in frame.attrs else with_texts(frame)
+
+
+def with_texts(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame of a report's CSV with its texts as they were collected: without marks before them, "" for none."""
     read = frame.copy()
     for column in read.select_dtypes(["object", "string"]):
-        read[column] = read[column].map(_unmarked).fillna("").astype(object)
+        read[column] = pd.Series([_text(value) for value in read[column]], index=read.index, dtype=object)
+    for column in EMPTY & set(read.columns[read.isna().all()]):
+        read[column] = pd.Series("", index=read.index, dtype=object)
     return read
 
 
-def _unmarked(text: Any) -> Any:
-    return text[1:] if isinstance(text, str) and text[:2] in MARKED else text
+def _text(value: Any) -> Any:
+    if isinstance(value, str):
+        return value[1:] if value[:2] in MARKED else value
+    return "" if pd.isna(value) else value

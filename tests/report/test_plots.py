@@ -195,6 +195,39 @@ def test_a_frame_of_another_figure_is_refused() -> None:
         plots.flags(frame[:0])
 
 
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_lists_its_columns(name: str) -> None:
+    assert "run" in importlib.import_module(load(name).draw.__module__).COLUMNS
+
+
+@pytest.mark.parametrize("name", ["ablations", "temperatures", "methods"])
+def test_frames_without_a_column_are_refused_by_its_name(name: str) -> None:
+    frame = pd.read_csv(CSV[name])
+    for column in ("arm", "estimate", "low"):
+        with pytest.raises(ValueError, match=f"this is not the frame of {name}: it lacks {column};"):
+            getattr(plots, name)(frame.drop(columns=column))
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.filterwarnings("error")
+def test_frames_of_a_few_rows_are_drawn_or_refused_in_one_line(study_run: Run, tmp_path: Path) -> None:
+    """What is compared with nothing has no text in a column that pandas then reads as numbers."""
+    frame = load("accuracy").collect([study_run])
+    frame[(frame["arm"] == "ce") & (frame["against"] == "")].to_csv(tmp_path / "ce.csv", index=False)
+    alone = pd.read_csv(tmp_path / "ce.csv")
+    assert alone["against"].isna().all()
+    assert [ax.get_title("left") for ax in plots.accuracy(alone)] == ["Accuracy", "Loss (NLL)", "Calibration error"]
+    for name in ("bias_variance", "by_class", "views"):
+        drawn = panels(getattr(plots, name)(pd.read_csv(CSV[name]).head(1)))
+        assert any(ax.has_data() for ax in drawn)
+    rows = pd.read_csv(CSV["temperatures"])
+    for arm in rows["arm"].unique():
+        assert len(panels(plots.temperatures(rows[rows["arm"] == arm]))) == 5
+    rows = pd.read_csv(PUBLISHED / "converged" / "ablations" / "ablations.csv")
+    with pytest.raises(ValueError, match=r"ablations cannot be drawn of this frame: rows .* a report's ablations\.csv"):
+        plots.ablations(rows[rows["arm"] == "ls"])
+
+
 def test_a_run_stays_as_it_was(imported_run: Run) -> None:
     before = repr(imported_run.manifest)
     plots.bias_variance(imported_run)
@@ -213,23 +246,47 @@ def test_texts_that_a_csv_marks_are_drawn_as_they_were(imported_run: Run, tmp_pa
 def test_axes_of_ones_own(imported_run: Run) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
     right.plot([0, 1], [0, 1])
-    drawn = plots.data_map(imported_run, "plain", ax=left)
-    assert drawn.get_figure(root=True) is figure
-    assert drawn.has_data()
-    assert left not in figure.axes
-    assert right in figure.axes
+    assert plots.data_map(imported_run, "plain", ax=left) is left
+    alone = plots.data_map(imported_run, "plain")
+    np.testing.assert_array_equal(left.collections[-1].get_offsets(), alone.collections[-1].get_offsets())
+    assert [left.get_xlabel(), left.get_ylabel(), left.get_title("left")] == [
+        "standard deviation of that probability (variability)",
+        "mean probability of the true class (confidence)",
+        alone.get_title("left"),
+    ]
+    assert figure.axes[:2] == [left, right]  # and a colour bar
+    assert len(right.lines) == 1
     figure.draw_without_rendering()
-    assert drawn.get_window_extent().x1 < right.get_window_extent().x0
-    assert plt.get_fignums() == [figure.number]
-    with pytest.raises(ValueError, match=r"ax must be axes of pyplot\.subplots"):
-        plots.data_map(imported_run, ax=plt.figure().add_axes((0, 0, 1, 1)))
-    with pytest.raises(ValueError, match=r"ax must be axes of pyplot\.subplots"):
-        plots.data_map(imported_run, ax=3)
+    assert left.get_window_extent().x1 < right.get_window_extent().x0
+    assert plt.get_fignums() == [figure.number, alone.figure.number]
 
 
-def test_axes_whose_place_was_taken_are_refused(imported_run: Run) -> None:
+def test_legends_of_axes_of_ones_own_are_inside_the_picture() -> None:
+    figure, axes = plt.subplots(1, 2, figsize=(12, 5))
+    plots.methods(pd.read_csv(CSV["methods"]), ax=axes[1])
+    legend = axes[1].get_legend()
+    figure.draw_without_rendering()
+    assert len(legend.get_texts()) >= 3
+    assert legend.get_window_extent().y0 >= 0
+    assert axes[1].get_window_extent().width > 300
+    assert legend.get_window_extent().y1 < axes[1].xaxis.label.get_window_extent().y0
+    assert [label.get_text() for label in axes[0].texts] == []
+
+
+def test_axes_that_no_drawing_fits_in_stay_empty(imported_run: Run) -> None:
     _, ax = plt.subplots()
-    plots.data_map(imported_run, ax=ax)
+    with pytest.raises(
+        ValueError, match=r"bias_variance has 2 panels here, and ax takes a drawing of one; leave ax out"
+    ):
+        plots.bias_variance(imported_run, ax=ax)
+    assert not ax.has_data()
+    assert not ax.texts
+    assert plt.get_fignums() == [ax.figure.number]
+    with pytest.raises(ValueError, match=r"ax must be axes, as pyplot\.subplots makes them, not int"):
+        plots.data_map(imported_run, ax=3)
+    with pytest.raises(ValueError, match=r"ax must be axes, .* not ndarray"):
+        plots.data_map(imported_run, ax=plt.subplots(1, 2)[1])
+    ax.remove()
     with pytest.raises(ValueError, match="ax was removed from its figure"):
         plots.data_map(imported_run, ax=ax)
 

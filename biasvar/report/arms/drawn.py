@@ -120,9 +120,9 @@ def series_looks(frame: pd.DataFrame) -> dict[str, style.Look]:
     styles = style.styles_of(frame)
     found: dict[str, style.Look] = {}
     others = iter(OTHER_LOOKS * 3)
-    named = frame[frame["series"].fillna("") != ""].drop_duplicates("series")  # a CSV may hold neither
-    for name, arm in zip(named["series"], named["reference"], strict=True):
-        look = styles[str(arm)]
+    named = frame[frame["series"].notna() & (frame["series"] != "")].drop_duplicates("series")
+    for name, reference, arm in zip(named["series"], named["reference"], named["arm"], strict=True):
+        look = styles.get(str(reference)) or styles[str(arm)]  # a frame of some arms may lack it
         if any((look.color, look.marker) == (other.color, other.marker) for other in found.values()):
             look = style.Look(*next(others), look.label)
         found[str(name)] = replace(look, label=str(name))

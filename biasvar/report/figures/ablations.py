@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from biasvar.records import Run
 
 AXES = {"temperature": "temperature τ", "alpha": "weight of the soft labels α"}
+COLUMNS = by_setting.COLUMNS
 BANDS = ("baseline", "smoothing")
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
     """One row per run, setting and arm of a series; rows of setting "" for the arms drawn as bands."""
     found = [row for run in runs for row in _of_run(run)]
-    return style.styled(pd.DataFrame(found, columns=by_setting.COLUMNS), runs)
+    return style.styled(pd.DataFrame(found, columns=COLUMNS), runs)
 
 
 def _of_run(run: Run) -> list[dict[str, Any]]:

@@ -23,14 +23,17 @@ if TYPE_CHECKING:
 
     from biasvar.records import Run
 
+EPISODES = {"n_samples": "n_episodes", "stderr_samples": "stderr_episodes"}
+OF_EPISODES = ["shots", "ways", "stderr_crossed"]
+LEFT_OUT = ("rows", "split", "epoch", "against", "control")
+COLUMNS = [*(EPISODES.get(name, name) for name in ESTIMATES if name not in LEFT_OUT), *OF_EPISODES]
+
 
 def collect(runs: list[Run]) -> pd.DataFrame:
     """One row per run, arm and number of shots, with the 95 % interval over replicas and episodes."""
     rows = [_row(run, arm, shots) for run in runs for arm in listed_arms(run) for shots in _shots(run)]
-    names = [*ESTIMATES, "shots", "ways", "stderr_crossed"]
-    frame = pd.DataFrame([row for row in rows if row], columns=names)
-    frame = frame.rename(columns={"n_samples": "n_episodes", "stderr_samples": "stderr_episodes"})
-    return style.styled(frame.drop(columns=["rows", "split", "epoch", "against", "control"]), runs)
+    frame = pd.DataFrame([row for row in rows if row], columns=[*ESTIMATES, *OF_EPISODES])
+    return style.styled(frame.rename(columns=EPISODES)[COLUMNS], runs)
 
 
 def _shots(run: Run) -> list[int]:

@@ -15,7 +15,7 @@ from biasvar.report.arms.roles import COMPARED, baselines_in_words, left_out, ta
 from biasvar.report.figure import Figure
 from biasvar.report.marks import arrows, blocks, labels, legends, looks
 from biasvar.report.statistics.changes import unstyled
-from biasvar.report.statistics.method_changes import compared_methods, method_changes
+from biasvar.report.statistics.method_changes import COLUMNS, compared_methods, method_changes
 from biasvar.report.text.captions import conditions_in, when_evaluated
 from biasvar.report.text.numbers import signed, sizes
 
@@ -43,7 +43,7 @@ def collect(runs: list[Run]) -> pd.DataFrame:
     """One row per run, arm and term: the change of corrected bias or variance, with its intervals."""
     parts = [method_changes(run, compared_methods(run, runs)[:MOST_ARMS]) for run in runs]
     filled = [part for part in parts if len(part)] or parts[:1]
-    return style.styled(pd.concat(filled, ignore_index=True), runs)
+    return style.styled(pd.concat(filled, ignore_index=True)[COLUMNS], runs)
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
@@ -131,7 +131,7 @@ def _limits(wide: pd.DataFrame, axis: str) -> tuple[float, float]:
     span = float(np.ptp(points)) or 1e-3
     low = np.nanmin([points.min(), max(np.nanmin([*wide[f"{axis}_low"], 0.0]), points.min() - BEYOND * span)])
     high = np.nanmax([points.max(), min(np.nanmax([*wide[f"{axis}_high"], 0.0]), points.max() + BEYOND * span)])
-    room = 0.1 * (high - low)
+    room = 0.1 * (high - low) or span
     return float(low - room), float(high + room)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from biasvar.records import Run
 
+COLUMNS = by_setting.COLUMNS
 TITLES = {
     "opposing": "b > |a|\n(the default)",
     "literal": "b > a",
@@ -35,7 +36,7 @@ TITLES = {
 def collect(runs: list[Run]) -> pd.DataFrame:
     """One row per run, arm and quantity: the share by each criterion, a mean over recorded epochs, and accuracy."""
     found = [row for run in runs for one in _series(run) for row in _of_series(run, one)]
-    return style.styled(pd.DataFrame(found, columns=by_setting.COLUMNS), runs)
+    return style.styled(pd.DataFrame(found, columns=COLUMNS), runs)
 
 
 def _series(run: Run) -> list[Series]:

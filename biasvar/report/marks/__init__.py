@@ -9,7 +9,6 @@ A mark knows nothing of arms or runs. A figure picks the rows, says how each loo
     scales.values(ax, "nats per sample")
 
     lines.draw(ax, frame, x="epoch")
-    panels = lines.grid(block, frame, x="epoch", row="metric", column="split")  # {(metric, split): axes}
 
     heat.draw(ax, matrix, top=30.0, texts=texts)  # a frame whose index and columns name the cells
     scatter.draw(ax, frame, x="d_bias", y="d_variance")

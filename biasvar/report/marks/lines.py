@@ -1,11 +1,9 @@
-"""Lines with bands, in one panel or in a grid of them: the mark of everything that has a course."""
+"""Lines with bands: the mark of everything that has a course."""
 
 from __future__ import annotations
 
-import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
@@ -13,10 +11,6 @@ from biasvar.report.marks import arrows, scales, scatter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import FigureBase
-
-_THEMED = ("axes.", "figure.", "font.", "grid.", "legend.", "lines.", "markers.", "patch.", "xaxis.", "xtick.",
-           "yaxis.", "ytick.")  # fmt: skip
 
 
 def draw(
@@ -24,8 +18,6 @@ def draw(
     bars: float = 0.0, width: float = 1.5, size: float = 4.0,
 ) -> None:  # fmt: skip
     """A line through `estimate` for every value of the column `line`, with its interval from `low` to `high`.
-
-    Drawn by matplotlib: seaborn takes a fifth of a second to set up a plot, too much for a single panel.
 
     Args:
         ax: the axes to draw on.
@@ -50,38 +42,6 @@ def draw(
             marker=look["marker"] if markers or len(rows) == 1 else "", markersize=size, zorder=3,
             markerfacecolor="white" if look["hollow"] else look["color"],
         )  # fmt: skip
-
-
-def grid(
-    figure: FigureBase, frame: pd.DataFrame, *, row: str, column: str, x: str = "epoch", line: str = "arm",
-    share_x: bool | str = True, share_y: bool | str = False, **look: Any,
-) -> dict[tuple[Any, Any], Axes]:  # fmt: skip
-    """The same in a grid of panels; returns the axes by their values of `row` and `column`.
-
-    A panel that has no rows is switched off.
-
-    Args:
-        figure: the figure, or part of one, that is filled with the grid.
-        frame, x, line: see `draw`.
-        row, column: the columns that say in which panel a row is drawn, in their order.
-        share_x, share_y: which panels share an axis: all, none, those of one "row" or "col".
-        look: `markers`, whether every point has its marker (a line of one point has it anyway); `band`, how opaque
-            the bands are; `width` of the lines and `size` of the markers, points.
-    """
-    order = {"row": list(dict.fromkeys(frame[row])), "col": list(dict.fromkeys(frame[column]))}
-    plot = _plot(frame, x, line, [row, column], **look)
-    with warnings.catch_warnings():  # seaborn passes an argument that pandas is about to drop
-        warnings.filterwarnings("ignore", "The copy keyword is deprecated", DeprecationWarning)
-        plot.facet(column, row, order=order).share(x=share_x, y=share_y).on(figure).plot()
-    keys = [(name, other) for name in order["row"] for other in order["col"]]
-    panels = dict(zip(keys, figure.get_axes()[-len(keys) :], strict=True))  # type: ignore[attr-defined]
-    for ax in panels.values():
-        ax.set_title("")
-        for axis in (ax.xaxis, ax.yaxis):
-            axis.label.set_visible(True)  # seaborn hides what a figure may want to name inside the grid
-        if not ax.has_data():
-            ax.set_axis_off()
-    return panels
 
 
 def against(ax: Axes, frame: pd.DataFrame, *, x: str = "value", line: str) -> None:
@@ -122,24 +82,3 @@ def level(ax: Axes, estimate: float, low: float, high: float, *, color: str) -> 
     bottom, top = ax.get_ylim()
     margin = 0.02 * (top - bottom)
     ax.set_ylim(min(bottom, low - margin), max(top, high + margin))
-
-
-def _plot(
-    frame: pd.DataFrame, x: str, line: str, panel: list[str], *, markers: bool = False, band: float = 0.16,
-    width: float = 1.5, size: float = 4.0,
-) -> Any:  # fmt: skip
-    """The plot of seaborn.objects; a layer for each pattern, since it tries every pair of values of two variables."""
-    import seaborn.objects as so
-
-    frame = frame.reset_index(drop=True)
-    frame["_line"] = frame[line].astype(str)
-    alone = frame.groupby([*panel, "_line"], sort=False)[x].transform("size") == 1
-    frame["_point"] = frame["marker"].where(alone | markers, "")
-    plot = so.Plot(frame[[x, "estimate", "low", "high", "_line", *panel]], x=x, y="estimate", color="_line")
-    plot = plot.add(so.Band(alpha=band, edgewidth=0), ymin="low", ymax="high", legend=False)
-    for (pattern, point), part in frame.groupby(["linestyle", "_point"], sort=False):
-        mark = so.Line(linewidth=width, linestyle=pattern, marker=point, pointsize=size)
-        plot = plot.add(mark, data=part, legend=False)
-    own = {key: value for key, value in mpl.rcParams.items() if key.startswith(_THEMED)}  # not seaborn's look
-    colors = dict(zip(frame["_line"], frame["color"], strict=True))
-    return plot.scale(color=colors).label(x="", y="", title="").theme(own)

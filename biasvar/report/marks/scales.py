@@ -30,7 +30,7 @@ def limits(frame: pd.DataFrame, *, anchor: float | None = None, room: float = 0.
         return -1.0, 1.0
     low, high = float(values.min()), float(values.max())
     margin = 0.06 * (high - low) or 0.01 * abs(high) or 1.0
-    low, high = (low if low == anchor else low - margin), (high if high == anchor else high + margin)
+    low, high = (low if low == anchor else low - margin), (high if low < high == anchor else high + margin)
     return low - room * (high - low), high + room * (high - low)
 
 

@@ -18,6 +18,7 @@ NUMBERS = (
     *("estimate", "low", "high", "stderr", "df", "low_replicas", "high_replicas", "stderr_replicas"),
     *("stderr_samples", "stderr_teachers"),
 )
+COLUMNS = [*ABOUT, "term", *NUMBERS]
 
 
 def compared_methods(run: Run, runs: list[Run]) -> list[str]:
@@ -37,7 +38,7 @@ def method_changes(run: Run, arms: list[str]) -> pd.DataFrame:
     changes = [term_change(run, arm, control, term) for arm, control in paired for term in TERMS]
     rows = [row for row in changes if row is not None]
     found = [{**columns(row, ABOUT), "term": row.quantity, **numbers(row)} for row in rows]
-    return pd.DataFrame(found, columns=[*ABOUT, "term", *NUMBERS])
+    return pd.DataFrame(found, columns=COLUMNS)
 
 
 def numbers(row: Estimate) -> dict[str, Any]:

@@ -144,18 +144,6 @@ def test_a_single_point_has_its_marker() -> None:
     assert markers["#112233"] != "o"
 
 
-def test_a_grid_of_lines_has_the_panels_of_the_frame() -> None:
-    frame = course()
-    frame = frame[(frame["panel"] == "left") | (frame["arm"] == "a")]
-    frame.loc[frame["panel"] == "right", "row"] = "second"
-    panels = lines.grid(style.new_figure(height=3.0), frame, row="row", column="panel", markers=True)
-    assert list(panels) == [("only", "left"), ("only", "right"), ("second", "left"), ("second", "right")]
-    assert [len(ax.get_lines()) for ax in panels.values()] == [2, 0, 0, 1]
-    assert [ax.axison for ax in panels.values()] == [True, False, False, True]
-    assert {line.get_marker() for line in panels["only", "left"].get_lines()} == {"o", "s"}
-    assert not any(ax.get_title() or ax.get_title(loc="left") for ax in panels.values())
-
-
 def test_lines_against_a_setting_stand_side_by_side_and_point_at_what_is_outside() -> None:
     ax = axes()
     rows = [("a", 1.0, 5.0, 0), ("a", 2.0, 6.0, 0), ("a", 4.0, 90.0, 3), ("b", 1.0, 5.5, 0), ("b", 2.0, 5.8, 2)]
