@@ -39,13 +39,20 @@ def begin_command(line: str) -> None:
 
 
 def end_command(status: int) -> int:
-    """Write out what was printed; a signal that comes now, while Python ends, changes nothing of what was done."""
+    """Write out what was printed; a signal that comes now, while Python ends, changes nothing of what was done.
+
+    After an interrupt another is ignored: Python forgets what answers signals before it has ended, and would end by the
+    second of two that come together, with another status.
+    """
     for stream in filter(None, (sys.stdout, sys.stderr)):  # one that was closed from the start is None
         try:
             stream.flush()
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     begin_command("interrupted at the end: all was done" if status == 0 else "interrupted")
+    if status == 130:
+        for number in ENDING:
+            signal.signal(number, signal.SIG_IGN)
     return status
 
 

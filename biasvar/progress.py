@@ -17,7 +17,8 @@ SECONDS_A_LINE = 60.0
 SECONDS_A_PICTURE = 0.2
 SILENT = 0.5  # seconds: what is done sooner shows nothing
 MOST_IN_HAND = 4
-ENOUGH = 2.0  # seconds, and a hundredth of the work: before that nothing is said of the time left
+ENOUGH = 2.0  # seconds, and a share of the work: before that nothing is said of the time left
+SHARE_OF_COST, SHARE_OF_STEPS = 0.01, 0.15  # steps differ in cost, and the first ones read what the others find read
 
 _told: MutableSequence[float] = [0.0, 0.0, 0.0]
 
@@ -56,12 +57,15 @@ class Progress:
         pieces: How many they are; None where that is not known.
         unit: What a piece is called, in the plural.
         called: What the bar is called.
+        enough: The share of the work before which nothing is said of the time left.
     """
 
     def __init__(
-        self, total: float | None, pieces: int | None, *, unit: str = "trainings", called: str = ""
+        self, total: float | None, pieces: int | None, *, unit: str = "trainings", called: str = "",
+        enough: float = SHARE_OF_COST,
     ) -> None:  # fmt: skip
         self.total, self.pieces, self.unit, self.called = total or 0.0, pieces, unit, called
+        self._enough = enough
         self.cost_done, self.done = 0.0, 0
         self._hand: dict[Any, InHand] = {}
         self._before = self._behind = 0  # the longest words so far, so that bars stay where they are
@@ -143,7 +147,7 @@ class Progress:
     def _left(self) -> float | None:
         """Seconds that are left at the speed so far; None while that says little."""
         taken, share = time.monotonic() - self._began, self.share
-        return taken * (1 - share) / share if taken >= ENOUGH and share >= 0.01 else None
+        return taken * (1 - share) / share if taken >= ENOUGH and share >= self._enough else None
 
     def _draw_on(self) -> None:
         while not self._ended.wait(SECONDS_A_PICTURE):
@@ -164,7 +168,7 @@ class Progress:
 def over(steps: Iterable[str], *, unit: str, called: str = "") -> Iterator[str]:
     """Go through named steps of one cost each, and show which is in hand."""
     steps = list(steps)
-    with Progress(len(steps), len(steps), unit=unit, called=called) as progress:
+    with Progress(len(steps), len(steps), unit=unit, called=called, enough=SHARE_OF_STEPS) as progress:
         for step in steps:
             progress.begin(step, InHand(step, 1.0))
             yield step

@@ -60,6 +60,30 @@ def test_other_threads_change_nothing():
     assert seen == [before]
 
 
+LATE = """
+import os, signal, sys
+from biasvar.interrupts import begin_command, end_command
+
+class Late:
+    def __init__(self):
+        self.kill, self.own, self.number = os.kill, os.getpid(), signal.SIGTERM
+
+    def __del__(self):
+        self.kill(self.own, self.number)
+
+late = Late()  # goes when modules do, at the very end
+begin_command("interrupted")
+print("the line", file=sys.stderr)
+sys.exit(end_command(130))
+"""
+
+
+@needs_signals
+def test_the_second_of_two_signals_does_not_end_what_the_first_has_ended():
+    ended = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (130, "the line\n")
+
+
 HELD = """
 import os, signal
 from biasvar.interrupts import ending_as_interrupts, ending_held

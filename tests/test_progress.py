@@ -89,6 +89,20 @@ def test_steps_are_gone_through_and_short_work_is_silent(capsys: pytest.CaptureF
     assert not [thread for thread in threading.enumerate() if "_draw_on" in thread.name]
 
 
+def test_steps_of_unequal_cost_say_what_is_left_after_some_of_them(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first figures read what the others find read: 21 minutes were said to be left of five."""
+    seen = []
+    made: list[Progress] = []
+    monkeypatch.setattr(Progress, "__enter__", lambda self: made.append(self) or self)
+    monkeypatch.setattr(Progress, "__exit__", lambda self, *_: None)
+    for _ in over(map(str, range(20)), unit="figures"):
+        clock.now += 10.0
+        seen.append("left" in made[0].line())
+    assert seen == [False] * 3 + [True] * 17  # 3 of 20 are 15 %
+
+
 def test_a_training_tells_how_far_it_is_where_it_is_told_to() -> None:
     place = [1.0, 1.0, 1.0]
     tell_into(place)

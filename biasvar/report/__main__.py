@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(
         prog=command("report"),
+        usage="%(prog)s [RUN ...] [options]\n       %(prog)s --soft-labels FILE [--labels FILE] [options]\n"
+        "       %(prog)s --ledger DIR",
         description="Draw the figures of one or more runs, and write the tables behind them, the verdicts on the "
         "claims they test, and one self-contained page (index.html).",
         epilog=f"Figures: {', '.join((*FIGURES, SAMPLES))} (a table).",

@@ -73,7 +73,7 @@ def write_report(runs: list[Run] | Redraws, out: Path, *, figures: Sequence[str]
     with into_place(out) as folder, style.context():
         drawn = [
             write_figure(load(name), runs, folder, formats)
-            for name in over([name for name in figures if name != SAMPLES], unit="figures", called="report")
+            for name in over([name for name in figures if name != SAMPLES], unit="possible figures", called="report")
         ]
         claims = claims_table(runs)
         write_table(folder, "claims", claims)

@@ -44,7 +44,13 @@ class CardOptions:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a card to the report's."""
+    """Add the options of a card to the report's, and those that both have."""
+    parser.add_argument(
+        "--images", metavar="FILE",
+        help="to show samples, in a report those of the gallery and the strongest, in a card the worst: a .npy of "
+        "(N, H, W) or (N, H, W, 3) in the order of the sample ids; a .parquet with encoded images; a folder of image "
+        "files named by sample id or in order; or a data set's name, checked by label",
+    )  # fmt: skip
     card = parser.add_argument_group(
         "card of soft labels", "With --soft-labels, one page about any soft labels, in place of a report on runs."
     )
@@ -56,9 +62,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ("--clusters", "FILE_OR_COLUMN", str, "which rows share an image, person or document, one name a row (a .npy, "
          ".npz, .csv or .parquet, FILE:COLUMN, or a column of the soft labels or labels): intervals are then over "
          "these clusters"),
-        ("--images", "FILE", str, "to show the worst samples, or in a report those of the gallery and the strongest: a "
-         ".npy of (N, H, W) or (N, H, W, 3) in the order of the sample ids; a .parquet with encoded images; a folder "
-         "of image files named by sample id or in order; or a data set's name, checked by label"),
         ("--temperature", "T", float, "the numbers are logits: take softmax(logits / T) (default for a teacher or an "
          "arm in a run: 1)"),
         ("--ks", "1,2,5", str, "sizes of the top sets (default: 1 to 10, less than K)"),
