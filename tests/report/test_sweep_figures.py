@@ -116,7 +116,7 @@ def test_a_page_says_what_a_sweep_is(tmp_path: Path) -> None:
         said = description.paragraph(swept(tmp_path / ways, beside=beside))
         them = "12 of them " if beside else ""
         assert said.startswith(
-            f"{ways} of training a network, the arms, {them}a sweep of 2 arms (CE and SE) over 3 values of width "
+            f"{ways} of training a network, called arms, {them}a sweep of 2 arms (CE and SE) over 3 values of width "
             "(2, 4 and 8) and 2 values of label noise (0 and 0.2); compared on "
         )
 

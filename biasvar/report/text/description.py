@@ -83,8 +83,8 @@ def _ways(arms: int, student: str, sweep: str) -> str:
     if arms == 1:
         return f"One way of training a network{student}, on"
     if sweep:
-        return f"{arms} ways of training a network{student}, the arms, {sweep}; compared on"
-    return f"{arms} ways of training the same network{student}, the arms, compared on"
+        return f"{arms} ways of training a network{student}, called arms, {sweep}; compared on"
+    return f"{arms} ways of training the same network{student}, called arms, compared on"
 
 
 def _regimes(teachers: dict[str, Any]) -> str:
