@@ -94,8 +94,11 @@ $(DOCS)/.done: docs/site/requirements.txt
 	$(DOCS)/bin/python -m pip install --quiet --requirement docs/site/requirements.txt
 	@touch $@
 
-# Without biasvar itself, whose sources are read and not imported. A broken link or any other warning is an error.
+# Without biasvar itself, whose sources are read and not imported, but for the gallery's pictures for narrow screens. A broken
+# link or any other warning is an error.
 docs: $(DOCS)/.done
+	@if [ -x $(BIN)/python ]; then $(BIN)/python docs/site/narrow_pictures.py; \
+	else echo "no $(VENV): phones will show the gallery's wide pictures (make install, then make docs, for narrow ones)"; fi
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --config-file docs/site/mkdocs.yml
 	@echo "$(CURDIR)/build/site/index.html"
 

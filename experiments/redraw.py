@@ -57,17 +57,25 @@ def main() -> int:
 
 def redraw(folder: Path, name: str, out: Path | None) -> None:
     """Write NAME.png of one folder anew."""
-    runs = described(json.loads((folder / "summary.json").read_text(encoding="utf-8"))["runs"])
-    frame = style.styled(completed(read_frame(folder / f"{name}.csv"), name, runs), runs)
-    if out is None:
-        write_drawing(folder, name, lambda: load(name).draw(frame), ["png"])
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    write_drawing(out, name, lambda: load(name).draw(frame), ["png"])
+    frame = frame_of(folder, name)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        draw_narrow(folder, name, out / f"{name}.narrow.png")
+    write_drawing(out or folder, name, lambda: load(name).draw(frame), ["png"])
+
+
+def draw_narrow(folder: Path, name: str, path: Path) -> None:
+    """Write one figure of one folder as narrow screens show it."""
     with style.for_narrow_screens():
-        drawing = load(name).draw(frame)
+        drawing = load(name).draw(frame_of(folder, name))
         style.lay_out(drawing)
-        style.save(drawing, out / f"{name}.narrow.png", "png")
+        style.save(drawing, path, "png")
+
+
+def frame_of(folder: Path, name: str) -> pd.DataFrame:
+    """The numbers of a published figure, with the looks of its arms."""
+    runs = described(json.loads((folder / "summary.json").read_text(encoding="utf-8"))["runs"])
+    return style.styled(completed(read_frame(folder / f"{name}.csv"), name, runs), runs)
 
 
 def read_frame(path: Path) -> pd.DataFrame:

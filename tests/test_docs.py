@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import doctest
+import html
 import importlib
 import importlib.util
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 import biasvar
 from biasvar.report.figures import FIGURES, load
@@ -44,9 +47,11 @@ def entries(nav):
 def test_every_page_is_in_the_navigation_once():
     named = list(entries(SITE["nav"]))
     assert len(named) == len(set(named))
-    elsewhere = {*HOOKS.pages_elsewhere(), HOOKS.GALLERY}
+    elsewhere = {*HOOKS.pages_elsewhere(), *HOOKS.notebooks(), HOOKS.GALLERY}
     assert sorted(set(named) - elsewhere) == PAGES
-    assert {page for page in named if page in elsewhere} >= {"figures/README.md", "figures/claims.md", HOOKS.GALLERY}
+    assert {page for page in named if page in elsewhere} >= {
+        "figures/README.md", "figures/claims.md", HOOKS.GALLERY, *HOOKS.notebooks(),
+    }  # fmt: skip
 
 
 def public_names():
@@ -98,7 +103,7 @@ def test_every_picture_is_shown_and_every_picture_shown_is_there():
 
 
 def known_on_the_site(path):
-    return path in {*PAGES, *HOOKS.pages_elsewhere(), HOOKS.GALLERY}
+    return path in {*PAGES, *HOOKS.pages_elsewhere(), *HOOKS.notebooks(), HOOKS.GALLERY}
 
 
 @pytest.mark.parametrize(
@@ -112,6 +117,9 @@ def known_on_the_site(path):
         ("figures/README.md", "converged/digits", "converged/README.md"),
         ("figures/digits/README.md", "../digits_redrawn", "../digits_redrawn/README.md"),
         ("study.md", "study.md#data", "study.md#data"),
+        ("notebooks/first_look.md", "which_samples.ipynb", "which_samples.md"),
+        ("notebooks/your_own_loop.md", "../docs/own_loop.md", "../own_loop.md"),
+        ("CHANGELOG.md", "notebooks/tokens.ipynb", "notebooks/tokens.md"),
     ],
 )
 def test_a_link_leads_to_the_page_of_the_site_that_shows_the_file(page, target, there):
@@ -148,7 +156,30 @@ def test_the_gallery_has_every_figure_of_the_report_in_its_words():
         assert figure["shows"].endswith(".")
     page = HOOKS.gallery()
     assert all(f"`biasvar.plots.{name}`" in page for name in {*biasvar.plots.__all__} - {*biasvar.plots.MARKS})
-    assert all(f"![{load(name).title}]({path})" in page for name, path in HOOKS.pictures().items() if name in FIGURES)
+    for name, path in HOOKS.pictures().items():
+        if name in FIGURES:
+            assert f'<img src="{path}" alt="{html.escape(load(name).title)}"' in page
+
+
+def test_phones_are_shown_the_pictures_that_are_drawn_for_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(HOOKS, "NARROW", tmp_path)
+    path = HOOKS.pictures()["methods"]
+    assert "<source" not in HOOKS.shown(path, "methods")
+    narrow = tmp_path / HOOKS.narrow_name(path)
+    narrow.parent.mkdir(parents=True)
+    Image.new("RGB", (780, 1200)).save(narrow)
+    seen = HOOKS.shown(path, 'a "b"')
+    srcset = f'srcset="{path[:-4]}.narrow.png" width="390" height="600">'
+    assert f'<picture><source media="{HOOKS.NARROWER}" {srcset}<img src="{path}" alt="a &quot;b&quot;"' in seen
+    assert f"@media {HOOKS.NARROWER} {{" in (DOCS / "site" / "style.css").read_text()
+
+
+def test_the_page_of_a_notebook_has_its_texts_and_its_code():
+    for path in HOOKS.notebooks().values():
+        page, cells = HOOKS.notebook_page(path), json.loads(path.read_text())["cells"]
+        assert page.startswith("# ")
+        assert all("".join(cell["source"]) in page for cell in cells)
+        assert page.count("```python") == sum(cell["cell_type"] == "code" for cell in cells)
 
 
 def test_a_page_that_would_fetch_from_the_network_is_refused():

@@ -6,8 +6,11 @@ There is no public address of the repository, so a link to a file that is no pag
 from __future__ import annotations
 
 import ast
+import html
+import json
 import posixpath
 import re
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +20,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 GALLERY = "gallery.md"
+NARROW = ROOT / "build" / "pictures"
+"""Where `narrow_pictures.py` has drawn the gallery's pictures for narrow screens, by their path in the repository."""
+NARROWER = "(max-width: 44.99em)"
+"""The screens that show those, as in style.css."""
 FIRST_STUDIES = ("all_methods", "digits", "converged")
 """Folders of `figures` whose pictures stand in the gallery before those of others."""
 
@@ -28,6 +35,46 @@ def pages_elsewhere() -> list[str]:
     """Paths in the repository, outside docs, of the Markdown files that are pages of the site."""
     found = [*ROOT.glob("figures/**/*.md"), *ROOT.glob("experiments/*/README.md")]
     return ["CHANGELOG.md", "CONTRIBUTING.md", *sorted(str(path.relative_to(ROOT)) for path in found)]
+
+
+def notebooks() -> dict[str, Path]:
+    """The notebook of each page that is made from one, by the page's path on the site."""
+    return {f"notebooks/{path.stem}.md": path for path in sorted(ROOT.glob("notebooks/*.ipynb"))}
+
+
+def notebook_page(path: Path) -> str:
+    """The page of a notebook as Markdown: its texts and its code, without what that prints or draws."""
+    parts = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+    parts.insert(
+        1, f"*`{path.relative_to(ROOT)}` without its tables and figures; `make notebook` opens it, to be run.*"
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def narrow_name(picture: str) -> str:
+    """The path of a picture for narrow screens beside the wide one's."""
+    return f"{picture.removesuffix('.png')}.narrow.png"
+
+
+def shown(picture: str, alt: str) -> str:
+    """A published picture as HTML: on narrow screens the one that is drawn for them, where there is one."""
+    narrow = NARROW / narrow_name(picture)
+    source = ""
+    if narrow.is_file():
+        place = html.escape(narrow_name(picture))
+        source = f'<source media="{NARROWER}" srcset="{place}" {_size(narrow)}>'
+    wide = f'<img src="{html.escape(picture)}" alt="{html.escape(alt)}" loading="lazy" {_size(ROOT / picture)}>'
+    return f"<picture>{source}{wide}</picture>"
+
+
+def _size(picture: Path) -> str:
+    """The attributes for the size of a PNG of two pixels a pixel of the page."""
+    with picture.open("rb") as file:
+        width, height = struct.unpack(">II", file.read(24)[16:])
+    return f'width="{width // 2}" height="{height // 2}"'
 
 
 def pictures() -> dict[str, str]:
@@ -42,6 +89,12 @@ def pictures() -> dict[str, str]:
     for path in sorted((str(path.relative_to(ROOT)) for path in ROOT.glob("figures/**/*.png")), key=order):
         found.setdefault(posixpath.basename(path).removesuffix(".png"), path)
     return found
+
+
+def gallery_pictures() -> list[str]:
+    """The published pictures that the gallery shows."""
+    names = {figure["name"] for figure in figures()}
+    return [path for name, path in pictures().items() if name in names]
 
 
 def figures() -> list[dict[str, str]]:
@@ -101,7 +154,7 @@ def gallery() -> str:
         lines += [f"`biasvar.plots.{figure['name']}`, `--figures {figure['name']}`. Needs {figure['needs']}.", ""]
         picture = published.get(figure["name"])
         if picture:
-            lines += [f"![{figure['title']}]({picture})", "", f"From `{posixpath.dirname(picture)}`.", ""]
+            lines += [shown(picture, figure["title"]), "", f"From `{posixpath.dirname(picture)}`.", ""]
         else:
             lines += ["No picture of it has been published yet.", ""]
     return "\n".join(lines)
@@ -116,11 +169,12 @@ def target_in_site(page: str, target: str, known: Callable[[str], bool]) -> str 
         known: whether a path on the site is one of its files.
     """
     path, _, anchor = target.partition("#")
-    at = page if page in pages_elsewhere() else f"docs/{page}"
+    at = page if page in (*pages_elsewhere(), *notebooks()) else f"docs/{page}"
     resolved = posixpath.normpath(posixpath.join(posixpath.dirname(at), path))
     if resolved == "README.md":
         resolved = "docs/index.md"
     wanted = resolved.removeprefix("docs/") if resolved.startswith("docs/") else resolved
+    wanted = re.sub(r"^(notebooks/\w+)\.ipynb$", r"\1.md", wanted)
     parent = posixpath.dirname(wanted) if wanted.startswith("figures/") else wanted
     for place in (wanted, f"{wanted}/README.md", f"{parent}/README.md"):
         if place == page and not anchor:
@@ -150,16 +204,22 @@ def with_links_of_the_site(markdown: str, page: str, known: Callable[[str], bool
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages that lie elsewhere, the pictures that they and the gallery show, and the gallery."""
+    """Add the pages that lie elsewhere, the pictures that they and the gallery show, the gallery and the notebooks."""
     from mkdocs.structure.files import File
 
-    shown = {path for name, path in pictures().items() if name in {figure["name"] for figure in figures()}}
+    in_gallery = gallery_pictures()
+    pictured = set(in_gallery)
     for page in pages_elsewhere():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / page)))
         for mark, _, target in _LINK.findall((ROOT / page).read_text(encoding="utf-8")):
-            shown |= {posixpath.normpath(posixpath.join(posixpath.dirname(page), target))} if mark else set()
-    for picture in sorted(shown):
+            pictured |= {posixpath.normpath(posixpath.join(posixpath.dirname(page), target))} if mark else set()
+    for picture in sorted(pictured):
         files.append(File.generated(config, picture, abs_src_path=str(ROOT / picture)))
+    for picture in map(narrow_name, in_gallery):
+        if (NARROW / picture).is_file():
+            files.append(File.generated(config, picture, abs_src_path=str(NARROW / picture)))
+    for page, path in notebooks().items():
+        files.append(File.generated(config, page, content=notebook_page(path)))
     files.append(File.generated(config, GALLERY, content=gallery()))
     return files
 
