@@ -95,7 +95,9 @@ def _main(arguments: Sequence[str] | None) -> int:
     )  # fmt: skip
     parser.add_argument(
         "--dry-run", action="store_true",
-        help="validate the study, print what would run, write nothing; imports what the study names by import path",
+        help="validate the study, take a step of every teacher and arm (on made images where the data are not here), "
+        "print what would run and what time, memory and disk it would take, write nothing; imports what the study "
+        "names by import path",
     )  # fmt: skip
     parser.add_argument(
         "--no-code", action="store_true",
@@ -143,28 +145,14 @@ def _obey(options: argparse.Namespace) -> int:
         study = load_study(options.study, overrides=options.overrides, max_arms=most)
         directory = Path(options.out) if options.out else Path("runs") / study.name
         _check_amounts(options)
-        device = None if options.dry_run and options.device is None else _device(options.device)
-        if device is None or options.dry_run:
+        device = _device(options.device)
+        if options.dry_run:
             with importing():
-                import torch
+                from biasvar.training.dry_run import dry_run
 
-                from biasvar.training.checks import open_study
-                from biasvar.training.continuing import check_same_data, check_same_study
-                from biasvar.training.cost import grid_in_words
-                from biasvar.training.divided import check_divided
-                from biasvar.training.redraws import check_redraws
-
-            grid: list[str] = []
-            with _within_memory(study, directory, torch.device("cpu"), 1):  # data, splits, draws, checked as a run does
-                check_same_study(study, directory)
-                if study.redraws:
-                    check_redraws(study, directory)
-                else:
-                    context = open_study(study, directory, torch.device("cpu"))
-                    check_same_data(context)
-                    check_divided(context, options.devices, options.jobs or 1)
-                    grid = grid_in_words(context)
-            _print("\n".join([describe(study, directory), *grid]))
+            with _within_memory(study, directory, device, 1):  # checked and built as a run does
+                lines = dry_run(study, directory, device, devices=options.devices, jobs=options.jobs or 1)
+            _print("\n".join([describe(study, directory), *lines]))
             return 0
         return _run(study, directory, device, options)
     except OSError as error:

@@ -28,8 +28,8 @@ from biasvar.study.soft_labels import KINDS, SoftLabel
 INTRODUCTION = f"""# Every key of a study
 
 A study is one YAML file. `python -m biasvar.run --init my_study.yaml` writes a first one to change, with
-`--data mine.npz` for data of your own; `--dry-run` checks it; `--set section.key=value` changes a key. An unknown key
-is an error that names the nearest one.
+`--data mine.npz` for data of your own; `--dry-run` [checks it and says what it would take](dry_run.md);
+`--set section.key=value` changes a key. An unknown key is an error that names the nearest one.
 This page is made of the classes that check studies, by `python -m biasvar.study.keys > docs/study.md`.
 
 Two keys are of the file and not of the study: `extends: other.yaml` lays it over another one, key by key, and

@@ -12,6 +12,8 @@ from biasvar.data import Dataset, load_dataset
 from biasvar.data.datasets import MODES
 from biasvar.data.held_out import hold_out_classes
 from biasvar.data.human_labels import load_people
+from biasvar.data.layout import KNOWN
+from biasvar.data.made import made_dataset
 from biasvar.errors import RecordError, StudyError
 from biasvar.messages import first_few
 from biasvar.records.manifest import check_agreement, read_manifest
@@ -29,20 +31,21 @@ from biasvar.training.teachers import teacher_rows
 from biasvar.training.view_images import check_views
 
 
-def open_study(study: Study, directory: str | Path, device: torch.device) -> StudyContext:
+def open_study(study: Study, directory: str | Path, device: torch.device, *, make_absent: bool = False) -> StudyContext:
     """Load a study's data and check that it can be run; nothing is written.
 
     Args:
         study: A validated study.
         directory: The run directory, which need not exist.
         device: Where everything is to be trained.
+        make_absent: Make images in place of a known data set that is not here, for a dry run.
 
     Raises:
         StudyError: A network or a soft label does not go with the data.
         ValueError: Rows that the data set does not have.
         BiasvarError: The data, or a file of soft labels, cannot be read.
     """
-    dataset, held_out = _load_data(study.data), None
+    dataset, held_out = _load_data(study.data, make_absent), None
     if study.data.few_shots:
         dataset, held_out = _without_held_out(study, dataset)
     check_views(study.data, dataset)
@@ -60,7 +63,8 @@ def open_study(study: Study, directory: str | Path, device: torch.device) -> Stu
         check_method(context, name)
     check_few_shots(context)
     _check_label_noise(context)
-    for people in sorted({people for source in study.soft_labels.values() if (people := source.get("people"))}):
+    peoples = {people for source in study.soft_labels.values() if (people := source.get("people"))}
+    for people in sorted(peoples if not dataset.made else ()):  # which are of the data set's own images
         load_people(people, dataset).take(pool)
     return context
 
@@ -78,12 +82,21 @@ def _check_label_noise(context: StudyContext) -> None:
             )
 
 
-def _load_data(data: Data) -> Dataset:
-    """The data set of a study, as it says.
+def _load_data(data: Data, make_absent: bool) -> Dataset:
+    """The data set of a study, as it says; made images for a known one that is not here, where that is asked for.
 
     Raises:
         StudyError: Its images are to be made larger, or it has none.
     """
+    try:
+        return _read_data(data)
+    except FileNotFoundError:
+        if not make_absent or data.path is not None or data.name not in KNOWN:
+            raise
+        return made_dataset(data.name, size=data.size, mode=data.mode)
+
+
+def _read_data(data: Data) -> Dataset:
     place = data.path or data.name
     own: dict[str, Any] = {} if data.label_column is None else {"label_column": data.label_column}
     if data.size is None and data.mode is None:

@@ -21,7 +21,7 @@ from biasvar.study.networks import Network
 from biasvar.training import optimizers
 from biasvar.training.custom_networks import load_network
 from biasvar.training.engine import DEFAULT, Engine
-from biasvar.training.inputs import Features, Images, Inputs
+from biasvar.training.inputs import Features, Images, Inputs, Repeated
 from biasvar.training.networks import MLP, build_network, seeded
 from biasvar.training.ranks import ONE, Ranks
 from biasvar.training.replicas import Replicas, make_replicas
@@ -76,7 +76,8 @@ class StudyContext:
         check_classes(dataset, {name: ids for name, ids in blocks.items() if len(ids)})
         labels = torch.as_tensor(np.array(dataset.labels), device=device)
         shown = np.sort(np.concatenate([blocks[name] for name in ("student", "reserved", "validation")]))
-        inputs = _inputs(study, dataset, training_images(dataset, data, shown, study.seed), device)
+        images = dataset.images if dataset.made else training_images(dataset, data, shown, study.seed)
+        inputs = _inputs(study, dataset, images, device)
         return StudyContext(study, dataset, blocks, device, inputs, labels, Path(directory))
 
     def observing(self, noise: LabelNoise | None) -> StudyContext:
@@ -191,12 +192,24 @@ class StudyContext:
         return rate
 
 
+def context_of(
+    study: Study, dataset: Dataset, blocks: dict[str, np.ndarray], directory: Path, device: torch.device
+) -> StudyContext:
+    """The context of blocks that are cut already, which may lack classes, of a data set in memory."""
+    labels = torch.as_tensor(np.array(dataset.labels), device=device)
+    inputs = _inputs(study, dataset, dataset.images, device)
+    return StudyContext(study, dataset, blocks, device, inputs, labels, directory)
+
+
 def _inputs(study: Study, dataset: Dataset, images: np.ndarray, device: torch.device) -> Inputs:
     """Features where all networks take vectors, else images, by sample id.
 
     Images are normalised by the mean and deviation of the data set's own, through whatever views they are shown.
     """
     data = study.data
+    if dataset.made:  # all rows show one image
+        one = replace(dataset, images=np.array(images[:1]), made=False)
+        return Repeated(_inputs(study, one, one.images, device), 1)
     if set(study.models) != {"mlp"}:
         return Images(
             torch.as_tensor(np.array(images), device=device), dataset.mean.tolist(), dataset.std.tolist(),

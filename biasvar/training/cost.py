@@ -6,8 +6,11 @@ import math
 
 import torch
 
+from biasvar.errors import RecordError
 from biasvar.messages import first_few
 from biasvar.training.context import StudyContext
+from biasvar.training.hooks import rows_of
+from biasvar.training.methods import method_of
 from biasvar.training.teachers import teacher_rows
 
 STEP = 5e6
@@ -70,6 +73,14 @@ def steps_of(context: StudyContext) -> int:
     """The training steps of a replica."""
     schedule = context.study.schedule
     return schedule.epochs * math.ceil(context.rows([0]).ids.shape[1] / schedule.batch_size)
+
+
+def rows_of_arm(context: StudyContext, arm: str) -> int:
+    """The rows of an epoch of a replica: those that the method takes of its draw, all where training decides which."""
+    try:
+        return int(rows_of(context, method_of(context.study.arms[arm]), [0]).ids.shape[1])
+    except (FileNotFoundError, RecordError):  # nothing is trained yet
+        return int(context.rows([0]).ids.shape[1])
 
 
 def grid_in_words(context: StudyContext) -> list[str]:

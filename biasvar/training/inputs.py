@@ -117,3 +117,35 @@ class Images:
 
     def clean(self, ids: torch.Tensor) -> torch.Tensor:
         return normalise(self.values, ids, mean=self.mean, std=self.std, scale=self.scale)
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """Inputs of few rows over and over: those of sample i are those of row i mod `rows`."""
+
+    few: Inputs
+    rows: int
+
+    @property
+    def augmented(self) -> bool:
+        return self.few.augmented
+
+    @property
+    def chunk(self) -> int:
+        return self.few.chunk
+
+    def training(self, ids: torch.Tensor, replicas: Sequence[int], epoch: int) -> torch.Tensor:
+        return self.few.training(ids % self.rows, replicas, epoch)
+
+    def clean(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.few.clean(ids % self.rows)
+
+    def plain(self) -> Repeated:
+        return replace(self, few=self.few.plain())
+
+    def of(self, images: np.ndarray) -> Inputs:
+        return self.few.of(images)
+
+    @property
+    def pixel_scale(self) -> tuple[Sequence[float], Sequence[float]]:
+        return self.few.pixel_scale

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from biasvar.training.methods import Batch, method_of
 from biasvar.training.objective import Objective
 from biasvar.training.recorder import Recorder
 from biasvar.training.replicas import Replicas, groups_of
+from biasvar.training.schedules import Phase
 from biasvar.training.student_networks import new_students
 from biasvar.training.teachers import open_views, teacher_logits, teacher_networks
 from biasvar.training.view_evaluation import view_logits
@@ -95,12 +96,12 @@ class Students:
         if modules:
             self.companions = Companions(modules, optimizer=context.optimizer(), ranks=context.ranks)
 
-    def train(self, **watch: Any) -> None:
-        """Train to the end of the schedule; `watch` are the observers, and the first epoch, of `loop.train`."""
+    def train(self, *, until: int | None = None, **watch: Any) -> None:
+        """Train to the end of the schedule, or of an epoch; `watch`: what else `loop.train` takes."""
         context, schedule = self._context, self._context.study.schedule
         phases = self.objective.method.phases(schedule.epochs)
         train(
-            self.net, self.rows, self.objective, context.inputs, context.labels, epochs=schedule.epochs,
+            self.net, self.rows, self.objective, context.inputs, context.labels, epochs=until or schedule.epochs,
             batch_size=schedule.batch_size, rate_of=context.rate_in_phases(self._rate, phases),
             seed=context.study.seed, arm=self._name, companions=self.companions, phases=phases, ranks=context.ranks,
             **watch,
@@ -164,6 +165,36 @@ def train_arm_group(run: ArmRun, number: int) -> list[dict[str, Any]]:
         return _Group(run, number, groups[number]).train()
 
 
+def rehearse_arm(
+    run: ArmRun,
+    replicas: Sequence[int],
+    begin: Callable[[Sequence[Phase]], Sequence[tuple[int, int]]],
+    trained: Callable[[], None],
+    *,
+    rows: int | None = None,
+) -> Students:
+    """Train a group of an arm's replicas through some of its epochs, and leave what a training leaves.
+
+    Args:
+        run: The arm, of a study that a dry run made.
+        replicas: The group.
+        begin: Asked once all is built, with the phases of the training; gives the epochs as parts, each the number of
+            the epoch before it and of its last one.
+        trained: Called after the last step of an epoch, before its record is written.
+        rows: Each epoch is of so many rows at most.
+    """
+    with named(run.name, run.context.study.arms[run.name]):
+        group = _Group(run, 0, list(replicas))
+        students = group.students
+        if rows is not None:
+            counts = students.rows.counts
+            students.rows = replace(
+                students.rows, ids=students.rows.ids[:, :rows], counts=None if counts is None else counts[:, :rows]
+            )
+        group.train_through(begin(students.objective.method.phases(group.epochs)), trained)
+    return students
+
+
 def _objective(context: StudyContext, name: str, replicas: Sequence[int]) -> Objective:
     """The arm's method with everything it needs for these replicas."""
     arm = context.study.arms[name]
@@ -209,8 +240,13 @@ class _Group:
         self.failed: list[str] = []  # why each replica failed, "" if it did not
 
     def train(self) -> list[dict[str, Any]]:
+        return self.train_through([(self.context.ranks.broadcast(self._resume()), self.epochs)])
+
+    def train_through(
+        self, parts: Sequence[tuple[int, int]], trained: Callable[[], None] | None = None
+    ) -> list[dict[str, Any]]:
+        """Train parts, each from the epoch after its first number to its second; `trained` is called after an epoch."""
         net = self.students.net
-        start = self.context.ranks.broadcast(self._resume())
         recorder = self._recorder("train", "augmented")
         weights: list[torch.Tensor] = []
 
@@ -224,6 +260,8 @@ class _Group:
                 )  # fmt: skip
 
         def on_epoch(epoch: int, rate: float) -> None:
+            if trained is not None:
+                trained()
             for columns, given in self.context.ranks.gather(NOTHING)[1:]:  # of the other processes
                 if columns is not None:
                     recorder.take(columns)
@@ -250,7 +288,10 @@ class _Group:
             if epoch % self.study.checkpoint_every == 0 and epoch < self.epochs:
                 self._save(epoch)
 
-        self.students.train(start=start, score_epochs=self.record_epochs, on_batch=on_batch, on_epoch=on_epoch)
+        for start, until in parts:
+            self.students.train(
+                start=start, until=until, score_epochs=self.record_epochs, on_batch=on_batch, on_epoch=on_epoch
+            )
         self._write_metrics()
         return self._finish(net)
 

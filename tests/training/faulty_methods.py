@@ -45,6 +45,11 @@ NarrowWeights = with_loss(lambda batch: (cross_entropy(batch), torch.ones(3)))
 Leaves = with_loss(lambda batch: sys.exit(3))
 
 
+class TooLarge(Sound):
+    def loss(self, state, batch):
+        raise MemoryError
+
+
 class TwoPartError(Exception):
     def __init__(self, one, two):  # cannot be unpickled, as such errors of users cannot
         super().__init__(one)
