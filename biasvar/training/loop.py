@@ -14,6 +14,7 @@ from biasvar.seeding import generator
 from biasvar.training.companions import Companions, Features
 from biasvar.training.inputs import Inputs
 from biasvar.training.methods.base import Batch, Step, mean_over_rows
+from biasvar.training.networks import draw_from
 from biasvar.training.objective import Objective
 from biasvar.training.ranks import ONE, Ranks, share_of
 from biasvar.training.replicas import Replicas
@@ -74,6 +75,8 @@ def train(
             trained.load_state(ranks.broadcast({name: value.cpu() for name, value in trained.state().items()}))
     with Features(replicas, method.features) as features:
         for epoch in range(start + 1, epochs + 1):
+            if ranks.world > 1:  # each draws for rows of its own
+                draw_from(int(generator(seed, "rank", ranks.rank, *rows.replicas, epoch).integers(2**62)))
             replicas.train(True)
             if companions is not None:
                 companions.train(True)

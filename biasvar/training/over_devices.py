@@ -2,26 +2,23 @@
 
 This process is number 0 and runs the study. The others are started here, open the study themselves, must find what
 process 0 found, and then train their share of whatever process 0 trains (`biasvar.training.following`); none of them
-writes. Lightning is imported here alone, once several devices are asked for.
+writes.
 """
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import signal
 import threading
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from datetime import timedelta
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from torch import distributed, nn
+from torch import distributed
 
 from biasvar.errors import BiasvarError
 from biasvar.interrupts import ending_held, hear_in_worker
@@ -33,15 +30,14 @@ from biasvar.training.context import StudyContext
 from biasvar.training.continuing import fingerprints_of_people
 from biasvar.training.custom_networks import source_hashes
 from biasvar.training.engine import engine_in
+from biasvar.training.fabric_ranks import Disconnected, FabricRanks, fabric, joined
 from biasvar.training.following import FOLLOW
-from biasvar.training.memory import is_out_of_memory, keep_freed_memory
-from biasvar.training.ranks import ONE, Ranks, flat_gradients, put_gradients
+from biasvar.training.memory import keep_freed_memory
+from biasvar.training.ranks import ONE, Ranks
 from biasvar.training.reuse import code_hash
 
-T = TypeVar("T")
-
-PATIENCE = timedelta(hours=12)  # for a process that evaluates or writes while others wait for it
 LAST_WORDS = 10.0  # seconds that a process which failed has to say why
+SHOCK = 60.0  # seconds in which process 0 must have noticed that another was lost: on CUDA it may wait for it for ever
 
 
 @contextmanager
@@ -55,7 +51,7 @@ def over_devices(context: StudyContext, devices: int) -> Iterator[Ranks]:
     if devices == 1:
         yield ONE
         return
-    _fabric()  # so that one that is not there is known before anything is started
+    fabric()  # so that one that is not there is known before anything is started
     store = distributed.TCPStore("127.0.0.1", 0, devices, is_master=True, wait_for_workers=False)
     others = [_Other(context, number, devices, store.port) for number in range(1, devices)]
     finished = False
@@ -63,15 +59,40 @@ def over_devices(context: StudyContext, devices: int) -> Iterator[Ranks]:
         _agree(context, others)
         for other in others:
             other.send("join")
-        with _joined(context, 0, devices, store) as ranks:
+        with joined(context, 0, devices, store, _First) as ranks:
             ranks.others = others
-            yield ranks
-            for other in others:
-                other.send(None)
-            finished = True
+            try:
+                with _watched(others):
+                    yield ranks
+                for other in others:
+                    other.send(None)
+                finished = True
+            finally:
+                for other in others if not finished else ():
+                    other.end(finished)  # before the connections, which could wait for it
     finally:
         for other in others:
             other.end(finished)
+
+
+@contextmanager
+def _watched(others: Sequence[_Other]) -> Iterator[None]:
+    """In the block, this process ends with one line where another was lost and it has not noticed for a minute."""
+    over = threading.Event()
+
+    def watch() -> None:
+        sentinels = [other._process.sentinel for other in others]
+        while not over.is_set():
+            if wait(sentinels, 1.0) and not over.wait(SHOCK):
+                lost = next(other for other in others if not other._process.is_alive())
+                os.write(2, f"\nbiasvar: error: {lost.lost()}\n".encode())
+                os._exit(2)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 class _Other:
@@ -108,6 +129,8 @@ class _Other:
             kind, said = self._pipe.recv()
         except EOFError:
             raise self.lost() from None
+        if kind == "lost":
+            raise Disconnected(f"{self.name}: {said}")
         if kind == "failed":
             raise BiasvarError(f"{self.name} failed: {said}; {GOES_ON}")
         return said
@@ -184,19 +207,28 @@ def _follow(pipe: Connection, study: Study, directory: Path, device: str, rank: 
         if pipe.recv() != "join":
             return
         store = distributed.TCPStore("127.0.0.1", port, world, is_master=False)
-        with _joined(context, rank, world, store) as context.ranks:
+        with joined(context, rank, world, store, FabricRanks) as context.ranks:
             while (message := pipe.recv()) is not None:
                 task, arguments = message
                 context.engine = engine_in(read_manifest(directory))  # settled by process 0 before its first task
-                FOLLOW[task](context, *arguments)
+                try:
+                    FOLLOW[task](context, *arguments)
+                except Exception as error:
+                    _say_and_end(pipe, error)
                 pipe.send(("done", None))
     except EOFError:  # process 0 is gone
         return
     except Exception as error:
-        said = f"{'' if isinstance(error, BiasvarError) else f'{type(error).__name__}: '}{one_line(error)}"
-        pipe.send(("failed", said))
-        pipe.close()
-        os._exit(1)  # the others hear of it by the connections that end
+        _say_and_end(pipe, error)
+
+
+def _say_and_end(pipe: Connection, error: Exception) -> None:
+    """Tell process 0 why this one fails, and end it: the others hear of it by the connections that end."""
+    kind = "lost" if isinstance(error, Disconnected) else "failed"
+    said = f"{'' if isinstance(error, BiasvarError) else f'{type(error).__name__}: '}{one_line(error)}"
+    pipe.send((kind, said))
+    pipe.close()
+    os._exit(1)
 
 
 def _end_with_parent() -> None:
@@ -207,87 +239,10 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _fabric() -> Any:
-    """Lightning's Fabric, and what says to it where a process stands."""
-    try:
-        from lightning.fabric import Fabric
-        from lightning.fabric.plugins.environments import ClusterEnvironment
-        from lightning.fabric.strategies import DDPStrategy
-    except ImportError as error:
-        raise BiasvarError(f"several devices need Lightning Fabric ({error}): pip install 'biasvar[fabric]'") from None
-    return Fabric, ClusterEnvironment, DDPStrategy
+class _First(FabricRanks):
+    """Process 0, which tells the others what to train."""
 
-
-@contextmanager
-def _joined(context: StudyContext, rank: int, world: int, store: Any) -> Iterator[FabricRanks]:
-    """This process as one of those that train together; the connections end with the block."""
-    Fabric, ClusterEnvironment, DDPStrategy = _fabric()
-
-    class Here(ClusterEnvironment):  # type: ignore[misc, valid-type]
-        """One machine, whose processes are started by biasvar."""
-
-        creates_processes_externally = True
-        main_address, main_port = "127.0.0.1", store.port
-
-        @staticmethod
-        def detect() -> bool:
-            return True
-
-        def world_size(self) -> int:
-            return world
-
-        def set_world_size(self, size: int) -> None: ...
-
-        def global_rank(self) -> int:
-            return rank
-
-        def set_global_rank(self, rank: int) -> None: ...
-
-        def local_rank(self) -> int:
-            return rank
-
-        def node_rank(self) -> int:
-            return 0
-
-    kind = context.device.type
-    mixed = kind == "cuda" and context.study.schedule.precision == "bf16"
-    backend = "gloo" if kind == "cpu" else "nccl"
-    if kind == "cuda":
-        torch.cuda.set_device(rank)
-    distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=PATIENCE)
-    try:
-        with _unchanged_environment(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-            fabric = Fabric(
-                accelerator=kind, devices=world, strategy=DDPStrategy(), plugins=[Here()],
-                precision="bf16-mixed" if mixed else "32-true",
-            )  # fmt: skip
-            fabric.launch()
-        torch.set_num_threads(context.study.threads)
-        yield FabricRanks(fabric)
-    finally:
-        distributed.destroy_process_group()
-
-
-@contextmanager
-def _unchanged_environment() -> Iterator[None]:
-    """The environment is afterwards what it was: workers of later runs start with it."""
-    before = dict(os.environ)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-class FabricRanks:
-    """One of several processes, by Fabric; in process 0 it also tells the others what to train."""
-
-    def __init__(self, fabric: Any) -> None:
-        self._fabric = fabric
-        self.rank, self.world = int(fabric.global_rank), int(fabric.world_size)
-        self.others: list[_Other] = []
+    others: Sequence[_Other] = ()
 
     @contextmanager
     def beside(self, task: str, arguments: tuple[Any, ...]) -> Iterator[None]:
@@ -298,35 +253,13 @@ class FabricRanks:
             other.send((task, arguments))
         try:
             yield
-        except RuntimeError as error:
-            if is_out_of_memory(error) or isinstance(error, BiasvarError):
-                raise
+        except Disconnected as error:
             raise self._whose(error) from error
         for other in self.others:
             other.answer()
 
-    def _whose(self, error: RuntimeError) -> Exception:
+    def _whose(self, error: Disconnected) -> BiasvarError:
         """The error of the process that failed first, where this one only lost its connection."""
         wait([other._process.sentinel for other in self.others], LAST_WORDS)
         fates = [fate for other in self.others if (fate := other.fate()) is not None]
-        return fates[0] if fates else error
-
-    def broadcast(self, value: T) -> T:
-        return self._fabric.broadcast(value)
-
-    def gather(self, value: T) -> list[T]:
-        gathered: list[Any] | None = [None] * self.world if self.rank == 0 else None
-        distributed.gather_object(value, gathered)
-        return gathered or []
-
-    def add_up(self, parameters: Sequence[nn.Parameter]) -> None:
-        put_gradients(parameters, self._fabric.all_reduce(flat_gradients(parameters), reduce_op="sum"))
-
-    def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
-        return self._fabric.autocast() if device.type == "cuda" else nullcontext()
-
-    def backward(self, loss: torch.Tensor) -> None:
-        self._fabric.backward(loss)
-
-    def clip(self, network: nn.Module, optimizer: torch.optim.Optimizer, max_norm: float) -> None:
-        self._fabric.clip_gradients(network, optimizer, max_norm=max_norm, error_if_nonfinite=False)
+        return next((fate for fate in fates if not isinstance(fate, Disconnected)), fates[0] if fates else error)

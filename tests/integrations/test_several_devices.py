@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +18,16 @@ import torch
 
 import biasvar
 from biasvar.errors import BiasvarError
+from biasvar.records.schema import weights_path
 from biasvar.study import resolve_study
 from biasvar.training import execute
+from biasvar.training.checkpoints import read_weights
 from biasvar.training.checks import open_study
 from biasvar.training.execute import run_study
 from biasvar.training.over_devices import _agree, _Other
+from biasvar.training.students import Students, _Group
 from tests.conftest import TINY
+from tests.training.processes import together
 
 pytest.importorskip("lightning.fabric", reason="needs Lightning: make test-integrations")
 
@@ -142,6 +149,77 @@ def test_processes_of_another_study_are_told_apart(tmp_path):
         other.end(finished=False)
 
 
+OWN = "tests.training.own_methods"
+
+
+def test_batch_norm_is_of_each_share_and_the_manifest_says_so(tmp_path):
+    """Against threads that stand for the processes, which test_ranks.py holds to a computation by hand."""
+    study = study_of(["ce"], student={"model": "tests.training.own_network:normed"}, teachers={})
+    run = run_study(study, tmp_path / "run", device="cpu", devices=2)
+    assert run.manifest["batch_norm"].startswith("the statistics of a step are those of each device's share")
+
+    def work(ranks):
+        context = open_study(study, tmp_path / "run", torch.device("cpu"))
+        context.ranks = ranks
+        students = Students(context, "ce", 0.1, [0])
+        students.train()
+        return students.net.parameters()
+
+    saved, _ = read_weights(weights_path(run.directory, "ce", 0))
+    (alone,), (divided, _) = together(1, work), together(2, work)
+    for name, value in divided.items():
+        torch.testing.assert_close(saved[f"0.{name}"], value[0], rtol=0, atol=1e-6)
+    assert (divided["4.weight"] - alone["4.weight"]).abs().max() > 1e-3
+
+
+def test_another_number_of_devices_may_go_on(tmp_path, monkeypatch):
+    """A chosen rate, AdamW, clipped gradients, a module beside the student; begun on two devices, ended on one."""
+    arms = {"ce": {"loss": "cross_entropy"}, "own": {"loss": f"{OWN}:Projected"}}
+    schedule = {**TINY["schedule"], "optimizer": "adamw"}
+    families = {"cross_entropy": "ce", f"{OWN}:Projected": "own"}
+    rate = {"grid": [0.003, 0.01], "replicas": 2, "families": families}
+    study = resolve_study(
+        copy.deepcopy(TINY)
+        | {"backend": "sequential", "replicas": 2, "teachers": {}, "arms": arms, "schedule": schedule}
+        | {"learning_rate": rate, "defaults": {}}
+    )
+    one = run_study(study, tmp_path / "one", device="cpu")
+    saved = _Group._save
+
+    def save(self, epoch):
+        saved(self, epoch)
+        if self.run.name == "own":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Group, "_save", save)
+        with pytest.raises(KeyboardInterrupt):
+            run_study(study, tmp_path / "two", device="cpu", devices=2)
+    assert not multiprocessing.active_children()
+    two = run_study(study, tmp_path / "two", device="cpu")
+    assert [session["devices"] for session in two.manifest["sessions"]] == [2, 1]
+    assert one.tuning.query("chosen")["learning_rate"].equals(two.tuning.query("chosen")["learning_rate"])
+    check_same_records(one, two, ["ce", "own"])
+
+
+def test_a_process_that_fails_alone_is_named_with_its_reason(tmp_path):
+    arms = {"ce": {"loss": "cross_entropy"}, "own": {"loss": f"{OWN}:OnlyHere"}}
+    study = resolve_study(
+        copy.deepcopy(TINY) | {"backend": "sequential", "replicas": 2, "teachers": {}, "arms": arms, "defaults": {}}
+    )
+    words = r"process 1 of 2 .* failed: arms.own: method .*OnlyHere failed with ArithmeticError: of this process alone"
+    with pytest.raises(BiasvarError, match=words):
+        run_study(study, tmp_path / "run", device="cpu", devices=2)
+    assert not multiprocessing.active_children()
+    assert biasvar.open_run(tmp_path / "run").manifest["arms"]["ce"]["status"] == "complete"
+
+
+def test_lightning_is_imported_for_several_devices_only():
+    code = "import sys, biasvar.training.execute, biasvar.run\nprint([n for n in sys.modules if 'lightning' in n])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 ENDED = """
 import os, signal, sys
 import biasvar
@@ -162,10 +240,6 @@ if __name__ == "__main__":
     from biasvar.run import main
     sys.exit(main(["study.yaml", "--out", out, "--device", "cpu", "--devices", "2"]))
 """
-
-
-def children_of(pid):
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 @pytest.mark.parametrize("killed", ["this", "other"])
@@ -191,3 +265,66 @@ def test_a_run_goes_on_after_a_kill(runs, tmp_path, killed):
     run = run_study(study, tmp_path / "run", device="cpu", devices=2)
     check_same_records(runs[1], run, ["ce", "kd", "kd_own", "wsl"], within=0)
     assert len(run.manifest["sessions"]) == 1
+
+
+COMMAND = [sys.executable, "-m", "biasvar.run", "study.yaml", "--out", "run", "--device", "cpu", "--devices", "2"]
+
+
+def begun(tmp_path, code=None):
+    """A long study under way on two processes, and the processes that it has started."""
+    study = study_of(["ce"], teachers={}, schedule={"epochs": 4000, "batch_size": 40})
+    (tmp_path / "study.yaml").write_text(study.to_yaml())
+    command = COMMAND
+    if code is not None:
+        (tmp_path / "mine.py").write_text(code)
+        command = [sys.executable, "mine.py", *COMMAND[3:]]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 240
+    while not (tmp_path / "run/records").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return process, [child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def check_gone(children):
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [child for child in children if Path(f"/proc/{child}").exists()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes through Linux's /proc")
+def test_an_interrupt_ends_all_processes(tmp_path):
+    process, children = begun(tmp_path)
+    assert children
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "interrupted; run is whole so far, the same command goes on from here"
+    assert "Traceback" not in errors
+    check_gone(children)
+
+
+STUCK = """
+import sys, time
+from biasvar.training import over_devices, students
+from biasvar.run import main
+
+if __name__ == "__main__":
+    over_devices.SHOCK = 1.0
+    students._Group._note = lambda *arguments: time.sleep(600)  # as one that waits for a device waits
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes through Linux's /proc")
+def test_a_process_that_does_not_notice_a_loss_ends_too(tmp_path):
+    process, children = begun(tmp_path, STUCK)
+    for child in children:
+        os.kill(int(child), signal.SIGKILL)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "error: process 1 of 2 (numbered from 0) was lost, it ended by signal SIGKILL" in errors.splitlines()[-1]

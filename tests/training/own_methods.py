@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -42,6 +43,34 @@ class Kept(SplitFocal):
 
     def saved(self, state):
         return {"steps": torch.zeros(1)}
+
+
+class Projected(SplitFocal):
+    """Cross-entropy of logits that a module trained beside the student maps; gradients are clipped."""
+
+    batched = False
+    max_norm = 0.2
+
+    def prepare(self, context, replicas):
+        classes = context.dataset.num_classes
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(replicas[0])
+            return [nn.Linear(classes, classes) for _ in replicas]
+
+    def modules(self, state):
+        return state
+
+    def loss(self, state, batch):
+        return F.cross_entropy(state[0](batch.logits[0]), batch.labels[0], reduction="none")[None], None
+
+
+class OnlyHere(SplitFocal):
+    """Fails in a process that another one has started, in the second epoch."""
+
+    def loss(self, state, batch):
+        if multiprocessing.parent_process() is not None and batch.epoch == 2:
+            raise ArithmeticError("of this process alone")
+        return super().loss(state, batch)
 
 
 class HalfSettings(TaughtArm):

@@ -189,6 +189,8 @@ def provenance(run: Run) -> list[tuple[str, str]]:
         ("Rows", ", ".join(f"{split} {rows[split]:,}" for split in sorted(rows.index))),
         ("Reference teacher", manifest.get("reference_teacher")),
         ("Device", manifest.get("device")),
+        ("Devices that trained each network together", several if (several := manifest.get("devices")) != 1 else None),
+        ("Batch norm", manifest.get("batch_norm")),
         ("Threads", manifest.get("threads")),
         ("Versions of the run", ", ".join(f"{name} {version}" for name, version in versions.items())),
         *((f"Session {number}", said) for number, said in enumerate(_sessions(manifest), 1)),
@@ -207,7 +209,7 @@ def _sessions(manifest: dict[str, Any]) -> list[str]:
     for entry, (before, after) in zip(sessions, pairwise(done), strict=True):
         versions = ", ".join(f"{name} {version}" for name, version in (entry.get("versions") or {}).items())
         arms = [arm for arm in manifest.get("arms") or () if arm in after - before]
-        facts = {key: entry.get(key) for key in ("device", "threads", "commit")}
+        facts = {key: entry.get(key) for key in ("device", "devices", "threads", "commit")}
         rest = ", ".join(f"{key} {value}" for key, value in facts.items() if value not in (None, ""))
         said.append(f"{versions}; {rest}; arms ended in it: {', '.join(arms) or 'none'}")
     return said

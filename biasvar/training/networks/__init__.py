@@ -128,6 +128,11 @@ def seeded(seed: int, make: Callable[[], Made]) -> Made:
         return make()
 
 
+def draw_from(seed: int) -> None:
+    """Let what networks draw at random while they are trained (dropout) come from a seed from here on."""
+    torch.manual_seed(seed)
+
+
 def _size(image_size: Any) -> tuple[int, int]:
     """Height and width."""
     sizes = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
