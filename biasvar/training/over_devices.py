@@ -104,7 +104,7 @@ class _Other:
         self._pipe, theirs = method.Pipe()
         device = str(context.device) if context.device.type == "cpu" else f"{context.device.type}:{number}"
         self._process = method.Process(
-            target=_follow, args=(theirs, context.study, context.directory, device, number, devices, port), daemon=True
+            target=_follow, args=(theirs, context.study, context.directory, device, number, devices, port)
         )
         with ending_held():
             self._process.start()

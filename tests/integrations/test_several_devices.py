@@ -27,7 +27,7 @@ from biasvar.training.execute import run_study
 from biasvar.training.over_devices import _agree, _Other
 from biasvar.training.students import Students, _Group
 from tests.conftest import TINY
-from tests.training.processes import together
+from tests.training.processes import BUILDING, together
 
 pytest.importorskip("lightning.fabric", reason="needs Lightning: make test-integrations")
 
@@ -149,6 +149,21 @@ def test_processes_of_another_study_are_told_apart(tmp_path):
         other.end(finished=False)
 
 
+def test_augmented_images_and_a_teacher_that_sees_them(tmp_path):
+    """Teachers are asked about the views, or about a selection of the rows; whatever the share, it is the same."""
+    network = {"model": "tests.training.own_network:make"}
+    revised = {"loss": "label_revision", "revision": {"eta": 0.5}, "selection": {"score": "random", "keep": 0.5}}
+    arms = {name: TINY["arms"][name] for name in ("ce", "kd", "wsl")} | {"lr": revised}
+    study = resolve_study(
+        copy.deepcopy(TINY)
+        | {"backend": "sequential", "replicas": 2, "student": network, "arms": arms}
+        | {"data": {**TINY["data"], "crop": 1, "flip": True}, "schedule": {"epochs": 2, "batch_size": 40}}
+        | {"teachers": {"main": {**network, "epochs": 2, "augment": True}}}
+    )
+    one, two = (run_study(study, tmp_path / str(n), device="cpu", devices=n) for n in (1, 2))
+    check_same_records(one, two, ["ce", "kd", "wsl", "lr"])
+
+
 OWN = "tests.training.own_methods"
 
 
@@ -161,7 +176,8 @@ def test_batch_norm_is_of_each_share_and_the_manifest_says_so(tmp_path):
     def work(ranks):
         context = open_study(study, tmp_path / "run", torch.device("cpu"))
         context.ranks = ranks
-        students = Students(context, "ce", 0.1, [0])
+        with BUILDING:
+            students = Students(context, "ce", 0.1, [0])
         students.train()
         return students.net.parameters()
 

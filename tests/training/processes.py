@@ -7,6 +7,9 @@ from contextlib import nullcontext
 
 from biasvar.training.ranks import One, flat_gradients, put_gradients
 
+BUILDING = threading.Lock()
+"""For what draws from torch's random numbers, which all threads share: networks, before they train together."""
+
 
 class Thread(One):
     """One of `world` threads, that meet wherever processes would talk."""

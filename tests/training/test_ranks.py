@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import sys
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -15,6 +17,7 @@ from torch.nn import functional as F
 from biasvar.data.draws import Rows
 from biasvar.errors import RecordError, StudyError
 from biasvar.records import RunWriter
+from biasvar.run import main
 from biasvar.study import ARMS, resolve_study
 from biasvar.study.arms import CrossEntropy, Distillation
 from biasvar.training.checks import open_study
@@ -30,7 +33,7 @@ from biasvar.training.objective import Objective
 from biasvar.training.optimizers import SGD, AdamW
 from biasvar.training.ranks import ONE, flat_gradients, put_gradients, share_of
 from biasvar.training.replicas import SequentialReplica
-from tests.training.processes import together
+from tests.training.processes import BUILDING, together
 from tests.training.test_methods import example
 
 N, D, C, ROWS = 40, 6, 4, 23
@@ -106,12 +109,15 @@ def train_in(ranks, *, optimizer=FAST, counts=None, batch_size=5, scaled=False, 
     """A student of 23 rows in batches of 5, the last of 3; returns what training changed."""
     features, labels, teacher = material()
     rows = Rows(np.random.default_rng(1).choice(N, (1, ROWS), replace=False), counts, [0])
-    net = SequentialReplica([network() if start is None else copy.deepcopy(start)], optimizer=optimizer, ranks=ranks)
+    with BUILDING:
+        model = network() if start is None else copy.deepcopy(start)
+    net = SequentialReplica([model], optimizer=optimizer, ranks=ranks)
     companions = None
     if scaled:
         method = Scaled()
-        torch.manual_seed(4)
-        state = method.prepare()
+        with BUILDING:
+            torch.manual_seed(4)
+            state = method.prepare()
         objective = Objective(method, state)
         companions = Companions([state], optimizer=optimizer, ranks=ranks)
     else:
@@ -171,7 +177,9 @@ def test_batch_norm_has_the_statistics_of_each_share():
     rows = Rows(np.random.default_rng(1).choice(N, (1, ROWS), replace=False), None, [0])
 
     def work(ranks):
-        net = SequentialReplica([normed()], optimizer=SGD(0.0, False, 0.0), ranks=ranks)
+        with BUILDING:
+            model = normed()
+        net = SequentialReplica([model], optimizer=SGD(0.0, False, 0.0), ranks=ranks)
         objective = Objective(method_of(CrossEntropy(loss="cross_entropy")))
         train(
             net, rows, objective, Features(features), labels, epochs=2, batch_size=9,
@@ -243,7 +251,7 @@ def test_methods_that_need_whole_batches_are_refused_by_name(tiny_study, tmp_pat
         check_divided(context, 2)
 
 
-def test_other_things_that_cannot_be_are_refused(tiny_study, tmp_path):
+def test_other_things_that_cannot_be_are_refused(tiny_study, tmp_path, monkeypatch):
     context = context_of(tiny_study, tmp_path)
     with pytest.raises(ValueError, match="devices must be at least 1, not 0"):
         check_divided(context, 0)
@@ -251,6 +259,10 @@ def test_other_things_that_cannot_be_are_refused(tiny_study, tmp_path):
         check_divided(context, 2, 3)
     context.device = torch.device("cuda", 1)
     with pytest.raises(ValueError, match="give device cuda, not cuda:1"):
+        check_divided(context, 2)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    context.device = torch.device("cuda")
+    with pytest.raises(ValueError, match="2 devices are asked for, and 1 CUDA device can be seen"):
         check_divided(context, 2)
     context.device = torch.device("mps")
     with pytest.raises(ValueError, match="of kind cpu or cuda, not mps"):
@@ -273,3 +285,40 @@ def test_a_run_with_batch_norm_goes_on_with_as_many_devices_only(tiny_study, tmp
     check_divided(plain, 1)
     with pytest.raises(RecordError, match=r"begun on 2 devices and is to go on on 1: with batch norm \(student\)"):
         check_divided(normed, 1)
+
+
+def refused(arguments, capsys):
+    """The one line of a command that refuses."""
+    assert main(arguments) == 2
+    said, errors = capsys.readouterr()
+    assert not said
+    return errors.rstrip("\n")
+
+
+def test_the_command_refuses_in_one_line_and_writes_nothing(tiny_study, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny_study))
+    command = ["tiny.yaml", "--device", "cpu", "--devices"]
+    assert refused([*command, "0"], capsys) == "biasvar: error: --devices must be at least 1, not 0"
+    batched = (
+        "biasvar: error: backend: batched trains all replicas in one pass, which cannot be divided over 2 devices; "
+    )
+    for more in ([], ["--dry-run"]):
+        assert refused([*command, "2", *more], capsys) == batched + "use backend: sequential, or one device"
+    sequential = ["--set", "backend=sequential"]
+    error = refused([*command, "2", *sequential], capsys)
+    assert error.startswith(
+        "biasvar: error: arms.kd_random: masked_distillation, as it is set here, needs whole batches, which 2 devices"
+    )
+    assert not (tmp_path / "runs").exists()
+
+
+def test_without_lightning_the_command_says_what_to_install(tiny_study, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lightning.fabric", None)
+    monkeypatch.chdir(tmp_path)
+    tiny_study |= {"backend": "sequential", "arms": {"ce": {"loss": "cross_entropy"}}}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny_study))
+    error = refused(["tiny.yaml", "--device", "cpu", "--devices", "2"], capsys)
+    assert error.startswith("biasvar: error: several devices need Lightning Fabric (")
+    assert error.endswith("pip install 'biasvar[fabric]'")
+    assert not (tmp_path / "runs").exists()
