@@ -106,7 +106,8 @@ def arm_outcome(directory: Path, name: str, groups: list[dict[str, Any]]) -> dic
     """What is added to the entry of an arm that is done.
 
     `group_seconds` and `group_processor_seconds` are those of each group of replicas that trained together, from its
-    first step to its files; null for a group that went on from a checkpoint or was taken over from another run.
+    first step to its files; null for a group that went on from a checkpoint or was taken over from another run, and of
+    the processor for one that several processes trained.
     """
     failed = [item for group in groups for item in group["failed_replicas"]]
     return {

@@ -110,7 +110,9 @@ def train_and_keep(context: StudyContext, name: str, number: int) -> None:
         pd.concat(frames, ignore_index=True).to_parquet(content)
         write_bytes(epochs, content.getvalue())
     weights = weights_file(net, replicas)
-    took = {"seconds": time.perf_counter() - began, "processor_seconds": time.process_time() - processor_began}
+    took = {"seconds": time.perf_counter() - began}
+    if context.ranks.world == 1:  # else this would be one process's part of them
+        took["processor_seconds"] = time.process_time() - processor_began
     write_json(_time_path(context, name, number), took)
     write_bytes(path, weights)
     if kept is not None:

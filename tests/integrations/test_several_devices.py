@@ -19,6 +19,7 @@ import torch
 import biasvar
 from biasvar.errors import BiasvarError
 from biasvar.records.schema import weights_path
+from biasvar.report.text.description import provenance
 from biasvar.study import resolve_study
 from biasvar.training import execute
 from biasvar.training.checkpoints import read_weights
@@ -87,6 +88,11 @@ def test_the_manifest_says_how_many_devices_and_the_study_is_the_same(runs):
     assert two["sessions"][-1]["devices"] == 2
     assert one["arms"]["ce"]["identity"] != two["arms"]["ce"]["identity"]  # runs that share arms tell them apart
     assert "batch_norm" not in two
+    assert (one["arms"]["ce"]["group_processor_seconds"][0] or 0) > 0
+    assert two["arms"]["ce"]["group_processor_seconds"] == [None, None]  # those of process 0 would be half of them
+    assert two["teachers"]["main"].get("processor_seconds") is None
+    assert two["teachers"]["main"]["seconds"] > 0
+    assert ("Devices that trained each network together", "2") in provenance(runs[1])
 
 
 def nothing_in(folder):

@@ -20,6 +20,7 @@ from biasvar.records import RunWriter
 from biasvar.run import main
 from biasvar.study import ARMS, resolve_study
 from biasvar.study.arms import CrossEntropy, Distillation
+from biasvar.training import loop
 from biasvar.training.checks import open_study
 from biasvar.training.companions import Companions
 from biasvar.training.divided import batch_normed, check_divided
@@ -164,6 +165,18 @@ def test_all_processes_start_from_the_first_ones_weights():
     alone = train_in(ONE)
     for found in together(2, lambda ranks: train_in(ranks, start=other if ranks.rank else None)):
         torch.testing.assert_close(found["parameter.0.weight"], alone["parameter.0.weight"], rtol=0, atol=1e-12)
+
+
+def test_what_networks_draw_is_each_process_s_own_and_the_same_again(monkeypatch):
+    """Dropout: a stream for each process and epoch; a process alone is left as it is."""
+    seeds = []
+    monkeypatch.setattr(loop, "draw_from", seeds.append)
+    for _ in range(2):
+        together(3, train_in)
+    assert len(set(seeds[:9])) == 9  # three processes, three epochs
+    assert sorted(seeds[:9]) == sorted(seeds[9:])
+    train_in(ONE)
+    assert len(seeds) == 18
 
 
 def normed():

@@ -179,7 +179,9 @@ def _machine(runs: list[Run]) -> str:
     said = []
     for run in runs:
         threads = counted(int(run.manifest.get("threads") or 1), "thread")
-        said.append(f"{run.manifest.get('device') or 'device not noted'}, {threads} for each group of replicas")
+        several = int(run.manifest.get("devices") or 1)
+        device = f"{f'{several} x ' if several > 1 else ''}{run.manifest.get('device') or 'device not noted'}"
+        said.append(f"{device}, {threads} for each group of replicas")
     return " and ".join(dict.fromkeys(said))
 
 
