@@ -1,9 +1,9 @@
 """The networks of the distillation protocol against what their published implementations gave.
 
-`published_networks.json` holds, for each implementation at the commit it names, run in float64: its parameters (for 100
-classes, 1,000 of ImageNet's), the sum of the sizes of its initial weights and the sum of the first weight of each
-tensor, drawn after `torch.manual_seed(3)`, and, under the fill below, four logits: classes 0, 1 and the last one of the
-first image, class 0 of the last image.
+`published_networks.json` holds, for each implementation at the commit it names, run in float64: its parameters (for
+100 classes, 1,000 of ImageNet's), the SHA-256 of the names in its state (lines, first 16 digits), the sum of the
+sizes of its initial weights and the sum of the first weight of each tensor, drawn after `torch.manual_seed(3)`, and,
+under the fill below, four logits: classes 0, 1 and the last one of the first image, class 0 of the last image.
 """
 
 from __future__ import annotations
@@ -96,6 +96,16 @@ def test_initial_weights_are_drawn_as_published(fact):
     found = [sum(value.abs().sum().item() for value in state), sum(value.flatten()[0].item() for value in state)]
     np.testing.assert_allclose(found, fact["initial"], rtol=1e-5)
     assert sum(parameter.numel() for parameter in network.parameters()) == fact["parameters"]
+
+
+@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: f"{fact['name']} {fact['image_size']}")
+def test_published_checkpoints_have_the_same_names(fact):
+    """Of resnet18 and resnet34 after two words were changed, as the module says."""
+    with torch.device("meta"):
+        names = "\n".join(build_network(fact["name"], num_classes=2).state_dict())
+    if fact["name"] in ("resnet18", "resnet34"):
+        names = names.replace("downsample", "shortcut").replace("fc.", "linear.")
+    assert hashlib.sha256(names.encode()).hexdigest()[:16] == fact["names"]
 
 
 def test_parameters_are_those_of_the_protocol():
