@@ -12,29 +12,35 @@ import yaml
 FILE = Path(__file__).parent / "published.yaml"
 
 
-def weighting() -> pd.DataFrame:
-    """WSL less KD and less the student alone, in percentage points, one row a published comparison that was found.
+def gains() -> pd.DataFrame:
+    """WSL less KD, WSL and KD less the student alone, in percentage points: a row for each comparison that was found.
 
-    Columns: by ("authors" or "others"), who, data, pair, against ("KD" or "student alone"), difference, same_source
-    (whether both accuracies come from one source), source (of both).
+    Columns: by ("authors" or "others"), who (in whose table it is, "" the authors of WSL), data, pair, treatment
+    ("WSL" or "KD"), against ("KD" or "student alone"), difference, same_source (whether both accuracies come from one
+    source), source (of both).
     """
     rows = []
     for entry in _read()["weighting"]:
+        about = {name: str(entry.get(name, "")) for name in ("by", "who", "data", "pair")}
         for key, against in (("kd", "KD"), ("student", "student alone")):
             if key not in entry:
                 continue
             first, second = str(entry["source"]), str(entry[f"{key}_source"])
             same = first == second
-            rows.append(
-                {
-                    **{name: str(entry.get(name, "")) for name in ("by", "who", "data", "pair")},
-                    "against": against,
-                    "difference": round(float(entry["wsl"]) - float(entry[key]), 6),
-                    "same_source": same,
-                    "source": first if same else f"WSL: {first}; {against}: {second}",
-                }
-            )
-    return pd.DataFrame(rows)
+            row = {"treatment": "WSL", "against": against, "difference": float(entry["wsl"]) - float(entry[key])}
+            source = first if same else f"WSL: {first}; {against}: {second}"
+            rows.append({**about, **row, "same_source": same, "source": source})
+    rows += [
+        {
+            "by": "authors", "who": "CRD" if entry.get("by") == "CRD" else "framework of Guan",
+            "data": str(entry["data"]), "pair": pair_title(entry["teacher"], entry["student"]),
+            "treatment": "KD", "against": "student alone",
+            "difference": float(entry["kd"]) - float(entry["student_alone"]), "same_source": True,
+            "source": str(entry["source"]),
+        }
+        for entry in pairs() if "kd" in entry
+    ]  # fmt: skip
+    return pd.DataFrame(rows).round({"difference": 6})
 
 
 def pairs() -> list[dict[str, Any]]:

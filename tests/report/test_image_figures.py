@@ -198,12 +198,16 @@ def test_effects_pair_arms_by_what_they_answer(run: Run) -> None:
 
 
 def test_published_numbers_have_a_source_and_no_error() -> None:
-    theirs = published.weighting()
+    theirs = published.gains()
     assert theirs["source"].str.len().min() > 20
     assert not theirs["source"].str.contains("http").any()
     one = theirs[(theirs["pair"] == "ResNet-110 → 32") & (theirs["against"] == "KD")].set_index("by")["difference"]
     assert one.to_dict() == {"authors": 1.04, "others": -0.17}
     assert theirs.loc[theirs["who"] == "PaddleClas", "difference"].tolist() == [1.43]
+    kd = theirs[theirs["treatment"] == "KD"].set_index(["data", "pair"])["difference"]
+    assert kd["CIFAR-100", "WRN-40-2 → WRN-16-2"] == 1.66
+    assert kd["CINIC-10", "ShuffleNetV2-2 → ShuffleNetV2"] == 7.67
+    assert len(kd) == len(published.pairs()) - 2  # of ImageNet's no KD beside its students was found
 
 
 def test_a_run_stands_beside_numbers_of_its_own_data_and_networks_alone(
@@ -216,11 +220,15 @@ def test_a_run_stands_beside_numbers_of_its_own_data_and_networks_alone(
     frame = figure.collect([run])
     assert set(frame["group"]) == {"CIFAR-100, ResNet-56 → 20"}
     theirs, own = frame[frame["run"] == ""], frame[frame["run"] == "tiny"].set_index(["arm", "against"])
-    assert theirs["row"].unique().tolist() == ["published by the authors", "reproduced (issue 6)"]
+    names = ["published by the authors", "reproduced (issue 6)", "published (CRD)"]
+    assert theirs["row"].unique().tolist() == names
+    assert theirs.set_index(["row", "treatment", "against"])["difference"][names[2], "KD", "student alone"] == 1.6
     assert theirs[["low", "high", "stderr"]].isna().all(axis=None)
     gain = 100 * (accuracies(run, "wsl") - accuracies(run, "kd")).mean()
     assert own.loc[("wsl", "KD"), "difference"] == pytest.approx(gain)
     assert own.loc[("wsl_own", "student alone"), "control"] == "ce"
+    gain = 100 * (accuracies(run, "kd") - accuracies(run, "ce")).mean()
+    assert own.loc[("kd", "student alone"), ["treatment", "difference"]].tolist() == ["KD", pytest.approx(gain)]
     assert "none from memory" in figure.caption(frame, [run])
     for narrow in (False, True):
         drawing = drawn("published", frame, narrow=narrow)
@@ -235,7 +243,7 @@ def test_data_and_networks_have_the_names_of_published_tables() -> None:
         entry=lambda arm: entry, study={"data": {"name": "cifar100"}, "student": {"model": "mlp"}},
         manifest={"teachers": {"main": {"model": "resnet32x4"}}},
     )  # fmt: skip
-    known = published.weighting()
+    known = published.gains()
     assert networks_of(run, "wsl") == ("CIFAR-100", "ResNet-32x4 → 8x4")
     assert networks_of(run, "wsl") in set(zip(known["data"], known["pair"], strict=True))
     run.study["data"]["name"], entry.setting = "digits", {}.get

@@ -1,4 +1,4 @@
-"""What weighted soft labels gain here, beside what was found of the same data and networks."""
+"""What weighted soft labels and KD gain here, beside what was found of the same data and networks."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from biasvar.records import Run
 
 COLUMNS = [
-    "run", "data", "pair", "group", "row", "arm", "against", "control", "regime", "difference", "low", "high",
-    "stderr", "n_replicas", "n_samples", "split", "failed", "same_source", "source",
+    "run", "data", "pair", "group", "row", "arm", "treatment", "against", "control", "regime", "difference", "low",
+    "high", "stderr", "n_replicas", "n_samples", "split", "failed", "same_source", "source",
 ]  # fmt: skip
-AGAINST = ("KD", "student alone")
+COMPARISONS = (("WSL", "KD"), ("WSL", "student alone"), ("KD", "student alone"))
 PUBLISHED = style.Look("#5a5a5a", "o", "", "published, both numbers from one source")
 TWO_SOURCES = style.Look("#5a5a5a", "X", "", "published, numbers from two sources")
 
@@ -34,34 +34,44 @@ TWO_SOURCES = style.Look("#5a5a5a", "X", "", "published, numbers from two source
 def collect(runs: list[Run]) -> pd.DataFrame:
     """Differences in percentage points: rows of run "" are published ones, of the data and the networks of some run.
 
-    Empty where no run has a WSL arm on data and networks of which numbers were published.
+    Empty where no run has an arm of WSL or KD on data and networks of which numbers were published.
     """
     own = [row for run in runs for row in _own(run) if not {row["arm"], row["control"]} <= taken_over(run, runs)]
     shown = {(row["data"], row["pair"]) for row in own}
     rows = []
-    for row in published.weighting().to_dict("records"):
+    for row in published.gains().to_dict("records"):
         if (row["data"], row["pair"]) in shown:
-            name = f"reproduced ({row['who']})" if row["who"] else "published by the authors"
-            kept = {key: row[key] for key in ("data", "pair", "against", "difference", "same_source", "source")}
-            rows.append({"run": "", "row": name, **kept})
+            kept = {
+                key: row[key] for key in ("data", "pair", "treatment", "against", "difference", "same_source", "source")
+            }
+            rows.append({"run": "", "row": _named(row), **kept})
     frame = pd.DataFrame(rows + own, columns=COLUMNS)
     frame["group"] = frame["data"] + ", " + frame["pair"]
     return style.styled(frame, runs)
 
 
+def _named(row: Mapping[Any, Any]) -> str:
+    """Whose number a published one is."""
+    if row["by"] == "others":
+        return f"reproduced ({row['who']})"
+    return f"published ({row['who']})" if row["who"] else "published by the authors"
+
+
 def _own(run: Run) -> list[dict[str, Any]]:
-    theirs = published.weighting()
+    theirs = published.gains()
     known = set(zip(theirs["data"], theirs["pair"], strict=True))
-    pairs = {one.treatment: one.control for one in contrasts(run) if one.question == WEIGHTING}
+    by_kd = {one.treatment: one.control for one in contrasts(run) if one.question == WEIGHTING}
     alone = reference_arms(run).get("cross-entropy")
     rows = []
     for arm in core_arms(run):
         setting = networks_of(run, arm)
-        if run.entry(arm).plays != "weighting" or setting not in known:
+        treatment = {"weighting": "WSL", "distillation": "KD"}.get(str(run.entry(arm).plays))
+        if treatment is None or setting not in known:
             continue
-        for against, control in zip(AGAINST, (pairs.get(arm), alone), strict=True):
-            row = _row(run, arm, control) if control else None
-            rows += [{**row, "data": setting[0], "pair": setting[1], "against": against}] if row else []
+        for against, control in (("KD", by_kd.get(arm)), ("student alone", alone)):
+            if control and (treatment, against) in COMPARISONS and (row := _row(run, arm, control)):
+                about = {"data": setting[0], "pair": setting[1], "treatment": treatment, "against": against}
+                rows.append({**row, **about})
     return rows
 
 
@@ -92,17 +102,23 @@ def draw(frame: pd.DataFrame) -> Drawing:
     """A group of rows for each data set and pair of networks: published differences, then those of the runs."""
     names = [str(name) for name in frame.drop_duplicates(["group", "row"])["row"]]
     where = forest.places(frame, group="group", row="row", gap=0.4, headed=True).named(names)
-    figure = style.new_figure(height=0.8 + forest.height(where, len(AGAINST)))
+    panels = [pair for pair in COMPARISONS if _part(frame, pair).any()]
+    figure = style.new_figure(height=0.8 + forest.height(where, len(panels)))
     rows = where.on(_dressed(frame, style.styles_of(frame)))
-    for ax, against in zip(forest.panels(figure, where, names, len(AGAINST)), AGAINST, strict=True):
-        part = rows[rows["against"] == against]
+    for ax, pair in zip(forest.panels(figure, where, names, len(panels)), panels, strict=True):
+        part = rows[_part(rows, pair)]
         limits = scales.limits(part.assign(failed=part["failed"].fillna(0)), anchor=0.0, room=0.04)
         forest.draw(ax, part, limits=limits, reference=0.0, size=6.0)
-        ax.set_title(f"WSL − {against}")
-        scales.values(ax, "percentage points of accuracy", ticks=5)
+        ax.set_title(" − ".join(pair))
+        scales.values(ax, "percentage points", ticks=5)
     shown = [look for look in (PUBLISHED, TWO_SOURCES) if (rows["marker"] == look.marker)[rows["run"] == ""].any()]
     legends.below(figure, [legends.dot(look.marker, look.label, color=look.color) for look in shown])
     return figure
+
+
+def _part(frame: pd.DataFrame, pair: tuple[str, str]) -> pd.Series:
+    """Which rows are of a comparison."""
+    return (frame["treatment"] == pair[0]) & (frame["against"] == pair[1])
 
 
 def _dressed(frame: pd.DataFrame, styles: Mapping[str, style.Look]) -> pd.DataFrame:
@@ -130,8 +146,8 @@ FIGURE = Figure(
     title="Beside published numbers",
     how_to_read="Grey marks have no bar because none was published. Schedules and teachers differ from row to row, and "
     "crosses subtract numbers of two sources, so compare signs and sizes, not digits.",
-    needs="a WSL arm on data and networks of which numbers were found: "
-    + "; ".join(dict.fromkeys(f"{row.data}, {row.pair}" for row in published.weighting().itertuples())),
+    needs="an arm of WSL or KD on data and networks of which numbers were found: "
+    + "; ".join(dict.fromkeys(f"{row.data}, {row.pair}" for row in published.gains().itertuples())),
     collect=collect,
     draw=draw,
     caption=caption,
