@@ -127,9 +127,7 @@ class TeacherFeatures:
     ) -> None:  # fmt: skip
         self._network, self._groups, self._weights = network.eval(), groups, weights
         self._kept: list[torch.Tensor] | None = None
-        layers = [1 if weights is not None else len(group.teacher) for group in groups]
-        sizes = [group.teacher_channels * group.height * group.width for group in groups]
-        per_image = 4 * sum(count * size for count, size in zip(layers, sizes, strict=True))
+        per_image = bytes_of_features(groups, summed=weights is not None)
         if not context.inputs.augmented and per_image * len(ids) <= KEPT:
             pieces = [self._ask(context.inputs.clean(piece)) for piece in ids.split(CHUNK)]
             self._kept = [torch.cat(parts) for parts in zip(*pieces, strict=True)]
@@ -151,6 +149,13 @@ class TeacherFeatures:
         if self._weights is None:
             return stacks
         return [aggregated(stack, a) for stack, a in zip(stacks, self._weights, strict=True)]
+
+
+def bytes_of_features(groups: Sequence[FeatureGroup], *, summed: bool) -> int:
+    """Bytes of a teacher's features of an image: of the sum of each group's layers, or of all layers."""
+    layers = [1 if summed else len(group.teacher) for group in groups]
+    sizes = [group.teacher_channels * group.height * group.width for group in groups]
+    return 4 * sum(count * size for count, size in zip(layers, sizes, strict=True))
 
 
 def teacher_of(context: StudyContext, name: str, shift: int | None, replica: int) -> nn.Module:

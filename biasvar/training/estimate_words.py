@@ -88,9 +88,10 @@ def _how(rehearsal: Rehearsal, found: Sequence[Estimate], repeats: int) -> list[
             f"*: the step was cut to fewer rows of a batch ({sizes}), and time and memory are scaled back to the whole "
             "batch by its rows; a whole batch mostly takes less time than that"
         )
+    alone = context.device.type == "cpu" and context.study.threads == 1
     lines.append(
-        "time: of one process with records, evaluation and predictions; without starting, reading of data, checkpoints "
-        f"{'and waiting for the disk, on a processor that does nothing else' if context.study.threads == 1 else ''}"
+        "time: of one process, as if nothing of it were done, with records, evaluation and predictions; without "
+        f"starting, reading of data, checkpoints{', and waiting for the disk, on a free processor' if alone else ''}"
     )
     where = "of the device" if context.device.type == "cuda" else "of a process, above Python and its libraries"
     resets = "" if rehearsal.resets else "; at least: this system tells the highest of the whole process alone"

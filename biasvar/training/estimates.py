@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from biasvar.study.feature_arms import FeatureArm
 from biasvar.study.schema import JACKKNIFE_GROUPS
 from biasvar.study.views import ATTACKS
+from biasvar.training.aggregation import KEPT, bytes_of_features
 from biasvar.training.attacks import STEPS
 from biasvar.training.bookkeeping import NOTHING, Bookkeeping, Cost, bytes_of_draws
 from biasvar.training.context import StudyContext
+from biasvar.training.feature_groups import feature_groups
 from biasvar.training.rehearsal import Rehearsal, Rehearsed
 from biasvar.training.replicas import groups_of
 from biasvar.training.small_study import rows_of_step
@@ -158,6 +161,8 @@ def _arm(rehearsal: Rehearsal, books: Bookkeeping, name: str) -> Estimate:
         last += books.record(replicas, test, taught=False) + Cost(asked * test * found.answer, 0.0)
         predicted += books.predictions(replicas, test)
     kept = records + last
+    asking = _asking_for_features(rehearsal, name)
+    training += asking * _steps(context, name)
     seconds = training + kept.seconds + evaluated.seconds + predicted.seconds + _choosing(rehearsal, name)
     disk = {
         "records": kept.bytes, "predictions": predicted.bytes, "weights": float(found.bytes),
@@ -221,6 +226,18 @@ def _choosing(rehearsal: Rehearsal, name: str) -> float:
         return 0.0
     found = rehearsal.arms[name]
     return found.replicas * context.rows([0]).ids.shape[1] * whose.answer / whose.replicas
+
+
+def _asking_for_features(rehearsal: Rehearsal, name: str) -> float:
+    """Seconds a step in which a teacher is asked for features that are too many to be kept, as few rows' are."""
+    context = rehearsal.context
+    arm = context.study.arms[name]
+    whose = rehearsal.teachers.get(arm.teacher_name or "")
+    if not isinstance(arm, FeatureArm) or whose is None or context.inputs.augmented:
+        return 0.0
+    batch, rows = rows_of_step(context, name)
+    size = bytes_of_features(feature_groups(context, arm), summed=arm.get("weights") is not None)
+    return batch * whose.answer / whose.replicas if size * rows > KEPT else 0.0
 
 
 def _tables(context: StudyContext, found: Rehearsed, rows: int) -> float:

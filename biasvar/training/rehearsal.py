@@ -206,24 +206,28 @@ def _steps(context: StudyContext, watch: Stopwatch) -> tuple[dict[str, Steps], d
         with _naming(context, f"arm {name}", f"arms.{name}"):
             joint = BACK_AND_FORTH * sum(passes.of_model(model) for model in arm.models)
             expected[name] = replicas * (BACK_AND_FORTH * passes.of_arm(name) + of_teacher + joint)
-    whole = {name: rows_of_step(context, name)[0] for name in study.arms}
-    cut = context.device.type == "cpu" and any(expected[name] * whole[name] > SLOW for name in study.arms)
-    arms = {name: _as_many(min(rows, CUT) if cut else rows, expected[name]) for name, rows in whole.items()}
+    whole = {name: rows_of_step(context, name) for name in study.arms}
+    cut = context.device.type == "cpu" and any(expected[name] * whole[name][0] > SLOW for name in study.arms)
+    arms = {
+        name: _as_many(min(batch, CUT) if cut else batch, rows, expected[name]) for name, (batch, rows) in whole.items()
+    }
     teachers = {}
     for name, teacher_settings in study.teachers.items():
         if not teacher_settings.is_trained:
             continue
         count = replicas if study.teacher_count(name) > 1 else 1
         a_row = count * BACK_AND_FORTH * passes.of_teacher(name)
-        rows = min(teacher_settings.batch_size, teacher_rows(context, name, [0]).ids.shape[1])
-        slow = context.device.type == "cpu" and a_row * rows > SLOW
-        teachers[name] = _as_many(min(rows, CUT) if slow else rows, a_row)
+        rows = teacher_rows(context, name, [0]).ids.shape[1]
+        batch = min(teacher_settings.batch_size, rows)
+        slow = context.device.type == "cpu" and a_row * batch > SLOW
+        teachers[name] = _as_many(min(batch, CUT) if slow else batch, rows, a_row)
     return arms, teachers
 
 
-def _as_many(batch: int, seconds_a_row: float) -> Steps:
-    """One step, and as many more as are done in a moment; the first is not counted where there are others."""
-    return Steps(batch, max(1, min(MOST_STEPS, int(ENOUGH / max(batch * seconds_a_row, 1e-9)))))
+def _as_many(batch: int, rows: int, seconds_a_row: float) -> Steps:
+    """One step, and as many more of an epoch as are done in a moment."""
+    quick = int(ENOUGH / max(batch * seconds_a_row, 1e-9))
+    return Steps(batch, max(1, min(MOST_STEPS, quick, rows // batch)))
 
 
 class _Passes:

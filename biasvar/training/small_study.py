@@ -29,14 +29,17 @@ class Steps:
     Attributes:
         batch: Rows of each: those of the study, or fewer.
         number: How many steps.
+        most: Rows that there are at most, if that is known.
     """
 
     batch: int
     number: int
+    most: int | None = None
 
     @property
     def rows(self) -> int:
-        return self.batch * self.number
+        rows = self.batch * self.number
+        return rows if self.most is None else min(rows, self.most)
 
 
 def small_context(
@@ -73,7 +76,9 @@ def small_context(
         data, images=images, labels=np.asarray(data.labels)[ids], split=None, original_index=None, files=None,
         made=False, _measured=Measured(data.mean, data.std, "small"),
     )  # fmt: skip
-    made = _study(study, arms, teachers, rows, pool)
+    there = len(blocks["student"]) + len(blocks["reserved"])
+    some = {name: replace(steps, most=there) for name, steps in teachers.items()}
+    made = _study(study, arms, some, rows, pool)
     return context_of(made, small, blocks, directory, context.device)
 
 

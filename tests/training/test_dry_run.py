@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
 from biasvar.run import main
-from biasvar.study import resolve_study
+from biasvar.study import load_study, resolve_study
 from biasvar.training import rehearsal
 from biasvar.training.dry_run import estimated, open_for_rehearsal
 from biasvar.training.estimate_words import estimates_in_words
@@ -267,3 +268,19 @@ def test_a_method_may_take_what_a_small_study_has(tmp_path, capsys):
         },
     }  # fmt: skip
     assert "arm rld" in rows_of(dry(study, tmp_path, capsys))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", ["cifar100", "imagenet", "teacher_free", "dfa_cifar100", "dfa_cinic10"])
+def test_studies_of_the_protocols_are_rehearsed(folder, no_data, tmp_path, capsys):
+    """The first study of each kind, on made images; a folder that has none yet is said."""
+    place = Path(__file__).parents[2] / "experiments" / "protocols" / folder
+    studies = [path for path in sorted(place.glob("*.yaml")) if path.stem != "base"]
+    if not studies:
+        pytest.skip(f"needs a study in {place}")
+    assert main([str(studies[0]), "--dry-run", "--device", "cpu", "--out", str(tmp_path / "run")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("made images") for line in lines)
+    arms = load_study(studies[0]).arms
+    assert {f"arm {name}" for name in arms} < set(rows_of(lines))
+    assert not (tmp_path / "run").exists()
