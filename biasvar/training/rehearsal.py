@@ -151,6 +151,7 @@ def rehearse(context: StudyContext, directory: Path) -> Rehearsal:
     watch = Stopwatch(context.device, study.threads)
     clock, peak = _Steps(watch), Peak(context.device)
     clock.first = peak.again
+    _warm_up(context)
     arms, teachers = _steps(context, watch)
     small = small_context(context, directory, arms, teachers)
     found = Rehearsal(context, {}, {}, resets=True)
@@ -172,6 +173,14 @@ def rehearse(context: StudyContext, directory: Path) -> Rehearsal:
     finally:
         tell_into([0.0, 0.0, 0.0])
     return Rehearsal(context, found.teachers, found.arms, peak.resets)
+
+
+def _warm_up(context: StudyContext) -> None:
+    """A step of a tiny network, so that no step that is measured loads the libraries that the first one does."""
+    network = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Flatten(), nn.Linear(1, 1)).to(context.device)
+    optimizer = context.optimizer().of_torch(network.parameters())
+    network(torch.zeros(1, 1, 3, 3, device=context.device)).sum().backward()
+    optimizer.step()
 
 
 @contextmanager

@@ -2,10 +2,10 @@
 
     python experiments/benchmarks/estimates.py [--rounds 3] [--studies digits,convnet,augmented]
 
-A round runs a study with one process and one thread into a new folder, and then estimates it. Seconds are of the
-processor for both, so that other work on the machine counts less. Memory is the highest of the process above what it
-was before, with libraries that are only then loaded, and bytes on disk are those of the finished run. Printed are
-ratios, estimated / real: of seconds and memory the mean over rounds with its standard error, of bytes by kind of file.
+A round estimates a study, then runs it with one process and one thread into a new folder. Seconds are of the processor
+for both, so that other work on the machine counts less. Memory is the highest of the process above what it was before,
+and bytes on disk are those of the finished run. Printed are ratios, estimated / real: of seconds and memory the mean
+over rounds with its standard error, of bytes by kind of file.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ def studies() -> dict[str, Study]:
 def compare(study: Study, folder: Path) -> dict[str, float]:
     """Estimated / real: seconds, memory, and bytes of each kind of file and of all."""
     context = open_for_rehearsal(study, folder / "run", CPU)
+    _, found = estimated(context)
     peak = Peak(CPU)
     peak.begin()
     began = time.process_time()
     run = run_study(study, folder / "run", device=CPU)
     took, highest = time.process_time() - began, peak.highest()
-    _, found = estimated(context)
     ratios = {
         "seconds": sum(one.seconds for one in found) / took,
         "memory": (max(one.memory for one in found) + data_bytes(context)) / highest,
