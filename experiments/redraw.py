@@ -23,6 +23,7 @@ from biasvar.progress import over
 from biasvar.records import Run
 from biasvar.report import style
 from biasvar.report.arms.roles import reference_arm
+from biasvar.report.arms.sweep import LOSSES
 from biasvar.report.figures import FIGURES, load
 from biasvar.report.figures.accuracy import group_of
 from biasvar.report.output import write_drawing
@@ -90,6 +91,13 @@ def completed(frame: pd.DataFrame, name: str, runs: list[Run]) -> pd.DataFrame:
         "control": lambda run, arm: arm == reference_arm(by_name[run]),
         "group": lambda run, arm: group_of(by_name[run], arm),
     }
+    if {"curve", "base"} <= set(frame.columns):  # named by the key of an arm without a label
+        losses = {arm: LOSSES.get(run.entry(arm).loss or "", arm) for run in runs for arm in run.arms}
+        by_base = {base: losses[part["arm"].iloc[0]] for base, part in frame[frame["arm"] != ""].groupby("base")}
+        frame["curve"] = [
+            by_base[base] + curve.removeprefix(base) if curve.startswith(f"{base}, ") else curve
+            for base, curve in zip(frame["base"], frame["curve"], strict=True)
+        ]
     for column in getattr(import_module(load(name).collect.__module__), "COLUMNS", []):
         if column not in frame:
             frame[column] = [said[column](*pair) for pair in pairs(frame)] if column in said else None

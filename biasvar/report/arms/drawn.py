@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from biasvar.report import style
 from biasvar.report.arms import soft_labels
 from biasvar.report.arms.series import SYMBOLS
+from biasvar.report.arms.sweep import LOSSES
 from biasvar.report.marks import legends
 from biasvar.report.marks.labels import shortened
 
@@ -25,14 +26,15 @@ OTHER_LOOKS = (("#5c4426", "P", "-."), ("#c9a66b", "X", ":"), ("#8c564b", "v", "
 def with_short_names(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame and its looks with names of at most `LONGEST_NAME` letters, shortened in the middle, none twice.
 
-    The frame itself, whose table and caption have the whole names, is left as it is.
+    Arms of a sweep that have no label of their own are called by their loss. The frame itself, whose table and caption
+    have the whole names, is left as it is.
     """
     columns = [name for name in NAMES if name in frame]
     looks: dict[str, style.Look] = frame.attrs.get("styles") or {}
     names = {str(name) for column in columns for name in frame[column].dropna()} | {one.label for one in looks.values()}
-    if all(len(name) <= LONGEST_NAME for name in names):
+    short = _short_names(sorted(names), _by_loss(frame))
+    if all(name == said for name, said in short.items()):
         return frame
-    short = _short_names(sorted(names))
     attrs = {key: value for key, value in frame.attrs.items() if key != "styles"}
     shown = frame.assign(**{column: frame[column].map(lambda name: short.get(name, name)) for column in columns})
     shown.attrs = attrs
@@ -41,15 +43,28 @@ def with_short_names(frame: pd.DataFrame) -> pd.DataFrame:
     return style.with_looks(shown, {arm: replace(look, label=short[look.label]) for arm, look in looks.items()})
 
 
-def _short_names(names: Iterable[str]) -> dict[str, str]:
-    """Each name's short one; those that would be alike are told apart by a number."""
+def _by_loss(frame: pd.DataFrame) -> dict[str, str]:
+    """The labels of a sweep that begin with an arm's name, and with its loss in words: cross-entropy, width 8."""
+    if not {"arm", "label", "loss"} <= set(frame.columns):
+        return {}
+    found: dict[str, str] = {}
+    for arm, label, loss in frame[["arm", "label", "loss"]].drop_duplicates().itertuples(index=False):
+        name, comma, values = str(label).partition(",")
+        if comma and loss in LOSSES and str(arm).startswith(f"{name}_"):
+            found[str(label)] = f"{LOSSES[loss]},{values}"
+    return found
+
+
+def _short_names(names: Iterable[str], said: dict[str, str]) -> dict[str, str]:
+    """Each name's short one, of what is said for it if anything; those that would be alike get a number."""
     short: dict[str, str] = {}
     for name in names:
-        said, number = shortened(name, LONGEST_NAME), 1
-        while said in short.values():
+        whole, number = said.get(name, name), 1
+        new = shortened(whole, LONGEST_NAME)
+        while new in short.values():
             number += 1
-            said = f"{shortened(name, LONGEST_NAME - 3 - len(str(number)))} ({number})"
-        short[name] = said
+            new = f"{shortened(whole, LONGEST_NAME - 3 - len(str(number)))} ({number})"
+        short[name] = new
     return short
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from biasvar.study.sweep import swept_name
 LEAST = 2  # points of a curve
 MOST_VALUES = 6  # that a sentence lists
 MOST_CURVES = 6  # in a figure over one key, unless it is the one with most values
+LOSSES = {"cross_entropy": "cross-entropy", "squared_error": "squared error"}
+"""What an arm without a label of its own is called in a figure, by its loss."""
 WORDS = study_sweep.WORDS
 """The swept keys in words."""
 
@@ -64,6 +66,17 @@ def curves(run: Run) -> list[Curve]:
     return found
 
 
+def most_apart(names: Sequence[str], most: int) -> list[str]:
+    """The names, of more than `most` so many, evenly apart with the first and the last.
+
+    >>> most_apart(["0", "10", "20", "30", "40"], 3)
+    ['0', '20', '40']
+    """
+    if len(names) <= most:
+        return list(names)
+    return [names[round(place * (len(names) - 1) / (most - 1))] for place in range(most)]
+
+
 def swept_arms(run: Run) -> list[str]:
     """The arms of a run that its sweep has made."""
     return [arm for arm in run.arms if run.entry(arm).swept]
@@ -105,7 +118,8 @@ def _labels(run: Run) -> dict[str, str]:
         swept = dict(run.entry(arm).swept)
         label, *values = run.entry(arm).label.rsplit(", ", len(swept))
         known = sorted(value.rpartition(" ")[2] for value in values) == sorted(f"{value:g}" for value in swept.values())
-        found.setdefault(_base(arm, swept), label if known else _base(arm, swept))
+        name = _base(arm, swept)
+        found.setdefault(name, label if known and label != name else LOSSES.get(run.entry(arm).loss or "", name))
     return found if len(set(found.values())) == len(found) else {base: base for base in found}
 
 

@@ -19,6 +19,7 @@ from biasvar.report.text.captions import conditions_in
 from biasvar.report.text.numbers import signed, sizes
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
     from biasvar.records import Run
@@ -29,8 +30,8 @@ COLUMNS = [
 ]  # fmt: skip
 SUM, MARGIN, ACCURACY = "sum", "margin", "accuracy"
 PANELS = {
-    SUM: ("Sets: below 1", "unreliability plus ambiguity, Δ\u00a0+\u00a0γ", 1.0),
-    MARGIN: ("Mean label: above 0", "margin of the mean label", 1.0),
+    SUM: ("Sets: below\u00a01", "unreliability plus ambiguity, Δ\u00a0+\u00a0γ", 1.0),
+    MARGIN: ("Mean label: above\u00a00", "margin of the mean label", 1.0),
     ACCURACY: ("Students", "accuracy, %", 100.0),
 }
 """Title, axis and factor of each panel."""
@@ -94,7 +95,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
         rows_here = looks.put_on(rows_here, soft_labels.KINDS, by="kind", hollow="failed", scale=scale)
         forest.draw(ax, rows_here, size=6.4)
         if quantity in LIMITS:
-            ax.axvline(LIMITS[quantity], color=style.BAD, linewidth=1.2, zorder=1)
+            _limit(ax, LIMITS[quantity], where)
         if quantity == ACCURACY:
             ax.set_xlim(-3, 103)
             for row in each(rows_here[rows_here["truth"]]):
@@ -105,6 +106,15 @@ def draw(frame: pd.DataFrame) -> Drawing:
         )
     legends.below(figure, entries, columns=columns, columnspacing=1.2, handletextpad=0.3)
     return figure
+
+
+def _limit(ax: Axes, at: float, where: forest.Places) -> None:
+    """The red line of a condition; where names stand above their rows, in pieces that leave these free."""
+    if not where.names:
+        ax.axvline(at, color=style.BAD, linewidth=1.2, zorder=1)
+        return
+    middles = np.array(list(where.heights.values()))
+    ax.vlines([at] * len(middles), middles - 0.35, middles + 0.45, color=style.BAD, linewidth=1.2, zorder=1)
 
 
 def _by_fit(frame: pd.DataFrame) -> pd.DataFrame:

@@ -8,9 +8,9 @@ import pandas as pd
 
 from biasvar.report import published, style
 from biasvar.report.arms import drawn
-from biasvar.report.arms.sweep import WORDS, drawn_curves, is_geometric
+from biasvar.report.arms.sweep import WORDS, drawn_curves, is_geometric, most_apart
 from biasvar.report.figure import Figure
-from biasvar.report.marks import blocks, legends, lines, looks, scales
+from biasvar.report.marks import arrows, blocks, legends, lines, looks, scales
 from biasvar.report.statistics.estimates import COLUMNS as ESTIMATES
 from biasvar.report.statistics.estimates import columns
 from biasvar.report.statistics.sweep_terms import sweep_terms
@@ -28,6 +28,10 @@ PANELS = {"bias": "Bias", "variance": "Variance", "risk": "Risk"}
 UNITS = {"cross_entropy": "nats", "squared_error": "squared error"}
 PALETTE = ("#222222", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f")
 DASHES = ("-", "--", ":")
+MOST_LINES = 7  # of a panel
+MOST_BANDS = 3  # of a panel: more would lie over one another, and intervals are bars
+WIDEST_OF_THREE = 24  # letters of a curve's name, for three of them side by side
+TICKS_APART = 0.2  # of a panel's width
 ABREAST_OF = {False: 4, True: 2}
 """Panels beside one another, by whether the screen is narrow."""
 
@@ -76,7 +80,7 @@ def line_looks(names: list[str]) -> dict[str, style.Look]:
 
 def draw(frame: pd.DataFrame) -> Drawing:
     """For each run and key bias, variance and risk by each decomposition in a row, and the error beside the first."""
-    frame = frame.assign(published=frame["published"].astype(object).fillna(""))  # as a CSV may have it
+    frame = _shown(frame.assign(published=frame["published"].astype(object).fillna("")))  # as a CSV may have it
     blocks_of = list(dict.fromkeys(zip(frame["run"], frame["key"], strict=True)))
     several = frame["run"].nunique() > 1
     heads = [f"{run}: {WORDS.get(key, key)}" if several else f"over {WORDS.get(key, key)}" for run, key in blocks_of]
@@ -89,15 +93,28 @@ def draw(frame: pd.DataFrame) -> Drawing:
         part = frame[(frame["run"] == run) & (frame["key"] == key)]
         _draw_block(block, looks.put_on(part, looked, by="curve", hollow="failed"), key)
     marks = [legends.dot("x", who) for who in dict.fromkeys(frame["published"]) if who]
-    legends.below(figure, [*legends.lines(looked, markers=True), *marks], columns=3)
+    legends.below(figure, [*legends.lines(looked, markers=True), *marks], columns=_columns(looked))
     return figure
+
+
+def _shown(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows that are drawn: of each run and key at most `MOST_LINES` curves."""
+    kept = [
+        part[part["curve"].isin(most_apart(list(dict.fromkeys(part["curve"])), MOST_LINES))]
+        for _, part in frame.groupby(["run", "key"], sort=False)
+    ]
+    return pd.concat(kept, ignore_index=True)
 
 
 def _lines_of_names(frame: pd.DataFrame, looked: dict[str, style.Look]) -> int:
     """How many lines the legend takes."""
     if style.narrow():
         return len(looked) + frame["published"].nunique()
-    return (len(looked) + 2) // 3
+    return -(-len(looked) // _columns(looked))
+
+
+def _columns(looked: dict[str, style.Look]) -> int:
+    return 3 if max(map(len, looked)) <= WIDEST_OF_THREE else 2
 
 
 def _draw_block(block: Any, part: pd.DataFrame, key: str) -> None:
@@ -128,13 +145,20 @@ def _panel(ax: Axes, rows: pd.DataFrame, key: str, title: str, unit: str) -> Non
         ax.set_axis_off()
         return
     if is_geometric(rows["value"]):
-        scales.doublings(ax, rows["value"])
+        scales.doublings(ax, rows["value"], apart=TICKS_APART)
     marks, rows = rows[rows["published"] != ""], rows[rows["published"] == ""]
+    limits = scales.limits(pd.concat([rows, marks]))
+    failed = rows["hollow"].astype(bool)
+    rows = rows.assign(low=rows["low"].mask(failed), high=rows["high"].mask(failed))  # these do not set the scale
     ax.scatter(marks["value"], marks["estimate"], s=16, marker="x", c=marks["color"].tolist(), linewidths=0.9, zorder=2)
-    lines.draw(ax, rows.assign(hollow=False), x="value", line="curve", markers=True, size=3.2, width=1.3)
-    failed = rows[rows["hollow"]]
-    ax.scatter(failed["value"], failed["estimate"], s=14, c="white", edgecolors=failed["color"].tolist(), zorder=4)
-    ax.set_ylim(*scales.limits(pd.concat([rows, marks])))
+    few = rows["curve"].nunique() <= MOST_BANDS
+    look: dict[str, Any] = {} if few else {"band": 0.0, "bars": 0.8}
+    lines.draw(ax, rows.assign(hollow=False), x="value", line="curve", markers=True, size=3.2, width=1.3, **look)
+    beyond = ~rows["estimate"].between(*limits)
+    inside = rows[failed & ~beyond]
+    ax.scatter(inside["value"], inside["estimate"], s=14, c="white", edgecolors=inside["color"].tolist(), zorder=4)
+    arrows.upright(ax, rows[failed & beyond], limits, x="value")
+    ax.set_ylim(*limits)
 
 
 def peaks(frame: pd.DataFrame) -> str:
@@ -154,6 +178,12 @@ def peaks(frame: pd.DataFrame) -> str:
     return f" Largest variance, in nats with its standard error over replicas: {'; '.join(said)}." if said else ""
 
 
+def _left_to_csv(frame: pd.DataFrame) -> str:
+    """How many curves are drawn, as a sentence with a space before it; empty if all are."""
+    every, there = (part.groupby(["run", "key"])["curve"].nunique().sum() for part in (frame, _shown(frame)))
+    return f" Drawn are {there} of {every} curves; the CSV has all." if there < every else ""
+
+
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """n, decompositions, correction, intervals, peaks, what was published, failures, draw and data."""
     marked = " and ".join(who for who in dict.fromkeys(frame["published"]) if who)
@@ -167,8 +197,9 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"n = {sizes(frame['n_samples'])} {' and '.join(dict.fromkeys(frame['split']))} rows after the last epoch, "
         "against the true labels at temperature 1; all arms of a sweep share rows, draws and splits. First row: terms "
         f"of cross-entropy, in nats, which sum to the risk.{squared} Terms are corrected for the finite number of "
-        "replicas, so that small ones can be negative. Bands are 95 % t intervals over replicas for these rows, not "
-        "adjusted for their number; standard errors over replicas and over rows are in the CSV."
+        "replicas, so that small ones can be negative. Bands, or bars where there are more than "
+        f"{MOST_BANDS} curves, are 95 % t intervals over replicas for these rows, not adjusted for their number; "
+        f"standard errors over replicas and over rows are in the CSV.{_left_to_csv(frame)}"
         f"{peaks(frame)}"
         + (f" Crosses: {marked}, read off their plots, whose students were trained by squared error." if marked else "")
         + f"{drawn.hollow_note(frame)} {conditions_in(frame, runs)}"

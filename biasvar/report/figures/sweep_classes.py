@@ -9,8 +9,8 @@ import pandas as pd
 from biasvar.report import style
 from biasvar.report.arms.sweep import WORDS, curves, is_geometric
 from biasvar.report.figure import Figure
-from biasvar.report.figures.sweep import line_looks
-from biasvar.report.marks import blocks, legends, lines, looks, scales
+from biasvar.report.figures.sweep import MOST_BANDS, TICKS_APART, line_looks
+from biasvar.report.marks import blocks, lines, looks, scales
 from biasvar.report.statistics.estimates import COLUMNS as ESTIMATES
 from biasvar.report.statistics.estimates import TERMS, class_terms, columns
 from biasvar.report.text.captions import conditions_in
@@ -18,12 +18,14 @@ from biasvar.report.text.numbers import sizes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
+    from matplotlib.figure import SubFigure
 
     from biasvar.records import Run
 
 COLUMNS = ["run", "key", "curve", "base", "value", "class", *ESTIMATES[1:]]
+_HIGH = 2.2  # inches of a panel
 MOST_CURVES = 3  # of a run, side by side
-MOST_CLASSES = 10  # of more, those with most bias and variance
+MOST_CLASSES = 7  # of more, those with most bias and variance
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -48,25 +50,35 @@ def draw(frame: pd.DataFrame) -> Drawing:
         name: style.Look(look.color, look.marker, look.linestyle, f"class {name}")
         for name, look in line_looks(list(map(str, classes))).items()
     }
-    figure, block_of = blocks.stacked(runs, [4.4] * len(runs), more=0.25 + 0.18 * ((len(classes) + 4) // 5))
+    heights = [_HIGH * (shown.loc[shown["run"] == run, "curve"].nunique() if style.narrow() else 2) for run in runs]
+    figure, block_of = blocks.stacked(runs, heights, more=0.25)
     for run, block in block_of.items():
-        part = looks.put_on(shown[shown["run"] == run], looked, by="class")
-        names = list(dict.fromkeys(part["curve"]))
-        axes = block.subplots(2, len(names), squeeze=False, sharex=True, sharey="row")
-        for row, term in zip(axes, TERMS, strict=True):
-            for ax, name in zip(row, names, strict=True):
-                there = part[(part["curve"] == name) & (part["quantity"] == term)]
-                if is_geometric(part["value"]):
-                    scales.doublings(ax, part["value"])
-                lines.draw(ax, there, x="value", line="class", band=0.12, width=1.2)
-            row[0].set_ylabel(f"{term} (nats)")
-            row[0].set_ylim(*scales.limits(part[part["quantity"] == term]))
-        for ax, name in zip(axes[0], names, strict=True):
-            ax.set_title(name)
-        for ax in axes[1]:
-            ax.set_xlabel(WORDS.get(str(part["key"].iloc[0]), str(part["key"].iloc[0])))
-    legends.below(figure, legends.lines(looked), columns=5, handlelength=1.6)
+        _block(block, looks.put_on(shown[shown["run"] == run], looked, by="class"), looked)
     return figure
+
+
+def _block(block: SubFigure, part: pd.DataFrame, looked: dict[str, style.Look]) -> None:
+    """A run's panels; the classes are named at the ends of the lines that lie furthest right."""
+    names, narrow = list(dict.fromkeys(part["curve"])), style.narrow()
+    shape = (len(names), len(TERMS)) if narrow else (len(TERMS), len(names))
+    axes = block.subplots(*shape, squeeze=False, sharex=True, sharey="col" if narrow else "row")
+    few = part["class"].nunique() <= MOST_BANDS
+    by_class = {name: looked[str(name)].label for name in part["class"].unique()}
+    for row, term in zip(axes.T if narrow else axes, TERMS, strict=True):
+        for ax, name in zip(row, names, strict=True):
+            there = part[(part["curve"] == name) & (part["quantity"] == term)]
+            if is_geometric(part["value"]):
+                scales.doublings(ax, part["value"], apart=TICKS_APART)
+            lines.draw(ax, there, x="value", line="class", band=0.16 * few, bars=0.0 if few else 0.8, width=1.2)
+            ax.set_ylim(*scales.limits(part[part["quantity"] == term]))
+            if term == TERMS[0]:
+                ax.set_title(style.panel_title(name, width=22))
+            if ax in axes[:, -1]:
+                lines.name_ends(ax, there, by_class, x="value", line="class", high=50.0 * _HIGH)
+            if narrow or ax is row[0]:
+                ax.set_ylabel(f"{term} (nats)")
+    for ax in axes[-1]:
+        ax.set_xlabel(WORDS.get(str(part["key"].iloc[0]), str(part["key"].iloc[0])))
 
 
 def _shown(frame: pd.DataFrame) -> pd.DataFrame:
@@ -94,8 +106,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     return (
         f"Means over the {' and '.join(dict.fromkeys(frame['split']))} rows of each true class (n = "
         f"{sizes(frame['n_samples'])}) after the last epoch, against the true labels at temperature 1; terms of "
-        "cross-entropy, in nats, corrected for the finite number of replicas. Bands are 95 % t intervals over replicas "
-        "for these rows, "
+        "cross-entropy, in nats, corrected for the finite number of replicas. Bands or bars are 95 % t "
+        "intervals over replicas for these rows, "
         f"not adjusted for their number.{f' Drawn are {chr(44).join(less)}; the CSV has all.' if less else ''} "
         f"{conditions_in(frame, runs)}"
     )

@@ -9,9 +9,9 @@ import pandas as pd
 
 from biasvar.analysis.statistics.intervals import t_quantile
 from biasvar.report import style
-from biasvar.report.arms.sweep import WORDS, Curve, curves, is_geometric
+from biasvar.report.arms.sweep import WORDS, Curve, curves, is_geometric, most_apart
 from biasvar.report.figure import Figure
-from biasvar.report.figures.sweep import line_looks
+from biasvar.report.figures.sweep import MOST_BANDS, MOST_LINES, TICKS_APART, line_looks
 from biasvar.report.marks import blocks, legends, lines, looks, scales
 from biasvar.report.statistics.sample_moves import (
     LEAST_FOR_INTERVALS,
@@ -35,9 +35,9 @@ COLUMNS = [
     "stderr_samples", "peak", "n_replicas", "n_samples", "failed",
 ]  # fmt: skip
 PANELS = {
-    "next": ("With the next {key}", ("next", "same")),
-    "peak": ("With the peak", ("peak", "same")),
-    "top": (f"Held by the top {100 * TOP:.0f} %", ("peak's top", "own top")),
+    "next": ("Agreement with next {key}", ("next", "same")),
+    "peak": ("Agreement with the peak", ("peak", "same")),
+    "top": (f"Share of the top {100 * TOP:.0f} %", ("peak's top", "own top")),
 }
 """The title of each panel, and what it draws: a full line, and a dotted one beside it."""
 DASH = 4
@@ -88,19 +88,40 @@ def draw(frame: pd.DataFrame) -> Drawing:
     """For each run three panels: agreement with the next value, with the peak, and the share of the top samples."""
     runs = list(dict.fromkeys(frame["run"]))
     looked = line_looks(list(dict.fromkeys(frame["curve"])))
+    parts = {run: _apart(looks.put_on(frame[frame["run"] == run], looked, by="curve")) for run in runs}
     across = style.abreast(len(PANELS))
     down = len(PANELS) // across
-    more = 0.25 + 0.19 * ((len(looked) + 4) // 3 if across > 1 else len(looked) + 3)
-    figure, block_of = blocks.stacked(runs, [2.9 * down] * len(runs), more=more)
+    entries = [*legends.lines(looked, markers=True), *_others()]
+    more = 0.3 + 0.19 * (-(-len(entries) // 2) if across > 1 else len(entries) + 2)
+    figure, block_of = blocks.stacked(
+        runs, [(2.3 if down > 1 else 2.9) * down * len(parts[run]) for run in runs], more=more
+    )
     for run, block in block_of.items():
-        part = looks.put_on(frame[frame["run"] == run], looked, by="curve")
-        for ax, (title, quantities) in zip(
-            block.subplots(down, across, squeeze=False).flat, PANELS.values(), strict=True
-        ):
-            _panel(ax, part, title, quantities)
-    dotted = style.Look(style.MUTED, "", ":", "the same, or its own top: what can be had")
-    legends.below(figure, [*legends.lines(looked, markers=True), *legends.lines({"own": dotted})], columns=3)
+        axes = block.subplots(down * len(parts[run]), across, squeeze=False).reshape(len(parts[run]), len(PANELS))
+        for part, row in zip(parts[run], axes, strict=True):
+            for ax, (title, quantities) in zip(row, PANELS.values(), strict=True):
+                _panel(ax, part, title, quantities)
+    legends.below(figure, entries)
     return figure
+
+
+def _apart(part: pd.DataFrame) -> list[pd.DataFrame]:
+    """A run's rows; of more curves than have room for their bands at most `MOST_LINES`, those of each arm by itself."""
+    names = list(dict.fromkeys(part["curve"]))
+    if len(names) <= MOST_BANDS:
+        return [part]
+    return [
+        rows[rows["curve"].isin(most_apart(list(dict.fromkeys(rows["curve"])), MOST_LINES))]
+        for _, rows in part.groupby("base", sort=False)
+    ]
+
+
+def _others() -> list[Any]:
+    """What the lines are that no curve's name explains."""
+    dotted = style.Look(style.MUTED, "", ":", "dotted: the most that noise allows")
+    upright = style.Look(style.MUTED, "", "-", "upright: the peak, where the total variance is largest")
+    dashed = style.Look(style.MUTED, "", "--", f"dashed: an even spread, {100 * TOP:.0f} %")
+    return legends.lines({"dotted": dotted, "upright": upright, "dashed": dashed}, width=1.0)
 
 
 def _panel(ax: Axes, part: pd.DataFrame, title: str, quantities: tuple[str, str]) -> None:
@@ -111,12 +132,13 @@ def _panel(ax: Axes, part: pd.DataFrame, title: str, quantities: tuple[str, str]
     if not geometric:
         first["at"] = np.where(first["to"].isna(), first["value"], (first["value"] + first["to"]) / 2)
     else:
-        scales.doublings(ax, part["value"])
-    lines.draw(ax, first, x="at", line="curve", markers=True, size=3.2, width=1.3)
+        scales.doublings(ax, part["value"], apart=TICKS_APART)
+    band = 0.16 if first["curve"].nunique() <= MOST_BANDS else 0.0
+    lines.draw(ax, first, x="at", line="curve", markers=True, size=3.2, width=1.3, band=band, bars=0.0 if band else 0.8)
     lines.draw(ax, beside.assign(linestyle=":"), x="value", line="curve", band=0.0, width=1.0)
-    ax.set_title(title.format(key=key))
+    ax.set_title(style.panel_title(title.format(key=key), width=17))
     ax.set_xlabel(key)
-    ax.set_ylabel("share" if "top" in quantities[0] else "rank correlation")
+    ax.set_ylabel("share of the variance" if "top" in quantities[0] else "rank correlation")
     if "top" in quantities[0]:
         ax.axhline(TOP, color=style.MUTED, linewidth=0.8, linestyle="--")
     else:

@@ -15,7 +15,7 @@ from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import failed_arms, taken_over
 from biasvar.report.arms.series import ablated_controls
 from biasvar.report.figure import Figure
-from biasvar.report.marks import legends, lines, looks
+from biasvar.report.marks import legends, lines, looks, panels
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.changes import each, unstyled
 from biasvar.report.text.captions import any_own, conditions
@@ -33,6 +33,8 @@ COLUMNS = [
 ]  # fmt: skip
 QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
 THRESHOLD = 1.0 - math.exp(-1.0)
+WHOLE = (0.4, 0.18)  # how opaque the bands are: of the middle half, of the middle 90 %
+MOST_LINES = 7  # of the lower panel
 OVER = (0, (4.0, 4.0))  # dashes
 
 
@@ -119,13 +121,15 @@ def draw(frame: pd.DataFrame) -> Drawing:
     styles, frame = unstyled(frame)
     bands, means = (frame[frame["panel"] == panel] for panel in ("bands", "mean"))
     several = frame["run"].nunique() > 1
-    panels: list[Any] = list(bands.groupby(["run", "arm"], sort=False))
-    across = style.abreast(min(4, max(len(panels), 1)), on_narrow=2)
-    rows_of_panels = [panels[i : i + across] for i in range(0, len(panels), across)]
+    by_arm: list[Any] = list(bands.groupby(["run", "arm"], sort=False))
+    across = style.abreast(min(4, max(len(by_arm), 1)), on_narrow=2)
+    rows_of_panels = [by_arm[i : i + across] for i in range(0, len(by_arm), across)]
     runs: list[Any] = list(means.groupby("run", sort=False))
     keyed = [means_run["arm"].nunique() for _, means_run in runs]
     heights = [2.3] * len(rows_of_panels) + [2.9 + 0.2 * (keys + 2) * style.narrow() for keys in keyed]
-    figure = style.new_figure(height=sum(heights) + (0.4 if panels else 0.0))
+    if by_arm:
+        heights[len(rows_of_panels) - 1] += 0.3 + 0.4 * style.narrow()  # the legend of the bands
+    figure = style.new_figure(height=sum(heights) + (0.4 if by_arm else 0.0))
     parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, row in zip(parts, rows_of_panels, strict=False):
         axes = part.subplots(1, across, squeeze=False, sharey=True)[0]
@@ -135,14 +139,31 @@ def draw(frame: pd.DataFrame) -> Drawing:
             _bands_of_arm(ax, looks.put_on(rows, styles, by="arm"))
             ax.set_title(style.panel_title(styles[arm].label, run if several else ""), fontsize=9.5)
         axes[0].set_ylabel("WSL weight")
+        if row is rows_of_panels[-1]:
+            legends.below(part, _band_entries(), columns=3)
     for part, (run, rows) in zip(parts[len(rows_of_panels) :], runs, strict=True):
         _means_of_run(part, rows, styles, f"{run}: " if several else "")
     return figure
 
 
+def _band_entries() -> list[Any]:
+    """What the bands and the line of the upper panels are."""
+    from matplotlib.colors import to_rgb
+
+    def paler(alpha: float) -> tuple[float, ...]:
+        return tuple(1.0 - alpha * (1.0 - channel) for channel in to_rgb(style.MUTED))
+
+    inner, outer = WHOLE
+    return [
+        *legends.lines({"": style.Look(style.MUTED, "", "-", "median of the rows")}, width=1.5),
+        legends.patch(paler(1.0 - (1.0 - inner) * (1.0 - outer)), "middle half"),
+        legends.patch(paler(outer), "middle 90 %"),
+    ]
+
+
 def _bands_of_arm(ax: Axes, rows: pd.DataFrame) -> None:
     """The median of the weights, in the band of their middle half and that of their middle 90 %."""
-    for low, high, band in (("q05", "q95", 0.18), ("q25", "q75", 0.4)):
+    for low, high, band in (("q05", "q95", WHOLE[1]), ("q25", "q75", WHOLE[0])):
         lines.draw(ax, rows.assign(estimate=rows["median"], low=rows[low], high=rows[high]), band=band)
     _weight_axis(ax, ticks=4)
     ax.set_ylim(-0.02, 1.02)
@@ -152,6 +173,7 @@ def _bands_of_arm(ax: Axes, rows: pd.DataFrame) -> None:
 def _means_of_run(block: Any, rows: pd.DataFrame, styles: dict[str, style.Look], prefix: str) -> None:
     """The mean weight of every arm of a run; a line that runs on another is thin and dashed."""
     ax = block.subplots()
+    rows = rows[rows["arm"].isin(list(dict.fromkeys(rows["arm"]))[:MOST_LINES])]
     patterns = _patterns(rows, styles)
     shown = {arm: replace(styles[arm], linestyle=pattern) for arm, pattern in patterns.items()}
     error = rows["stderr_replicas"].fillna(0.0)
@@ -163,10 +185,10 @@ def _means_of_run(block: Any, rows: pd.DataFrame, styles: dict[str, style.Look],
         lines.draw(ax, of_width, band=0.25, width=0.9 if over else 1.6)
     _weight_axis(ax, ticks=7)
     ax.set_ylabel("mean weight in the loss")
-    ax.set_title(f"{prefix}Mean over the rows of the draw", fontsize=9.5)
-    level = style.Look(style.INK, "", ":", "1 − 1/e: equal losses" if style.narrow() else "1 − 1/e:\nequal losses")
+    said = f"{prefix}Mean over the rows of the draw (dotted: 1 − 1/e, equal losses)"
+    ax.set_title(panels.fitted(said, 42), fontsize=9.5)
     where = "outside lower left" if style.narrow() else "outside right upper"
-    block.legend(handles=legends.lines({**shown, "": level}), loc=where, handlelength=2.4)
+    block.legend(handles=legends.lines(shown), loc=where, handlelength=2.4)
 
 
 def _weight_axis(ax: Axes, ticks: int) -> None:
@@ -218,6 +240,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
             " Below: mean of the weight that the loss used, every epoch; bands are one standard error over replicas."
         )
         scaled = [arm_label(run, arm) for run in runs for arm in run.arms if run.entry(arm).setting("alpha_from")]
+        if (means := frame[frame["panel"] == "mean"]).groupby("run")["arm"].nunique().max() > MOST_LINES:
+            text += f" Of {means['arm'].nunique()} arms the first {MOST_LINES} are drawn; the CSV has all."
         if scaled:
             names = ", ".join(scaled)
             text += f" {names} follows the mean of WSL by construction: the lines coincide, its own is dashed on top."

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,8 @@ from biasvar.report.marks import arrows, scales, scatter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+_NAME_APART = 11.0  # points, from the middle of a name at a line's end to the next
 
 
 def draw(
@@ -42,6 +45,27 @@ def draw(
             marker=look["marker"] if markers or len(rows) == 1 else "", markersize=size, zorder=3,
             markerfacecolor="white" if look["hollow"] else look["color"],
         )  # fmt: skip
+
+
+def name_ends(ax: Axes, frame: pd.DataFrame, names: Mapping[Any, str], *, x: str, line: str, high: float) -> None:
+    """The name of each line at its right end, in its colour, beside the axes; names that would touch are moved apart.
+
+    Args:
+        ax: the axes, with their limits.
+        frame, x, line: see `draw`.
+        names: what each value of the column `line` is called.
+        high: how high the axes are, points.
+    """
+    ends = frame.sort_values(x).groupby(line, sort=False).last().sort_values("estimate")
+    bottom, top = ax.get_ylim()
+    gap = _NAME_APART / high
+    places: list[float] = []
+    for value in np.clip((ends["estimate"] - bottom) / (top - bottom), 0.0, 1.0):
+        places.append(max(float(value), places[-1] + gap) if places else float(value))
+    for i in range(len(places) - 1, -1, -1):
+        places[i] = min(places[i], 1.0 + gap / 2 if i == len(places) - 1 else places[i + 1] - gap)
+    for place, (name, color) in zip(places, ends["color"].items(), strict=True):
+        ax.text(1.02, place, names[name], color=color, va="center", ha="left", fontsize=9, transform=ax.transAxes)
 
 
 def against(ax: Axes, frame: pd.DataFrame, *, x: str = "value", line: str) -> None:

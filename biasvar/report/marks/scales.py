@@ -83,10 +83,11 @@ def _round_numbers(low: float, high: float, most: int) -> list[float]:
     return sorted(kept)
 
 
-def doublings(ax: Axes, settings: Iterable[float]) -> None:
+def doublings(ax: Axes, settings: Iterable[float], *, apart: float = 0.11) -> None:
     """A horizontal axis in powers of two with a tick at each setting, in plain numbers, where ticks do not touch.
 
-    A setting of 0 stands one doubling below the least of the others.
+    A setting of 0 stands one doubling below the least of the others. Ticks are at least `apart` of the range from one
+    another.
     """
     found = sorted({float(value) for value in settings})
     least = next((value for value in found if value > 0), 1.0)
@@ -98,7 +99,7 @@ def doublings(ax: Axes, settings: Iterable[float]) -> None:
     span = places[-1] - places[0]
     kept: list[int] = []
     for i, place in enumerate(places):
-        if not kept or place - places[kept[-1]] >= max(0.11 * span, 0.2):
+        if not kept or place - places[kept[-1]] >= max(apart * span, 0.2):
             kept.append(i)
     ax.set_xticks([found[i] for i in kept], [f"{found[i]:g}" for i in kept])
     ax.set_xticks([], minor=True)
