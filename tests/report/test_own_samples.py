@@ -14,7 +14,7 @@ from biasvar.records import Run, import_predictions, open_run
 from biasvar.report import style
 from biasvar.report.__main__ import main
 from biasvar.report.figures import load
-from biasvar.report.marks import cloud, symlog
+from biasvar.report.marks import cloud, roots
 from biasvar.report.page import write_report
 from biasvar.report.samples import write_samples
 from biasvar.report.statistics import own_samples
@@ -317,12 +317,12 @@ def test_a_narrow_figures_legend_is_not_cut(tmp_path: Path, monkeypatch: pytest.
 
 def test_the_scale_turns_back_and_is_the_axis_own() -> None:
     values = np.array([-12.0, -0.5, -0.004, 0.0, 0.009, 0.02, 3.0])
-    np.testing.assert_allclose(symlog.unscaled(symlog.scaled(values)), values, atol=1e-14)
+    np.testing.assert_allclose(roots.square(roots.root(values)), values, atol=1e-14)
     with style.context():
         ax = style.new_figure(height=2.0).subplots()
-        symlog.put_on(ax, "x", -20.0, 20.0)
+        roots.put_on(ax, "x", -20.0, 20.0)
         drawn = ax.transData.transform(np.stack([values, np.zeros(7)], axis=1))[:, 0]
-    steps = np.diff(drawn) / np.diff(symlog.scaled(values))
+    steps = np.diff(drawn) / np.diff(roots.root(values))
     np.testing.assert_allclose(steps, steps[0], rtol=1e-9)
 
 

@@ -68,7 +68,12 @@ def draw(frame: pd.DataFrame) -> Drawing:
     there = [name for name in COURSES if (frame["split"] == name).any()]
     named = next((str(label) for label in frame.loc[frame["control"], "label"]), None)
     courses = {name: course for name, course in COURSES.items() if name in there}
-    entries = multiples.entries(courses, there, named and f"{named}, {courses[there[0]].label.split(',')[0]}")
+    entries = multiples.entries(
+        courses,
+        there,
+        named and f"{named}, {courses[there[0]].label.split(',')[0]}",
+        failed=bool((frame["failed"] > 0).any()),
+    )
     arms = {run: multiples.heads(frame[frame["run"] == run]) for run in runs}
     heights = [multiples.height(len(heads), len(rows)) for heads, _ in arms.values()]
     figure, block_of = blocks.stacked(runs, heights, more=multiples.below_height(len(entries)))

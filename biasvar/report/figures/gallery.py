@@ -11,7 +11,7 @@ from biasvar.report import style
 from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import failed_arms, reference_arm, taken_over
 from biasvar.report.figure import Figure
-from biasvar.report.marks import images
+from biasvar.report.marks import images, legends
 from biasvar.report.pictures import PicturedRun, pictures_of
 from biasvar.report.statistics import own_samples, stored
 from biasvar.report.statistics.changes import SampleChange, change, each, unstyled
@@ -40,6 +40,7 @@ ROWS = {
 }
 SERIES = ("teacher", "control", "treatment")
 MOST_CLASSES = 12
+TRUE_CLASS = "#fff1c9"
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -172,9 +173,16 @@ def draw(frame: pd.DataFrame) -> Drawing:
         ((f"{run}: " if several else "") + str(row).capitalize(), block["place"].nunique())
         for (run, row), block in blocks
     ]
+    entries = _entries(bare)
     figure, places = images.lists(
-        counts, across=ACROSS, on_narrow=2, height=2.45 if upright else 2.0, ratios=[1.0, 1.15]
+        counts,
+        across=ACROSS,
+        on_narrow=2,
+        height=2.45 if upright else 2.0,
+        ratios=[1.0, 1.15],
+        more=0.3 + 0.19 * len(entries),
     )
+    legends.below(figure, entries, columns=1)
     across = style.abreast(ACROSS, on_narrow=2)
     for ((run, _), block), of_block in zip(blocks, places, strict=True):
         for at, ((top, bottom), (_, one)) in enumerate(zip(of_block, block.groupby("place"), strict=True)):
@@ -182,6 +190,15 @@ def draw(frame: pd.DataFrame) -> Drawing:
             _picture(top, one.iloc[0], pictures.get((str(run), int(one["sample_id"].iloc[0]))))
             _chart(bottom, one, styles, named=at % across == 0, upright=upright)
     return figure
+
+
+def _entries(frame: pd.DataFrame) -> list[Any]:
+    """What the numbers and the bars of a sample are."""
+    said = ["bias, var.: change of bias and variance, nats"]
+    if frame["flagged"].notna().any():
+        said.append("flagged: replicas whose regularization sample it is")
+    bars = ["bars: mean probability of each class"]
+    return [*(legends.dot("", text) for text in said + bars), legends.patch(TRUE_CLASS, "the true class")]
 
 
 def _upright(frame: pd.DataFrame) -> bool:
@@ -209,14 +226,13 @@ def _chart(ax: Any, one: pd.DataFrame, styles: dict[str, style.Look], *, named: 
     colors = {"teacher": "#8c8c8c", "control": styles[first.control].color, "treatment": styles[first.arm].color}
     labels = {"teacher": "teacher", "control": first.control_label, "treatment": first.label}
     there = [series for series in SERIES if series in set(one["series"])]
-    ax.axvspan(first.true_class - 0.5, first.true_class + 0.5, color="#fff1c9", linewidth=0)
+    ax.axvspan(first.true_class - 0.5, first.true_class + 0.5, color=TRUE_CLASS, linewidth=0)
     for level, series in enumerate(reversed(there)):
         part = one[one["series"] == series]
         ax.bar(part["class"], part["probability"], bottom=1.2 * level, width=0.72, color=colors[series])
         ax.axhline(1.2 * level, color=style.MUTED, linewidth=0.7)
     names = one.drop_duplicates("class").set_index("class")["class_name"]
-    size = 8.5 if upright or len(names) <= 10 else 7
-    ax.set_xticks(names.index, names, fontsize=size, rotation=90 if upright else 0)
+    ax.set_xticks(names.index, names, fontsize=9, rotation=90 if upright else 0)
     for tick, number in zip(ax.get_xticklabels(), names.index, strict=True):
         tick.set_weight("bold" if number == first.true_class else "normal")
     ax.set_yticks(

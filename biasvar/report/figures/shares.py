@@ -29,10 +29,10 @@ COLUMNS = [
 ]  # fmt: skip
 ROWS = {"share": "regularization\nsamples (share)"}
 COURSES = {
-    "opposing": multiples.Course("b > |a|, opposing: the default, with 95 % interval", width=2.2, band=True),
-    "literal": multiples.Course("b > a, literal", ":", 1.2),
-    "magnitude": multiples.Course("|b| > |a|, magnitude", "--", 1.0),
-    "norm": multiples.Course("‖b‖ > ‖a‖ over all logits, norm", "-.", 1.0),
+    "opposing": multiples.Course("b\u00a0>\u00a0|a|, opposing: the default, with 95 % interval", width=2.2, band=True),
+    "literal": multiples.Course("b\u00a0>\u00a0a, literal", ":", 1.2),
+    "magnitude": multiples.Course("|b|\u00a0>\u00a0|a|, magnitude", "--", 1.0),
+    "norm": multiples.Course("‖b‖\u00a0>\u00a0‖a‖ over all logits, norm", "-.", 1.0),
 }
 
 
@@ -61,7 +61,9 @@ def draw(frame: pd.DataFrame) -> Drawing:
     heads = {run: dict(_heads(frame[frame["run"] == run])) for run in runs}
     named = next((str(label) for label in frame.loc[frame["control"], "label"]), None)
     there = [name for name in CRITERIA if (frame["criterion"] == name).any()]
-    entries = multiples.entries(COURSES, there, named and f"{named} by the default")
+    entries = multiples.entries(
+        COURSES, there, named and f"{named} by the default", failed=bool((frame["failed"] > 0).any())
+    )
     heights = [multiples.height(len(arms), 1) for arms in heads.values()]
     figure, block_of = blocks.stacked(runs, heights, more=multiples.below_height(len(entries)))
     for run, block in block_of.items():

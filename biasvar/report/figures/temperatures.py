@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 COLUMNS = by_setting.COLUMNS
 TITLES = {
-    "opposing": "b > |a|\n(the default)",
-    "literal": "b > a",
-    "magnitude": "|b| > |a|",
-    "norm": "‖b‖ > ‖a‖,\nall logits",
+    "opposing": "b\u00a0>\u00a0|a|\n(the default)",
+    "literal": "b\u00a0>\u00a0a",
+    "magnitude": "|b|\u00a0>\u00a0|a|",
+    "norm": "‖b‖\u00a0>\u00a0‖a‖,\nall logits",
     "accuracy": "Student's accuracy",
 }
 

@@ -11,7 +11,7 @@ from biasvar.analysis.statistics.proportions import clopper_pearson
 from biasvar.report import style
 from biasvar.report.arms.description import arm_label
 from biasvar.report.figure import Figure
-from biasvar.report.marks import legends, scales, symlog
+from biasvar.report.marks import legends, roots, scales
 from biasvar.report.statistics import own_samples
 from biasvar.report.statistics.changes import each, unstyled
 from biasvar.report.statistics.estimates import TERMS, from_total
@@ -28,8 +28,10 @@ COLUMNS = [
     "run", "arm", "label", "split", "term", "kind", "bin_low", "bin_high", "count", "estimate", "low", "high",
     "n_samples", "n_replicas",
 ]  # fmt: skip
-MOST = 7  # lines in a panel
+MOST = 7  # arms, one under another
 BINS = 36
+HIGH, FOOT = 0.95, 1.15  # inches: a row of panels, with the arm's name, and everything under and over them
+MEAN = 0.86  # of a panel's height: where the mean stands
 CROWDED = 20.0  # times that the fullest bin may hold the middle one before counts go on a logarithmic axis
 
 
@@ -42,8 +44,8 @@ def collect(runs: list[Run]) -> pd.DataFrame:
         values = [getattr(terms, term)[np.isfinite(getattr(terms, term))] for *_, terms in found]
         if not found or not any(map(len, values)):
             continue
-        low, high = symlog.limits(np.concatenate(values))
-        edges = symlog.unscaled(np.linspace(symlog.scaled(low), symlog.scaled(high), BINS + 1))
+        low, high = _range(roots.root(np.concatenate(values)))
+        edges = roots.square(np.linspace(low, high, BINS + 1))
         for (run, arm, terms), own in zip(found, values, strict=True):
             groups = 0 if terms.group_counts is None else int(np.count_nonzero(terms.group_counts.sum(axis=1)))
             mean = from_total(run, arm, getattr(terms.totals(), term), groups - 1, quantity=term)
@@ -64,72 +66,71 @@ def _terms(run: Run, arm: str) -> Any:
     return None if found is None or not np.isfinite(found[1].variance).any() else found[1]
 
 
+def _range(values: np.ndarray) -> tuple[float, float]:
+    """The range of roots with a margin."""
+    low, high = float(values.min()), float(values.max())
+    room = 0.03 * (high - low) or 0.5
+    return low - room, high + room
+
+
 def draw(frame: pd.DataFrame) -> Drawing:
-    """Two panels, bias and variance; a line for each arm, and above it the mean."""
+    """A row of panels for each arm: how many of its samples have which bias, and which variance, with the means."""
     styles, frame = unstyled(frame)
     keys = each(frame.drop_duplicates(["run", "arm"]))
-    across = style.abreast(len(TERMS))
-    below = len(TERMS) // across
-    figure = style.new_figure(height=2.9 * below + 0.22 * -(-len(keys) // across) + 0.2 * (below - 1))
-    axes = list(figure.subplots(below, across, sharey=True, squeeze=False).flat)
     bins = frame[frame["kind"] == "bin"]
     logarithmic = _crowded(bins)
-    for ax, term in zip(axes, TERMS, strict=True):
+    figure = style.new_figure(height=FOOT + 0.2 * style.narrow() + HIGH * len(keys))
+    axes = figure.subplots(len(keys), len(TERMS), sharex="col", sharey=True, squeeze=False)
+    several = frame["run"].nunique() > 1
+    for column, term in zip(axes.T, TERMS, strict=True):
         part = frame[frame["term"] == term]
         limits = (float(part["bin_low"].min()), float(part["bin_high"].max()))
-        for place, key in enumerate(keys):
+        for ax, key in zip(column, keys, strict=True):
             own = part[(part["run"] == key.run) & (part["arm"] == key.arm)]
-            look = styles[str(key.arm)]
-            _line(ax, own, look.color, _dashes(place, len({styles[str(k.arm)].color for k in keys}) < len(keys)),
-                  height=1.04 + 0.05 * place, limits=limits)  # fmt: skip
-        symlog.put_on(ax, "x", *limits)
-        ax.axvline(0, color=style.MUTED, linewidth=0.8, zorder=1)
-        ax.set_title(term.capitalize(), y=1.02 + 0.05 * len(keys))
-        ax.set_xlabel("nats (logarithmic beyond ±.01)")
-    if logarithmic:
-        scales.logarithmic(axes[0], between=False)
-        axes[0].set_ylim(bottom=0.5 * float(bins.loc[bins["count"] > 0, "estimate"].min()))
-    else:
-        axes[0].set_ylim(bottom=0)
-    from matplotlib.ticker import FuncFormatter
-
-    axes[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
-    for ax in axes[::across]:
-        ax.set_ylabel("share of the samples" + (", log scale" if logarithmic else ""))
-    several = frame["run"].nunique() > 1
-    shared = len({styles[str(key.arm)].color for key in keys}) < len(keys)
-    legends.below(
-        figure, [_entry(key, styles, place, several, shared) for place, key in enumerate(keys)], handlelength=2.6
-    )
+            _panel(ax, own, styles[str(key.arm)].color, limits)
+            ax.axvline(0, color=style.MUTED, linewidth=0.8, zorder=1)
+        roots.put_on(column[-1], "x", *limits, apart=0.2 if style.narrow() else 0.13)
+        column[-1].set_xlabel(f"{term}, nats{chr(10) if style.narrow() else ' '}({roots.SAID})")
+    for ax, key in zip(axes[:, 0], keys, strict=True):
+        ax.set_title(f"{key.run}: {key.label}" if several else str(key.label), fontsize=9.5)
+    _shares(axes[0, 0], bins, logarithmic=logarithmic)
+    figure.supylabel("share of the samples" + (", log scale" if logarithmic else ""), fontsize=9.5)
+    ends = frame.loc[frame["kind"] == "mean", "low"].notna().any()
+    legends.below(figure, [legends.dot("o", "mean" + (", with its 95 % interval over replicas" if ends else ""))])
     return figure
 
 
-def _dashes(place: int, shared: bool) -> Any:
-    """Lines of arms that have a colour in common, as those of two runs, differ in their dashes."""
-    return ("-", "--", "-.", ":")[place % 4] if shared else "-"
-
-
-def _entry(key: Any, styles: dict[str, style.Look], place: int, several: bool, shared: bool) -> Any:
-    from matplotlib.lines import Line2D
-
-    name = f"{key.run}: {key.label}" if several else str(key.label)
-    return Line2D([], [], color=styles[str(key.arm)].color, linestyle=_dashes(place, shared), linewidth=2.0, label=name)
-
-
-def _line(ax: Axes, own: pd.DataFrame, color: str, dashes: Any, *, height: float, limits: tuple[float, float]) -> None:
+def _panel(ax: Axes, own: pd.DataFrame, color: str, limits: tuple[float, float]) -> None:
     bins, mean = own[own["kind"] == "bin"], own[own["kind"] == "mean"]
     if bins.empty:
         return
     edges = np.append(bins["bin_low"], bins["bin_high"].iloc[-1])
-    filled = bins["count"].to_numpy() > 0
-    ax.stairs(np.where(filled, bins["high"], np.nan), edges, baseline=np.where(filled, bins["low"], np.nan), fill=True,
-              color=color, alpha=0.16, linewidth=0)  # fmt: skip
-    ax.stairs(np.where(filled, bins["estimate"], 0.0), edges, color=color, linewidth=1.5, linestyle=dashes)
+    shares = bins["estimate"].to_numpy(dtype=float)
+    ax.stairs(shares, edges, color=color, alpha=0.35, fill=True, linewidth=0)
+    ax.stairs(shares, edges, color=color, linewidth=1.2)
+    filled = bins[bins["count"] > 0]
+    middles = roots.square((roots.root(filled["bin_low"]) + roots.root(filled["bin_high"])) / 2)
+    ax.vlines(middles, filled["low"], filled["high"], colors=color, linewidth=0.6, alpha=0.7)
     row = mean.iloc[0]
     above = ax.get_xaxis_transform()
     low, high = np.clip([row["low"], row["high"]], *limits)  # what reaches beyond the axis ends at it
-    ax.hlines(height, low, high, colors=color, linewidth=1.6, transform=above, clip_on=False)
-    ax.plot(row["estimate"], height, "o", color=color, markersize=4.5, transform=above, clip_on=False)
+    ax.hlines(MEAN, low, high, colors=style.INK, linewidth=1.4, transform=above)
+    ax.plot(row["estimate"], MEAN, "o", color=style.INK, markersize=4.0, transform=above)
+
+
+def _shares(ax: Axes, bins: pd.DataFrame, *, logarithmic: bool) -> None:
+    """The axis of shares, which all panels have in common, with room for the means above them."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    top = float(bins["high"].max())
+    if logarithmic:
+        scales.logarithmic(ax, between=False)
+        least = 0.5 * float(bins.loc[bins["count"] > 0, "estimate"].min())
+        ax.set_ylim(least, top * (top / least) ** 0.45)
+    else:
+        ax.set_ylim(0.0, 1.4 * top)
+        ax.yaxis.set_major_locator(MaxNLocator(3))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
 
 
 def _crowded(bins: pd.DataFrame) -> bool:
@@ -142,12 +143,14 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """n, bins, intervals, correction, which arms are left out."""
     arms = sum(len(own_samples.own_arms(run)) for run in runs)
     more = f" The first {MOST} arms of {arms}." if arms > MOST else ""
+    known = frame.loc[frame["kind"] == "mean", "low"].notna().any()
+    ends = ", with 95 % t intervals over replicas" if known else ""
     return (
-        f"Shares of n = {sizes(frame['n_samples'])} {' and '.join(dict.fromkeys(frame['split']))} rows in {BINS} bins, "
-        "with 95 % intervals (Clopper-Pearson, each bin by itself) as bands. Bias and variance against the true labels "
-        "at temperature 1, cross-entropy, corrected for the finite number of replicas, so that small ones can be "
-        f"negative; the axis is linear within ±{symlog.LINEAR:g}. Above: means over these rows, with 95 % t "
-        f"intervals over replicas.{more} {conditions_in(frame, runs)}"
+        f"Shares of n = {sizes(frame['n_samples'])} {' and '.join(dict.fromkeys(frame['split']))} rows in {BINS} bins "
+        "that are even in the square root, with 95 % intervals (Clopper-Pearson, each bin by itself) as thin bars. "
+        "Bias and variance against the true labels at temperature 1, cross-entropy, corrected for the finite number of "
+        "replicas, so that small ones can be "
+        f"negative. Dots above: means over these rows{ends}.{more} {conditions_in(frame, runs)}"
     )
 
 

@@ -64,7 +64,9 @@ def draw(frame: pd.DataFrame) -> Drawing:
     arms = {run: multiples.heads(frame[frame["run"] == run]) for run in runs}
     kinds = [name for name in COURSES if (frame["rows"] == name).any()]
     control = next((str(label) for label in frame.loc[frame["control"], "label"]), None)
-    entries = multiples.entries(COURSES, kinds, control and f"{control}, test rows")
+    entries = multiples.entries(
+        COURSES, kinds, control and f"{control}, test rows", failed=bool((frame["failed"] > 0).any())
+    )
     heights = [multiples.height(len(panels), len(TERMS)) for panels, _ in arms.values()]
     figure, block_of = blocks.stacked(runs, heights, more=multiples.below_height(len(entries)))
     names = {term: f"{term}\n(nats, root scale)" for term in TERMS}

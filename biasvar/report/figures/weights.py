@@ -150,8 +150,9 @@ def _band_entries() -> list[Any]:
     """What the bands and the line of the upper panels are."""
     from matplotlib.colors import to_rgb
 
-    def paler(alpha: float) -> tuple[float, ...]:
-        return tuple(1.0 - alpha * (1.0 - channel) for channel in to_rgb(style.MUTED))
+    def paler(alpha: float) -> tuple[float, float, float]:
+        red, green, blue = (1.0 - alpha * (1.0 - channel) for channel in to_rgb(style.MUTED))
+        return red, green, blue
 
     inner, outer = WHOLE
     return [
@@ -185,8 +186,8 @@ def _means_of_run(block: Any, rows: pd.DataFrame, styles: dict[str, style.Look],
         lines.draw(ax, of_width, band=0.25, width=0.9 if over else 1.6)
     _weight_axis(ax, ticks=7)
     ax.set_ylabel("mean weight in the loss")
-    said = f"{prefix}Mean over the rows of the draw (dotted: 1 − 1/e, equal losses)"
-    ax.set_title(panels.fitted(said, 42), fontsize=9.5)
+    said = f"{prefix}Mean over the rows of the draw (dotted: 1\u00a0−\u00a01/e, equal losses)"
+    ax.set_title(panels.fitted(said, 32), fontsize=9.5)
     where = "outside lower left" if style.narrow() else "outside right upper"
     block.legend(handles=legends.lines(shown), loc=where, handlelength=2.4)
 

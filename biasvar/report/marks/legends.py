@@ -57,7 +57,7 @@ def dot(marker: str, label: str, *, color: str = style.MUTED, hollow: bool = Fal
     )
 
 
-def patch(color: str | tuple[float, ...], label: str) -> Any:
+def patch(color: str | tuple[float, float, float], label: str) -> Any:
     """A filled box, for a band or an area."""
     from matplotlib.patches import Patch
 

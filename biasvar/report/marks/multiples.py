@@ -21,6 +21,7 @@ ABREAST, OF_MANY, ON_NARROW = 4, 5, 2
 MANY = 8  # arms
 LETTERS = {2: 15, 4: 20, 5: 16}  # of a line of a panel's title, by how many stand side by side
 GREY = "#8f8f8f"
+FAILED = "† replicas at chance or not finite"
 HIGH, HEAD, FOOT = 1.2, 0.4, 0.3  # inches: a panel, the heads of a row of arms, and the names of its axis
 ENTRY = 0.19  # inches a line of a legend takes
 
@@ -98,8 +99,10 @@ def heads(frame: pd.DataFrame) -> tuple[dict[str, str], str | None]:
     return labels, control if len(labels) > 1 else None
 
 
-def entries(courses: Mapping[str, Course], there: Sequence[str], control: str | None) -> list[Any]:
-    """Entries of a legend: the lines that are there, and the grey one."""
+def entries(
+    courses: Mapping[str, Course], there: Sequence[str], control: str | None, *, failed: bool = False
+) -> list[Any]:
+    """Entries of a legend: the lines that are there, the grey one, and with `failed` what hollow dots and † are."""
     from matplotlib.lines import Line2D
 
     found = [
@@ -109,7 +112,7 @@ def entries(courses: Mapping[str, Course], there: Sequence[str], control: str | 
     ]
     first = courses[next(iter(courses))]
     grey = [] if control is None else [Line2D([], [], color=GREY, linewidth=first.width, label=f"{control}, in grey")]
-    return found + grey
+    return found + grey + [legends.dot("o", FAILED, hollow=True)] * failed
 
 
 def below(figure: FigureBase, lines: Sequence[Any]) -> None:
@@ -131,10 +134,12 @@ def _line(
     look, shade = courses[course], color or str(part["color"].iloc[0])
     if look.band and not color:
         ax.fill_between(part["epoch"], part["low"], part["high"], color=shade, alpha=0.18, linewidth=0)
-    marker = "o" if dots or len(part) == 1 else ""
+    hollow = not color and "failed" in part and bool((part["failed"] > 0).any())
+    marker = "o" if dots or hollow or len(part) == 1 else ""
     ax.plot(
         part["epoch"], part["estimate"].astype(float), color=shade, linestyle=look.linestyle, marker=marker,
         linewidth=look.width, markersize=3.0, zorder=2 if color else 3,
+        markerfacecolor="white" if hollow else shade,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 SAID = "square-root scale"
 """What the label of such an axis says of it."""
 _TICKS = (0.01, 0.1, 1.0, 4.0, 16.0, 64.0)
+_LEAST = 2  # ticks of an axis
 _APART = 0.13  # of the axis: names of ticks that are nearer touch
 
 
@@ -41,10 +42,16 @@ def put_on(ax: Axes, which: str, low: float, high: float, *, apart: float = _APA
 
 def _ticks(low: float, high: float, apart: float) -> list[float]:
     """0 where it is inside, then the largest on either side, then smaller ones where there is room."""
+    from matplotlib.ticker import MaxNLocator
+
     least = apart * float(root(high) - root(low))
     wanted = [0.0, *(sign * tick for tick in reversed(_TICKS) for sign in (1.0, -1.0))]
     kept: list[float] = []
     for tick in wanted:
         if low <= tick <= high and all(abs(root(tick) - root(other)) >= least for other in kept):
             kept.append(tick)
+    if len(kept) < _LEAST:  # a range between two of them
+        steps = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high)
+        found = [float(f"{tick:.6g}") for tick in steps if low <= tick <= high]
+        kept = found if len(found) > len(kept) else kept
     return sorted(kept)
