@@ -24,7 +24,7 @@ from biasvar.report.truth import against_people
 MARKED = ("'=", "'+", "'-", "'@")
 """How texts begin in a CSV that a spreadsheet would take for formulas: see `biasvar.report.output.as_text`."""
 
-EMPTY = {"against", "control", "reference", "series", "setting"}
+EMPTY = {"against", "control", "reference", "series", "setting", "unlearned"}
 """Columns of texts which no row need have: pandas reads them as numbers where none has."""
 
 _READY: WeakKeyDictionary[Run, Run] = WeakKeyDictionary()

@@ -53,7 +53,7 @@ def test_the_picture_has_a_panel_a_number_of_shots_and_the_caption_says_what_an_
     with style.context():
         drawing = few_shots.draw(frame)
     assert [ax.get_title(loc="left") for ax in drawing.axes] == ["1 shot", "5 shots"]
-    assert {ax.get_xlabel() for ax in drawing.axes} == {"accuracy"}
+    assert {ax.get_xlabel() for ax in drawing.axes} == {"accuracy (%)"}
     said = few_shots.caption(frame, [run])
     assert "n = 30 episodes of 5 of 9 classes held out of training, 3 queries of each" in said
-    assert "chance is 0.2." in said
+    assert "chance is 20 %." in said

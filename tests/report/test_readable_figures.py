@@ -150,3 +150,23 @@ def test_a_square_root_scale_has_two_ticks_or_more(low: float, high: float) -> N
     ticks = roots._ticks(low, high, 0.08)
     assert len(ticks) >= 2
     assert all(low <= tick <= high for tick in ticks)
+
+
+def test_few_shot_accuracies_are_percent_like_all_others() -> None:
+    frame = published("few_shots", "infodrop/few_shots")
+    drawing = drawn(lambda: load("few_shots").draw(frame))
+    assert {ax.get_xlabel() for ax in drawing.get_axes()} == {"accuracy (%)"}
+    low, high = drawing.get_axes()[0].get_xlim()
+    shots = frame[frame["shots"] == frame["shots"].min()]
+    assert low < 100 * shots["estimate"].min() < 100 * shots["estimate"].max() < high
+
+
+def test_numbers_beside_layers_are_explained_and_no_dagger_stands_for_nothing() -> None:
+    frame = published("layers", "dfa/drift")
+    said = " ".join(texts(drawn(lambda: load("layers").draw(frame)))).replace("\n", " ")
+    assert "after the last epoch, ± standard deviation" in said
+    assert "†" not in said
+    lost = frame.assign(unlearned="no label was told apart")
+    said = " ".join(texts(drawn(lambda: load("layers").draw(lost)))).replace("\n", " ")
+    assert said.count("†") == frame["arm"].nunique() + 1
+    fits(lambda: load("layers").draw(lost))

@@ -59,12 +59,12 @@ def draw(frame: pd.DataFrame) -> Drawing:
     where = forest.places(frame).named(names, above=len(shots) > 1)
     figure = style.new_figure(height=0.4 + 0.2 * len(entries) + forest.height(where, len(shots), on_narrow=2))
     axes = forest.panels(figure, where, names, len(shots), on_narrow=2)
-    rows = where.on(looks.put_on(frame, style.styles_of(frame), by="arm", hollow="failed"))
+    rows = where.on(looks.put_on(frame, style.styles_of(frame), by="arm", hollow="failed", scale=100.0))
     for ax, number in zip(axes, shots, strict=True):
         part = rows[rows["shots"] == number]
         forest.draw(ax, part, limits=scales.limits(part))
         ax.set_title(counted(number, "shot"))
-        scales.values(ax, "accuracy", ticks=3)
+        scales.values(ax, "accuracy (%)", ticks=4)
     legends.below(figure, entries)
     return figure
 
@@ -73,7 +73,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """What an episode is, n, intervals, failures, draw and data."""
     told = [few_shots_of(run) for run in runs_in(frame, runs)]
     classes, queries = (sizes(one[key] for one in told) for key in ("classes", "queries"))
-    chance = " and ".join(f"{1 / ways:.2g}" for ways in sorted(frame["ways"].unique()))
+    chance = " and ".join(f"{100 / ways:.2g} %" for ways in sorted(frame["ways"].unique()))
     note = drawn.failure_note(frame)
     return (
         f"n = {sizes(frame['n_episodes'])} episodes of {sizes(frame['ways'])} of {classes} classes held out of "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,7 @@ COLUMNS = [
 OBJECTIVES = {"bridge": "by the bridge loss", "student": "by the student's loss"}
 ROW_HEIGHT = 0.26  # inches
 HEAD, AXIS, SCALE = 0.35, 0.85, 0.62  # inches: a search's name, a panel's title and epochs, the scale of colours
+LINE = 0.16  # inches, of each further line under the scale
 MOST_TICKS = 5
 
 
@@ -54,8 +56,10 @@ def draw(frame: pd.DataFrame) -> Drawing:
         HEAD + down * (AXIS + ROW_HEIGHT * (int(part["layer"].max()) + 1))
         for (down, _), (_, part) in zip(shapes, searches, strict=True)
     ]
-    figure = style.new_figure(height=sum(heights) + SCALE)
-    places: Any = figure.subfigures(len(searches) + 1, 1, height_ratios=[*heights, SCALE])
+    said = _said(frame)
+    scale = SCALE + LINE * said.count("\n")
+    figure = style.new_figure(height=sum(heights) + scale)
+    places: Any = figure.subfigures(len(searches) + 1, 1, height_ratios=[*heights, scale])
     top, several = float(frame["estimate"].max()), frame["run"].nunique() > 1
     mesh: Any = None
     for ((run, _), part), shape, place in zip(searches, shapes, places[:-1], strict=True):
@@ -69,9 +73,16 @@ def draw(frame: pd.DataFrame) -> Drawing:
         for ax in axes[-1]:
             ax.set_xlabel("epoch of the search")
     bar = places[-1].colorbar(mesh, cax=places[-1].subplots(), orientation="horizontal")
-    bar.set_label("weight of a layer, mean over replicas")
+    bar.set_label(said)
     bar.outline.set_visible(False)
     return figure
+
+
+def _said(frame: pd.DataFrame) -> str:
+    """What colours, the numbers beside the rows and a dagger mean."""
+    said = "weight of a layer, mean over replicas; beside a row: after the last epoch, ± standard deviation"
+    lost = "; † weights that say nothing (see below)" if (frame["unlearned"].fillna("") != "").any() else ""
+    return textwrap.fill(said + lost, 44 if style.narrow() else 92)
 
 
 def _shape(part: pd.DataFrame) -> tuple[int, int]:

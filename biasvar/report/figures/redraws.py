@@ -26,7 +26,7 @@ COLUMNS = [
     "direction", "failed",
 ]  # fmt: skip
 MEAN = "mean"
-UNITS = {"accuracy": "accuracy", "share": "share of samples", "nats": "nats per sample"}
+UNITS = {"accuracy": "difference of accuracy", "share": "share of samples", "nats": "nats per sample"}
 DOT = "#9a9a9a"
 HIGHER = 1.5  # of a row of a forest: dots lie over bars here
 _ROW = HIGHER * forest.ROW_HEIGHT

@@ -195,7 +195,7 @@ def _heights(rows: pd.DataFrame) -> tuple[float, float]:
     if not style.narrow():
         return (3.5, 2.2) if close else (5.7, 0.0)
     entries = rows.loc[rows["part"] == ACCURACY, "series"].nunique() + 1
-    return 6.4 + 0.21 * entries, 2.2 * -(-close // 2) + 0.3 * (close > 0)
+    return 5.6 + 0.21 * entries, 1.75 * -(-close // 2) + 0.3 * (close > 0)
 
 
 def _by_round(ax: Axes, students: pd.DataFrame, truth: pd.DataFrame) -> None:

@@ -31,7 +31,7 @@ PEOPLE, LABEL, ADDED = "people's labels", "one label a row", "noise with what fe
 LOOKS = {
     PEOPLE: style.Look("#0072b2", "o", "-", PEOPLE),
     LABEL: style.Look("#d55e00", "s", "-", LABEL),
-    ADDED: style.Look("#56b4e9", "D", "-", ADDED),
+    ADDED: style.Look("#56b4e9", "D", "-", "noise, corrected for few votes"),
 }
 TITLES = {
     "noise": "Noise by true class: how far people disagree",
