@@ -49,33 +49,36 @@ def write_bytes(path: str | Path, data: Data, *, exclusive: bool = False) -> Non
     Raises OSError (no permission), FileExistsError with ``exclusive``, DiskFullError if the disk is full; the temporary
     file is then gone and what was at ``path`` is untouched.
     """
+    with writing(path, exclusive=exclusive) as file:
+        if callable(data):
+            data(file)
+        else:
+            file.write(data)
+
+
+@contextmanager
+def writing(path: str | Path, *, exclusive: bool = False) -> Iterator[BinaryIO]:
+    """An open file that is put at ``path``, as `write_bytes` does, when the block ends; after an error it is gone."""
     path = Path(path)
     try:
-        _write(path, data, _create if exclusive else os.replace)
+        _make_directory(path.parent)
+        # The number keeps two writers apart, threads too; by the process a later one tells what a killed one left.
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.{os.getpid()}@{_HOST}.tmp")
+        try:
+            with open(temporary, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            (_create if exclusive else os.replace)(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        sync(path.parent)
     except OSError as error:
-        if is_full(error):
+        if is_full(error) and not isinstance(error, DiskFullError):
             raise disk_full(error, path) from error
         raise
-
-
-def _write(path: Path, data: Data, put: Callable[[Path, Path], object]) -> None:
-    _make_directory(path.parent)
-    # The number keeps two writers apart, threads too; by the process a later one tells what a killed one left behind.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.{os.getpid()}@{_HOST}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            if callable(data):
-                data(file)
-            else:
-                file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        put(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-    sync(path.parent)
 
 
 def _create(temporary: Path, path: Path) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from biasvar.files import write_bytes
+from biasvar.files import write_bytes, writing
 
 # Few distinct values in a file: worth a dictionary. Everything else only grows by one.
 _DICTIONARY = (
@@ -43,15 +44,28 @@ def write_tables(
     write_bytes(path, lambda file: _write(file, layout, tables, metadata))
 
 
+@contextmanager
+def table_parts(
+    path: str | Path, layout: pa.Schema, metadata: Mapping[bytes, bytes] | None = None
+) -> Iterator[Callable[[pa.Table], None]]:
+    """The same, written as the parts are made: what adds one; the file is there, whole, when the block ends."""
+    with writing(path) as file, _parquet(file, layout, metadata) as writer:
+        yield lambda table: writer.write_table(table.cast(writer.schema))
+
+
 def _write(sink: Any, layout: pa.Schema, tables: Iterable[pa.Table], metadata: Mapping[bytes, bytes] | None) -> None:
+    with _parquet(sink, layout, metadata) as writer:
+        for table in tables:
+            writer.write_table(table.cast(writer.schema))
+
+
+def _parquet(sink: Any, layout: pa.Schema, metadata: Mapping[bytes, bytes] | None) -> pq.ParquetWriter:
     layout = layout.with_metadata(dict(sorted((metadata or {}).items())) or None)
-    with pq.ParquetWriter(
+    return pq.ParquetWriter(
         sink,
         layout,
         compression="zstd",
         compression_level=1,
         use_dictionary=[name for name in _DICTIONARY if name in layout.names],
         write_statistics=[name for name in ("sample_id", "replica", "group") if name in layout.names],
-    ) as writer:
-        for table in tables:
-            writer.write_table(table.cast(layout))
+    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from biasvar.errors import RecordError
 from biasvar.files import locked, plain, remove_leftovers, write_bytes, write_json
 from biasvar.messages import first_few
 from biasvar.records import checked_tables, schema
-from biasvar.records.files import write_table, write_tables
+from biasvar.records.files import table_parts, write_table, write_tables
 from biasvar.records.manifest import check_manifest, read_manifest
 from biasvar.records.prediction_parts import Part, in_one_if_small
 
@@ -178,14 +179,41 @@ class RunWriter:
         a count is 0 (no replica of the group qualifies) zeros are stored, whatever was given. ``of`` "teacher": the
         answers of teachers that train along, one for each replica.
         """
+        with self.open_predictions(arm, split, membership, epoch, group, groups, of) as add:
+            add(sample_ids, counts, mean_log_probs)
+        return schema.prediction_path(self.directory, arm, split, membership, epoch, group, of=of)
+
+    @contextmanager
+    def open_predictions(
+        self, arm: str, split: str, membership: str, epoch: int, group: int, groups: Any = None, of: str = "students"
+    ) -> Iterator[Callable[[Any, Any, Any], None]]:
+        """What :meth:`predictions` writes, in parts of rows with increasing sample_ids of which one is in memory.
+
+        Gives what adds a part: sample_ids (n,), counts (G, n), mean_log_probs (G, n, C). The file is there, whole, when
+        the block ends without an error.
+        """
         path = schema.prediction_path(self.directory, arm, split, membership, epoch, group, of=of)
         where = f"predictions of arm {arm!r}, split {split!r}, membership {membership!r}, epoch {epoch}"
-        table = checked_tables.prediction_table(sample_ids, counts, mean_log_probs, groups, where, self.num_classes)
         entries: dict[str, Any] = {"arm": arm, "split": split, "membership": membership, "epoch": int(epoch)}
         if of != "students":
             entries["of"] = of
-        write_table(path, table, schema.metadata_of(**entries))
-        return path
+        layout, last = schema.prediction_schema(self.num_classes), None
+        with table_parts(path, layout, schema.metadata_of(**entries)) as write:
+
+            def add(sample_ids: Any, counts: Any, mean_log_probs: Any) -> None:
+                nonlocal last
+                table = checked_tables.prediction_table(
+                    sample_ids, counts, mean_log_probs, groups, where, self.num_classes
+                )
+                ids = table.column("sample_id").to_numpy()
+                if last is not None and len(ids) and ids.min() <= last:
+                    raise RecordError(
+                        f"{where}: sample_id {ids.min()} is not above {last}, the last of the part before"
+                    )
+                last = ids.max() if len(ids) else last
+                write(table)
+
+            yield add
 
     def view_predictions(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,11 +30,45 @@ class CleanPass:
     finite: np.ndarray
 
     @staticmethod
-    def of(logits: np.ndarray) -> CleanPass:
-        """From float64 logits (R, n, C)."""
+    def of(logits: np.ndarray, known: np.ndarray | None = None) -> CleanPass:
+        """From float64 logits (R, n, C); where `known` (R,) is False a replica counts as not finite anyway."""
         finite = np.isfinite(logits).all((1, 2))
+        finite = finite if known is None else finite & known
         logits = np.where(finite[:, None, None], logits, 0.0)
         return CleanPass(logits, log_softmax(logits, axis=-1), finite)
+
+
+@dataclass(frozen=True)
+class RowScores:
+    """What metrics are computed from, (R, n) each: right answers, confidences, and log-probabilities of the labels."""
+
+    right: np.ndarray
+    confidence: np.ndarray
+    truth: np.ndarray
+
+    @staticmethod
+    def of(said: CleanPass, labels: np.ndarray) -> RowScores:
+        """Of n samples with their labels (n,)."""
+        right = said.logits.argmax(-1) == labels
+        truth = np.take_along_axis(said.log_probs, np.broadcast_to(labels, right.shape)[..., None], -1)[..., 0]
+        return RowScores(right, np.exp(said.log_probs.max(-1)), truth)
+
+    @staticmethod
+    def joined(parts: Sequence[RowScores]) -> RowScores:
+        """Of the samples of all parts."""
+        if len(parts) == 1:
+            return parts[0]
+        names = ("right", "confidence", "truth")
+        return RowScores(*(np.concatenate([getattr(part, name) for part in parts], axis=1) for name in names))
+
+    def metrics(self, finite: np.ndarray) -> dict[str, np.ndarray]:
+        """ "accuracy", "nll" (nats) and "ece", each (R,); NaN for a replica that is not finite."""
+        numbers = {
+            "accuracy": self.right.mean(1),
+            "nll": -self.truth.mean(1),
+            "ece": np.array([calibration_error(c, r) for c, r in zip(self.confidence, self.right, strict=True)]),
+        }
+        return {name: np.where(finite, values, np.nan) for name, values in numbers.items()}
 
 
 def evaluation_metrics(said: CleanPass, labels: np.ndarray) -> dict[str, np.ndarray]:
@@ -48,15 +83,7 @@ def evaluation_metrics(said: CleanPass, labels: np.ndarray) -> dict[str, np.ndar
     Returns:
         "accuracy", "nll" and "ece", each (R,).
     """
-    right = said.logits.argmax(-1) == labels
-    confidence = np.exp(said.log_probs.max(-1))
-    truth = np.take_along_axis(said.log_probs, np.broadcast_to(labels, right.shape)[..., None], -1)[..., 0]
-    numbers = {
-        "accuracy": right.mean(1),
-        "nll": -truth.mean(1),
-        "ece": np.array([calibration_error(c, r) for c, r in zip(confidence, right, strict=True)]),
-    }
-    return {name: np.where(said.finite, values, np.nan) for name, values in numbers.items()}
+    return RowScores.of(said, labels).metrics(said.finite)
 
 
 def group_means(said: CleanPass, use: np.ndarray, group: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:

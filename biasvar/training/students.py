@@ -25,23 +25,20 @@ from biasvar.records.schema import (
     view_prediction_path,
     weights_path,
 )
-from biasvar.study.schema import JACKKNIFE_GROUPS
-from biasvar.study.views import View
 from biasvar.training.checkpoints import apart, read_weights, weights_file
 from biasvar.training.companions import Companions
 from biasvar.training.context import StudyContext
-from biasvar.training.evaluation import CleanPass, evaluation_metrics, failures, group_means
+from biasvar.training.evaluation import CleanPass, evaluation_metrics
 from biasvar.training.few_shots import few_shot_table
 from biasvar.training.hooks import named, rows_of, saved_of
 from biasvar.training.loop import predict, train
 from biasvar.training.methods import Batch, method_of
 from biasvar.training.objective import Objective
-from biasvar.training.recorder import Recorder
 from biasvar.training.replicas import Replicas, groups_of
 from biasvar.training.schedules import Phase
+from biasvar.training.student_evaluation import Evaluation
 from biasvar.training.student_networks import new_students
 from biasvar.training.teachers import open_views, teacher_logits, teacher_networks
-from biasvar.training.view_evaluation import view_logits
 
 TUNING_REPLICAS_FROM = 1_000_000  # replicas on which a learning rate is chosen are no replicas of the study
 
@@ -227,17 +224,15 @@ class _Group:
         self.study, self.writer = run.context.study, run.writer
         self.arm = arm = self.study.arms[run.name]
         assert arm.record is not None  # written out when the study was resolved
-        assert arm.predictions is not None
         self.epochs = self.study.schedule.epochs
         self.record_epochs = arm.record.selected(self.epochs)
-        self.prediction_epochs, self.predict_train = arm.predictions.selected(self.epochs), arm.predictions.train
-        self.temperature = arm.tau or self.study.reference_temperature
-        self.teacher_name = self.study.scored_against(run.name)
         folder = run.writer.directory / "checkpoints" / f"arm={run.name}"
         self.checkpoint = folder / f"group={number:03d}.safetensors"
         self.students = Students(run.context, run.name, run.rate, replicas)
         self.metrics: list[pd.DataFrame] = []
-        self.failed: list[str] = []  # why each replica failed, "" if it did not
+        self.evaluation = Evaluation(
+            run.writer, run.context, run.name, number, replicas, self.students.objective, self.students.rows
+        )
 
     def train(self) -> list[dict[str, Any]]:
         return self.train_through([(self.context.ranks.broadcast(self._resume()), self.epochs)])
@@ -247,7 +242,7 @@ class _Group:
     ) -> list[dict[str, Any]]:
         """Train parts, each from the epoch after its first number to its second; `trained` is called after an epoch."""
         net = self.students.net
-        recorder = self._recorder("train", "augmented")
+        recorder = self.evaluation.recorder("train", "augmented")
         weights: list[torch.Tensor] = []
 
         def on_batch(batch: Batch, given: torch.Tensor | None) -> None:
@@ -283,8 +278,9 @@ class _Group:
                     numbers["loss_weight"] = torch.cat(weights, dim=1).double().mean(1).cpu().numpy()
                 self._note("train", "augmented", epoch, numbers, rate)
             weights.clear()
-            if epoch % self.study.evaluate_every == 0 or epoch in {1, *self.prediction_epochs}:
-                self._evaluate(net, epoch, rate)
+            if epoch % self.study.evaluate_every == 0 or epoch in {1, *self.evaluation.prediction_epochs}:
+                for split, view, numbers in self.evaluation.run(net, epoch):
+                    self._note(split, view, epoch, numbers, rate)
             if epoch % self.study.checkpoint_every == 0 and epoch < self.epochs:
                 self._save(epoch)
 
@@ -294,14 +290,6 @@ class _Group:
             )
         self._write_metrics()
         return self._finish(net)
-
-    def _recorder(self, split: str, view: str) -> Recorder:
-        return Recorder(
-            self.writer, num_samples=len(self.context.labels), num_classes=self.context.dataset.num_classes,
-            temperature=self.temperature, arm=self.run.name, replica=self.replicas, split=split, view=view,
-            group=self.number, reference_teacher=self.teacher_name, replace=True, drop_not_finite=True,
-            values="logits",
-        )  # fmt: skip
 
     def _note(self, split: str, view: str, epoch: int, numbers: dict[str, np.ndarray], rate: float) -> None:
         frame = pd.DataFrame(numbers)
@@ -318,95 +306,6 @@ class _Group:
         found = objective.method.measured(objective.state)
         return {name: value.double().cpu().numpy() for name, value in found.items()}
 
-    def _ids(self, split: str) -> np.ndarray:
-        return self.context.blocks[split] if split != "train" else self.context.train_ids
-
-    def _evaluate(self, net: Replicas, epoch: int, rate: float) -> None:
-        """The clean pass: metrics on held-out rows and predictions; at the end the record of test and train rows."""
-        last, predicted = epoch == self.epochs, epoch in self.prediction_epochs
-        for split in ("validation", "test", *(("train",) if last or (predicted and self.predict_train) else ())):
-            ids = self._ids(split)
-            on_device = self._logits(net, ids)
-            said = CleanPass.of(on_device.cpu().numpy())
-            if predicted and (last or split != "validation"):
-                self._predictions(split, epoch, ids, said)
-                if self.arm.own_teacher:
-                    taught = self._taught(ids)
-                    assert taught is not None  # `own_teacher` says that the method gives its answers
-                    self._predictions(split, epoch, ids, CleanPass.of(taught.cpu().numpy()), of="teacher")
-            if split == "train" and not last:
-                continue
-            numbers = evaluation_metrics(said, self.context.dataset.labels[ids])
-            if last and split == "validation":
-                self.failed = failures(numbers["accuracy"], said.finite, len(ids), self.context.dataset.num_classes)
-            if last and split != "validation":
-                recorder = self._recorder(split, "clean")
-                recorder.epoch = epoch
-                together = torch.as_tensor(ids, device=self.context.device).expand(len(self.replicas), -1)
-                member = self._members(ids)
-                recorder.update(
-                    together, on_device, self.context.labels[together], self._taught(ids),
-                    member=torch.as_tensor(member, device=self.context.device),
-                )  # fmt: skip
-                summary = recorder.end_epoch()
-                numbers = {**summary, "ece": numbers["ece"][np.isin(self.replicas, summary["replica"])]}
-            else:
-                numbers = {"replica": np.array(self.replicas), "n": np.full(len(self.replicas), len(ids)), **numbers}
-            self._note(split, "clean", epoch, numbers, rate)
-        for view in self.study.data.shown if last else ():
-            self._evaluate_view(net, view, rate)
-
-    def _evaluate_view(self, net: Replicas, view: View, rate: float) -> None:
-        """Metrics, predictions and the record of the test rows in a further view, after the last epoch."""
-        ids = self._ids("test")
-        on_device = view_logits(self.context, net, view, ids)
-        said = CleanPass.of(on_device.cpu().numpy())
-        numbers, index = self._jackknife_groups()
-        counts, means = group_means(said, np.ones(said.logits.shape[:2], dtype=bool), index, len(numbers))
-        self.writer.view_predictions(
-            self.run.name, "test", view.name, self.epochs, self.number, ids, counts, means, groups=numbers
-        )
-        recorder = self._recorder("test", view.name)
-        recorder.epoch = self.epochs
-        together = torch.as_tensor(ids, device=self.context.device).expand(len(self.replicas), -1)
-        member = torch.zeros_like(together, dtype=torch.bool)  # test rows are nobody's
-        recorder.update(together, on_device, self.context.labels[together], member=member)
-        summary = recorder.end_epoch()
-        ece = evaluation_metrics(said, self.context.dataset.labels[ids])["ece"]
-        self._note(
-            "test", view.name, self.epochs, {**summary, "ece": ece[np.isin(self.replicas, summary["replica"])]}, rate
-        )
-
-    def _jackknife_groups(self) -> tuple[np.ndarray, np.ndarray]:
-        """The jackknife groups of these replicas, and the place of each replica among them."""
-        groups = min(JACKKNIFE_GROUPS, self.study.replicas)
-        return np.unique([r % groups for r in self.replicas], return_inverse=True)
-
-    def _taught(self, ids: np.ndarray) -> torch.Tensor | None:
-        """(R, n, C) what the teachers answer to samples without augmentation."""
-        on_device = torch.as_tensor(ids, device=self.context.device)
-        return self.students.objective.clean(self.context.inputs, on_device, len(self.replicas))
-
-    def _predictions(self, split: str, epoch: int, ids: np.ndarray, said: CleanPass, of: str = "students") -> None:
-        """Write mean log-probabilities by jackknife group; of training rows by whether they were trained on."""
-        numbers, index = self._jackknife_groups()
-        uses = {"all": np.ones(said.logits.shape[:2], dtype=bool)}
-        if split == "train":
-            inside = self._members(ids)
-            uses = {"member": inside, "nonmember": ~inside}
-        for membership, use in uses.items():
-            counts, means = group_means(said, use, index, len(numbers))
-            self.writer.predictions(
-                self.run.name, split, membership, epoch, self.number, ids, counts, means, groups=numbers, of=of
-            )
-
-    def _logits(self, net: Replicas, ids: np.ndarray) -> torch.Tensor:
-        return predict(net, self.context.inputs, torch.as_tensor(ids, device=self.context.device))
-
-    def _members(self, ids: np.ndarray) -> np.ndarray:
-        """bool (R, n): True where the replica is trained on the sample."""
-        return self.students.rows.members(len(self.context.labels))[:, ids]
-
     def _finish(self, net: Replicas) -> list[dict[str, Any]]:
         """Write the method's tables and the final weights; returns the replicas that failed."""
         objective = self.students.objective
@@ -416,9 +315,9 @@ class _Group:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, weights_file(net, self.replicas))
         if self.study.data.few_shots:
-            columns = few_shot_table(self.context, self.run.name, self.replicas, self.failed)
+            columns = few_shot_table(self.context, self.run.name, self.replicas, self.evaluation.failed)
             self.writer.method_table("few_shots", self.run.name, self.number, columns)
-        named = zip(self.replicas, self.failed, strict=True)
+        named = zip(self.replicas, self.evaluation.failed, strict=True)
         return [{"replica": r, "reason": reason} for r, reason in named if reason]
 
     def _save(self, epoch: int) -> None:
