@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -100,6 +102,8 @@ class Recorder(SeenRows):
         class_names: One a class, for the report.
         sample_names: One a sample, such as file names, in the order of the sample ids: `update` takes them for ids, the
             run keeps them, once a split.
+        overlap: Write an epoch's file beside the training that goes on. `end_epoch` then returns before it is on disk;
+            `settle`, the end of the next epoch and `close` wait for it, and raise what went wrong.
 
     Raises:
         RecordError: The directory holds another study, this arm and replica are recorded already, or the arm was
@@ -142,6 +146,7 @@ class Recorder(SeenRows):
         control: str | None = None,
         class_names: Sequence[str] | None = None,
         sample_names: Sequence[str] | None = None,
+        overlap: bool = False,
     ) -> None:
         self._names = None if sample_names is None else SampleNames(sample_names)
         if self._names is not None:
@@ -164,6 +169,12 @@ class Recorder(SeenRows):
         self._part, self._on_duplicate = check_part(part), one_of(on_duplicate, ON_DUPLICATE, "on_duplicate")
         if self._part and drop_not_finite:
             raise ValueError("drop_not_finite cannot be combined with part: other parts may hold the same replica")
+        if self._part and overlap:
+            raise ValueError(
+                "overlap cannot be combined with part: the last process to end an epoch merges all of them"
+            )
+        self._beside = ThreadPoolExecutor(1, "biasvar-record") if overlap else None
+        self._writing: Future | None = None
         check_values(values)
         if clip is not None and not (values == "probabilities" and 0 < clip < 1):
             raise ValueError(f'clip={clip!r} must lie between 0 and 1, and needs values="probabilities"')
@@ -311,8 +322,24 @@ class Recorder(SeenRows):
             return
         self._parts.refuse_others(self.epoch)
         key = (self.arm, self.split, self.view)
-        self._writer.record(*key, self.epoch, self.group, columns, metadata=metadata, replace=self._replace)
+        given = (*key, self.epoch, self.group, columns)
+        write = partial(self._writer.record, *given, metadata=metadata, replace=self._replace)
+        if self._beside is None:
+            write()
+        else:
+            self.settle()
+            self._writing = self._beside.submit(write)
         self._writer.count_duplicates(*key, dropped)
+
+    def settle(self) -> None:
+        """Wait until every epoch that was ended is safe on disk.
+
+        Raises:
+            RecordError, OSError: As :meth:`end_epoch`, of an epoch that could not be written.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
     def _warn(self, columns: dict[str, np.ndarray], summary: dict[str, np.ndarray]) -> None:
         """Note a teacher whose rows do not belong to the student's: in the summary, the manifest, and once aloud."""
@@ -367,6 +394,7 @@ class Recorder(SeenRows):
         """
         if self._pending or self._done:
             self.end_epoch()
+        self.settle()
         self._place.recording("complete")
 
     def __enter__(self) -> Self:

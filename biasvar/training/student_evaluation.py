@@ -57,14 +57,14 @@ class Evaluation:
         assert arm.predictions is not None  # written out when the study was resolved
         return arm.predictions.selected(self.context.study.schedule.epochs)
 
-    def recorder(self, split: str, view: str) -> Recorder:
-        """What records a pass over a split in a view."""
+    def recorder(self, split: str, view: str, *, overlap: bool = False) -> Recorder:
+        """What records a pass over a split in a view; with `overlap` beside the training that goes on."""
         study = self.context.study
         return Recorder(
             self.writer, num_samples=len(self.context.labels), num_classes=self.context.dataset.num_classes,
             temperature=study.arms[self.name].tau or study.reference_temperature, arm=self.name, replica=self.replicas,
             split=split, view=view, group=self.number, reference_teacher=study.scored_against(self.name), replace=True,
-            drop_not_finite=True, values="logits",
+            drop_not_finite=True, values="logits", overlap=overlap,
         )  # fmt: skip
 
     def run(self, net: Replicas, epoch: int) -> Iterator[tuple[str, str, Numbers]]:

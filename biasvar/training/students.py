@@ -242,7 +242,7 @@ class _Group:
     ) -> list[dict[str, Any]]:
         """Train parts, each from the epoch after its first number to its second; `trained` is called after an epoch."""
         net = self.students.net
-        recorder = self.evaluation.recorder("train", "augmented")
+        recorder = self.evaluation.recorder("train", "augmented", overlap=True)
         weights: list[torch.Tensor] = []
 
         def on_batch(batch: Batch, given: torch.Tensor | None) -> None:
@@ -282,12 +282,14 @@ class _Group:
                 for split, view, numbers in self.evaluation.run(net, epoch):
                     self._note(split, view, epoch, numbers, rate)
             if epoch % self.study.checkpoint_every == 0 and epoch < self.epochs:
+                recorder.settle()  # an epoch before a checkpoint is not trained again
                 self._save(epoch)
 
         for start, until in parts:
             self.students.train(
                 start=start, until=until, score_epochs=self.record_epochs, on_batch=on_batch, on_epoch=on_epoch
             )
+        recorder.settle()
         self._write_metrics()
         return self._finish(net)
 

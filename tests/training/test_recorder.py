@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
 
 import biasvar
-from biasvar.errors import RecordError
+from biasvar.errors import DiskFullError, RecordError
 from biasvar.records import RunWriter
 from biasvar.training import recorder_rows as module
 
@@ -325,3 +327,60 @@ def test_a_study_passes_its_writer_and_keeps_its_manifest(tmp_path, epoch):
         recorder.end_epoch()
     assert biasvar.open_run(tmp_path / "run").manifest["arms"] == {}
     assert biasvar.open_run(tmp_path / "run").records()["replica"].unique().tolist() == [2, 3]
+
+
+class TestOverlap:
+    """Files that are written beside the training are the same, and nothing that goes wrong is lost."""
+
+    @staticmethod
+    def fill(recorder, epoch):
+        rng = np.random.default_rng(epoch)
+        recorder.update(np.arange(6), rng.normal(size=(6, 3)), np.arange(6) % 3, rng.normal(size=(6, 3)))
+
+    def record(self, folder, **options):
+        with biasvar.Recorder(folder, num_samples=6, num_classes=3, temperature=2.0, **options) as recorder:
+            for epoch in range(1, 4):
+                self.fill(recorder, epoch)
+                recorder.end_epoch()
+        return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.parquet")}
+
+    def test_files_are_the_same(self, tmp_path):
+        assert self.record(tmp_path / "beside", overlap=True) == self.record(tmp_path / "waiting")
+
+    def test_end_epoch_returns_before_the_file_is_there_and_settle_waits(self, tmp_path, monkeypatch):
+        go, honest = threading.Event(), RunWriter.record
+
+        def held(*args, **options):
+            assert go.wait(60)
+            return honest(*args, **options)
+
+        monkeypatch.setattr(RunWriter, "record", held)
+        recorder = biasvar.Recorder(tmp_path / "run", num_samples=6, num_classes=3, temperature=2.0, overlap=True)
+        self.fill(recorder, 1)
+        assert recorder.end_epoch()["n"].tolist() == [6]
+        assert not list((tmp_path / "run").rglob("*.parquet"))
+        go.set()
+        recorder.settle()
+        assert len(list((tmp_path / "run").rglob("*.parquet"))) == 1
+        recorder.close()
+
+    def test_what_went_wrong_is_raised_by_the_next_to_wait(self, tmp_path, monkeypatch):
+        def full(*args, **options):
+            raise DiskFullError(28, "No space left", "record")
+
+        monkeypatch.setattr(RunWriter, "record", full)
+        recorder = biasvar.Recorder(tmp_path / "run", num_samples=6, num_classes=3, temperature=2.0, overlap=True)
+        self.fill(recorder, 1)
+        recorder.end_epoch()
+        self.fill(recorder, 2)
+        with pytest.raises(DiskFullError):
+            recorder.end_epoch()
+        self.fill(recorder, 2)
+        recorder.end_epoch()
+        with pytest.raises(DiskFullError):
+            recorder.close()
+
+    def test_not_with_parts(self, tmp_path):
+        with pytest.raises(ValueError, match="overlap cannot be combined with part"):
+            biasvar.Recorder(tmp_path / "run", num_samples=6, num_classes=3, temperature=2.0, overlap=True, part=(0, 2))
+        assert not (tmp_path / "run").exists()
