@@ -195,12 +195,7 @@ def test_a_directory_of_another_study_is_refused(finished, tiny_study):
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
 def test_an_interrupted_run_ends_with_the_same_bytes(finished, tmp_path, monkeypatch, stop_after):
     """Stopped in the middle of the arm `wsl_shuffled` (which has randomness of its own) after some epoch."""
-    evaluate = _Group._evaluate
     state = {"armed": True}
-
-    def interrupt(self, net, epoch, rate):
-        evaluate(self, net, epoch, rate)
-
     note = _Group._note
 
     def stop(self, split, view, epoch, numbers, rate):
@@ -209,7 +204,6 @@ def test_an_interrupted_run_ends_with_the_same_bytes(finished, tmp_path, monkeyp
             state["armed"] = False
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(_Group, "_evaluate", interrupt)
     monkeypatch.setattr(_Group, "_note", stop)
     study = resolve_study(finished.study)
     with pytest.raises(KeyboardInterrupt):
