@@ -125,6 +125,31 @@ def ending_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextmanager
+def ending_later() -> Iterator[None]:
+    """`ending_held`, and a signal that another thread is given is answered at the end of the block too.
+
+    For a fork: an exception in what Python and its libraries do around one is printed and forgotten.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        with ending_held():
+            yield
+        return
+    heard: list[int] = []
+    before = {number: signal.getsignal(number) for number in ENDING}
+    taken = [number for number, handler in before.items() if callable(handler)]
+    for number in taken:
+        signal.signal(number, lambda number, frame: heard.append(number))
+    try:
+        with ending_held():
+            yield
+    finally:
+        for number in taken:
+            signal.signal(number, before[number])
+        for number in heard:
+            signal.raise_signal(number)
+
+
 def hear_in_worker() -> None:
     """In a worker: Ctrl-C is its parent's to answer; SIGTERM, by which the parent ends it, and SIGHUP are heard."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -106,6 +106,35 @@ def test_a_signal_waits_for_the_end_of_a_block():
     assert done.stdout.split("\n") == ["reached", "then interrupted", ""]
 
 
+LATER = """
+import os, signal, threading
+from biasvar.interrupts import ending_as_interrupts, ending_later
+
+ended = threading.Event()
+other = threading.Thread(target=ended.wait)
+other.start()
+with ending_as_interrupts():
+    try:
+        with ending_later():
+            signal.pthread_kill(other.ident, signal.SIGTERM)
+            for _ in range(10**6):
+                pass
+            print("reached")
+        for _ in range(10**6):
+            pass
+        print("not reached")
+    except KeyboardInterrupt:
+        print("then interrupted")
+ended.set()
+"""
+
+
+@needs_signals
+def test_a_signal_to_another_thread_waits_for_the_end_of_a_fork():
+    done = subprocess.run([sys.executable, "-c", LATER], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n") == ["reached", "then interrupted", ""]
+
+
 @needs_signals
 def test_a_report_that_is_ended_says_so(monkeypatch, capsys):
     """A scheduler ends it while it opens its runs."""

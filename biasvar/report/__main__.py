@@ -85,6 +85,10 @@ def _main(arguments: Sequence[str] | None) -> int:
         help="instead: the verdicts of all reports published under DIR, into DIR/README.md (between its marks, "
         "and the index of papers between theirs if it has them) and DIR/claims.md",
     )
+    parser.add_argument(
+        "-j", "--jobs", metavar="N", type=int,
+        help="processes that draw, which change no byte of what is written (default: one for each usable core)",
+    )  # fmt: skip
     add_options(parser)
     options = parser.parse_args(arguments)
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
@@ -94,7 +98,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         if wanted(options):
             return _card(options)
         figures = _figures(options)
-        formats = _chosen(options.formats, FORMATS, "format")
+        formats, jobs = _chosen(options.formats, FORMATS, "format"), _jobs(options)
         directories = [Path(name) for name in options.runs] or [_newest(Path("runs"))]
         default = directories[0] / "report" if len(directories) == 1 else Path("report")
         out = Path(options.out) if options.out else default
@@ -110,7 +114,7 @@ def _main(arguments: Sequence[str] | None) -> int:
             _say(source, options)
         if options.images is not None:
             source = _with_images(source, options.images)
-        page = write_report(source, out, figures=figures, formats=formats)
+        page = write_report(source, out, figures=figures, formats=formats, jobs=jobs)
         came_out = _came_out(page)
     except (BiasvarError, OSError, ValueError) as error:  # ValueError: a run that is damaged or odd
         print(f"biasvar: error: {one_line(error)}", file=sys.stderr)
@@ -189,8 +193,8 @@ def _with_images(source: list[Run] | Redraws, place: str) -> list[Run]:
 
 def _ledger(options: argparse.Namespace) -> int:
     """Write the tables of all published claims."""
-    others = (options.out, options.figures, options.truth, options.images, options.formats)
-    if options.runs or others != (None, None, None, None, DEFAULT_FORMATS) or wanted(options):
+    others = (options.out, options.figures, options.truth, options.images, options.jobs, options.formats)
+    if options.runs or others != (None, None, None, None, None, DEFAULT_FORMATS) or wanted(options):
         raise BiasvarError("--ledger takes no runs and no other option: it reads the reports published under its DIR")
 
     with importing():
@@ -202,17 +206,28 @@ def _ledger(options: argparse.Namespace) -> int:
 
 def _card(options: argparse.Namespace) -> int:
     """Write the card of soft labels that the arguments ask for."""
-    card, formats = from_arguments(options), _chosen(options.formats, FORMATS, "format")
+    card, formats, jobs = from_arguments(options), _chosen(options.formats, FORMATS, "format"), _jobs(options)
 
     with importing():
         from biasvar.report.card.render import write_card
 
     try:
-        page = write_card(card, formats)
+        page = write_card(card, formats, jobs=jobs)
     except ValueError as error:
         raise BiasvarError(in_words(error)) from None
     print(page)
     return 0
+
+
+def _jobs(options: argparse.Namespace) -> int:
+    """How many processes draw."""
+    from biasvar.report.side_by_side import usable_cores
+
+    if options.jobs is None:
+        return usable_cores()
+    if options.jobs < 1:
+        raise BiasvarError(f"--jobs must be at least 1, not {options.jobs}")
+    return int(options.jobs)
 
 
 def _chosen(text: str, allowed: Sequence[str], what: str) -> list[str]:

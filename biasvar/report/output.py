@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from biasvar.report import style
 from biasvar.report.arms.roles import LISTED, arms_with_role, too_few
 from biasvar.report.figures import FIGURES
 from biasvar.report.fonts import one_line_for_missing_glyphs
+from biasvar.report.side_by_side import SideBySide
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -92,28 +94,48 @@ def write_drawing(folder: Path, name: str, draw: Callable[[], Drawing], formats:
 
     `draw` is called twice: the second drawing, for narrow screens, is the page's alone.
     """
+    return begin_drawing(folder, name, draw, formats, SideBySide(1))()
+
+
+def begin_drawing(
+    folder: Path,
+    name: str,
+    draw: Callable[[], Drawing],
+    formats: Sequence[str],
+    aside: SideBySide,
+    ended: Callable[[], None] | None = None,
+) -> Callable[[], dict[str, Any]]:
+    """Begin `write_drawing`; the function returned waits for its end. `ended` is called when it comes."""
+    wide = aside.begin(partial(_wide, folder, name, draw, formats))
+    narrow = aside.begin(partial(_narrow, draw), ended)
+    return lambda: {**wide.result(), "narrow": narrow.result(), "files": [f"{name}.{fmt}" for fmt in formats]}
+
+
+def _wide(folder: Path, name: str, draw: Callable[[], Drawing], formats: Sequence[str]) -> dict[str, Any]:
     drawing = draw()
-    wide = _picture(drawing)
+    about, png = _picture(drawing)
     for fmt in formats:
         path = folder / f"{name}.{fmt}"
         if fmt == "png":
-            path.write_bytes(wide["picture"])
+            path.write_bytes(png)
         else:
             style.save(drawing, path, fmt)
+    return about
+
+
+def _narrow(draw: Callable[[], Drawing]) -> dict[str, Any]:
     with style.for_narrow_screens():
-        narrow = _picture(draw())
-    for about in (wide, narrow):
-        about["picture"] = base64.b64encode(about["picture"]).decode()
-    return {**wide, "narrow": narrow, "files": [f"{name}.{fmt}" for fmt in formats]}
+        return _picture(draw())[0]
 
 
-def _picture(drawing: Drawing) -> dict[str, Any]:
-    """A drawing, laid out, as a PNG and the pixels that it takes on a page."""
+def _picture(drawing: Drawing) -> tuple[dict[str, Any], bytes]:
+    """A drawing, laid out, as the page embeds it with the pixels that it takes there, and as a PNG."""
     made = io.BytesIO()
     style.lay_out(drawing)
     style.save(drawing, made, "png")
-    width, height = drawing.get_size_inches()
-    return {"picture": _smaller(made.getvalue()), "width": round(100 * width), "height": round(100 * height)}
+    width, height = (round(100 * inches) for inches in drawing.get_size_inches())
+    png = _smaller(made.getvalue())
+    return {"picture": base64.b64encode(png).decode(), "width": width, "height": height}, png
 
 
 def _smaller(png: bytes) -> bytes:
@@ -133,19 +155,38 @@ def _smaller(png: bytes) -> bytes:
 
 def write_figure(figure: Figure, runs: list[Run], folder: Path, formats: Sequence[str]) -> dict[str, Any]:
     """Draw one figure into the folder, with its table; returns what the page says of it."""
+    return begin_figure(figure, runs, folder, formats, SideBySide(1))()
+
+
+def begin_figure(
+    figure: Figure,
+    runs: list[Run],
+    folder: Path,
+    formats: Sequence[str],
+    aside: SideBySide,
+    ended: Callable[[], None] = lambda: None,
+) -> Callable[[], dict[str, Any]]:
+    """Begin `write_figure`; the function returned waits for its end. `ended` is called when it comes."""
     about: dict[str, Any] = {
         "name": figure.name,
         "title": figure.title,
     }
     frame = figure.collect(runs)
     if frame.empty:
-        return about | {"why": why_not(figure, runs)}
-    picture = write_drawing(folder, figure.name, lambda: figure.draw(frame), formats)
+        ended()
+        about["why"] = why_not(figure, runs)
+        return lambda: about
+    picture = begin_drawing(folder, figure.name, lambda: figure.draw(frame), formats, aside, ended)
     write_table(folder, figure.name, frame)
     table = f"{figure.name}.csv"
     read = figure.how_to_read if isinstance(figure.how_to_read, str) else figure.how_to_read(frame, runs)
     about |= {"how_to_read": read, "caption": figure.caption(frame, runs), "numbers_in": table}
-    return about | picture | {"files": [table, *picture["files"]]}
+
+    def whole() -> dict[str, Any]:
+        pictures = picture()
+        return about | pictures | {"files": [table, *pictures["files"]]}
+
+    return whole
 
 
 def why_not(figure: Figure, runs: list[Run]) -> str:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from biasvar.messages import all_visible
-from biasvar.progress import over
+from biasvar.progress import InHand, Progress
 from biasvar.records import Redraws, Run, open_run
 from biasvar.report import style, summary
 from biasvar.report.arms.own_claims import ask_claims
 from biasvar.report.claims.table import claims_table
 from biasvar.report.figures import load
-from biasvar.report.output import PAGE, into_place, write_figure, write_page, write_summary, write_table
+from biasvar.report.output import PAGE, begin_figure, into_place, write_page, write_summary, write_table
 from biasvar.report.redraws import write_redraws
 from biasvar.report.samples import SAMPLES, write_samples
+from biasvar.report.side_by_side import SideBySide
 from biasvar.report.text import budgets, description
 from biasvar.report.text.page import judged, shared
 
@@ -53,7 +55,9 @@ def told_apart(runs: Sequence[Run]) -> list[Run]:
     return told
 
 
-def write_report(runs: list[Run] | Redraws, out: Path, *, figures: Sequence[str], formats: Sequence[str]) -> Path:
+def write_report(
+    runs: list[Run] | Redraws, out: Path, *, figures: Sequence[str], formats: Sequence[str], jobs: int = 1
+) -> Path:
     """Write figures, tables, summary and page into `out`; returns the page's path.
 
     Everything is made in a temporary folder on the same disk and moved into place at the end, so a report that fails
@@ -63,6 +67,7 @@ def write_report(runs: list[Run] | Redraws, out: Path, *, figures: Sequence[str]
         runs: of several runs one page with all of them; of redraws one of what they say together.
         figures: names out of `FIGURES`, and `SAMPLES` for the table of samples of somebody's own runs.
         formats: of "png", "svg" and "pdf", the files to write for each figure; the page holds its own pictures.
+        jobs: processes that draw; they change no byte of what is written.
     """
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"{out} is a file; name a directory for the report")
@@ -70,21 +75,28 @@ def write_report(runs: list[Run] | Redraws, out: Path, *, figures: Sequence[str]
         return write_redraws(runs, out, formats=formats)
     for run in runs:
         ask_claims(run)
-    with into_place(out) as folder, style.context():
-        drawn = [
-            write_figure(load(name), runs, folder, formats)
-            for name in over([name for name in figures if name != SAMPLES], unit="possible figures", called="report")
-        ]
+    names = [name for name in figures if name != SAMPLES]
+    with (
+        into_place(out) as folder,
+        style.context(),
+        Progress(len(names), len(names), unit="possible figures", called="report") as progress,
+        SideBySide(jobs) as aside,
+    ):
+        begun = []
+        for name in names:
+            progress.begin(name, InHand(name, 1.0))
+            ended = partial(progress.end, name)
+            begun.append(begin_figure(load(name), runs, folder, formats, aside, ended))
         claims = claims_table(runs)
         write_table(folder, "claims", claims)
         write_summary(folder, summary.summarise(runs, claims))
         described = [_run(run) for run in runs]
-        names = ", ".join(run.name for run in runs)
         samples = write_samples(folder, runs) if SAMPLES in figures else []
+        drawn = [about() for about in begun]
         write_page(
             folder,
             "report.html",
-            title=described[0]["title"] if len(runs) == 1 else f"Report on {names}",
+            title=described[0]["title"] if len(runs) == 1 else f"Report on {', '.join(run.name for run in runs)}",
             runs=described,
             missing=[figure for figure in drawn if "picture" not in figure and not _elsewhere(figure["name"], runs)],
             samples=samples,

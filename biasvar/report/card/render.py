@@ -21,14 +21,15 @@ from biasvar.report.card.verdict import LEVEL
 from biasvar.report.output import (
     PAGE,
     SUMMARY,
+    begin_drawing,
     into_place,
     json_value,
-    write_drawing,
     write_page,
     write_summary,
     write_table,
 )
 from biasvar.report.pictures import Pictures, open_pictures
+from biasvar.report.side_by_side import SideBySide
 from biasvar.report.text import card as text
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 LISTED = 20  # rows of a table on the page; the file beside it has more
 
 
-def write_card(options: CardOptions, formats: Sequence[str]) -> Path:
-    """Write the page, tables, figures and summary of one card; returns the page's path.
+def write_card(options: CardOptions, formats: Sequence[str], *, jobs: int = 1) -> Path:
+    """Write the page, tables, figures and summary of one card, drawn by so many processes; returns the page's path.
 
     Everything is made in a temporary folder on the same disk and moved into place at the end, so a card that fails
     leaves an older one as it was.
@@ -53,16 +54,17 @@ def write_card(options: CardOptions, formats: Sequence[str]) -> Path:
     samples = collected.samples
     pictures = None if options.images is None else _pictures(options.images, samples)
     names = _class_names(source, options, pictures)
-    with into_place(out) as folder, style.context():
+    with into_place(out) as folder, style.context(), SideBySide(jobs) as aside:
         tables = tabulate(collected, names)
         for name, table in tables.files():
             write_table(folder, name, table)
-        figures: list[dict[str, Any]] = []
-        for name, made, about in _figures(collected, tables, names, pictures):
-            picture = write_drawing(folder, name, made, formats)
-            number = {"name": name, "numbers_in": "a table beside this page"}
-            figures.append(number | vars(about) | picture)
+        begun = [
+            (name, vars(about), begin_drawing(folder, name, made, formats, aside))
+            for name, made, about in _figures(collected, tables, names, pictures)
+        ]
         write_summary(folder, json_value(_summary(collected, tables, source, options)))
+        numbers = {"numbers_in": "a table beside this page"}
+        figures = [{"name": name, **numbers, **about, **picture()} for name, about, picture in begun]
         write_page(
             folder,
             "card.html",
