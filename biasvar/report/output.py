@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import math
 import re
@@ -25,17 +24,18 @@ from biasvar.report import style
 from biasvar.report.arms.roles import LISTED, arms_with_role, too_few
 from biasvar.report.figures import FIGURES
 from biasvar.report.fonts import one_line_for_missing_glyphs
+from biasvar.report.image_files import embedded_kind, encoded, few_colours
 from biasvar.report.side_by_side import SideBySide
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
+    from PIL.Image import Image
 
     from biasvar.records import Run
     from biasvar.report.figure import Figure
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE, SUMMARY = "index.html", "summary.json"
-SEEN = 0.5  # of 255, mean difference over a picture: photographs differ by more in 256 colours, drawings by less
 FLOATS = "%.10g"  # beyond what any number here is known to, and the same on every machine
 
 
@@ -113,11 +113,11 @@ def begin_drawing(
 
 def _wide(folder: Path, name: str, draw: Callable[[], Drawing], formats: Sequence[str]) -> dict[str, Any]:
     drawing = draw()
-    about, png = _picture(drawing)
+    about, picture = _picture(drawing)
     for fmt in formats:
         path = folder / f"{name}.{fmt}"
         if fmt == "png":
-            path.write_bytes(png)
+            path.write_bytes(encoded(picture, "png"))
         else:
             style.save(drawing, path, fmt)
     return about
@@ -128,29 +128,14 @@ def _narrow(draw: Callable[[], Drawing]) -> dict[str, Any]:
         return _picture(draw())[0]
 
 
-def _picture(drawing: Drawing) -> tuple[dict[str, Any], bytes]:
-    """A drawing, laid out, as the page embeds it with the pixels that it takes there, and as a PNG."""
-    made = io.BytesIO()
+def _picture(drawing: Drawing) -> tuple[dict[str, Any], Image]:
+    """A drawing, laid out, as the page embeds it with the pixels that it takes there, and its picture."""
     style.lay_out(drawing)
-    style.save(drawing, made, "png")
+    picture = few_colours(style.pixels(drawing))
+    kind = embedded_kind()
     width, height = (round(100 * inches) for inches in drawing.get_size_inches())
-    png = _smaller(made.getvalue())
-    return {"picture": base64.b64encode(png).decode(), "width": width, "height": height}, png
-
-
-def _smaller(png: bytes) -> bytes:
-    """The same picture in 256 colours of its own, a third of the bytes; as it is where that would be seen."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(png)) as opened:
-        picture = opened.convert("RGB")
-    few = picture.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    error = np.abs(np.asarray(picture, dtype=np.int16) - np.asarray(few.convert("RGB"), dtype=np.int16)).mean()
-    if error > SEEN:
-        return png
-    made = io.BytesIO()
-    few.save(made, "png", optimize=True)
-    return made.getvalue()
+    data = base64.b64encode(encoded(picture, kind)).decode()
+    return {"picture": f"data:image/{kind};base64,{data}", "width": width, "height": height}, picture
 
 
 def write_figure(figure: Figure, runs: list[Run], folder: Path, formats: Sequence[str]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure as Drawing
 from matplotlib.transforms import Bbox
 
@@ -156,6 +157,16 @@ def _round_places(figure: Any) -> None:
         text.set_position(tuple(round(float(place), 9) for place in text.get_position()))
     for ax in figure.get_axes():
         ax.set_position(Bbox(ax.get_position(original=True).get_points().round(9)))
+
+
+def pixels(figure: Drawing) -> np.ndarray:
+    """A figure, laid out, as a picture: uint8 (height, width, 3), red, green and blue."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    with context():
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
 def save(figure: Drawing, path: str | Path | IO[bytes], fmt: str) -> None:

@@ -13,6 +13,7 @@ from biasvar.report import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.path import Path
 
 RADII = (6.0, 11.0, 17.0, 25.0, 34.0, 46.0, 60.0, 76.0, 94.0, 114.0, 136.0, 160.0, 186.0, 214.0)
 """Distances in points of a name from its point that are tried, the nearest that is free first."""
@@ -91,8 +92,24 @@ def text_size(text: str, size: float) -> tuple[float, float]:
 
     lines = text.split("\n")
     font = FontProperties(size=size)
-    widths = [float(TextPath((0, 0), line, prop=font).get_extents().width) if line.strip() else 0.0 for line in lines]
+    widths = [path_width(TextPath((0, 0), line, prop=font)) if line.strip() else 0.0 for line in lines]
     return 1.06 * max(widths) + 2.0, 1.25 * size * len(lines)  # the renderer's are wider, by whole pixels
+
+
+def path_width(path: Path) -> float:
+    """The width of a path of straight lines and curves, as `Path.get_extents` has it, all curves at once."""
+    codes, x = path.codes, path.vertices[:, 0]
+    if (codes == path.CURVE4).any():  # of OpenType fonts
+        return float(path.get_extents().width)
+    bends = np.flatnonzero(codes == path.CURVE3)[::2]  # each curve has a point that it bends to, and its end
+    start, bend, end = x[bends - 1], x[bends], x[bends + 1]
+    curved = start - 2.0 * bend + end
+    at = np.clip(np.divide(start - bend, curved, out=np.zeros_like(curved), where=curved != 0), 0.0, 1.0)
+    turns = start + 2.0 * at * (bend - start) + at**2 * curved
+    on_path = codes != path.CLOSEPOLY
+    on_path[bends] = False
+    places = np.concatenate([x[on_path], turns])
+    return float(places.max() - places.min())
 
 
 def beside_points(
@@ -124,10 +141,12 @@ def beside_points(
     taken: dict[int, Box] = {}
     leaders: list[tuple[tuple[float, float], tuple[float, float]]] = []
     for number in sorted(range(len(points)), key=lambda i: -_crowd(points, i)):
-        costs = {}
+        costs: dict[Box, float] = {}
         others = [point for i, point in enumerate(points) if i != number]
         drawn = Lines(leaders)
         for radius, box in _candidates(points[number], text_size(texts[number], size)):
+            if costs and min(costs.values()) <= radius:  # no place as far away costs less
+                break
             blocked = sum(box.shared(other) for other in [*taken.values(), *reserved]) + _outside(box, panel)
             costs[box] = (
                 (_FORBIDDEN + blocked if blocked > 0 else 0.0)
