@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import PngImagePlugin, WebPImagePlugin, features  # noqa: F401 - as below
+from PIL.Image import Dither, Image, Quantize, fromarray, preinit
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+preinit()  # of formats that `save` would load anew in each process
 
 SEEN = 0.5  # of 255, mean difference over a picture: photographs differ by more in 256 colours, drawings by less
 _LEVELS = 32  # of red, green and blue each
@@ -27,19 +27,17 @@ def few_colours(pixels: np.ndarray) -> Image:
     >>> picture.size, picture.convert("RGB").getpixel((0, 0))
     ((3, 2), (0, 114, 178))
     """
-    from PIL import Image
-
     inked = (pixels[..., 0] & pixels[..., 1] & pixels[..., 2]) != 255  # paper is most of a drawing
     ink = pixels[inked]
     places, palette = _in_levels(ink)
     if np.abs(palette[places].astype(np.int16) - ink).sum() <= SEEN * pixels.size:
         indices = np.zeros(pixels.shape[:2], dtype=np.uint8)
         indices[inked] = places
-        few = Image.fromarray(indices)
+        few = fromarray(indices)
         few.putpalette(palette.tobytes())
         return few
-    whole = Image.fromarray(np.ascontiguousarray(pixels))
-    few = whole.quantize(_COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)  # of 256 greys exact
+    whole = fromarray(np.ascontiguousarray(pixels))
+    few = whole.quantize(_COLOURS, method=Quantize.MEDIANCUT, dither=Dither.NONE)  # of 256 greys exact
     error = np.abs(np.asarray(few.convert("RGB"), dtype=np.int16) - pixels).mean()
     return few if error <= SEEN else whole
 
@@ -64,8 +62,6 @@ def _in_levels(ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def embedded_kind() -> str:
     """The format of pictures in a page: WebP, a third smaller than PNG, or PNG where Pillow was built without it."""
-    from PIL import features
-
     return "webp" if features.check("webp") else "png"
 
 

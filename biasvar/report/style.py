@@ -24,6 +24,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Drawing
 from matplotlib.transforms import Bbox
 
@@ -161,8 +162,6 @@ def _round_places(figure: Any) -> None:
 
 def pixels(figure: Drawing) -> np.ndarray:
     """A figure, laid out, as a picture: uint8 (height, width, 3), red, green and blue."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     with context():
         canvas = FigureCanvasAgg(figure)
         canvas.draw()

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from biasvar.report import style
-from biasvar.report.marks import arrows
+from biasvar.report.marks import arrows, points
 from biasvar.report.marks.labels import text_size
 
 if TYPE_CHECKING:
@@ -220,18 +220,11 @@ def bars(ax: Axes, frame: pd.DataFrame, *, low: str = "low", high: str = "high",
 
 def dots(ax: Axes, frame: pd.DataFrame, *, x: str = "estimate", size: float = 5.0) -> None:
     """Dots at the column `x`: full ones with a thin white edge, hollow ones with an edge in their colour."""
-    import seaborn
-
+    frame = frame[frame[x].notna()]
     if frame.empty:
         return
-    hollow = frame["hollow"].to_numpy(dtype=bool)
-    drawn = frame.assign(face=np.where(hollow, "white", frame["color"]))
-    seaborn.scatterplot(
-        drawn, x=x, y="y", hue="face", palette={name: name for name in drawn["face"].unique()}, style="marker",
-        markers={name: name for name in drawn["marker"].unique()}, s=size**2, legend=False, ax=ax, zorder=3,
-        edgecolor=list(np.where(hollow, frame["color"], "white")), linewidth=list(np.where(hollow, 1.2, 0.4)),
-        clip_on=False,  # one that lies on the edge of the axis is whole
-    )  # fmt: skip
+    edges = list(np.where(frame["hollow"].to_numpy(dtype=bool), 1.2, 0.4))
+    points.draw(ax, frame, x=x, y="y", size=size, edge=edges, clip_on=False)  # whole on the edge of the axis too
     ax.set(xlabel="", ylabel="")
 
 

@@ -141,22 +141,27 @@ def beside_points(
     taken: dict[int, Box] = {}
     leaders: list[tuple[tuple[float, float], tuple[float, float]]] = []
     for number in sorted(range(len(points)), key=lambda i: -_crowd(points, i)):
-        costs: dict[Box, float] = {}
+        best, least = panel, math.inf
         others = [point for i, point in enumerate(points) if i != number]
         drawn = Lines(leaders)
         for radius, box in _candidates(points[number], text_size(texts[number], size)):
-            if costs and min(costs.values()) <= radius:  # no place as far away costs less
+            if least <= radius:  # no place as far away costs less
                 break
             blocked = sum(box.shared(other) for other in [*taken.values(), *reserved]) + _outside(box, panel)
-            costs[box] = (
-                (_FORBIDDEN + blocked if blocked > 0 else 0.0)
-                + _POINT * sum(math.dist(box.nearest(*point), point) < _DOT for point in others)
+            forbidden = _FORBIDDEN + blocked if blocked > 0 else 0.0
+            covered = _POINT * sum(math.dist(box.nearest(*point), point) < _DOT for point in others)
+            if forbidden + covered + radius > least + 1e-6:
+                continue
+            cost = (
+                forbidden
+                + covered
                 + _LEADER * _crossings(points[number], box, list(taken.values()), leaders, drawn)
                 + _LEADER * (_passed(points[number], box, others) + _hidden(points[number], box, lines))
                 + _BAR * float(box.crossed_by(across).sum())
                 + radius
             )
-        best = min(costs, key=lambda box: costs[box])
+            if cost < least:
+                best, least = box, cost
         taken[number] = best
         leaders.append((points[number], best.nearest(*points[number])))
     for number, box in taken.items():

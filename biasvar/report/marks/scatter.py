@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from biasvar.report.marks import points
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -27,19 +29,11 @@ def draw(
         edge: width of their edge, points: white around full ones, in their colour around hollow ones.
         alpha: how opaque the points are.
     """
-    import seaborn
-
     drawn = frame[np.isfinite(frame[x].astype(float)) & np.isfinite(frame[y].astype(float))]
     if drawn.empty:
         return
     if low is not None and high is not None:
         bars = drawn[drawn[low].notna() & drawn[high].notna()]
         ax.vlines(bars[x], bars[low], bars[high], colors=list(bars["color"]), linewidth=width, alpha=alpha, zorder=2)
-    hollow = drawn["hollow"].to_numpy(dtype=bool)
-    drawn = drawn.assign(face=np.where(hollow, "white", drawn["color"]))
-    seaborn.scatterplot(
-        drawn, x=x, y=y, hue="face", palette={name: name for name in drawn["face"].unique()}, style="marker",
-        markers={name: name for name in drawn["marker"].unique()}, s=size**2, legend=False, ax=ax, zorder=3,
-        edgecolor=list(np.where(hollow, drawn["color"], "white")), linewidth=edge, alpha=alpha,
-    )  # fmt: skip
+    points.draw(ax, drawn, x=x, y=y, size=size, edge=edge, alpha=alpha)
     ax.set(xlabel="", ylabel="")
