@@ -84,7 +84,7 @@ def test_a_card_is_whole_and_its_numbers_are_those_of_the_analysis(
     assert capsys.readouterr().out == f"{out / 'index.html'}\n"
     text = (out / "index.html").read_text(encoding="utf-8")
     page = Page(text)
-    assert all(source.startswith("data:image/png;base64,") for source in page.values("img", "src"))
+    assert all(source.startswith("data:image/webp;base64,") for source in page.values("img", "src"))
     names = {path.name for path in out.iterdir()}
     links = page.values("a", "href")
     assert {link for link in links if not link.startswith("#")} <= names

@@ -77,13 +77,13 @@ def test_the_page_is_whole_and_needs_nothing_else(written: Path) -> None:
     assert "link" not in {tag for tag, _ in page.tags}
     pictures = page.values("img", "src")
     assert pictures
-    assert all(source.startswith("data:image/png;base64,") for source in pictures)
+    assert all(source.startswith("data:image/webp;base64,") for source in pictures)
     assert len(page.values("img", "alt")) == len(pictures)
     assert min(len(alt) for alt in page.values("img", "alt")) > 40
     links = page.values("a", "href")
     names = {*page.values("section", "id"), *page.values("figure", "id"), *page.values("tbody", "id")}
     assert all(link[1:] in names if link.startswith("#") else (written / link).is_file() for link in links)
-    words = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", text_of(written))  # any letters occur in pictures
+    words = re.sub(r"data:image/webp;base64,[A-Za-z0-9+/=]+", "", text_of(written))  # any letters occur in pictures
     assert "http" not in words.replace("http-equiv", "")
     assert "width=device-width" in text_of(written)
 
