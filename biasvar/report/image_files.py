@@ -13,6 +13,7 @@ preinit()  # of formats that `save` would load anew in each process
 SEEN = 0.5  # of 255, mean difference over a picture: photographs differ by more in 256 colours, drawings by less
 _LEVELS = 32  # of red, green and blue each
 _COLOURS = 256
+_LARGEST_WEBP = 16_383  # pixels, upwards and across
 
 
 def few_colours(pixels: np.ndarray) -> Image:
@@ -60,9 +61,13 @@ def _in_levels(ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return places[codes], np.round(palette).astype(np.uint8)
 
 
-def embedded_kind() -> str:
-    """The format of pictures in a page: WebP, a third smaller than PNG, or PNG where Pillow was built without it."""
-    return "webp" if features.check("webp") else "png"
+def embedded_kind(picture: Image) -> str:
+    """The format of a picture in a page: WebP, a third smaller than PNG; PNG if it is too large or Pillow has no WebP.
+
+    >>> embedded_kind(fromarray(np.zeros((16_384, 1), dtype=np.uint8)))
+    'png'
+    """
+    return "webp" if max(picture.size) <= _LARGEST_WEBP and features.check("webp") else "png"
 
 
 def encoded(picture: Image, kind: str) -> bytes:

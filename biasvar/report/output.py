@@ -132,7 +132,7 @@ def _picture(drawing: Drawing) -> tuple[dict[str, Any], Image]:
     """A drawing, laid out, as the page embeds it with the pixels that it takes there, and its picture."""
     style.lay_out(drawing)
     picture = few_colours(style.pixels(drawing))
-    kind = embedded_kind()
+    kind = embedded_kind(picture)
     width, height = (round(100 * inches) for inches in drawing.get_size_inches())
     data = base64.b64encode(encoded(picture, kind)).decode()
     return {"picture": f"data:image/{kind};base64,{data}", "width": width, "height": height}, picture
