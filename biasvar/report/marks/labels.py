@@ -98,7 +98,7 @@ def text_size(text: str, size: float) -> tuple[float, float]:
 
 def path_width(path: Path) -> float:
     """The width of a path of straight lines and curves, as `Path.get_extents` has it, all curves at once."""
-    codes, x = path.codes, path.vertices[:, 0]
+    codes, x = np.asarray(path.codes), np.asarray(path.vertices, dtype=float)[:, 0]
     if (codes == path.CURVE4).any():  # of OpenType fonts
         return float(path.get_extents().width)
     bends = np.flatnonzero(codes == path.CURVE3)[::2]  # each curve has a point that it bends to, and its end

@@ -36,5 +36,5 @@ def draw(
         frame[x], frame[y], s=size**2, edgecolor=list(np.where(hollow, frame["color"], "white")), linewidth=edge,
         zorder=3, **look,
     )  # fmt: skip
-    dots.set_facecolors(list(np.where(hollow, "white", frame["color"])))
+    dots.set_facecolor(list(np.where(hollow, "white", frame["color"])))
     dots.set_paths([paths[name] for name in frame["marker"]])
