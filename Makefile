@@ -16,7 +16,7 @@ help:
 	@echo "make test         lint, types and tests"
 	@echo "make test-slow    the tests that make test leaves out: killed runs, full disks, earlier versions"
 	@echo "make test-lowest  the tests with the lower bounds of pyproject.toml, in $(LOWEST)"
-	@echo "make test-integrations  the adapters with Lightning and others, in $(INTEGR) and $(TORCHD)"
+	@echo "make test-integrations  the adapters with Lightning and others, and Ray, in $(INTEGR) and $(TORCHD)"
 	@echo "make docs         the documentation as a site for the browser, build/site/index.html, with $(DOCS)"
 	@echo "make notebook     open the notebooks in JupyterLab"
 	@echo "make bench        the benchmarks of experiments/benchmarks"

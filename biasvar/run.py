@@ -145,6 +145,8 @@ def _obey(options: argparse.Namespace) -> int:
         study = load_study(options.study, overrides=options.overrides, max_arms=most)
         directory = Path(options.out) if options.out else Path("runs") / study.name
         _check_amounts(options)
+        if "://" in (options.out or ""):
+            raise ValueError(f"--out {options.out}: a run directory is a folder by its path, not an address")
         device = _device(options.device)
         if options.dry_run:
             with importing():
@@ -180,6 +182,9 @@ def _check_amounts(options: argparse.Namespace) -> None:
         raise ValueError(
             "--devices is for one machine, and --executor gives each task one device: leave out one of them"
         )
+    if options.executor is not None and ":" in (options.device or ""):
+        kind = options.device.partition(":")[0]
+        raise ValueError(f"--device {options.device}: Ray chooses which one; say --device {kind}")
     for key, least in (("cpus_per_task", "above 0"), ("gpus_per_task", "at least 0")):
         value, name = getattr(options, key), f"--{key.replace('_', '-')}"
         if value is None:

@@ -98,6 +98,8 @@ def test_a_cluster_without_a_machine_that_is_large_enough_is_refused(monkeypatch
         (["--gpus-per-task", "0.5"], "--gpus-per-task goes with --executor"),
         (["--executor", "ray", "--cpus-per-task", "0"], "--cpus-per-task must be above 0, not 0"),
         (["--executor", "ray", "--gpus-per-task", "-1"], "--gpus-per-task must be at least 0, not -1"),
+        (["--executor", "ray", "--device", "cuda:1"], "--device cuda:1: Ray chooses which one; say --device cuda"),
+        (["--executor", "ray", "--devices", "2"], "--devices is for one machine"),
         (["--executor", "ray", "--cpus-per-task", "nan"], "--cpus-per-task must be above 0, not nan"),
     ],
 )
@@ -105,3 +107,8 @@ def test_amounts_that_cannot_be_are_refused(tmp_path, capsys, arguments, message
     assert main(["experiments/digits.yaml", "--out", str(tmp_path / "run"), *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_directory_is_no_address(capsys):
+    assert main(["experiments/digits.yaml", "--out", "s3://bucket/run"]) == 2
+    assert "--out s3://bucket/run: a run directory is a folder by its path" in capsys.readouterr().err
