@@ -33,23 +33,23 @@ def driving(directory: Path) -> Iterator[str]:
     """
     path = directory / DRIVER
     with ExitStack() as held:
-        if not _taken(held, path, SECONDS_REFUSED):
-            raise RecordError(
-                f"{directory} is being trained by {_holder(path)}; wait for it, or end it: then the same command goes "
-                "on from what was recorded"
-            )
+        _take(held, directory)
         word = f"process {os.getpid()} on {socket.gethostname()} {uuid.uuid4().hex}"
         path.write_text(word)
-        if not _without_workers(directory, SECONDS_LEFT):
-            raise RecordError(
-                f"workers of a driver that ended still write into {directory}; end them, or wait for them: then the "
-                "same command goes on from what was recorded"
-            )
+        _wait_for_workers(directory)
         try:
             yield word
         finally:
             path.write_text("")  # whoever still has a task ends
             _without_workers(directory, SECONDS_TO_END)
+
+
+def check_undriven(directory: Path) -> None:
+    """Raise, as `driving` does, if a run is held by a driver; nothing is written."""
+    if (directory / DRIVER).exists():
+        with ExitStack() as held:
+            _take(held, directory)
+        _wait_for_workers(directory)
 
 
 def is_driven(directory: Path, word: str) -> bool:
@@ -71,6 +71,25 @@ def working(directory: Path) -> Iterator[None]:
     """In the block, a worker writes into the run."""
     with locked(directory / WORKERS, required=False, shared=True):
         yield
+
+
+def _take(held: ExitStack, directory: Path) -> None:
+    """Take the driver's lock for the time of the stack; RecordError if another process has it."""
+    path = directory / DRIVER
+    if not _taken(held, path, SECONDS_REFUSED):
+        raise RecordError(
+            f"{directory} is being trained by {_holder(path)}; wait for it, or end it: then the same command goes on "
+            "from what was recorded"
+        )
+
+
+def _wait_for_workers(directory: Path) -> None:
+    """Wait for workers that have not noticed yet that their driver has ended; RecordError if they do not end."""
+    if not _without_workers(directory, SECONDS_LEFT):
+        raise RecordError(
+            f"workers of a driver that ended still write into {directory}; end them, or wait for them: then the same "
+            "command goes on from what was recorded"
+        )
 
 
 def _taken(held: ExitStack, path: Path, seconds: float) -> bool:

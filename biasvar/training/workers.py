@@ -28,6 +28,7 @@ from biasvar.study import Study
 from biasvar.training.checks import open_study
 from biasvar.training.context import StudyContext
 from biasvar.training.continuing import check_same_data
+from biasvar.training.drivers import check_undriven
 from biasvar.training.engine import engine_in
 from biasvar.training.memory import keep_freed_memory, lost_workers
 from biasvar.training.ranks import ONE, Ranks
@@ -150,6 +151,7 @@ def make_executor(
 
     `ranks`: the processes that train every network together; they are for one job.
     """
+    check_undriven(directory)
     if jobs <= 1:
         set_up(study, directory, str(device), ranks)
         yield _Inline(ranks)

@@ -185,8 +185,9 @@ def test_a_driver_that_is_killed_leaves_no_worker_and_goes_on(nodes, study, loca
     driver = subprocess.Popen([sys.executable, "-m", "biasvar.run", *command], env=environment)
     try:
         wait_until(lambda: under_way(log))
-        assert main(command) == 2
-        assert f"run is being trained by process {driver.pid} on" in capsys.readouterr().err
+        for other in (command, [*command[:3], "--jobs", "1"]):
+            assert main(other) == 2
+            assert f"run is being trained by process {driver.pid} on" in capsys.readouterr().err
     finally:
         driver.kill()
         driver.wait()

@@ -11,7 +11,7 @@ import pytest
 
 from biasvar.errors import RecordError
 from biasvar.training import drivers
-from biasvar.training.drivers import driving, is_driven, working
+from biasvar.training.drivers import check_undriven, driving, is_driven, working
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs locks of files")
 CONTEXT = multiprocessing.get_context("spawn")
@@ -50,6 +50,8 @@ def test_a_second_driver_is_told_who_holds_the_run(tmp_path, killed_driver, monk
     assert is_driven(tmp_path, word)
     with pytest.raises(RecordError, match=rf"is being trained by process {process.pid} on .*same command goes on"):
         driving(tmp_path).__enter__()
+    with pytest.raises(RecordError, match="is being trained by process"):
+        check_undriven(tmp_path)  # nor may one that needs no workers elsewhere
     assert is_driven(tmp_path, word)  # who was refused changed nothing
 
 
@@ -85,4 +87,5 @@ def test_workers_that_do_not_end_are_told(tmp_path, monkeypatch):
 
 def test_a_folder_that_no_driver_holds_is_not_driven(tmp_path):
     assert not is_driven(tmp_path, "somebody")
+    check_undriven(tmp_path)
     assert list(tmp_path.iterdir()) == []
