@@ -70,7 +70,8 @@ def _main(arguments: Sequence[str] | None) -> int:
     )  # fmt: skip
     parser.add_argument(
         "--jobs", type=int, metavar="N",
-        help="processes that train side by side (default: the CPU cores, at most 4; 1 on a GPU); changes no number",
+        help="processes that train side by side (default: the CPU cores, at most 4; 1 on a GPU, or with streamed "
+        "images); changes no number",
     )  # fmt: skip
     parser.add_argument(
         "--engine", metavar="NAME",
@@ -273,7 +274,7 @@ def _executors(study: Study, device: torch.device, options: argparse.Namespace) 
     if options.executor is None:
         from biasvar.training.workers import make_executor
 
-        alone = device.type != "cpu" or options.devices > 1
+        alone = device.type != "cpu" or options.devices > 1 or study.data.streamed is not None
         yield options.jobs or (1 if alone else min(4, len(os.sched_getaffinity(0)))), make_executor
         return
     from biasvar.training.ray_executor import connected

@@ -8,6 +8,8 @@ from pathlib import Path
 import yaml
 
 import biasvar
+from biasvar.study.schema import Data
+from biasvar.study.streaming import Streamed
 from biasvar.study.teachers import Teacher
 
 PAGE = (Path(__file__).parents[1] / "docs" / "own_data.md").read_text(encoding="utf-8")
@@ -26,7 +28,19 @@ def test_the_program_runs_and_its_run_has_what_the_page_says(tmp_path, monkeypat
     assert len(run.decomposition("kd").bias) == round(0.2 * 1797)
 
 
+def of_a_study(key):
+    """The piece of a study on the page that has a key."""
+    pieces = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.S)]
+    (piece,) = (piece for piece in pieces if key in piece)
+    return piece
+
+
+def test_the_streamed_images_of_the_page_are_read_as_it_says():
+    data = Data(**of_a_study("data")["data"])
+    assert data.streamed == Streamed(workers=8)
+    assert (data.validation, data.test) == (10_000, None)
+
+
 def test_the_teachers_of_the_page_are_teachers():
-    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.S)
-    teachers = {name: Teacher(**given) for name, given in yaml.safe_load(text)["teachers"].items()}
+    teachers = {name: Teacher(**given) for name, given in of_a_study("teachers")["teachers"].items()}
     assert not any(teacher.is_trained for teacher in teachers.values())

@@ -12,7 +12,7 @@ from biasvar.data.layout import split_of
 from biasvar.messages import first_few
 
 IMAGES = (".png", ".jpg", ".jpeg")
-_OTHER_IMAGES = (".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+OTHER_IMAGES = (".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 _AT_ONCE = 1024
 
 
@@ -30,9 +30,9 @@ def read_class_folders(path: Path, *, columns: Columns = USUAL) -> Contents:
     if columns != USUAL:
         raise ValueError(f"{path} is a folder of images, whose classes are its folders: it has no columns to name")
     files = image_files(path)
-    is_split = _is_split(path)
-    parts = [_split_and_class(path, file, is_split=is_split) for file in files]
-    other = next((file for file in _files(path) if file.suffix.lower() in _OTHER_IMAGES), None)
+    is_split = has_splits(path)
+    parts = [split_and_class(path, file, is_split=is_split) for file in files]
+    other = next((file for file in _files(path) if file.suffix.lower() in OTHER_IMAGES), None)
     if other is not None:
         raise ValueError(f"{other} is neither PNG nor JPEG; convert it (PIL.Image.open(file).convert('RGB').save(...))")
     names = sorted({name for _, name in parts})
@@ -61,7 +61,7 @@ def _files(path: Path) -> list[Path]:
     return sorted((file for file in found if file.is_file()), key=lambda file: file.relative_to(path).parts)
 
 
-def _split_and_class(path: Path, file: Path, *, is_split: bool) -> tuple[str, str]:
+def split_and_class(path: Path, file: Path, *, is_split: bool) -> tuple[str, str]:
     """The split ("" for none) and the class of an image, from the folders that it lies in."""
     folders = file.relative_to(path).parts[:-1]
     if not folders:
@@ -76,7 +76,7 @@ def _split_and_class(path: Path, file: Path, *, is_split: bool) -> tuple[str, st
     return split, folders[1]
 
 
-def _is_split(path: Path) -> bool:
+def has_splits(path: Path) -> bool:
     """True if the folders are those of splits, which hold those of classes."""
     folders = sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
     named = [folder for folder in folders if split_of(folder.name)]

@@ -37,6 +37,7 @@ class Contents:
         train_rows: How many of the first rows are the train split; None without an official split.
         class_names: The names that the files give, or None.
         encoded: The bytes of image files in order, some thousands at a time; None where a cell is empty.
+        one: The bytes of the image file of one sample, read by themselves; it goes to other processes.
         lists: Lists of numbers in order, some thousands at a time.
         arrays: uint8 images (N, H, W) or (N, H, W, 3), or float32 features (N, D).
         column: The column of the features, for errors.
@@ -52,6 +53,7 @@ class Contents:
     train_rows: int | None
     class_names: tuple[str, ...] | None
     encoded: Callable[[], Iterator[list[bytes | None]]] | None = None
+    one: Callable[[int], bytes | None] | None = None
     lists: Callable[[], Iterator[pa.Array]] | None = None
     arrays: np.ndarray | None = None
     column: str = ""

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from biasvar.data.contents import Columns
+from biasvar.data.crops import CentreCrop
 from biasvar.data.dataset import Dataset
 from biasvar.data.decode import Mode
 from biasvar.data.images import load_images
 from biasvar.data.layout import KNOWN, SUFFIXES, find_data
 from biasvar.data.sizes import how_made, made_smaller
+from biasvar.data.streaming import stream_images
 
 DATASETS = ("digits", *KNOWN)
 MODES: dict[str, Mode] = {"grey": "L", "colour": "RGB"}
@@ -28,6 +30,7 @@ def load_dataset(
     feature_column: str | None = None,
     mode: Mode | None = None,
     size: int | None = None,
+    streamed: CentreCrop | None = None,
 ) -> Dataset:
     """The data set of that name, or in that file or folder.
 
@@ -64,6 +67,9 @@ def load_dataset(
             the one or the other.
         size: Pixels of the shorter side of smaller images that are made of those in the file, after `mode`: each new
             pixel is the mean over the area that it covers, parts of pixels counted as parts, rounded.
+        streamed: For a folder of classes or Parquet files that do not fit in memory: nothing is decoded now, and
+            `images`, colour of any size in the files, are read one by one as they are indexed, each as this crop.
+            The fingerprint is then of names, byte sizes and labels, and mean and deviation are those of ImageNet.
 
     Raises:
         FileNotFoundError: The data set is not there; says which file to put where, and how to fetch it.
@@ -80,11 +86,19 @@ def load_dataset(
     if size is not None and size < 1:
         raise ValueError(f"size must be at least 1 pixel, not {size}")
     text = os.fspath(name_or_path)
+    if text == "digits" and streamed is not None:
+        raise ValueError("digits are one array in memory; leave streamed out")
     if text == "digits":
         return _digits(mode, size)
     is_name = text in KNOWN or not (text.endswith(SUFFIXES) or Path(text).name != text or Path(text).exists())
-    path = find_data(text) if is_name else Path(text).expanduser()
+    path = find_data(text, images=streamed is not None) if is_name else Path(text).expanduser()
     name = text if is_name else _name_of(path.resolve())
+    if streamed is not None:
+        if mode or size:
+            raise ValueError("streamed images are colour and of the size of their crop: leave size and mode out")
+        columns = Columns(image_column, feature_column, label_column)
+        data = stream_images(name, path, columns=columns, crop=streamed)
+        return data if is_name else replace(data, path=text)
     data = load_images(
         name, path, columns=Columns(image_column, feature_column, label_column), mode=mode, size=size, by_name=is_name
     )

@@ -40,6 +40,42 @@ def converted(images: np.ndarray, mode: Mode | None) -> np.ndarray:
     return np.stack([np.asarray(Image.fromarray(np.ascontiguousarray(image)).convert(mode)) for image in images])
 
 
+def decode_colour(data: bytes | None, where: str) -> Image.Image:
+    """The image in the bytes of a PNG or JPEG file, of any size, in colour and upright as viewers show it.
+
+    Args:
+        data: The bytes; None for a cell that is empty.
+        where: Where they stand, for errors.
+
+    Raises:
+        ValueError: They are missing, or no image that can be read; names the place.
+
+    >>> decode_colour(b"GIF89a", "cats/1.png")
+    Traceback (most recent call last):
+    ValueError: cats/1.png is no image that can be read as PNG or JPEG (cannot identify image file)
+    """
+    if data is None:
+        raise ValueError(f"{where} has no image bytes; needed: the bytes of a PNG or JPEG file")
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
+            if image.mode not in _CONVERTIBLE:
+                raise _OddImage(f"{where} has pixels of kind {image.mode!r}; needed: 8 bits a channel")
+            turn = _orientation(image)
+            image.load()
+            shown = image if image.mode == "RGB" else image.convert("RGB")
+            return shown.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else shown
+    except _OddImage as odd:
+        raise ValueError(str(odd)) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's plugins raise whatever their parsing meets
+        raise ValueError(f"{where} is no image that can be read as PNG or JPEG ({_why(error)})") from None
+
+
+def _why(error: Exception) -> str:
+    return str(error).split("<")[0].strip() or type(error).__name__
+
+
 class Decoder:
     """Decodes batches of images that must all be alike; the first one says how.
 
@@ -111,8 +147,8 @@ class Decoder:
         except MemoryError:
             raise
         except Exception as error:  # Pillow's plugins raise whatever their parsing meets
-            why = str(error).split("<")[0].strip() or type(error).__name__
-            raise ValueError(f"{self._locate(sample)} is no image that can be read as PNG or JPEG ({why})") from None
+            where = self._locate(sample)
+            raise ValueError(f"{where} is no image that can be read as PNG or JPEG ({_why(error)})") from None
         return pixels, kind
 
     def _check(self, image: Image.Image, sample: int) -> None:

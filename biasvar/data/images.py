@@ -69,7 +69,7 @@ def load_images(
 def _decode_into(
     folder: Path, contents: Contents, mode: Mode | None, size: int | None, name: str, is_known: bool
 ) -> None:
-    names = _names(contents, KNOWN[name].num_classes if is_known else None)
+    names = class_names(contents, KNOWN[name].num_classes if is_known else None)
     decoder = Decoder(mode=mode, locate=contents.where)
     assert contents.encoded is not None
     with open(folder / "images.npy", "wb") as file, decoder.threads() as pool:
@@ -88,7 +88,7 @@ def _decode_into(
 def _convert_into(
     folder: Path, contents: Contents, images: np.ndarray, mode: Mode | None, size: int | None, name: str
 ) -> None:
-    names = _names(contents, None)
+    names = class_names(contents, None)
     pixels = list(images.shape[1:3])
     with open(folder / "images.npy", "wb") as file:
         for start in range(0, len(images), CHUNK):
@@ -100,7 +100,7 @@ def _convert_into(
 
 
 def _copy_into(folder: Path, contents: Contents) -> None:
-    names = _names(contents, None)
+    names = class_names(contents, None)
     with open(folder / "images.npy", "wb") as file:
         if contents.arrays is not None:
             np.save(file, contents.arrays)
@@ -151,8 +151,8 @@ def _read(
     return kept, images, labels, np.load(index) if index.exists() else None, named
 
 
-def _names(contents: Contents, num_classes: int | None) -> list[str]:
-    """The class names; checks the labels against them."""
+def class_names(contents: Contents, num_classes: int | None) -> list[str]:
+    """The class names; ValueError for labels that are none of them."""
     labels = contents.labels
     if contents.class_names is not None:
         names, count = list(contents.class_names), f"{len(contents.class_names)} class names"

@@ -63,8 +63,12 @@ def data_folder() -> Path:
     return Path(given).expanduser() if given else cache_folder()
 
 
-def find_data(name: str) -> Path:
+def find_data(name: str, *, images: bool = False) -> Path:
     """The file or folder of the data set of that name.
+
+    Args:
+        name: Of the data set.
+        images: A folder with folders of images will do.
 
     Raises:
         FileNotFoundError: It is not in the data folder; says which file to put there, its layout, and how to fetch it.
@@ -72,7 +76,7 @@ def find_data(name: str) -> Path:
     """
     folder = data_folder()
     for path in (folder / f"{name}.parquet", folder / name):
-        if path.is_file() if path.suffix == ".parquet" else any(path.rglob("*.parquet")):
+        if path.is_file() if path.suffix == ".parquet" else (images and path.is_dir()) or any(path.rglob("*.parquet")):
             return path
     if name not in KNOWN:
         raise ValueError(

@@ -23,6 +23,7 @@ from biasvar.data.layout import (
     Shard,
     split_of,
 )
+from biasvar.data.one_image import OneImage, image_bytes
 from biasvar.data.table_files import BATCH, open_table
 from biasvar.messages import first_few
 
@@ -106,6 +107,9 @@ def read_contents(found: Sequence[Shard], *, columns: Columns = USUAL) -> Conten
         place=found[0].path, where=rows.where, labels=truth[order.rows], train_rows=train, class_names=names,
         lists=None if values.kind == "images" else cells,
         encoded=(lambda: (part.to_pylist() for part in cells())) if values.kind == "images" else None,
+        one=OneImage([shard.path for shard in found], rows.file, rows.row, values.names[0])
+        if values.kind == "images"
+        else None,
         column=str(values),
         original_index=np.concatenate([i for i in originals if i is not None])[order.rows] if whole else None,
         validation=order.validation, source=source,
@@ -124,13 +128,7 @@ def _of_one_file(path: Path, values: _Values, rows: np.ndarray) -> Iterator[pa.A
     with open_table(path) as table:
         for first, batch in table.batches(values.names, rows, BATCH):
             mine = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + batch.num_rows)] - first
-            cells = _side_by_side(batch) if values.kind == "numbers" else batch.column(0)
-            if pa.types.is_struct(cells.type):
-                cells = cells.field("bytes")
-            if pa.types.is_dictionary(cells.type):
-                cells = cells.dictionary_decode()
-            if pa.types.is_binary_view(cells.type):
-                cells = cells.cast(pa.large_binary())  # Arrow takes no rows of a view
+            cells = _side_by_side(batch) if values.kind == "numbers" else image_bytes(batch.column(0))
             if len(mine):
                 yield cells if len(mine) == len(cells) else cells.take(pa.array(mine))
 

@@ -61,7 +61,7 @@ def open_table(path: Path) -> Iterator[Table]:
     Raises:
         ValueError: The file is damaged, or no such table.
     """
-    with _readable(path):
+    with readable(path):
         if path.suffix == ".csv":
             yield Table(_read_csv(path))
         elif path.suffix == ".arrow":
@@ -88,8 +88,8 @@ def _read_csv(path: Path) -> pa.Table:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Arrow's errors about a broken file as one that names the file."""
+def readable(path: Path) -> Iterator[None]:
+    """Arrow's errors about a broken file, in the block, as a ValueError that names the file."""
     try:
         yield
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:

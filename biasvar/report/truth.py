@@ -81,13 +81,16 @@ def dataset_of(run: Run) -> Dataset:
         FileNotFoundError, ValueError: It is not at hand, cannot be read, or is not what the run was made with.
     """
     from biasvar.data import load_dataset
+    from biasvar.data.crops import CentreCrop
     from biasvar.data.datasets import MODES
 
     data = run.manifest.get("data") or {}
     place = data.get("path") or data.get("name")
     if not place:
         raise RecordError(f"{run.directory} does not name its data")
-    dataset = load_dataset(str(place), size=data.get("size"), mode=MODES.get(str(data.get("mode"))))
+    streamed = CentreCrop(**data["streamed"]) if data.get("streamed") else None
+    mode = MODES.get(str(data.get("mode")))
+    dataset = load_dataset(str(place), size=data.get("size"), mode=mode, streamed=streamed)
     if dataset.fingerprint != data.get("fingerprint"):
         raise RecordError(f"{place} is not the data that {run.directory} was made with: its fingerprint is another")
     return dataset

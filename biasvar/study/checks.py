@@ -26,6 +26,8 @@ def faults(study: Study) -> Iterable[str]:
         }
         others = [f"{place} is {model}" for place, model in networks.items() if model != "mlp"]
         yield f"backend: batched trains model mlp only, and {first_few(others)}; use backend: sequential"
+    if study.data.streamed and study.backend == "batched":
+        yield "data.streamed: images are streamed to one replica at a time; use backend: sequential"
     if study.draw.kind == "subsample" and study.draw.rows is None:
         yield "draw.rows: needed for draw.kind subsample"
     if study.draw.kind in ("bootstrap", "seed_only") and study.draw.rows is not None:

@@ -19,8 +19,9 @@ NO_IDENTITY = {
     "arms": ("label", "swept"),
     "teachers": ("label", "checkpoint", "logits"),
     "soft_labels": ("name", "path"),
+    "data": ("workers",),
 }
-"""Keys that say how something is shown or where it lies."""
+"""Keys that say how something is shown or where it lies, or how it is read."""
 
 # The sections of version 1 in which a key counted at its default too, with all their keys of that time.
 _ARM_V1: dict[str, Any] = {
@@ -68,7 +69,7 @@ def identity(chosen: dict[str, Any]) -> str:
         entry.update(in_order(entry))
     for section, words in NO_IDENTITY.items():
         for entry in content.get(section, {}).values():
-            for word in words:
+            for word in words if isinstance(entry, dict) else ():
                 entry.pop(word, None)
     return _hash({"version": VERSION, **content})
 

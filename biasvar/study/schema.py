@@ -18,6 +18,7 @@ from biasvar.study.places import is_path
 from biasvar.study.sections import MOST, Name, Section
 from biasvar.study.soft_labels import SoftLabel
 from biasvar.study.statements import ClaimsFixed, DesignsTried
+from biasvar.study.streaming import Streamed
 from biasvar.study.teachers import Teacher
 from biasvar.study.views import View, check_renderings, check_views, listed, views_in
 
@@ -54,6 +55,7 @@ class Data(Section):
     mode: Literal["grey", "colour"] | None = None  # images: converted to it; none given: as they are
     crop: int = Field(0, ge=0)  # images: pad by so many pixels and crop at random in training
     flip: bool = False  # images: mirror half of them in training
+    streamed: Streamed | None = None  # images that do not fit in memory; see below
     # Images: other views of the test rows, kind -> severities, patches a side or radii; see `biasvar.study.views`.
     views: dict[str, list[float]] = Field({})
     # Images: training and validation rows are shown through these renderings, each row through one.
@@ -80,6 +82,16 @@ class Data(Section):
     def shown(self) -> list[View]:
         """The views of the test rows, in the order of the study."""
         return views_in(self.views)
+
+    @model_validator(mode="after")
+    def _streams(self) -> Self:
+        """Streamed images have a crop of their own, and are never all in memory."""
+        others = ("size", "mode", "crop", "flip", "train_views", "few_shots") if self.streamed else ()
+        given = [key for key in others if getattr(self, key)]
+        if given:
+            why = "image_size and augment of streamed say it" if given[0] in others[:4] else "it changes all images"
+            raise ValueError(f"{given[0]}: not with streamed images ({why}); leave it out")
+        return self
 
     @model_validator(mode="after")
     def _placed(self) -> Self:

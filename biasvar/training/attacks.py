@@ -49,8 +49,7 @@ class Attack:
         replicas.train(False)
         size = next(iter(replicas.parameters().values())).shape[0]
         pieces = []
-        for piece in ids.split(chunk or inputs.chunk):
-            clean = inputs.clean(piece)
+        for piece, clean in inputs.clean_pass(ids, chunk):
             x = clean.expand(size, *clean.shape).contiguous()
             found = self._found(replicas, x, labels[piece].expand(size, -1), inputs, piece)
             with torch.no_grad():

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from biasvar.data import Dataset, load_dataset
+from biasvar.data.crops import CentreCrop
 from biasvar.data.datasets import MODES
 from biasvar.data.held_out import hold_out_classes
 from biasvar.data.human_labels import load_people
@@ -93,12 +94,15 @@ def _load_data(data: Data, make_absent: bool) -> Dataset:
     except FileNotFoundError:
         if not make_absent or data.path is not None or data.name not in KNOWN:
             raise
-        return made_dataset(data.name, size=data.size, mode=data.mode)
+        size = data.size if data.streamed is None else data.streamed.image_size
+        return made_dataset(data.name, size=size, mode=data.mode)
 
 
 def _read_data(data: Data) -> Dataset:
     place = data.path or data.name
     own: dict[str, Any] = {} if data.label_column is None else {"label_column": data.label_column}
+    if data.streamed is not None:
+        own["streamed"] = CentreCrop(data.streamed.image_size, data.streamed.resize)
     if data.size is None and data.mode is None:
         return load_dataset(place, **own)
     try:

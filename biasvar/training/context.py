@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import torch
 from torch import nn
 
 from biasvar.data import Dataset, check_classes, draw_members, split_official
+from biasvar.data.crops import RandomCrops
 from biasvar.data.draws import Rows
 from biasvar.data.label_noise import noisy_labels
+from biasvar.data.streaming import StreamedImages
 from biasvar.seeding import generator
 from biasvar.study import Study
 from biasvar.study.label_noise import LabelNoise
@@ -26,6 +29,8 @@ from biasvar.training.networks import MLP, build_network, seeded
 from biasvar.training.ranks import ONE, Ranks
 from biasvar.training.replicas import Replicas, make_replicas
 from biasvar.training.schedules import Phase, rate_at
+from biasvar.training.streamed import MOST_WORKERS, Loader, Shown, Streamed, cores
+from biasvar.training.unreadable import note_unreadable
 from biasvar.training.view_images import training_images
 
 
@@ -76,9 +81,17 @@ class StudyContext:
         check_classes(dataset, {name: ids for name, ids in blocks.items() if len(ids)})
         labels = torch.as_tensor(np.array(dataset.labels), device=device)
         shown = np.sort(np.concatenate([blocks[name] for name in ("student", "reserved", "validation")]))
-        images = dataset.images if dataset.made else training_images(dataset, data, shown, study.seed)
-        inputs = _inputs(study, dataset, images, device)
+        inputs: Inputs
+        if isinstance(dataset.images, StreamedImages):
+            inputs = _streamed(study, dataset, dataset.images, device, Path(directory))
+        else:
+            images = dataset.images if dataset.made else training_images(dataset, data, shown, study.seed)
+            inputs = _inputs(study, dataset, images, device)
         return StudyContext(study, dataset, blocks, device, inputs, labels, Path(directory))
+
+    def close(self) -> None:
+        """End the processes that read inputs ahead, where there are any."""
+        self.inputs.close()
 
     def observing(self, noise: LabelNoise | None) -> StudyContext:
         """The same with the labels that training rows have under label noise; test and validation rows keep theirs."""
@@ -199,6 +212,19 @@ def context_of(
     labels = torch.as_tensor(np.array(dataset.labels), device=device)
     inputs = _inputs(study, dataset, dataset.images, device)
     return StudyContext(study, dataset, blocks, device, inputs, labels, directory)
+
+
+def _streamed(
+    study: Study, dataset: Dataset, images: StreamedImages, device: torch.device, directory: Path
+) -> Streamed:
+    """Inputs of images that are read as they are asked for."""
+    settings = study.data.streamed
+    assert settings is not None  # such data are read for such studies only
+    crops = RandomCrops(settings.image_size, settings.area, study.seed)
+    workers = min(cores(), MOST_WORKERS) if settings.workers is None else settings.workers
+    noted = partial(note_unreadable, images, directory)
+    loader = Loader(Shown(images, crops), workers, pin=device.type == "cuda", noted=noted)
+    return Streamed(loader, device, dataset.mean.tolist(), dataset.std.tolist(), augmented=settings.augment)
 
 
 def _inputs(study: Study, dataset: Dataset, images: np.ndarray, device: torch.device) -> Inputs:

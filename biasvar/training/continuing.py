@@ -14,6 +14,7 @@ import yaml
 
 import biasvar
 from biasvar.data.human_labels import load_people
+from biasvar.data.streaming import StreamedImages
 from biasvar.errors import RecordError
 from biasvar.files import plain
 from biasvar.messages import first_few, in_words
@@ -24,6 +25,7 @@ from biasvar.study.claims import ledger_hash
 from biasvar.study.identity import NO_IDENTITY, SHOWN
 from biasvar.study.networks import LEFT_OUT
 from biasvar.training.context import StudyContext
+from biasvar.training.unreadable import are_mended
 
 PACKAGES = ("torch", "numpy", "pyarrow", "scikit-learn")
 SESSION = ("versions", "commit", "device", "devices", "threads")
@@ -101,7 +103,7 @@ def check_same_data(context: StudyContext) -> None:
     if recorded.get("study_hash") not in context.study.hashes:
         return  # a run of another study, which its writer refuses
     before = recorded.get("data") or {}
-    if before.get("fingerprint") not in (None, dataset.fingerprint):
+    if before.get("fingerprint") not in (None, dataset.fingerprint) and not has_mended(context, before):
         place = before.get("path"), dataset.path
         moved = f"; they were read from {place[0]} and now from {place[1]}" if place[0] != place[1] else ""
         raise RecordError(
@@ -116,6 +118,12 @@ def check_same_data(context: StudyContext) -> None:
                 f"the people's labels {name} are not those that {directory} was begun with; put the file back as it "
                 "was, or give the study another --out"
             )
+
+
+def has_mended(context: StudyContext, before: Mapping[str, Any]) -> bool:
+    """True if the data differ from those of a run's entry in files alone that it could not read."""
+    images = context.dataset.images
+    return isinstance(images, StreamedImages) and are_mended(images, context.directory, str(before.get("fingerprint")))
 
 
 def _difference_of_data(context: StudyContext) -> str:

@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 
 from biasvar.errors import RecordError
-from biasvar.messages import note
+from biasvar.messages import first_few, note
 from biasvar.progress import Progress
 from biasvar.records import Run, RunWriter, open_run
 from biasvar.records.checked_tables import membership_table, samples_table
@@ -27,7 +27,14 @@ from biasvar.study import Study
 from biasvar.training.checks import check_begun, check_sources, open_study
 from biasvar.training.completeness import arm_fault, holds, is_whole, lost_weights, whole_table, written_teachers
 from biasvar.training.context import StudyContext
-from biasvar.training.continuing import SESSION, check_same_data, check_same_study, restate, sessions_with
+from biasvar.training.continuing import (
+    SESSION,
+    check_same_data,
+    check_same_study,
+    has_mended,
+    restate,
+    sessions_with,
+)
 from biasvar.training.cost import cost_of_answers, cost_of_arm, cost_of_teacher, steps_of
 from biasvar.training.custom_networks import source_hashes
 from biasvar.training.divided import check_divided
@@ -39,6 +46,7 @@ from biasvar.training.reuse import identity_of, take_over, tuned_elsewhere
 from biasvar.training.soft_targets import soft_label_table
 from biasvar.training.tasks import Task, Work, amount, work
 from biasvar.training.teachers import teacher_groups, teacher_weights_path
+from biasvar.training.unreadable import forget_unreadable, noted_sizes
 from biasvar.training.workers import (
     MakeExecutor,
     ask_teacher,
@@ -115,6 +123,10 @@ def _run(
     entries = study_manifest(study, context)
     writer = RunWriter(directory, manifest=entries, resume=True)
     check_sources(writer.manifest.get("sources", {}), study, writer.directory)
+    if has_mended(context, writer.manifest["data"]):
+        note(f"{directory} goes on with whole files in place of {first_few(noted_sizes(writer.directory))}")
+        writer.update_manifest(data=entries["data"])
+        forget_unreadable(writer.directory)
     _rename(writer, study)
     _settle_engine(writer, context, engine)
     _write_samples(writer, context)

@@ -50,8 +50,8 @@ def head_pass(network: nn.Module, inputs: Inputs, ids: torch.Tensor) -> tuple[np
     mode = network.training
     network.eval()
     with _given_to(head) as given:
-        for piece in ids.split(inputs.chunk):
-            logits.append(network(inputs.clean(piece)).double())
+        for _, x in inputs.clean_pass(ids):
+            logits.append(network(x).double())
             features.append(given[-1].double())
             given.clear()
     network.train(mode)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from biasvar.training.augmentation import augment, normalise
 
 
 class Inputs(Protocol):
-    """Inputs by sample id, resident on the device."""
+    """Inputs by sample id; what is not resident on the device is made ready ahead where a whole pass is announced."""
 
     @property
     def augmented(self) -> bool:
@@ -29,11 +29,31 @@ class Inputs(Protocol):
     def clean(self, ids: torch.Tensor) -> torch.Tensor:
         """(B, ...) inputs of (B,) samples in an evaluation pass."""
 
+    def training_pass(
+        self, ids: torch.Tensor, on_host: np.ndarray, replicas: Sequence[int], epoch: int, batches: Sequence[slice]
+    ) -> Generator[torch.Tensor, None, None]:
+        """What `training` gives of the batches of an epoch one by one.
+
+        Args:
+            ids, on_host: The samples (R, P) in the order of the epoch, here and in main memory.
+            replicas, epoch: As for `training`.
+            batches: The places of each batch in that order.
+        """
+        return (self.training(ids[:, places], replicas, epoch) for places in batches)
+
+    def clean_pass(self, ids: torch.Tensor, chunk: int | None = None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Some samples out of (n,) at a time, in order, and what `clean` gives of them."""
+        return ((piece, self.clean(piece)) for piece in ids.split(chunk or self.chunk))
+
     def plain(self) -> Inputs:
         """The same inputs without augmentation."""
 
     def of(self, images: np.ndarray) -> Inputs:
         """Inputs of other images (n, H, W[, C]), by their place 0 .. n - 1."""
+
+    def close(self) -> None:
+        """End the processes that make inputs ready, where there are any."""
+        return
 
     @property
     def pixel_scale(self) -> tuple[Sequence[float], Sequence[float]]:
@@ -41,7 +61,7 @@ class Inputs(Protocol):
 
 
 @dataclass(frozen=True)
-class Features:
+class Features(Inputs):
     """Vectors (N, D), never augmented; of images, whose pixels are divided by `scale`."""
 
     values: torch.Tensor
@@ -74,7 +94,7 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Images:
+class Images(Inputs):
     """uint8 images (N, H, W[, C]), normalised; cropped and flipped at random in training where asked."""
 
     values: torch.Tensor
@@ -120,7 +140,7 @@ class Images:
 
 
 @dataclass(frozen=True)
-class Repeated:
+class Repeated(Inputs):
     """Inputs of few rows over and over: those of sample i are those of row i mod `rows`."""
 
     few: Inputs

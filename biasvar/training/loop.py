@@ -67,6 +67,7 @@ def train(
         None if rows.counts is None else torch.as_tensor(rows.counts, device=device, dtype=torch.get_default_dtype())
     )
     steps = math.ceil(all_ids.shape[1] / batch_size)
+    batches = [slice(i * batch_size, min((i + 1) * batch_size, all_ids.shape[1])) for i in range(steps)]
     method, needs = objective.method, objective.method.needs
     names = [phase.name for phase in phases for _ in range(phase.epochs)] or [""] * epochs
     now = 0.0
@@ -89,11 +90,12 @@ def train(
             if "random keys" in needs:
                 draws = [generator(seed, "arm", arm, r, epoch).random(all_ids.shape[1]) for r in rows.replicas]
                 keys = torch.as_tensor(np.stack(draws), device=device)
-            for number in range(steps):
+            shares = [share_of(whole, ranks.rank, ranks.world) for whole in batches]
+            own = [piece for piece in shares if piece.start < piece.stop]
+            seen = inputs.training_pass(epoch_ids, ids_on_host, rows.replicas, epoch, own)
+            for number, (whole, piece) in enumerate(zip(batches, shares, strict=True)):
                 tell(epoch, epochs, (epoch - 1 + number / steps) / epochs)
                 now = rate_of((epoch - 1) * steps + number, steps)
-                whole = slice(number * batch_size, min((number + 1) * batch_size, all_ids.shape[1]))
-                piece = share_of(whole, ranks.rank, ranks.world)
                 if piece.start == piece.stop:  # fewer rows than processes: this one has nothing to add
                     if companions is not None:
                         companions.take_gradients(None)
@@ -102,7 +104,7 @@ def train(
                         companions.step(now)
                     continue
                 ids = epoch_ids[:, piece]
-                x = inputs.training(ids, rows.replicas, epoch)
+                x = next(seen)
                 step = Step(
                     ids=ids, inputs=x, labels=labels[ids], epoch=epoch, number=number, rate=now,
                     counts=None if epoch_counts is None else epoch_counts[:, piece], phase=names[epoch - 1],
@@ -130,6 +132,7 @@ def train(
                 if companions is not None:
                     companions.step(now)
                 method.after_step(objective.state, batch)
+            seen.close()
             if on_epoch is not None:
                 on_epoch(epoch, now)
 
@@ -140,7 +143,6 @@ def predict(replicas: Replicas, inputs: Inputs, ids: torch.Tensor, *, chunk: int
     replicas.train(False)
     size = next(iter(replicas.parameters().values())).shape[0]
     pieces = []
-    for piece in ids.split(chunk or inputs.chunk):
-        x = inputs.clean(piece)
+    for _, x in inputs.clean_pass(ids, chunk):
         pieces.append(replicas(x.expand(size, *x.shape)).double())
     return torch.cat(pieces, dim=1)

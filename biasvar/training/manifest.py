@@ -9,6 +9,7 @@ from typing import Any
 from biasvar.records.manifest import read_manifest
 from biasvar.study import Study
 from biasvar.study.label_noise import LabelNoise
+from biasvar.study.streaming import Streamed
 from biasvar.training.checkpoints import file_hashes
 from biasvar.training.context import StudyContext
 from biasvar.training.continuing import begun, fingerprints_of_people, session
@@ -37,6 +38,7 @@ def study_manifest(study: Study, context: StudyContext) -> dict[str, Any]:
             "fingerprint": context.dataset.fingerprint,
             "size": study.data.size,
             "mode": study.data.mode,
+            **({"streamed": _crop(study.data.streamed)} if study.data.streamed else {}),
             "features": context.dataset.images.shape[1] if context.dataset.is_vectors else None,
             **({"held_out": list(context.held_out.class_names)} if context.held_out else {}),
             "test_is_whole_split": _whole_test_split(context),
@@ -56,6 +58,11 @@ def study_manifest(study: Study, context: StudyContext) -> dict[str, Any]:
         **session(study, context, _commit()),
         **divided_entry(context),
     }
+
+
+def _crop(settings: Streamed) -> dict[str, int]:
+    """What is shown of an image in an evaluation, by which a report finds it again."""
+    return {"size": settings.image_size, "resize": settings.resize}
 
 
 def _whole_test_split(context: StudyContext) -> bool:

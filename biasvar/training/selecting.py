@@ -139,8 +139,8 @@ def _evidence(context: StudyContext, arm: Selecting, selection: Selection, repli
 def _answers(context: StudyContext, network: nn.Module, ids: np.ndarray) -> np.ndarray:
     """(n, C) logits of a network in evaluation mode."""
     network.eval()
-    pieces = torch.as_tensor(ids, device=context.device).split(context.inputs.chunk)
-    return torch.cat([network(context.inputs.clean(piece)) for piece in pieces]).cpu().numpy()
+    seen = context.inputs.clean_pass(torch.as_tensor(ids, device=context.device))
+    return torch.cat([network(x) for _, x in seen]).cpu().numpy()
 
 
 def _network(context: StudyContext, arm: Selecting, selection: Selection, replica: int) -> nn.Module:

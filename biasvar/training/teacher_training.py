@@ -228,11 +228,7 @@ def _students_entry(study: Study, name: str) -> dict[str, Any]:
 @torch.no_grad()
 def _clean_logits(context: StudyContext, network: torch.nn.Module, ids: torch.Tensor) -> np.ndarray:
     network.train(False)
-    return (
-        torch.cat([network(context.inputs.clean(piece)).float() for piece in ids.split(context.inputs.chunk)])
-        .cpu()
-        .numpy()
-    )
+    return torch.cat([network(x).float() for _, x in context.inputs.clean_pass(ids)]).cpu().numpy()
 
 
 def cached_teacher(context: StudyContext, name: str, replicas: Sequence[int]) -> Path:

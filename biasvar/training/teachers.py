@@ -178,9 +178,14 @@ def write_views(context: StudyContext, teacher: str, replica: int, number: int) 
     table = np.empty((study.schedule.epochs, rows.ids.shape[1], context.dataset.num_classes), dtype=np.float32)
     for epoch in range(1, len(table) + 1):
         order = rows.orders(study.seed, epoch)[0]
-        for at in np.split(order, range(study.schedule.batch_size, len(order), study.schedule.batch_size)):
-            ids = torch.as_tensor(rows.ids[:, at], device=context.device)
-            x = context.inputs.training(ids, [replica], epoch)
+        starts = range(0, len(order), study.schedule.batch_size)
+        batches = [slice(start, start + study.schedule.batch_size) for start in starts]
+        on_host = rows.ids[:, order]
+        ids = torch.as_tensor(on_host, device=context.device)
+        for places, x in zip(
+            batches, context.inputs.training_pass(ids, on_host, [replica], epoch, batches), strict=True
+        ):
+            at = order[places]
             table[epoch - 1, at] = network(x[0]).float().cpu().numpy()
     content = io.BytesIO()
     np.save(content, table)

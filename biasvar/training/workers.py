@@ -154,7 +154,10 @@ def make_executor(
     check_undriven(directory)
     if jobs <= 1:
         set_up(study, directory, str(device), ranks)
-        yield _Inline(ranks)
+        try:
+            yield _Inline(ranks)
+        finally:
+            _here()[0].close()
         return
     pool = _Pool(study, directory, device, jobs)
     try:
