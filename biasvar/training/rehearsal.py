@@ -194,9 +194,9 @@ def _naming(context: StudyContext, who: str, place: str) -> Iterator[None]:
             raise OutOfMemoryError(f"{who}: {said}") from error
         if isinstance(error, OSError):
             raise
+        if isinstance(error, BiasvarError | ValueError) and any(name in str(error) for name in (place, who)):
+            raise  # it says itself whose it is
         if isinstance(error, BiasvarError):
-            if who.partition(" ")[2] in str(error):
-                raise
             raise type(error)(f"{place}: {error}") from error
         frame = traceback.extract_tb(error.__traceback__)[-1]
         what = " ".join(f"{type(error).__name__}: {error}".split())
