@@ -37,11 +37,7 @@ def test_the_files_are_what_the_script_writes(make, tmp_path):
 
 
 def test_every_published_pair_has_a_study():
-    theirs = [
-        (NAMES[pair["data"]], pair["teacher"], pair["student"])
-        for pair in published.pairs()
-        if pair["data"] == "CIFAR-100"
-    ]
+    theirs = [(NAMES[pair["data"]], pair["teacher"], pair["student"]) for pair in published.pairs()]
     ours = [
         (study.data.name, study.teachers["main"].model, study.student.model)
         for study in map(load_study, FILES)
@@ -75,18 +71,34 @@ def test_pairs_of_the_benchmark_have_its_settings(path):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("path", [path for path in FILES if path.parent.name == "imagenet"], ids=lambda path: path.stem)
+def test_pairs_of_imagenet_have_the_settings_of_the_released_code(path):
+    study = load_study(path)
+    schedule, streamed = study.schedule, study.data.streamed
+    assert (schedule.epochs, schedule.batch_size, schedule.milestones, schedule.gamma) == (100, 256, [30, 60, 90], 0.1)
+    assert (schedule.momentum, schedule.nesterov, schedule.weight_decay) == (0.9, True, 1e-4)
+    assert (streamed.image_size, streamed.resize, streamed.area, streamed.augment) == (224, 256, (0.08, 1.0), True)
+    assert study.learning_rate.value == study.teachers["main"].learning_rate == 0.1
+    assert {(arm.get("temperature"), arm.get("alpha")) for arm in study.arms.values()} == {(None, None), (2, 2.5)}
+
+
 def test_the_losses_of_published_kd_are_those_named():
     torch.manual_seed(0)
-    student, teacher = torch.randn(2, 30, 100, dtype=torch.float64) * 4
-    labels = torch.arange(30)
 
-    def by_hand(label_weight, temperature):
+    def by_hand(student, teacher, labels, label_weight, temperature):
         soft = F.kl_div(F.log_softmax(student / temperature, 1), F.softmax(teacher / temperature, 1), reduction="none")
         cross = F.cross_entropy(student, labels, reduction="none")
         return label_weight * cross + (1 - label_weight) * temperature**2 * soft.sum(1)
 
-    for folder, arm, label_weight in (("cifar100", "kd_crd", 0.1), ("dfa_cifar100", "kd", 0.8)):
+    for folder, arm, classes, label_weight, temperature in (
+        ("cifar100", "kd_crd", 100, 0.1, 4),
+        ("dfa_cifar100", "kd", 100, 0.8, 4),
+        ("dfa_cinic10", "kd", 10, 0.8, 16),
+    ):
+        student, teacher = torch.randn(2, 30, classes, dtype=torch.float64) * 4
+        labels = torch.arange(30) % classes
         study = load_study(next(path for path in FILES if path.parent.name == folder))
         keys = ("variant", "alpha", "temperature", "multiplier")
         loss = SelfDistillationLoss(**{key: study.arms[arm].get(key) for key in keys}, reduction="none")
-        torch.testing.assert_close(loss(student, teacher, labels), by_hand(label_weight, 4), rtol=1e-12, atol=1e-12)
+        expected = by_hand(student, teacher, labels, label_weight, temperature)
+        torch.testing.assert_close(loss(student, teacher, labels), expected, rtol=1e-12, atol=1e-12)
