@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -207,7 +207,7 @@ def _follow(pipe: Connection, study: Study, directory: Path, device: str, rank: 
         if pipe.recv() != "join":
             return
         store = distributed.TCPStore("127.0.0.1", port, world, is_master=False)
-        with joined(context, rank, world, store, FabricRanks) as context.ranks:
+        with joined(context, rank, world, store, FabricRanks) as context.ranks, closing(context):
             while (message := pipe.recv()) is not None:
                 task, arguments = message
                 context.engine = engine_in(read_manifest(directory))  # settled by process 0 before its first task

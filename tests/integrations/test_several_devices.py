@@ -28,6 +28,7 @@ from biasvar.training.execute import run_study
 from biasvar.training.over_devices import _agree, _Other
 from biasvar.training.students import Students, _Group
 from tests.conftest import TINY
+from tests.data.made import tree
 from tests.training.processes import BUILDING, together
 
 pytest.importorskip("lightning.fabric", reason="needs Lightning: make test-integrations")
@@ -168,6 +169,24 @@ def test_augmented_images_and_a_teacher_that_sees_them(tmp_path):
     )
     one, two = (run_study(study, tmp_path / str(n), device="cpu", devices=n) for n in (1, 2))
     check_same_records(one, two, ["ce", "kd", "wsl", "lr"])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_images_that_are_read_as_they_are_asked_for(tmp_path, monkeypatch, workers):
+    """Each process reads its own share ahead; with a process of its own for that, or without."""
+    monkeypatch.setenv("BIASVAR_CACHE", str(tmp_path / "cache"))
+    folder, network = tree(tmp_path / "photos"), {"model": "tests.training.own_network:make"}
+    streamed = {"image_size": 16, "resize": 18, "workers": workers}
+    study = resolve_study(
+        {"name": "photos", "seed": 5, "replicas": 2, "backend": "sequential", "student": network}
+        | {"data": {"name": str(folder), "validation": 9, "streamed": streamed}, "learning_rate": 0.05}
+        | {"draw": {"kind": "subsample", "rows": 24}, "schedule": {"epochs": 2, "batch_size": 10}}
+        | {"teachers": {"main": {**network, "epochs": 1}}, "defaults": {"temperature": 2, "alpha": 0.5}}
+        | {"arms": {"kd": {"loss": "distillation", "teacher": "main"}}}
+    )
+    one, two = (run_study(study, tmp_path / str(n), device="cpu", devices=n) for n in (1, 2))
+    check_same_records(one, two, ["kd"])
+    assert not multiprocessing.active_children()
 
 
 OWN = "tests.training.own_methods"
