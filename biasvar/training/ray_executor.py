@@ -39,7 +39,7 @@ INSTALL = "pip install 'biasvar[cluster]'"
 SECONDS_TO_ANSWER = 20.0  # for a cluster that is there
 SECONDS_TO_START = 120.0  # for one that is begun on this machine
 SECONDS_ASKED = 1.0  # between two looks: of a worker for its driver, of the driver at what tasks tell
-SECONDS_WITHOUT = 30.0  # after which it is said that no machine takes a task
+SECONDS_WITHOUT = 15.0  # between two looks whether the head is there, and a machine that takes a task
 OBJECTS = 100 * 2**20  # bytes of Ray's object store on this machine: only small values travel
 PASSED_ON = ("BIASVAR_", "OMP_", "MKL_", "OPENBLAS_", "CUBLAS_", "PYTORCH_", "TORCH_")  # variables of the environment
 
@@ -52,12 +52,14 @@ class Cluster:
         address: As it was given.
         cpus, gpus: What a task takes of a machine.
         slots: Tasks that the machines take at a time, as they are now.
+        head: HOST:PORT of what must be there for as long as it is used; None for a Ray client, who is told.
     """
 
     address: str
     cpus: float
     gpus: float
     slots: int
+    head: str | None = None
 
     @contextmanager
     def executor(
@@ -97,9 +99,10 @@ def connected(address: str, *, cpus: float, gpus: float) -> Iterator[Cluster]:
                 f"no machine of the Ray cluster {address} takes a task of {_amount(cpus, gpus)}: there is "
                 f"{_machines_in_words(ray)}; lower --cpus-per-task or --gpus-per-task, or add a machine"
             )
-        yield Cluster(address, cpus, gpus, slots)
+        head = None if address.startswith("ray://") else ray.get_runtime_context().gcs_address
+        yield Cluster(address, cpus, gpus, slots, head)
     finally:
-        ray.shutdown()
+        _leave(ray)
         leave.set()
 
 
@@ -149,6 +152,14 @@ def _connect(ray: Any, address: str, cpus: float, leave: threading.Event) -> Non
     _keep_quiet()
 
 
+def _leave(ray: Any) -> None:
+    """Disconnect, but wait for no cluster that is gone."""
+    thread = threading.Thread(target=ray.shutdown, daemon=True)
+    with ending_held():
+        thread.start()
+    thread.join(SECONDS_TO_ANSWER)
+
+
 def _called(address: str) -> str:
     return "Ray on this machine" if address in ("ray", "auto") else f"the Ray cluster at {address}"
 
@@ -163,11 +174,17 @@ def _knock(address: str) -> None:
             f"--executor {address}: no address of a Ray cluster; allowed are ray, auto, HOST:PORT and ray://HOST:PORT"
         )
     try:
-        socket.create_connection((host, int(port)), timeout=SECONDS_TO_ANSWER / 2).close()
+        _call(f"{host}:{port}")
     except OSError as error:
         raise BiasvarError(
             f"{_called(address)} does not answer ({error}); start it there (ray start --head), or give its address"
         ) from None
+
+
+def _call(place: str) -> None:
+    """OSError unless somebody listens at HOST:PORT."""
+    host, _, port = place.rpartition(":")
+    socket.create_connection((host, int(port)), timeout=SECONDS_TO_ANSWER / 2).close()
 
 
 def _keep_quiet() -> None:
@@ -267,6 +284,7 @@ class _Tasks:
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._asked: Any = None
         self._asked_at = self._fitted_at = time.monotonic()
+        self._unheard = 0  # looks for the head in a row that found none
         self._thread = threading.Thread(target=self._watch, daemon=True)
         with ending_held():
             self._thread.start()
@@ -352,10 +370,22 @@ class _Tasks:
         if now - self._fitted_at >= SECONDS_WITHOUT:
             self._fitted_at = now
             cluster = self._cluster
-            if not _slots(self._ray, cluster.cpus, cluster.gpus):
-                note(
-                    f"no machine of the cluster takes a task of {_amount(cluster.cpus, cluster.gpus)}; waiting for one"
-                )
+            if self._hears_head() and not _slots(self._ray, cluster.cpus, cluster.gpus):
+                asked = _amount(cluster.cpus, cluster.gpus)
+                note(f"no machine of the cluster takes a task of {asked}; waiting for one")
+
+    def _hears_head(self) -> bool:
+        """Whether the head is there; raises if it was not before either: Ray waits for it, and ends the process."""
+        try:
+            if self._cluster.head is not None:
+                _call(self._cluster.head)
+        except OSError:
+            self._unheard += 1
+            if self._unheard > 1:
+                raise
+            return False
+        self._unheard = 0
+        return True
 
     def _give_up(self, error: Exception) -> None:
         with self._lock:

@@ -12,7 +12,7 @@ import pytest
 from biasvar.errors import BiasvarError
 from biasvar.run import main
 from biasvar.training import ray_executor
-from biasvar.training.ray_executor import _slots, connected
+from biasvar.training.ray_executor import Cluster, _slots, _Tasks, connected
 
 
 def machines(*amounts):
@@ -65,6 +65,16 @@ def test_a_cluster_that_never_answers_is_given_up(monkeypatch):
         socket.create_server(("127.0.0.1", 0)) as server,
     ):
         connected(f"ray://127.0.0.1:{server.getsockname()[1]}", cpus=1, gpus=0).__enter__()
+
+
+def test_a_head_that_is_gone_is_told_at_the_second_look():
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        place = f"127.0.0.1:{head.getsockname()[1]}"
+        tasks = SimpleNamespace(_cluster=Cluster("auto", 1, 0, 1, place), _unheard=1)
+        assert _Tasks._hears_head(tasks)  # which it did not the time before
+    assert not _Tasks._hears_head(tasks)
+    with pytest.raises(ConnectionRefusedError):
+        _Tasks._hears_head(tasks)
 
 
 @pytest.mark.parametrize("address", ["somewhere", "ray://", "host:port", "s3://bucket/x", ""])
