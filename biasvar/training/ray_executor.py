@@ -253,6 +253,15 @@ def _run(
     return there(known, lambda numbers: board.tell.remote(place, attempt, numbers), function, arguments)
 
 
+def placed(ray: Any, cluster: Cluster, function: Callable) -> Any:
+    """A function as Ray runs it, where there is room for a task of the cluster; never again by Ray itself.
+
+    What it takes is said here, not by `options` later: only then Ray begins a new process for each task on a GPU, as it
+    must, since a process stays on the one that it met first.
+    """
+    return ray.remote(num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_retries=0)(function)
+
+
 @dataclass
 class _UnderWay:
     """A task that was submitted: where it tells, what it is, the future that waits for it, and its attempt."""
@@ -274,7 +283,7 @@ class _Tasks:
         self._ray, self._cluster, self._settings = _ray(), cluster, (study, directory, jobs)
         self.told: list[MutableSequence[float]] = [[0.0, 0.0, 0.0] for _ in range(jobs)]
         known = about(study, directory, device, word)
-        remote = self._ray.remote(_run).options(num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_retries=0)
+        remote = placed(self._ray, cluster, _run)
         self._board = self._ray.remote(_Board).options(num_cpus=0, max_restarts=-1).remote()
         self._begin = lambda task: remote.remote(
             known, self._board, task.place, task.attempt, task.function, task.arguments

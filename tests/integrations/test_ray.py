@@ -18,7 +18,7 @@ from biasvar import progress
 from biasvar.errors import BiasvarError
 from biasvar.run import main
 from biasvar.training import far_worker, workers
-from biasvar.training.ray_executor import connected
+from biasvar.training.ray_executor import connected, placed
 
 pytest.importorskip("ray", reason="needs Ray: make test-integrations")
 
@@ -142,6 +142,20 @@ def test_tasks_take_parts_of_a_machine(nodes):
             assert cluster.slots == slots
     with pytest.raises(BiasvarError, match=r"takes a task of 1 CPUs and 2 of a GPU: there is .*1 CPUs and 1 of a GPU"):
         connected(nodes.address, cpus=1, gpus=2).__enter__()
+
+
+def test_a_process_has_one_task_on_a_gpu_and_any_number_on_a_cpu(nodes):
+    import ray
+
+    for gpus in (1, 0):
+        with connected(nodes.address, cpus=1, gpus=gpus) as cluster:
+            task = placed(ray, cluster, lambda: (os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES")))
+            met = [ray.get(task.remote()) for _ in range(3)]
+        if gpus:
+            assert len({process for process, _ in met}) == 3
+            assert {device for _, device in met} == {"0"}
+        else:
+            assert len({process for process, _ in met}) < 3  # there are two nodes of one CPU
 
 
 def test_a_client_of_a_cluster_is_enough(nodes, study, local, tmp_path):
