@@ -12,12 +12,12 @@ Three kinds of stream, and seeds that follow from a seed:
   "few-shot episodes".
 - `words`, `uniforms`, `normals`: numbers that belong to a sample, made from (seed, purpose, sample_id, epoch), the same
   whatever the order of the rows or the chunks they are read in. Purposes: "ties", "mixture", "selection", "selection
-  ties", "label noise", "train views", "non-target classes" (of a permuted teacher), those of random soft labels and,
-  with seed 0, kinds of corruption, "shuffled_patches" and "pgd". Every sample starts a SplitMix64 stream of its own, at
-  a state mixed from the four.
+  ties", "label noise", "train views", "non-target classes" (of a permuted teacher), "resized crop" (of streamed images,
+  by a replica's seed), those of random soft labels and, with seed 0, kinds of corruption, "shuffled_patches" and "pgd".
+  Every sample starts a SplitMix64 stream of its own, at a state mixed from the four.
 - `resampling(seed, *keys)`: a generator for bootstrap draws of an analysis.
 - `derived_seed(seed, purpose, *keys)`: the seed of a study that follows from another's. Purposes: "redraw",
-  "selection" (a replica's).
+  "selection" and "resized crop" (a replica's).
 
 Streams are part of the results: a change here changes every study. `tests/test_seeding.py` pins their first numbers.
 """

@@ -84,6 +84,16 @@ def find_data(name: str, *, images: bool = False) -> Path:
             f"or give the path of a file or folder of your own (./{name} if it lies beside the study file), or put "
             f"{name}.parquet into {folder}"
         )
+    if images:
+        raise FileNotFoundError(
+            f"no data for {name!r}: put a folder {name}/ of images, {name}/train/CLASS/*.JPEG and "
+            f"{name}/val/CLASS/*.JPEG, or of Parquet files, train*.parquet and validation*.parquet, into {folder}"
+        )
+    if (folder / name).is_dir():
+        raise FileNotFoundError(
+            f"{folder / name} holds no Parquet files; a folder of images of any size is read by a study with "
+            "data.streamed, and one of images that are all alike by its path"
+        )
     raise FileNotFoundError(f"no data for {name!r}: {by_hand(name, folder)}{_download(name)}")
 
 

@@ -73,8 +73,10 @@ def estimates(rehearsal: Rehearsal, books: Bookkeeping) -> list[Estimate]:
 
 
 def data_bytes(context: StudyContext) -> float:
-    """Bytes of the images, or features, that a training process holds."""
+    """Bytes of the images, or features, that a training process holds; 0 of streamed ones."""
     dataset = context.dataset
+    if context.study.data.streamed is not None:
+        return 0.0
     numbers = float(np.prod(dataset.images.shape, dtype=float))
     return numbers * (4 if set(context.study.models) == {"mlp"} else 1)
 

@@ -15,6 +15,7 @@ from biasvar.errors import StudyError
 from biasvar.study.schema import Data
 from biasvar.study.views import ORIGINAL, PATCHES, View
 
+CHUNK = 1024  # images made at a time: those of the data set may not fit in memory
 FORMAT = 1  # of the pictures; a change in how any is made makes all of them be made anew
 
 
@@ -35,8 +36,13 @@ def view_images(dataset: Dataset, view: View, sample_ids: np.ndarray) -> np.ndar
     def fill(folder: Path) -> None:
         from biasvar.data.renderings import show
 
-        shown = show(dataset.images[sample_ids], sample_ids, view.kind, view.amount, scale=dataset.scale)
-        np.save(folder / "images.npy", shown)
+        shape = (len(sample_ids), *dataset.images.shape[1:])
+        pictures = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+        for start in range(0, len(sample_ids), CHUNK):
+            ids = sample_ids[start : start + CHUNK]
+            shown = show(dataset.images[ids], ids, view.kind, view.amount, scale=dataset.scale)
+            pictures[start : start + CHUNK] = shown
+        pictures.flush()
 
     def read(folder: Path) -> np.ndarray:
         images = np.load(folder / "images.npy", mmap_mode="c")

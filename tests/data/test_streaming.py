@@ -258,3 +258,14 @@ def test_data_that_are_no_images_in_files_are_refused(tmp_path):
             load_dataset(place, streamed=CROP)
     with pytest.raises(ValueError, match="leave size and mode out"):
         load_dataset(tmp_path, streamed=CROP, mode="L")
+
+
+def test_a_name_is_looked_for_where_data_lie(tmp_path, monkeypatch):
+    monkeypatch.setenv("BIASVAR_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"put a folder imagenet/ of images, imagenet/train/CLASS"):
+        load_dataset("imagenet", streamed=CROP)
+    tree(tmp_path / "imagenet")
+    data = load_dataset("imagenet", streamed=CROP)
+    assert (data.name, data.path, len(data.labels)) == ("imagenet", None, 60)
+    with pytest.raises(FileNotFoundError, match=r"is read by a study with data.streamed"):
+        load_dataset("imagenet")

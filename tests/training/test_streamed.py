@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from biasvar.data.renderings import show
 from biasvar.errors import BiasvarError, RecordError, StudyError
 from biasvar.records import open_run
 from biasvar.study import resolve_study
 from biasvar.training import context as contexts
-from biasvar.training import loop, teachers
+from biasvar.training import loop, teachers, view_images
 from biasvar.training.checks import open_study
+from biasvar.training.estimates import data_bytes
 from biasvar.training.execute import run_study
 from biasvar.training.inputs import Images
 from biasvar.training.streamed import Loader, Streamed
@@ -110,6 +112,16 @@ def test_without_augmentation_a_run_is_that_of_the_same_pixels_in_memory(study, 
     monkeypatch.setattr(contexts, "_streamed", in_memory)
     run_study(resolved, tmp_path / "memory", device=CPU)
     assert numbers(tmp_path / "streamed") == numbers(tmp_path / "memory")
+
+
+def test_a_view_of_images_is_made_some_at_a_time(study, tmp_path, monkeypatch):
+    study["data"]["views"] = {"gaussian_noise": [3]}
+    context = open_study(with_workers(study, 0), tmp_path, CPU)
+    ids, (view,) = context.blocks["test"], context.study.data.shown
+    monkeypatch.setattr(view_images, "CHUNK", 4)
+    made = view_images.view_images(context.dataset, view, ids)
+    assert (made == show(context.dataset.images[ids], ids, view.kind, view.amount, scale=255.0)).all()
+    assert (made != context.dataset.images[ids]).any()
 
 
 def test_a_pass_gives_what_is_asked_for_one_by_one(study, tmp_path):
@@ -217,6 +229,15 @@ def test_a_process_that_is_lost_is_told(study, tmp_path):
     with pytest.raises(BiasvarError, match="a process that reads images was lost"):
         list(seen)
     assert torch.equal(torch.cat([x for _, x in inputs.clean_pass(ids, 30)]), inputs.clean(ids))
+
+
+def test_a_dry_run_counts_no_memory_for_images_that_are_streamed(study, tmp_path):
+    assert data_bytes(open_study(with_workers(study, 0), tmp_path, CPU)) == 0
+    data = {"name": "imagenet", "validation": 2000, "streamed": {"image_size": 64, "resize": 72}}
+    made = resolve_study(study | {"data": data})
+    context = open_study(made, tmp_path, CPU, make_absent=True)
+    assert context.dataset.images.shape == (1_331_167, 64, 64, 3)
+    assert data_bytes(context) == 0
 
 
 def test_the_number_of_processes_is_no_part_of_a_study(study, tmp_path):
