@@ -6,6 +6,7 @@ too; files that another tool wrote have no such footer and are taken at their pa
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -154,7 +155,8 @@ def read_metrics(directory: Path, arm: str, manifest: Mapping[str, Any]) -> pa.T
                 f"{path} is in the wrong place: it holds metrics of arm {others[0]!r}; was it copied? {cure(kind)}"
             )
     whole = pa.concat_tables(tables)
-    keys = whole.select(list(schema.METRIC_KEYS)).group_by(list(schema.METRIC_KEYS)).aggregate([([], "count_all")])
+    names = list(schema.METRIC_KEYS)
+    keys = whole.select(names).group_by(names, use_threads=False).aggregate([([], "count_all")])
     if keys.num_rows < whole.num_rows:
         twice = keys.filter(pc.greater(keys.column("count_all"), 1)).to_pylist()[0]
         raise RecordError(
@@ -172,15 +174,19 @@ def read_metrics(directory: Path, arm: str, manifest: Mapping[str, Any]) -> pa.T
 
 def _check_failed(metrics: pa.Table, directory: Path, arm: str, manifest: Mapping[str, Any]) -> None:
     """Raise RecordError where a replica is at chance after training and the manifest does not name it as failed."""
-    frame = metrics.select(["replica", "epoch", "split", "view", "n", "accuracy"]).to_pandas()
-    last = frame[
-        (frame["split"] == "validation") & (frame["view"] == "clean") & (frame["epoch"] == frame["epoch"].max())
-    ]
-    if last.empty or last["n"].min() < 1 or manifest["num_classes"] < 2:
+    last = metrics.filter(
+        pc.and_(
+            pc.and_(pc.equal(metrics["split"], "validation"), pc.equal(metrics["view"], "clean")),
+            pc.equal(metrics["epoch"], pc.max(metrics["epoch"])),
+        )
+    )
+    least = pc.min(last["n"]).as_py() or 0
+    if least < 1 or manifest["num_classes"] < 2:
         return
-    limit = chance_limit(int(last["n"].min()), manifest["num_classes"])
+    limit = chance_limit(least, manifest["num_classes"])
     failed = {item["replica"] for item in manifest["arms"][arm].get("failed_replicas") or ()}
-    for replica, accuracy in zip(last["replica"].tolist(), last["accuracy"].tolist(), strict=True):
+    for replica, accuracy in zip(last["replica"].to_pylist(), last["accuracy"].to_pylist(), strict=True):
+        accuracy = math.nan if accuracy is None else accuracy
         if replica not in failed and not accuracy > limit:
             raise RecordError(
                 f"{directory / 'manifest.json'} is damaged: arms.{arm}.failed_replicas lacks replica {replica}, whose "

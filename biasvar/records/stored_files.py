@@ -21,6 +21,8 @@ from biasvar.records.epoch_parts import incomplete_epochs
 
 SAMPLE_FOLDERS = ("records", *schema.PREDICTION_FOLDERS.values(), "view_predictions")
 ARM_FOLDERS = (*SAMPLE_FOLDERS, "metrics")
+MANY = 2**16
+"""Rows of a file from which on threads read it sooner; a run of many arms has thousands of small files."""
 UNREADABLE = (pa.ArrowException, OSError, MemoryError, RuntimeError)
 """What Arrow raises for a file that is no Parquet file, or that cannot be read for now."""
 
@@ -117,7 +119,8 @@ def read_columns(path: Path, columns: Sequence[str] | None = None, layout: pa.Sc
             missing = [name for name in absent if not _may_be_null(layout, name)]
             if missing:
                 raise RecordError(f"{path} has no column {', '.join(map(repr, missing))}; it has {', '.join(there)}")
-            table = file.read(columns=None if columns is None else [name for name in columns if name in there])
+            wanted = None if columns is None else [name for name in columns if name in there]
+            table = file.read(columns=wanted, use_threads=rows >= MANY)
     except FileNotFoundError:
         raise
     except UNREADABLE as error:

@@ -79,7 +79,8 @@ def _of_arm(run: Run, arm: str) -> dict[str, Any]:
     keys = ("label", "role", "loss", "teacher", "regime", "temperature", "alpha", "learning_rate", "status")
     content: dict[str, Any] = {key: entry.get(key) for key in keys}
     content["failed_replicas"] = entry.get("failed_replicas") or []
-    budget = budgets(run).query("arm == @arm")
+    budget = budgets(run)
+    budget = budget[budget["arm"] == arm]
     content["teacher_accuracy"] = _own_accuracy(run, arm)
     content["budget"] = json_value(budget[list(BUDGET)].iloc[0].to_dict(), DIGITS) if len(budget) else None
     final = final_metrics(run, arm)

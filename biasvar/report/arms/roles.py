@@ -109,9 +109,9 @@ def baseline_of(run: Run, arm: str) -> str | None:
     if control := named_control(run, arm):
         return control
     student = run.entry(arm).setting("student")
-    for other in arms_with_role(run, ("main", "control")):
+    for other in run.arms:  # most often one of the first, so not all of a large grid are looked at for each
         entry = run.entry(other)
-        if entry.plays == "baseline" and entry.setting("student") == student:
+        if entry.role in ("main", "control") and entry.plays == "baseline" and entry.setting("student") == student:
             return other
     return reference_arm(run)
 
