@@ -47,4 +47,19 @@ def test_the_recorder_part_leaves_numbers_with_their_provenance_and_the_page_nam
     run_part("page", tmp_path, tmp_path)
     page = (tmp_path / "README.md").read_text()
     assert "## What recording costs" in page
-    assert "Not done yet: The CUDA tests; Records and retraining weights against the CPU's; The whole way." in page
+    assert "Not done yet: The CUDA tests; Records and retraining weights against the CPU's; Throughput beside" in page
+
+
+@pytest.mark.slow
+def test_the_parts_on_speed_leave_ratios_with_their_rounds(tmp_path):
+    for name in ("throughput", "together"):
+        run_part(name, tmp_path, tmp_path / "work")
+    told = json.loads((tmp_path / "throughput.json").read_text())
+    (kinds,) = told["pairs"].values()
+    assert kinds["kd"]["ratio"] == pytest.approx([kinds["kd"]["biasvar"][0] / kinds["kd"]["plain"][0]])
+    ratios = json.loads((tmp_path / "together.json").read_text())["ratios"]
+    assert [len(values) for values in ratios.values()] == [2, 2]
+    run_part("page", tmp_path, tmp_path)
+    page = (tmp_path / "README.md").read_text()
+    assert "| resnet8 taught by resnet8, float32 | KD |" in page
+    assert "| resnet8, R = 2, bf16 |" in page

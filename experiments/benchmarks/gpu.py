@@ -3,6 +3,8 @@
     tests      the tests that need a CUDA device
     agreement  the digits study on the device and on the CPU: records, retraining weights and totals, sample by sample
     recorder   what recording costs a ResNet-20 step, and how many steps a second several processes take together
+    throughput images a second of KD and WSL, recorded, beside a plain loop of the published kind
+    together   replicas of a small network in one pass, beside one alone
     cifar10    CIFAR-10, ResNet-20, 8 replicas: record, flags, indicators, weights, retraining, report
     page       README.md of what the others left in OUT
 
@@ -33,6 +35,8 @@ import torch
 from torch.nn import functional as F
 
 import biasvar
+
+from gpu_speed import throughput, throughput_section, together, together_section  # isort: skip
 from biasvar.files import write_bytes, write_json
 
 ROOT = Path(__file__).parents[2]
@@ -490,18 +494,24 @@ PARTS: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
     "tests": run_tests,
     "agreement": agreement,
     "recorder": recorder,
+    "throughput": lambda out, work: throughput(DEVICE, work, dry=DRY),
+    "together": lambda out, work: together(DEVICE, dry=DRY),
     "cifar10": cifar10,
 }
 TITLES = {
     "tests": "The CUDA tests",
     "agreement": "Records and retraining weights against the CPU's",
     "recorder": "What recording costs",
+    "throughput": "Throughput beside a plain loop",
+    "together": "Replicas in one pass",
     "cifar10": "The whole way",
 }
 SECTIONS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "tests": _tests_section,
     "agreement": _agreement_section,
     "recorder": _recorder_section,
+    "throughput": throughput_section,
+    "together": together_section,
     "cifar10": _cifar10_section,
 }
 

@@ -43,8 +43,10 @@ part() { # part NAME SECONDS: at most so many, and never more than are left, les
 }
 
 part tests 100
-part agreement 120
-part recorder 110
+part agreement 90
+part recorder 80
+part throughput 120
+part together 30
 part cifar10 400
 "$PYTHON" "$script" page "$out" "$work" || failed=1
 echo "gpu.sh: $((SECONDS - began)) s; $out/README.md"

@@ -1,12 +1,13 @@
 """Records of the size of ImageNet: what closing an epoch of 1,281,167 rows costs, and a report of 100 such epochs.
 
     python experiments/benchmarks/imagenet_records.py --epochs 5 --out runs/imagenet_records
-    python experiments/benchmarks/imagenet_records.py --epochs 100 --out runs/imagenet_records --report
+    python experiments/benchmarks/imagenet_records.py --epochs 2 --more 98 --out runs/imagenet_records --report
 
 Terms are made as a training makes them, by `Recorder.update` from logits of a few classes (a record holds no logits, so
 its size does not depend on their number), in steps of 4,096 rows. Timed apart: the updates; `end_epoch`, which a
-training waits for; and the file, which is written beside the training that goes on (`overlap`). With --report the page
-is drawn in a process of its own, whose seconds and largest memory are printed.
+training waits for; and the file, which is written beside the training that goes on (`overlap`). With --more, further
+epochs are written without a training: the losses and gradients of the last one, each time a little smaller. With
+--report the page is drawn in a process of its own, whose seconds and largest memory are printed.
 """
 
 from __future__ import annotations
@@ -20,11 +21,30 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import torch
 
 from biasvar import Recorder
+from biasvar.records import RunWriter, open_run
+from biasvar.records.schema import record_path
 
 STEP = 4096
+
+
+def write_more(directory: Path, last: int, more: int) -> None:
+    """Epochs after the last one, each with losses and gradients 1 % smaller than the one before."""
+    manifest = open_run(directory).manifest
+    writer = RunWriter(directory, manifest=manifest, resume=True)
+    table = pq.read_table(record_path(directory, "kd", "train", "augmented", last, 0))
+    columns = {name: table.column(name).to_numpy() for name in table.column_names}
+    shrinking = ("student_loss", "bias_gradient", "variance_gradient", "bias_gradient_norm", "variance_gradient_norm")
+    for epoch in range(last + 1, last + more + 1):
+        if record_path(directory, "kd", "train", "augmented", epoch, 0).exists():
+            continue
+        columns |= {name: columns[name] * np.float32(0.99) for name in shrinking}
+        given = {"temperature": 4.0, "reference_teacher": "main"}
+        writer.record("kd", "train", "augmented", epoch, 0, columns, metadata=given)
 
 
 def main() -> None:
@@ -32,6 +52,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_281_167)
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--more", type=int, default=0, help="epochs that are written from the last one")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
@@ -66,14 +87,16 @@ def main() -> None:
             f"(medians of {len(ends)} epochs)",
             flush=True,
         )
+    if options.more:
+        write_more(options.out, options.epochs, options.more)
     if options.report:
         began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-m", "biasvar.report", str(options.out)], check=True, env=os.environ)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         print(
-            f"report of {options.epochs} epochs: {time.perf_counter() - began:.0f} s (asked: at most 120), "
-            f"{busy:.0f} s of the processor, largest process {after.ru_maxrss / 2**20:.2f} GB (asked: at most 1)"
+            f"report of {options.epochs + options.more} epochs: {time.perf_counter() - began:.0f} s (asked: at most "
+            f"120), {busy:.0f} s of the processor, largest process {after.ru_maxrss / 2**20:.2f} GB (asked: at most 1)"
         )
 
 
