@@ -6,6 +6,7 @@ None where the run holds no such thing; a file that is there but damaged raises 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +22,12 @@ from biasvar.records.reader import Answering
 from biasvar.records.schema import PREDICTION_FOLDERS
 from biasvar.records.stored_files import file_replicas, last_of_each, stored_files
 from biasvar.report.truth import PeopleRun
+
+
+KEPT = 2**26
+"""Bytes of records that are kept for the next figure."""
+MOST = 64
+"""And at most so many."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,11 +167,34 @@ def _metrics_by_place(run: Run) -> dict[Any, pd.DataFrame]:
     return dict(list(metrics(run).groupby(["arm", "split", "view"], sort=False)))
 
 
-@lru_cache(maxsize=64)
+_kept: OrderedDict[tuple[Any, ...], pd.DataFrame | None] = OrderedDict()
+
+
 def records(
     run: Run, arm: str, split: str, view: str, epochs: tuple[int, ...] | None, columns: tuple[str, ...]
 ) -> pd.DataFrame | None:
-    """Columns of the record of one (arm, split, view) at some epochs (None: the last); do not change it in place."""
+    """Columns of the record of one (arm, split, view) at some epochs (None: the last); do not change it in place.
+
+    The last ones are kept, `KEPT` bytes of them: 64 epochs of a million rows would be gigabytes.
+    """
+    key = (run, arm, split, view, epochs, columns)
+    if key in _kept:
+        _kept.move_to_end(key)
+        return _kept[key]
+    frame = _records(*key)
+    _kept[key] = frame
+    while len(_kept) > MOST or sum(_bytes(other) for other in _kept.values()) > KEPT:
+        _kept.popitem(last=False)
+    return frame
+
+
+def _bytes(frame: pd.DataFrame | None) -> int:
+    return 0 if frame is None else int(frame.memory_usage(index=False).sum())
+
+
+def _records(
+    run: Run, arm: str, split: str, view: str, epochs: tuple[int, ...] | None, columns: tuple[str, ...]
+) -> pd.DataFrame | None:
     if not (run.directory / "records" / f"arm={arm}" / f"split={split}" / f"view={view}").is_dir():
         return None
     stored = run.record_epochs(arm, split, view)
