@@ -23,7 +23,6 @@ from biasvar.records.schema import PREDICTION_FOLDERS
 from biasvar.records.stored_files import file_replicas, last_of_each, stored_files
 from biasvar.report.truth import PeopleRun
 
-
 KEPT = 2**26
 """Bytes of records that are kept for the next figure."""
 MOST = 64

@@ -28,7 +28,7 @@ def read(run, epoch):
 def test_the_last_records_are_kept_up_to_a_number_of_bytes(run, monkeypatch):
     monkeypatch.setattr(stored, "_kept", type(stored._kept)())
     size = stored._bytes(read(run, 1))
-    assert size == 50 * (8 + 4)
+    assert size == read(run, 1).memory_usage(index=False).sum() >= 50 * (8 + 4)
     assert read(run, 1) is read(run, 1)
     monkeypatch.setattr(stored, "KEPT", 3 * size)
     frames = {epoch: read(run, epoch) for epoch in range(1, EPOCHS + 1)}
