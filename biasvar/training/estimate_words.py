@@ -79,8 +79,8 @@ def _how(rehearsal: Rehearsal, found: Sequence[Estimate], repeats: int) -> list[
     timed = [one.timed for one in found if one.timed]
     cut = sorted({one.cut for one in found if one.cut})
     lines = [
-        f"step: the median of {_range(timed)} steps, of all replicas that train together; a single one may hold what "
-        "only a first step does",
+        f"step: the median of {_range(timed)}, of all replicas that train together; a single one may hold what only a "
+        "first step does",
     ]
     if cut:
         sizes = ", ".join(f"{rows} of {batch}" for rows, batch in cut)
@@ -93,6 +93,8 @@ def _how(rehearsal: Rehearsal, found: Sequence[Estimate], repeats: int) -> list[
         "time: of one process, as if nothing of it were done, with records, evaluation and predictions; without "
         f"starting, reading of data, checkpoints{', and waiting for the disk, on a free processor' if alone else ''}"
     )
+    if context.study.data.streamed is not None:
+        lines.append("streamed images: reading and cropping them is not timed, nor are they held in memory")
     where = "of the device" if context.device.type == "cuda" else "of a process, above Python and its libraries"
     resets = "" if rehearsal.resets else "; at least: this system tells the highest of the whole process alone"
     lines.append(
@@ -115,4 +117,4 @@ def _how(rehearsal: Rehearsal, found: Sequence[Estimate], repeats: int) -> list[
 
 def _range(numbers: Sequence[int]) -> str:
     low, high = min(numbers, default=1), max(numbers, default=1)
-    return f"{low}" if low == high else f"{low} to {high}"
+    return f"{low} step{'' if low == 1 else 's'}" if low == high else f"{low} to {high} steps"

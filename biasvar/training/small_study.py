@@ -142,7 +142,7 @@ def _study(study: Study, arms: Mapping[str, Steps], teachers: Mapping[str, Steps
 
 def _data(study: Study) -> dict[str, Any]:
     changes: dict[str, Any] = {"views": {}, "train_views": [], "few_shots": None}
-    streamed = getattr(study.data, "streamed", None)
+    streamed = study.data.streamed
     if streamed is not None:  # few images fit in memory; random crops of another kind cost as much in the network
         changes |= {"streamed": None, "crop": 4 if streamed.augment else 0, "flip": streamed.augment}
     return changes

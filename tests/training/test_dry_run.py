@@ -35,6 +35,9 @@ IMAGENET = {  # 1,281,167 images of 224x224; a small network of one's own, so th
     "schedule": {"epochs": 100, "batch_size": 512},
     "teachers": {"main": {"model": "tests.training.own_network:make", "epochs": 90, "batch_size": 256}},
 }  # fmt: skip
+STREAMED = {
+    **IMAGENET, "name": "streamed", "data": {"name": "imagenet", "validation": 10_000, "streamed": {"image_size": 160}},
+}  # fmt: skip
 TF_KD = {
     **PAIR, "name": "tf_kd", "teachers": {},
     "arms": {
@@ -121,13 +124,14 @@ def test_bytes_on_disk_are_those_of_the_run(tiny_study, tmp_path):
     assert steps["arm ce"] == 4 * 3  # of the four replicas in one pass
 
 
-@pytest.mark.parametrize("study", [PAIR, IMAGENET, TF_KD, DFA], ids=lambda study: study["name"])
+@pytest.mark.parametrize("study", [PAIR, IMAGENET, STREAMED, TF_KD, DFA], ids=lambda study: study["name"])
 def test_studies_whose_data_are_not_here_are_rehearsed_on_made_images(study, no_data, tmp_path, capsys):
     lines = dry(study, tmp_path, capsys)
     (said,) = (line for line in lines if line.startswith("made images"))
     assert f"{study['data']['name']} is not in {tmp_path / 'data'}" in said
     assert "random pixels" in said
     assert {f"arm {name}" for name in study["arms"]} < set(rows_of(lines))
+    assert ("160x160x3" in said) == any(line.strip().startswith("streamed images:") for line in lines)
 
 
 def test_made_images_are_never_trained_on(no_data, tmp_path, capsys):
