@@ -299,6 +299,8 @@ class _Group:
 
     def _write_metrics(self) -> None:
         """All columns there are, so that what a checkpoint left reads back as what would have been written."""
+        if not self.metrics:  # a rehearsal may come to a checkpoint before any epoch that is evaluated
+            return
         whole = pd.concat(self.metrics, ignore_index=True).reindex(columns=METRIC_COLUMNS)
         self.writer.metrics(self.run.name, self.number, whole)
 

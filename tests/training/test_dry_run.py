@@ -247,6 +247,13 @@ def test_the_sum_of_redraws_is_of_all_of_them(tiny_study, tmp_path):
     assert Estimate("arm a", disk={"records": 3.0, "weights": 4.0}).bytes == 7.0
 
 
+def test_a_checkpoint_may_come_before_anything_is_evaluated(tiny_study, tmp_path, capsys):
+    """Of epochs that are not recorded the third is rehearsed: it has a checkpoint, and no evaluation before it."""
+    study = {**tiny_study, "record": {"epochs": "last"}, "evaluate_every": 4, "checkpoint_every": 3}
+    study |= {"arms": {"ce": tiny_study["arms"]["ce"]}, "teachers": {}}
+    assert "arm ce" in rows_of(dry(study, tmp_path, capsys))
+
+
 def test_every_kind_of_epoch_is_rehearsed_by_phase_and_record():
     from biasvar.training.schedules import Phase
 
