@@ -8,8 +8,8 @@ Three kinds of stream, and seeds that follow from a seed:
   "split" (data), "draw" (training rows of a replica), "order" (batches), "init" and a teacher's (initial weights),
   "teacher rows", "labelled" (rows that keep their label), "rivals" (wrong labels of bad teachers), "arm",
   "connectors" (initial weights), "search split" and "search order" (rows of a search of weights), "layer weights",
-  "infodrop" (places that students of an arm drop) and "infodrop evaluation", "few-shot classes" (held out) and
-  "few-shot episodes".
+  "infodrop" (places that students of an arm drop) and "infodrop evaluation", "few-shot classes" (held out),
+  "few-shot episodes" and "engine" (made images that steps are timed on).
 - `words`, `uniforms`, `normals`: numbers that belong to a sample, made from (seed, purpose, sample_id, epoch), the same
   whatever the order of the rows or the chunks they are read in. Purposes: "ties", "mixture", "selection", "selection
   ties", "label noise", "train views", "non-target classes" (of a permuted teacher), "resized crop" (of streamed images,

@@ -2,6 +2,7 @@
 
     python experiments/benchmarks/imagenet_size.py                        by shards over this machine's cores
     python experiments/benchmarks/imagenet_size.py --rows 100000 --jobs 1
+    python experiments/benchmarks/imagenet_size.py --ray auto             over a Ray cluster
 
 Logits are made, float32, chunk by chunk: a fixed tile of normal numbers, shifted by the row and the replica. Each shard
 is a range of rows that one process decomposes by `decompose_chunks`, with jackknife errors; `join_rows` puts the shards
@@ -75,12 +76,12 @@ def main() -> None:
     parser.add_argument("--chunk", type=int, default=512, help="rows that are in memory together")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--shards", type=int, default=8)
+    parser.add_argument("--ray", metavar="ADDRESS", help="of a Ray cluster, or local")
     options = parser.parse_args()
     settings = {"replicas": options.replicas, "classes": options.classes, "chunk": options.chunk}
     edges = np.linspace(0, options.rows, options.shards + 1).astype(int).tolist()
     began = time.perf_counter()
-    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
-        done = list(pool.map(partial(shard, **settings), pairwise(edges)))
+    done = decomposed(list(pairwise(edges)), settings, options.jobs, options.ray)
     terms = join_rows([one for one, _ in done])
     took = time.perf_counter() - began
     largest = options.jobs * max(memory for _, memory in done) + _own_memory()
@@ -97,6 +98,20 @@ def main() -> None:
         f"8); bias {terms.totals().bias}, variance {terms.totals().variance}; first {check:,} rows: {max(apart):.1e} "
         f"from the whole array, {abs(total - loss):.1e} from the mean loss"
     )
+
+
+def decomposed(
+    edges: list[tuple[int, int]], settings: dict[str, int], jobs: int, address: str | None
+) -> list[tuple[Decomposition, float]]:
+    """What `shard` gives of each range of rows, in processes of this machine or as tasks of a Ray cluster."""
+    if address is None:
+        with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+            return list(pool.map(partial(shard, **settings), edges))
+    import ray
+
+    ray.init(None if address == "local" else address, **({"num_cpus": jobs} if address == "local" else {}))
+    task = ray.remote(shard)
+    return ray.get([task.remote(one, **settings) for one in edges])
 
 
 def _own_memory() -> float:
