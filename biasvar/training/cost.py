@@ -43,7 +43,7 @@ def cost_of_teacher(context: StudyContext, name: str, copies: list[int]) -> floa
     """What the training of some of a teacher's networks costs, in parameters x rows seen."""
     teacher = context.study.teachers[name]
     epochs, rows = teacher.stop or teacher.epochs, teacher_rows(context, name, copies[:1]).ids.shape[1]
-    seen = _teacher_parameters(context, name) * len(copies) * rows * epochs
+    seen = parameters_of_teacher(context, name) * len(copies) * rows * epochs
     return seen + STEP * epochs * math.ceil(rows / teacher.batch_size)
 
 
@@ -51,14 +51,14 @@ def cost_of_answers(context: StudyContext, name: str, rows: int) -> float:
     """What it costs to ask a teacher's network, or a student that teaches, about so many rows."""
     if name in context.study.arms:
         return FORWARD * parameters_of(context, name) * rows
-    return FORWARD * _teacher_parameters(context, name) * rows
+    return FORWARD * parameters_of_teacher(context, name) * rows
 
 
-def _teacher_parameters(context: StudyContext, name: str) -> int:
+def parameters_of_teacher(context: StudyContext, name: str) -> int:
     """The parameters of one of a teacher's networks; of an ensemble those of its members together."""
     teacher = context.study.teachers[name]
     if teacher.mean_of:
-        return sum(_teacher_parameters(context, other) for other in teacher.mean_of)
+        return sum(parameters_of_teacher(context, other) for other in teacher.mean_of)
     if not teacher.is_trained:
         return 0
     if ":" in teacher.model:

@@ -22,6 +22,7 @@ from biasvar.records.schema import method_table_path
 from biasvar.seeding import generator
 from biasvar.training.checkpoints import weights_file
 from biasvar.training.context import StudyContext
+from biasvar.training.cost import parameters_of, parameters_of_teacher
 from biasvar.training.loop import predict
 from biasvar.training.memory import is_out_of_memory, out_of_memory
 from biasvar.training.peaks import Peak
@@ -66,7 +67,7 @@ class Rehearsed:
         replicas: How many train in one pass.
         seconds: Of a step by kind of epoch, scaled to the whole batch; of a teacher one.
         timed: Steps behind the median.
-        parameters: Of one network, with its buffers; `bytes` of the weights of all replicas that train together.
+        parameters: Of one network, without buffers; `bytes` of the weights of all replicas that train together.
         answer: Seconds to ask the network of these replicas, and their own teacher's, about one row.
         peak: Bytes of memory at the highest, scaled to the whole batch.
         checkpoint: Bytes that a checkpoint takes.
@@ -310,7 +311,8 @@ def _teacher(
     return Rehearsed(
         batch=batch, rows=rows, replicas=len(group),
         seconds={Kind("", False, 1, teacher.stop or teacher.epochs): _scaled(times, rows, batch)}, timed=len(times),
-        parameters=_numbers(net), bytes=weights, answer=_answer(small, net, clock.watch), own_answer=0.0,
+        parameters=parameters_of_teacher(context, name), bytes=weights,
+        answer=_answer(small, net, clock.watch), own_answer=0.0,
         peak=_scaled_peak(peaks[0], weights, weights, _slots(context), rows, batch),
         checkpoint=0, tables={}, drawn=drawn,
     )  # fmt: skip
@@ -363,7 +365,7 @@ def _arm(
     return Rehearsed(
         batch=whole, rows=rows, replicas=len(group),
         seconds={kind: _scaled(one, rows, whole) for kind, one in zip(kinds, times, strict=True)},
-        timed=max(1, len(times[0]) - 1), parameters=_numbers(students.net), bytes=weights,
+        timed=max(1, len(times[0]) - 1), parameters=parameters_of(context, name), bytes=weights,
         answer=_answer(small, students.net, clock.watch),
         own_answer=clock.watch.took(lambda: students.objective.clean(small.inputs, _few(small), len(group))) / CUT
         if own
@@ -407,11 +409,6 @@ def _answer(small: StudyContext, net: Replicas, watch: Stopwatch) -> float:
     if len(many) > len(few):
         took = watch.took(lambda: predict(net, small.inputs, many))
     return took / len(many)
-
-
-def _numbers(net: Replicas) -> int:
-    """The parameters, and buffers, of one replica."""
-    return sum(value[0].numel() for value in net.parameters().values())
 
 
 def _bytes_of(tensors: Mapping[str, torch.Tensor]) -> int:

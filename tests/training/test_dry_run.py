@@ -295,3 +295,17 @@ def test_studies_of_the_protocols_are_rehearsed(folder, no_data, tmp_path, capsy
     arms = load_study(studies[0]).arms
     assert {f"arm {name}" for name in arms} < set(rows_of(lines))
     assert not (tmp_path / "run").exists()
+
+
+def test_parameters_are_those_of_the_network_without_its_buffers(tmp_path, capsys):
+    """resnet8 of 100 classes has 83,892; its running means and variances are none."""
+    study = tmp_path / "study.yaml"
+    study.write_text(
+        "{name: small, replicas: 2, backend: sequential, student: {model: resnet8}, learning_rate: 0.1,\n"
+        " data: {name: cifar100, test: 200, validation: 200, reserved: 0, student: 400}, draw: {kind: seed_only},\n"
+        " schedule: {epochs: 2, batch_size: 8}, arms: {ce: {loss: cross_entropy}}}\n",
+        encoding="utf-8",
+    )
+    assert main([str(study), "--dry-run", "--out", str(tmp_path / "run")]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("arm ce"))
+    assert " 83,892 " in line
