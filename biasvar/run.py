@@ -262,7 +262,7 @@ def _device(name: str | None) -> torch.device:
 
     try:
         device = torch.device(name) if name else default_device()
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).item()  # read back: a meta tensor holds nothing
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"--device {name}: not usable here ({str(error).splitlines()[0]})") from error
     return device

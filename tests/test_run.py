@@ -121,6 +121,7 @@ def test_a_dry_run_opens_the_data(study_file, capsys):
         (["study.yaml", "--set", "arms.kd.temprature=3"], "did you mean 'temperature'"),
         (["study.yaml", "--set", "replicas=1"], "replicas: must be greater than or equal to 2"),
         (["study.yaml", "--device", "abacus"], "--device abacus: not usable here"),
+        (["study.yaml", "--device", "meta"], "--device meta: not usable here"),
         (["study.yaml", "--jobs", "0"], "--jobs must be at least 1"),
         (["study.yaml", "--dry-run", "--jobs", "0"], "--jobs must be at least 1"),
         (["study.yaml", "--dry-run", "--device", "abacus"], "--device abacus: not usable here"),

@@ -89,6 +89,7 @@ def connected(address: str, *, cpus: float, gpus: float) -> Iterator[Cluster]:
     Raises:
         BiasvarError: Ray is not installed, the cluster does not answer, or none of its machines is large enough.
     """
+    _place(address)  # a wrong address is one with or without Ray
     ray = _ray()
     leave = threading.Event()
     try:
@@ -164,17 +165,25 @@ def _called(address: str) -> str:
     return "Ray on this machine" if address in ("ray", "auto") else f"the Ray cluster at {address}"
 
 
-def _knock(address: str) -> None:
-    """Raise unless somebody listens at HOST:PORT: Ray itself waits for a minute or more."""
-    if address == "auto":
-        return
+def _place(address: str) -> str | None:
+    """The HOST:PORT of an address, None of "ray" and "auto"; BiasvarError for what is none."""
+    if address in ("ray", "auto"):
+        return None
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
+    if not host or "/" in host or not port.isdigit():
         raise BiasvarError(
             f"--executor {address}: no address of a Ray cluster; allowed are ray, auto, HOST:PORT and ray://HOST:PORT"
         )
+    return f"{host}:{port}"
+
+
+def _knock(address: str) -> None:
+    """Raise unless somebody listens at HOST:PORT: Ray itself waits for a minute or more."""
+    place = _place(address)
+    if place is None:
+        return
     try:
-        _call(f"{host}:{port}")
+        _call(place)
     except OSError as error:
         raise BiasvarError(
             f"{_called(address)} does not answer ({error}); start it there (ray start --head), or give its address"

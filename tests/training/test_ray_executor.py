@@ -46,6 +46,13 @@ def test_without_ray_the_command_says_what_to_install(tmp_path, capsys, monkeypa
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("address", ["http://head", "http://head:8265", "head", ""])
+def test_a_wrong_address_is_told_before_ray_is_asked_for(tmp_path, capsys, monkeypatch, address):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["experiments/digits.yaml", "--out", str(tmp_path / "run"), "--executor", address]) == 2
+    assert f"--executor {address}: no address of a Ray cluster; allowed are ray, auto" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("scheme", ["", "ray://"])
 def test_an_address_where_nobody_listens_is_told_at_once(monkeypatch, scheme):
     monkeypatch.setattr(ray_executor, "_ray", lambda: machines((1.0, 0.0, True)))

@@ -37,7 +37,8 @@ def decompose_chunks(
 
     Raises:
         ValueError: as `decompose` does, with the rows of the chunk named before; for chunks of different numbers of
-            replicas, and where their rows are more or fewer than those of `target`.
+            replicas or of classes, and where their rows are more or fewer than those of `target`.
+        TypeError: chunks that are no series of arrays.
 
     >>> import numpy as np
     >>> logits = np.random.default_rng(0).normal(size=(4, 6, 3))
@@ -45,8 +46,12 @@ def decompose_chunks(
     >>> decompose_chunks(parts, np.zeros(6, int)).bias.shape
     (6,)
     """
+    if not isinstance(chunks, Iterable):
+        raise TypeError(f"chunks must be arrays one after another (a list, a generator), not {type(chunks).__name__}")
     goal = as_array(target, "target")
-    rows, replicas = 0, 0
+    if goal.ndim == 0:
+        raise ValueError("target must be class numbers (N,) or distributions (N, C), not a single number")
+    rows, replicas, classes = 0, 0, 0
     found: list[Decomposition] = []
     for chunk in chunks:
         logits = as_array(chunk, f"chunk {len(found)}")
@@ -55,6 +60,9 @@ def decompose_chunks(
         replicas = replicas or logits.shape[0]
         if logits.shape[0] != replicas:
             raise ValueError(f"chunk {len(found)} holds {logits.shape[0]} replicas, those before it {replicas}")
+        classes = classes or logits.shape[2]
+        if logits.shape[2] != classes:
+            raise ValueError(f"chunk {len(found)} has {logits.shape[2]} classes, those before it {classes}")
         stop = rows + logits.shape[1]
         if stop > goal.shape[0]:
             raise ValueError(f"chunk {len(found)} ends at row {stop:,}, and target has {goal.shape[0]:,}")

@@ -86,6 +86,22 @@ def test_a_bad_number_is_named_with_its_chunk():
         decompose_chunks([logits[0]], labels)
 
 
+def test_chunks_of_other_classes_are_refused_though_the_labels_fit():
+    logits, labels = made()
+    wider = np.concatenate([logits[:, 12:], logits[:, 12:, :1]], axis=2)
+    there = logits.shape[2]
+    with pytest.raises(ValueError, match=f"chunk 1 has {there + 1} classes, those before it {there}"):
+        decompose_chunks([logits[:, :12], wider], labels)
+
+
+def test_what_is_no_series_of_chunks_and_no_target_is_named():
+    logits, _ = made()
+    with pytest.raises(TypeError, match=r"chunks must be arrays one after another .* not int"):
+        decompose_chunks(5, np.zeros(5, int))
+    with pytest.raises(ValueError, match=r"target must be class numbers \(N,\).* not a single number"):
+        decompose_chunks([logits], 3)
+
+
 def test_shards_that_differ_are_refused():
     logits, labels = made()
     first = decompose(logits[:, :10], labels[:10])
