@@ -71,7 +71,7 @@ def published_studies() -> dict[str, Path]:
     """The file of each study with published figures, by name; none of the full-size ones."""
     names = {name for path in PUBLISHED.rglob("summary.json") for name in json.loads(path.read_text("utf-8"))["runs"]}
     files = [path for path in sorted(ROOT.rglob("*.yaml")) if "full" not in path.parts]
-    named = {yaml.safe_load(path.read_text("utf-8"))["name"]: path for path in files}
+    named = {yaml.safe_load(path.read_text("utf-8")).get("name", ""): path for path in files}
     return {name: path for name, path in named.items() if name in names}
 
 

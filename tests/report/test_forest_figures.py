@@ -55,11 +55,14 @@ def test_many_arms_stand_in_groups(study_run: Run) -> None:
     assert "KD and WSL" not in texts(drawn("accuracy", frame))
 
 
-def test_long_names_stand_above_their_rows_on_narrow_screens() -> None:
+def test_long_names_stand_above_their_rows() -> None:
     frame = pd.DataFrame({"run": "r", "arm": ["a", "b"]})
     long = "a name that is far too long to stand at the left of a picture of 390 pixels"
     where = forest.places(frame)
-    assert where.named(["A", long]) == where
+    assert where.named(["A", "B"]) == where
+    wide = where.named(["A", long])
+    assert wide.names == ("A", long)
+    assert wide.heights["r", "b"] - wide.heights["r", "a"] > 1.7
     with style.for_narrow_screens():
         assert where.named(["A", "B"]) == where
         above = where.named(["A", long])
