@@ -245,7 +245,7 @@ def test_an_interrupt_ends_with_one_line(nodes, study, local, tmp_path, log):
 )
 def test_what_ends_a_task_ends_the_run_with_one_line(nodes, study, tmp_path, monkeypatch, capsys, end, message):
     monkeypatch.setattr(workers, "MOST_LOSSES", 1)
-    command = [study, "--out", str(tmp_path / "run"), "--executor", nodes.address]
+    command = [study, "--out", str(tmp_path / "run"), "--executor", nodes.address, "--jobs", "2"]
     monkeypatch.setenv("BIASVAR_TEST_END", end)
     assert main(command) == 2
     said = capsys.readouterr().err.strip().splitlines()

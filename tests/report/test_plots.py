@@ -62,7 +62,7 @@ def panels(axes: Any) -> list[Any]:
 
 def picture(axes: Any) -> bytes:
     made = io.BytesIO()
-    panels(axes)[0].get_figure(root=True).savefig(made, format="png", dpi=50)
+    panels(axes)[0].figure.figure.savefig(made, format="png", dpi=50)
     return made.getvalue()
 
 
@@ -88,7 +88,7 @@ def test_most_figures_have_a_csv() -> None:
 def test_a_reports_csv_is_drawn(name: str) -> None:
     axes = getattr(plots, name)(pd.read_csv(CSV[name]))
     assert any(ax.has_data() for ax in panels(axes))
-    assert plt.get_fignums() == [panels(axes)[0].get_figure(root=True).number]
+    assert plt.get_fignums() == [panels(axes)[0].figure.figure.number]
 
 
 @pytest.mark.parametrize(("run", "name"), CASES)
@@ -379,7 +379,7 @@ def test_images_stand_under_their_titles() -> None:
     axes = plots.images([grey, coloured, grey], titles=["a", "b", "c"], abreast=2)
     assert [ax.get_title(loc="left") for ax in axes] == ["a", "b", "c"]
     np.testing.assert_array_equal(axes[2].get_images()[0].get_array(), grey)
-    assert len(axes[0].get_figure(root=True).axes) == 3
+    assert len(axes[0].figure.figure.axes) == 3
     for wrong, said in (
         ({"pictures": []}, "pictures holds none"),
         ({"pictures": [grey], "titles": ["a", "b"]}, "there are 1 pictures and 2 titles"),
