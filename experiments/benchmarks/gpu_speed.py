@@ -34,6 +34,7 @@ def throughput(device: torch.device, out: Path, *, dry: bool) -> dict[str, Any]:
         sizes = {"rows": 800, "epochs": 1, "rounds": 1, "replicas": 2, "workers": 0}
         pairs, kinds = {"resnet8": "resnet8"}, ["kd"]
     found: dict[str, Any] = {}
+    out.mkdir(parents=True, exist_ok=True)
     for precision in ("float32",) if dry else ("float32", "bf16"):
         for student, teacher in pairs.items():
             left = ends - time.monotonic()
