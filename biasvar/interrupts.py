@@ -42,8 +42,11 @@ def end_command(status: int) -> int:
     """Write out what was printed; a signal that comes now, while Python ends, changes nothing of what was done.
 
     After an interrupt another is ignored: Python forgets what answers signals before it has ended, and would end by the
-    second of two that come together, with another status.
+    second of two that come together, with another status. `python -m` also ends by the signal, not with the status, if
+    an interrupt once came in source that `exec` was running (a data class being made, say), answered or not; running
+    any other source makes it forget that.
     """
+    exec("")
     for stream in filter(None, (sys.stdout, sys.stderr)):  # one that was closed from the start is None
         try:
             stream.flush()
@@ -129,7 +132,8 @@ def ending_held() -> Iterator[None]:
 def ending_later() -> Iterator[None]:
     """`ending_held`, and a signal that another thread is given is answered at the end of the block too.
 
-    For a fork: an exception in what Python and its libraries do around one is printed and forgotten.
+    For the start of a process: an exception in what Python and its libraries do around a fork is printed and forgotten,
+    and one between a process and the list it belongs on leaves it alone.
     """
     if threading.current_thread() is not threading.main_thread():
         with ending_held():

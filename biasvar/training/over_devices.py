@@ -21,7 +21,7 @@ import torch
 from torch import distributed
 
 from biasvar.errors import BiasvarError
-from biasvar.interrupts import ending_held, hear_in_worker
+from biasvar.interrupts import ending_later, hear_in_worker
 from biasvar.messages import one_line
 from biasvar.records.manifest import read_manifest
 from biasvar.study import Study
@@ -106,7 +106,7 @@ class _Other:
         self._process = method.Process(
             target=_follow, args=(theirs, context.study, context.directory, device, number, devices, port)
         )
-        with ending_held():
+        with ending_later():
             self._process.start()
         theirs.close()
 

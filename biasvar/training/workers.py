@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import torch
 
 from biasvar.files import remove_leftovers
-from biasvar.interrupts import ending_held, hear_in_worker
+from biasvar.interrupts import ending_later, hear_in_worker
 from biasvar.progress import tell_into
 from biasvar.records import RunWriter
 from biasvar.records.manifest import read_manifest
@@ -99,8 +99,8 @@ class _Pool:
 
     def submit(self, place: int, function: Callable, /, *args: Any) -> Future:
         try:
-            with ending_held():
-                return self._pool.submit(_told_there, place, function, *args)  # which starts the workers
+            with ending_later():  # an interrupt in between would lose sight of a worker that was just started
+                return self._pool.submit(_told_there, place, function, *args)
         except BrokenProcessPool as error:  # a worker was lost between two tasks: told like one lost during a task
             future: Future = Future()
             future.set_exception(error)
