@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from biasvar.training.networks.parts import ImageNetwork, children_of, classify, draw_convolutions
+from biasvar.training.networks.parts import ImageNetwork, classify, draw_convolutions
 from biasvar.training.networks.resnets import BasicBlock
 
 WIDTHS = (64, 128, 256, 512)
@@ -54,6 +54,8 @@ class Bottleneck(nn.Module):
 class FourStages(ImageNetwork):
     """What both have: a stem, four stages of blocks of which the last three halve the image."""
 
+    stages = ("layer1", "layer2", "layer3", "layer4")
+
     def _make_stages(self, counts: Sequence[int], block: Callable[[int, int, int], nn.Module], expansion: int) -> int:
         """Make the stages, and give the channels of the last one."""
         inside = WIDTHS[0]
@@ -63,16 +65,6 @@ class FourStages(ImageNetwork):
             self.add_module(f"layer{i}", nn.Sequential(*blocks))
             inside = outside
         return inside
-
-    @property
-    def feature_taps(self) -> tuple[str, ...]:
-        """The modules whose outputs are the network's features, from the input to the head: its blocks."""
-        return children_of(self, "layer1", "layer2", "layer3", "layer4")
-
-    def _through_stages(self, x: torch.Tensor) -> torch.Tensor:
-        for i in (1, 2, 3, 4):
-            x = self.get_submodule(f"layer{i}")(x)
-        return x
 
 
 class StagedResNet(FourStages):
@@ -108,7 +100,7 @@ class StagedResNet(FourStages):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.check(x)
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x)), inplace=True), 3, stride=2, padding=1)
-        return classify(self._through_stages(x), self.fc)
+        return classify(self.through_stages(x), self.fc)
 
 
 class SmallResNet(FourStages):
@@ -141,4 +133,4 @@ class SmallResNet(FourStages):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.check(x)
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        return classify(self._through_stages(x), self.linear)
+        return classify(self.through_stages(x), self.linear)

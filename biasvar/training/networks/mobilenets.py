@@ -13,14 +13,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from biasvar.training.networks.parts import (
-    ImageNetwork,
-    children_of,
-    classify,
-    convolved,
-    draw_convolutions,
-    draw_head,
-)  # fmt: skip
+from biasvar.training.networks.parts import ImageNetwork, classify, convolved, draw_convolutions, draw_head
 
 V2_STAGES = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 """Expansion, channels at full width, blocks, stride of the first of them."""
@@ -71,6 +64,7 @@ class MobileNetV2(ImageNetwork):
     """
 
     smallest = 16
+    stages = tuple(f"blocks.{i}" for i in range(len(V2_STAGES)))
 
     def __init__(self, width: float, *, in_channels: int, num_classes: int) -> None:
         super().__init__()
@@ -90,16 +84,9 @@ class MobileNetV2(ImageNetwork):
         draw_convolutions(self)
         draw_head(head)
 
-    @property
-    def feature_taps(self) -> tuple[str, ...]:
-        """The modules whose outputs are the network's features, from the input to the head: its blocks."""
-        return children_of(self, *(f"blocks.{i}" for i in range(len(self.blocks))))
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.check(x)
-        x = self.conv1(x)
-        for stage in self.blocks:
-            x = stage(x)
+        x = self.through_stages(self.conv1(x))
         head = self.classifier[0]
         assert isinstance(head, nn.Linear)
         return classify(self.conv2(x), head)
@@ -125,6 +112,7 @@ class MobileNetV1(ImageNetwork):
     """
 
     smallest = 32
+    stages = ("model",)
 
     def __init__(self, *, in_channels: int, num_classes: int) -> None:
         super().__init__()
@@ -136,11 +124,6 @@ class MobileNetV1(ImageNetwork):
         self.model = nn.Sequential(*layers)
         self.fc = nn.Linear(V1_WIDTHS[-1], num_classes)
 
-    @property
-    def feature_taps(self) -> tuple[str, ...]:
-        """The modules whose outputs are the network's features, from the input to the head: stem and convolutions."""
-        return children_of(self, "model")
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.check(x)
-        return classify(self.model(x), self.fc)
+        return classify(self.through_stages(x), self.fc)

@@ -1,4 +1,4 @@
-"""What networks for images share: the check of what they are given, and the head."""
+"""What networks for images share: the check of what they are given, stages of blocks, and the head."""
 
 from __future__ import annotations
 
@@ -14,15 +14,24 @@ class ImageNetwork(nn.Module):
     Attributes:
         smallest: Pixels that an image needs in height and width.
         in_channels: 1 for grey, 3 for colour.
+        stages: Paths of the modules of blocks that an image goes through one after another.
     """
 
     smallest: ClassVar[int] = 8
     in_channels: int
+    stages: tuple[str, ...] = ()
 
     @property
     def feature_taps(self) -> tuple[str, ...]:
-        """The modules whose outputs are the network's features, from the input to the head."""
-        raise NotImplementedError
+        """The modules whose outputs are the network's features, from the input to the head: its stages' blocks."""
+        blocks = {stage: self.get_submodule(stage).named_children() for stage in self.stages}
+        return tuple(f"{stage}.{name}" for stage, named in blocks.items() for name, _ in named)
+
+    def through_stages(self, x: torch.Tensor) -> torch.Tensor:
+        """The output of the last stage."""
+        for stage in self.stages:
+            x = self.get_submodule(stage)(x)
+        return x
 
     def check(self, x: torch.Tensor) -> None:
         """Raise ValueError unless x is a batch of images that the network takes."""
@@ -63,8 +72,3 @@ def convolved(inside: int, outside: int, kernel: int, stride: int = 1, *, groups
     """A convolution without bias that keeps the size but for its stride, BatchNorm, and ReLU in place."""
     convolution = nn.Conv2d(inside, outside, kernel, stride, kernel // 2, groups=groups, bias=False)
     return [convolution, nn.BatchNorm2d(outside), nn.ReLU(inplace=True)]
-
-
-def children_of(network: nn.Module, *paths: str) -> tuple[str, ...]:
-    """The paths of the children of the modules at these paths."""
-    return tuple(f"{path}.{name}" for path in paths for name, _ in network.get_submodule(path).named_children())

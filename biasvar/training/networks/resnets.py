@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from biasvar.training.networks.parts import ImageNetwork, children_of, classify, draw_convolutions
+from biasvar.training.networks.parts import ImageNetwork, classify, draw_convolutions
 
 FOUR_STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # blocks of each stage, by depth
 
@@ -73,25 +73,18 @@ class ResNet(ImageNetwork):
         super().__init__()
         blocks = _blocks(depth, len(widths) - 1)
         stem = widths[0]
-        self.in_channels, self.stages = in_channels, len(blocks)
+        self.in_channels, self.stages = in_channels, tuple(f"layer{i}" for i in range(1, len(widths)))
         self.conv1 = nn.Conv2d(in_channels, stem, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
-        for i, (count, (inside, outside)) in enumerate(zip(blocks, pairwise(widths), strict=True), start=1):
-            self.add_module(f"layer{i}", _stage(count, inside, outside, 1 if i == 1 else 2))
+        for stage, count, (inside, outside) in zip(self.stages, blocks, pairwise(widths), strict=True):
+            self.add_module(stage, _stage(count, inside, outside, 1 if stage == "layer1" else 2))
         self.fc = nn.Linear(widths[-1], num_classes)
         draw_convolutions(self)
-
-    @property
-    def feature_taps(self) -> tuple[str, ...]:
-        """The modules whose outputs are the network's features, from the input to the head: its blocks."""
-        return children_of(self, *(f"layer{i}" for i in range(1, self.stages + 1)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.check(x)
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        for i in range(1, self.stages + 1):
-            x = self.get_submodule(f"layer{i}")(x)
-        return classify(x, self.fc)
+        return classify(self.through_stages(x), self.fc)
 
 
 def _blocks(depth: int, stages: int) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from biasvar.training.networks.parts import ImageNetwork, children_of, classify
+from biasvar.training.networks.parts import ImageNetwork, classify
 
 STEM = 24
 V1_WIDTHS, V1_GROUPS = (240, 480, 960), 3
@@ -106,24 +106,18 @@ class DownBlock(nn.Module):
 class ShuffleNet(ImageNetwork):
     """What both have: a 1x1 stem with BatchNorm and ReLU, and three stages, each of which halves the image."""
 
+    stages = ("layer1", "layer2", "layer3")
+
     def __init__(self, *, in_channels: int) -> None:
         super().__init__()
         self.in_channels = in_channels
         self.conv1 = nn.Conv2d(in_channels, STEM, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(STEM)
 
-    @property
-    def feature_taps(self) -> tuple[str, ...]:
-        """The modules whose outputs are the network's features, from the input to the head: its blocks."""
-        return children_of(self, "layer1", "layer2", "layer3")
-
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """The output of the last stage, of an eighth of the size."""
         self.check(x)
-        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        for i in (1, 2, 3):
-            x = self.get_submodule(f"layer{i}")(x)
-        return x
+        return self.through_stages(F.relu(self.bn1(self.conv1(x)), inplace=True))
 
 
 class ShuffleNetV1(ShuffleNet):

@@ -41,15 +41,15 @@ class VGG(ImageNetwork):
 
     def __init__(self, stages: Sequence[Sequence[int]], *, in_channels: int, num_classes: int) -> None:
         super().__init__()
-        self.in_channels, self.stages = in_channels, len(stages)
+        self.in_channels, self.stages = in_channels, tuple(f"block{i}" for i in range(len(stages)))
         inside = in_channels
-        for i, widths in enumerate(stages):
+        for stage, widths in zip(self.stages, stages, strict=True):
             layers: list[nn.Module] = []
             for outside in widths:
                 convolution = nn.Conv2d(inside, outside, 3, padding=1)
                 layers += [convolution, nn.BatchNorm2d(outside), nn.ReLU(inplace=True)]
                 inside = outside
-            self.add_module(f"block{i}", nn.Sequential(*layers))
+            self.add_module(stage, nn.Sequential(*layers))
         self.classifier = nn.Linear(inside, num_classes)
         draw_convolutions(self)
         draw_head(self.classifier)
@@ -62,7 +62,7 @@ class VGG(ImageNetwork):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.check(x)
         halved = (True, True, True, min(x.shape[2:]) >= LARGE, False)
-        for i, pooled in enumerate(halved):
-            x = self.get_submodule(f"block{i}")(x)
+        for stage, pooled in zip(self.stages, halved, strict=True):
+            x = self.get_submodule(stage)(x)
             x = F.max_pool2d(x, 2) if pooled else x
         return classify(x, self.classifier)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from biasvar.training.networks.parts import ImageNetwork, children_of, classify, draw_convolutions
+from biasvar.training.networks.parts import ImageNetwork, classify, draw_convolutions
 
 
 class PreActivationBlock(nn.Module):
@@ -56,6 +56,8 @@ class WideResNet(ImageNetwork):
     torch.Size([2, 10])
     """
 
+    stages = ("block1.layer", "block2.layer", "block3.layer")
+
     def __init__(self, depth: int, factor: int, *, in_channels: int, num_classes: int) -> None:
         super().__init__()
         blocks, rest = divmod(depth - 4, 6)
@@ -73,14 +75,7 @@ class WideResNet(ImageNetwork):
         draw_convolutions(self)
         nn.init.zeros_(self.fc.bias)
 
-    @property
-    def feature_taps(self) -> tuple[str, ...]:
-        """The modules whose outputs are the network's features, from the input to the head: its blocks."""
-        return children_of(self, *(f"block{i}.layer" for i in (1, 2, 3)))
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.check(x)
-        x = self.conv1(x)
-        for i in (1, 2, 3):
-            x = self.get_submodule(f"block{i}")(x)
+        x = self.through_stages(self.conv1(x))
         return classify(F.relu(self.bn1(x), inplace=True), self.fc)
