@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,8 @@ def read_class_folders(path: Path, *, columns: Columns = USUAL) -> Contents:
     """The images in the folders of classes, in the order of their paths; classes are numbered in the order of names.
 
     Raises:
-        ValueError: No folders of classes or only one, images that are in none, or formats other than PNG and JPEG.
+        ValueError: No folders of classes, only one or an empty one, images that are in none, or formats other than PNG
+            and JPEG.
     """
     if columns != USUAL:
         raise ValueError(f"{path} is a folder of images, whose classes are its folders: it has no columns to name")
@@ -35,6 +37,7 @@ def read_class_folders(path: Path, *, columns: Columns = USUAL) -> Contents:
     other = next((file for file in _files(path) if file.suffix.lower() in OTHER_IMAGES), None)
     if other is not None:
         raise ValueError(f"{other} is neither PNG nor JPEG; convert it (PIL.Image.open(file).convert('RGB').save(...))")
+    check_filled(path, {file.parent.relative_to(path).as_posix() for file in files}, is_split=is_split)
     names = sorted({name for _, name in parts})
     if len(names) < 2:
         raise ValueError(
@@ -74,6 +77,24 @@ def split_and_class(path: Path, file: Path, *, is_split: bool) -> tuple[str, str
     if len(folders) == 1:
         raise ValueError(f"{file} lies in no folder of a class; needed: {folders[0]}/CLASS/{file.name}")
     return split, folders[1]
+
+
+def check_filled(path: Path, filled: Iterable[str], *, is_split: bool) -> None:
+    """Raise ValueError for a folder of a class that holds no file at all, as one that is not copied yet.
+
+    Args:
+        path: The data set's folder.
+        filled: The folders in it that hold images, as posix paths.
+        is_split: As of `split_and_class`.
+    """
+    depth = 2 if is_split else 1
+    known = {"/".join(name.split("/")[:depth]) for name in filled}
+    folders = [folder.relative_to(path) for folder in path.glob("/".join("*" * depth)) if folder.is_dir()]
+    shown = [folder.as_posix() for folder in folders if not any(part.startswith(".") for part in folder.parts)]
+    empty = sorted(name for name in {*shown} - known if not any(files for _, _, files in os.walk(path / name)))
+    if empty:
+        are = "is" if len(empty) == 1 else "are"
+        raise ValueError(f"{path}: {first_few(empty)} {are} empty; copy the images again, or remove what has none")
 
 
 def has_splits(path: Path) -> bool:

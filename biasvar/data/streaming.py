@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from biasvar.data.class_folders import IMAGES, OTHER_IMAGES, has_splits, split_and_class
+from biasvar.data.class_folders import IMAGES, OTHER_IMAGES, check_filled, has_splits, split_and_class
 from biasvar.data.contents import Columns, Contents, coded, in_order
 from biasvar.data.crops import CentreCrop, RandomCrops
 from biasvar.data.dataset import Dataset, Measured
@@ -225,7 +225,7 @@ def _of_folders(path: Path, columns: Columns) -> _Found:
     """The images in folders of classes in the order of their paths, their names and sizes, and which is a sample's.
 
     Raises:
-        ValueError: No folders of classes or only one, an empty file, formats other than PNG and JPEG.
+        ValueError: No folders of classes, only one or an empty one, an empty file, formats other than PNG and JPEG.
     """
     if any((columns.image, columns.label, columns.feature)):
         raise ValueError(f"{path} is a folder of images, whose classes are its folders: it has no columns to name")
@@ -240,6 +240,7 @@ def _of_folders(path: Path, columns: Columns) -> _Found:
             parents[parent] = split_and_class(path, path / name, is_split=is_split)
         if not size:
             raise ValueError(f"{path / name} is empty; copy or download it again")
+    check_filled(path, parents, is_split=is_split)
     placed = [parents[name.rpartition("/")[0]] for name, _ in found]
     classes = sorted({label for _, label in parents.values()})
     if len(classes) < 2:

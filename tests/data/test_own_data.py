@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import warnings
 
 import numpy as np
@@ -285,12 +286,16 @@ def test_folders_of_images_that_do_not_fit(tmp_path):
     (folder / "dog" / "002.png").rename(folder / "dog" / "002.gif")
     refused("dog/002.gif is neither PNG nor JPEG; convert it")
     (folder / "dog" / "002.gif").unlink()
+    (folder / "owl" / "young").mkdir(parents=True)
+    refused("own: owl is empty; copy the images again, or remove what has none")
+    (folder / "owl" / "young" / "notes.txt").touch()  # words about the data: passed over
     (folder / ".hidden").mkdir()
     (folder / ".hidden" / "a.png").write_bytes(b"words")
     assert load_dataset(folder).class_names == ("cat", "dog")
     Image.fromarray(pictures(1)[0]).save(folder / "a.png")
     refused("a.png lies in no folder of a class; needed: one folder a class, such as cats/1.png and dogs/1.png")
     (folder / "a.png").unlink()
+    shutil.rmtree(folder / "owl")
     tree(folder / "train", pictures(2), [0, 1])
     refused("train holds folders as a split does, beside cat, dog; move them into a split")
 

@@ -214,6 +214,16 @@ def test_what_can_be_seen_at_once_is_refused_before_anything_is_read(tmp_path):
     with pytest.raises(ValueError, match=r"val_000.webp is neither PNG nor JPEG"):
         load_dataset(tmp_path / "tree", streamed=CROP)
 
+    half = tree(tmp_path / "half")
+    (half / "train" / "n00000009").mkdir()
+    (half / "val" / "n00000009" / "young").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"half: train/n00000009, val/n00000009 are empty; copy the images again"):
+        load_dataset(half, streamed=CROP)
+    for file in (half / "train").rglob("*.JPEG"):
+        file.unlink()
+    with pytest.raises(ValueError, match=r"half: train/n00000000, train/n00000001, .* are empty"):
+        load_dataset(half, streamed=CROP)
+
     whole = shards(tmp_path / "whole")
     (whole / "data/train-00000-of-00002.parquet").unlink()
     with pytest.raises(ValueError, match=r"1 of 2 files are missing, train-00000-of-00002"):
