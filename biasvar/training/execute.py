@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from biasvar.data.streaming import UnreadableImage
 from biasvar.errors import RecordError
 from biasvar.messages import first_few, note
 from biasvar.progress import Progress
@@ -107,11 +110,20 @@ def run_study(
     check_begun(study, Path(directory))
     check_same_data(context)
     check_divided(context, devices, jobs)
-    with over_devices(context, devices) as context.ranks:
+    with _going_on_with_whole_files(), over_devices(context, devices) as context.ranks:
         return _run(
             study, context, directory, jobs=jobs, called=called, teachers_only=teachers_only, engine=engine,
             executors=executors,
         )  # fmt: skip
+
+
+@contextmanager
+def _going_on_with_whole_files() -> Iterator[None]:
+    """An image that cannot be read in the block leaves a run that goes on once it can: its error says so."""
+    try:
+        yield
+    except UnreadableImage as error:
+        raise UnreadableImage(f"{error}, and the same command goes on from what was recorded", error.sample) from None
 
 
 def _run(

@@ -110,12 +110,12 @@ class Loader:
             try:
                 return torch.from_numpy(np.stack([*pool.map(self.shown.one(view), range(len(view.ids)))]))
             except UnreadableImage as error:
-                raise self._unreadable(error) from None
+                self._note(error)
+                raise
 
-    def _unreadable(self, error: UnreadableImage) -> UnreadableImage:
+    def _note(self, error: UnreadableImage) -> None:
         if self._noted is not None:
             self._noted(error.sample)
-        return UnreadableImage(f"{error}, and the same command goes on from what was recorded", error.sample)
 
     def close(self) -> None:
         """End the processes; a pass that comes later starts new ones."""
@@ -163,7 +163,8 @@ class Loader:
                 "data.streamed.workers take less"
             ) from error
         if isinstance(piece, UnreadableImage):
-            raise self._unreadable(piece)
+            self._note(piece)
+            raise piece
         assert isinstance(piece, torch.Tensor)
         return piece
 

@@ -10,10 +10,12 @@ import signal
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from biasvar.data.renderings import show
 from biasvar.errors import BiasvarError, RecordError, StudyError
 from biasvar.records import open_run
+from biasvar.run import main
 from biasvar.study import resolve_study
 from biasvar.training import context as contexts
 from biasvar.training import loop, teachers, view_images
@@ -217,6 +219,21 @@ def test_a_broken_file_stops_a_run_that_goes_on_once_it_is_whole(study, tmp_path
     (own / name).write_bytes(content + b"\0")
     with pytest.raises(RecordError, match="are not those that"):
         run_study(with_workers(study, 2), tmp_path / "run", device=CPU)
+
+
+@pytest.mark.parametrize("part", ["student", "test"])
+def test_a_dry_run_that_meets_a_broken_file_says_of_nothing_that_it_was_recorded(study, part, tmp_path, capsys):
+    """Whichever part of it reads the file: the choice of its steps, or the small study."""
+    own = tree(tmp_path / "photos")
+    study["data"]["name"] = str(own)
+    context = open_study(with_workers(study, 0), tmp_path, CPU)
+    for row in context.blocks[part]:
+        (own / context.dataset.files[row]).write_bytes(b"x" * 900)
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    assert main([str(tmp_path / "study.yaml"), "--dry-run", "--device", "cpu", "--out", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "is no image that can be read" in said
+    assert said.endswith("; put a whole file in its place")
 
 
 def test_a_process_that_is_lost_is_told(study, tmp_path):
