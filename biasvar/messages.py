@@ -51,16 +51,28 @@ def one_line(error: object) -> str:
     return visible(" ".join(str(error).split()))
 
 
+_ALIKE = str.maketrans("oil", "011")  # letters that look like digits
+
+
 def closest(name: Any, allowed: Iterable[Any]) -> str | None:
-    """The allowed name nearest to `name`: the first that begins with it, else the most similar; None if none is near.
+    """The allowed name nearest to `name`; None if none is near.
+
+    The one that looks like it (capitals, O for 0, l for 1), else the first that begins with it, else the most similar.
 
     >>> closest("destillation", ["distillation", "wsl"]), closest("wsl", ["wsl_weight"]), closest("x", ["abc"])
     ('distillation', 'wsl_weight', None)
+    >>> closest("resnet2O", ["resnet32", "resnet20"])
+    'resnet20'
     """
     words = [word for word in allowed if isinstance(word, str)]
+    alike = [word for word in words if _looks(word) == _looks(str(name))]
     begun = [word for word in words if str(name) and word.startswith(str(name))]
-    near = begun or difflib.get_close_matches(str(name), words, n=1)
+    near = alike or begun or difflib.get_close_matches(str(name), words, n=1)
     return near[0] if near else None
+
+
+def _looks(name: str) -> str:
+    return name.lower().translate(_ALIKE)
 
 
 def did_you_mean(name: Any, allowed: Iterable[Any], *, after: str = ",") -> str:

@@ -172,6 +172,8 @@ def test_the_head_stays_float32_under_autocast(name):
     ("given", "said"),
     [
         ({"name": "wrn-28-3"}, "no network named 'wrn-28-3', did you mean 'wrn-28-.'\\? there is: convnet, "),
+        ({"name": "resnet2O"}, "no network named 'resnet2O', did you mean 'resnet20'\\? there is"),
+        ({"name": "VGGl3"}, "no network named 'VGGl3', did you mean 'vgg13'\\? there is"),
         ({"name": "vgg8", "image_size": (32, 32, 3)}, "image_size must be one number of pixels or two, not 3"),
         ({"name": "vgg8", "image_size": "32"}, "image_size must be a whole number, not '32'"),
         ({"name": "vgg8", "in_channels": 0}, "in_channels must be 1 to 65,536, not 0"),
