@@ -79,8 +79,8 @@ def _how(rehearsal: Rehearsal, found: Sequence[Estimate], repeats: int) -> list[
     timed = [one.timed for one in found if one.timed]
     cut = sorted({one.cut for one in found if one.cut})
     lines = [
-        f"step: the median of {_range(timed)}, of all replicas that train together; a single one may hold what only a "
-        "first step does",
+        f"step: {_of_steps(timed)}, of all replicas that train together; a single one may hold what only a first step "
+        "does",
     ]
     if cut:
         sizes = ", ".join(f"{rows} of {batch}" for rows, batch in cut)
@@ -115,6 +115,8 @@ def _how(rehearsal: Rehearsal, found: Sequence[Estimate], repeats: int) -> list[
     return lines
 
 
-def _range(numbers: Sequence[int]) -> str:
+def _of_steps(numbers: Sequence[int]) -> str:
     low, high = min(numbers, default=1), max(numbers, default=1)
-    return f"{low} step{'' if low == 1 else 's'}" if low == high else f"{low} to {high} steps"
+    if high == 1:
+        return "one that was timed"
+    return f"the median of {low} steps" if low == high else f"the median of {low} to {high} steps"

@@ -57,6 +57,8 @@ def decompose_chunks(
         logits = as_array(chunk, f"chunk {len(found)}")
         if logits.ndim != 3:
             raise ValueError(f"chunk {len(found)} must have shape (R, n, C), got {tuple(logits.shape)}")
+        if not logits.shape[1]:
+            raise ValueError(f"chunk {len(found)} holds no rows: its shape is {tuple(logits.shape)}; leave it out")
         replicas = replicas or logits.shape[0]
         if logits.shape[0] != replicas:
             raise ValueError(f"chunk {len(found)} holds {logits.shape[0]} replicas, those before it {replicas}")

@@ -69,6 +69,7 @@ def test_chunks_are_read_one_at_a_time():
         ([(R, 0, 20), (R, 10, 20)], "chunk 1 ends at row 30, and target has 23"),
         ([(R, 0, 20), (R - 1, 20, 23)], "chunk 1 holds 5 replicas, those before it 6"),
         ([], "hold 0 rows"),
+        ([(R, 0, 20), (R, 20, 20), (R, 20, 23)], r"chunk 1 holds no rows: its shape is \(6, 0, 5\); leave it out"),
     ],
 )
 def test_chunks_that_do_not_fit_are_named(cut, message):
