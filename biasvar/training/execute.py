@@ -8,7 +8,6 @@ same number of threads.
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from biasvar.data.streaming import UnreadableImage
@@ -28,7 +26,7 @@ from biasvar.records.checked_tables import membership_table, samples_table
 from biasvar.records.sample_names import SampleNames, settle_sample_names
 from biasvar.study import Study
 from biasvar.training.checks import check_begun, check_sources, open_study
-from biasvar.training.completeness import arm_fault, holds, is_whole, lost_weights, whole_table, written_teachers
+from biasvar.training.completeness import arm_fault, holds, is_whole, whole_table, written_teachers
 from biasvar.training.context import StudyContext
 from biasvar.training.continuing import (
     SESSION,
@@ -38,29 +36,32 @@ from biasvar.training.continuing import (
     restate,
     sessions_with,
 )
-from biasvar.training.cost import cost_of_answers, cost_of_arm, cost_of_teacher, steps_of
+from biasvar.training.cost import cost_of_arm, steps_of
 from biasvar.training.custom_networks import source_hashes
 from biasvar.training.divided import check_divided
 from biasvar.training.engine import AUTO, agree, check_engine, chosen
 from biasvar.training.manifest import arm_entry, arm_outcome, study_manifest
 from biasvar.training.over_devices import over_devices
 from biasvar.training.replicas import groups_of
-from biasvar.training.reuse import identity_of, take_over, tuned_elsewhere
+from biasvar.training.reuse import identity_of, take_over
 from biasvar.training.soft_targets import soft_label_table
 from biasvar.training.tasks import Task, Work, amount, work
-from biasvar.training.teachers import teacher_groups, teacher_weights_path
+from biasvar.training.teaching_tasks import (
+    STUDENT_TEACHER,
+    VIEWS,
+    asked_of,
+    student_teacher_tasks,
+    teacher_tasks,
+    view_tasks,
+    which_replicas,
+)
+from biasvar.training.tuning import cost_of_tuning, learning_rates, tuning_path
 from biasvar.training.unreadable import forget_unreadable, noted_sizes
 from biasvar.training.workers import (
     MakeExecutor,
-    ask_teacher,
-    finish_teacher,
     make_executor,
     train_group,
-    train_teacher_group,
-    tune_rate,
 )
-
-VIEWS, STUDENT_TEACHER = "the views of", "the students of"  # no arm is named so: names have no spaces
 
 
 def default_device() -> torch.device:
@@ -153,13 +154,13 @@ def _run(
     written = written_teachers(writer)
     wanted = study.shared_teachers if teachers_only else study.teachers
     teachers = [name for name in wanted if name not in written]
-    families = {} if teachers_only or whole_table(_tuning_path(writer)) else study.learning_rate.families
-    teaching = _teacher_tasks(writer, context, teachers)
+    families = {} if teachers_only or whole_table(tuning_path(writer)) else study.learning_rate.families
+    teaching = teacher_tasks(writer, context, teachers)
     groups = groups_of(study.backend, range(study.replicas))
     rates = len(study.learning_rate.grid)
     to_teach, teachings = amount(teaching)
     pieces = teachings + len(families) * rates + len(left) * len(groups)
-    tuning = sum(_cost_of_tuning(context, arm) for arm in families.values()) * rates
+    tuning = sum(cost_of_tuning(context, arm) for arm in families.values()) * rates
     training = sum(cost_of_arm(context, name, len(group)) for name in left for group in groups)
     jobs = min(jobs, len(teaching) + len(families) * rates + len(left) * len(groups))
     with (
@@ -172,7 +173,7 @@ def _run(
                 _note_teacher(writer, key, entry)
         if teachers_only:
             return open_run(directory)
-        chosen = _learning_rates(writer, context, working, progress)
+        chosen = learning_rates(writer, context, working, progress)
         _train_arms(writer, context, left, chosen, working, progress)
     observing = context.observing(study.data.label_noise)
     for name in study.soft_labels:
@@ -228,40 +229,6 @@ def _is_complete(writer: RunWriter, study: Study, arm: str) -> bool:
     return fault is None
 
 
-def _teacher_tasks(writer: RunWriter, context: StudyContext, names: list[str]) -> dict[Any, Task]:
-    """Tasks that train each group of a teacher's networks, unless its weights are there, and then write its logits."""
-    tasks: dict[Any, Task] = {}
-    for name in names:
-        groups = teacher_groups(context, name)
-        parts = [(name, number) for number in range(len(groups))]
-        paths = {part: teacher_weights_path(context.directory, *part) for part in parts}
-        lost = lost_weights(writer, name)
-        left = [part for part, path in paths.items() if path.name in lost or not path.exists()]
-        for part in left:
-            copies = groups[part[1]]
-            words = f"teacher {name}{_which(copies) if len(groups) > 1 else ''}"
-            tasks[part] = Task(train_teacher_group, part, words, cost_of_teacher(context, name, copies))
-        members = context.study.teachers[name].mean_of or ()
-        tasks[name] = _answers(context, name, frozenset([*left, *members]))
-    return tasks
-
-
-def _answers(context: StudyContext, name: str, needs: frozenset[Any]) -> Task:
-    """The task that writes what a trained teacher says of all samples."""
-    cost = cost_of_answers(context, name, context.study.teacher_count(name) * len(context.used_ids))
-    return Task(finish_teacher, (name,), f"logits of teacher {name}", cost, needs, counts=False)
-
-
-def _which(replicas: list[int]) -> str:
-    """Which of several groups of replicas, in words."""
-    return f", replica {replicas[0]}" if len(replicas) == 1 else f", replicas {replicas[0]} to {replicas[-1]}"
-
-
-def _cost_of_tuning(context: StudyContext, arm: str) -> float:
-    """What it costs to try one learning rate on an arm."""
-    return cost_of_arm(context, arm, context.study.learning_rate.replicas, recorded=False)
-
-
 def _train_arms(
     writer: RunWriter,
     context: StudyContext,
@@ -298,15 +265,15 @@ def _train_arms(
             else:
                 done(name, outcome)
                 progress.update(cost_of_arm(context, name, len(groups[number])), 1)
-    tasks: dict[Any, Task] = {**_student_teacher_tasks(context, writer, left), **_view_tasks(context, missing)}
+    tasks: dict[Any, Task] = {**student_teacher_tasks(context, writer, left), **view_tasks(context, missing)}
     progress.expect(*amount(tasks))
     for name, number in missing:
         used = {(other, n) for other in study.uses(name) for n in range(len(groups))}
-        asked = {(VIEWS, *_asked(study, name, r)) for r in groups[number]} | {
+        asked = {(VIEWS, *asked_of(study, name, r)) for r in groups[number]} | {
             (STUDENT_TEACHER, study.scored_against(name))
         }
         rate = rates[study.arms[name].family]
-        words = f"arm {name}{_which(groups[number]) if len(groups) > 1 else ''}"
+        words = f"arm {name}{which_replicas(groups[number]) if len(groups) > 1 else ''}"
         cost = cost_of_arm(context, name, len(groups[number]))
         tasks[name, number] = Task(train_group, (name, number, rate), words, cost, frozenset(used | asked))
     for key, outcome in working(tasks):
@@ -315,46 +282,6 @@ def _train_arms(
         elif key[0] != VIEWS:
             done(key[0], outcome)
     shutil.rmtree(writer.directory / "checkpoints", ignore_errors=True)
-
-
-def _view_tasks(context: StudyContext, missing: list[tuple[str, int]]) -> dict[Any, Task]:
-    """Tasks that write a teacher's logits of a replica's views, where views are kept and several arms share them."""
-    study = context.study
-    if not (study.keep_views and context.inputs.augmented):
-        return {}
-    groups = groups_of(study.backend, range(study.replicas))
-    asked = Counter(_asked(study, name, r) for name, number in missing for r in groups[number])
-    shared = [question for question, count in asked.items() if question[0] and count > 1]
-    students = [(name, number) for name, *_ in shared if name not in study.teachers for number in range(len(groups))]
-    rows = study.schedule.epochs * context.rows([0]).ids.shape[1]
-    return {
-        (VIEWS, *question): Task(
-            ask_teacher,
-            question,
-            f"views of teacher {question[0]}, replica {question[1]}",
-            cost_of_answers(context, str(question[0]), rows),
-            frozenset(key for key in students if key[0] == question[0]),
-            counts=False,
-        )
-        for question in shared
-    }
-
-
-def _asked(study: Study, arm: str, replica: int) -> tuple[str | None, int, int]:
-    """The teacher, the replica whose views it is asked about, and which of the teacher's networks is asked."""
-    return study.scored_against(arm), replica, study.teacher_number(arm, replica)
-
-
-def _student_teacher_tasks(context: StudyContext, writer: RunWriter, left: list[str]) -> dict[Any, Task]:
-    """Tasks that write the logits of arms whose students teach another that is left, once they are trained."""
-    study = context.study
-    known = {None, *study.teachers, *written_teachers(writer)}
-    teaching = {study.scored_against(name) for name in left} - known
-    numbers = range(len(groups_of(study.backend, range(study.replicas))))
-    return {
-        (STUDENT_TEACHER, name): _answers(context, name, frozenset((name, number) for number in numbers))
-        for name in sorted(str(name) for name in teaching)
-    }
 
 
 def _note_teacher(writer: RunWriter, name: str, entry: dict[str, Any]) -> None:
@@ -381,46 +308,3 @@ def _write_samples(writer: RunWriter, context: StudyContext) -> None:
         names = SampleNames(context.dataset.files)
         for name in sorted(set(split.tolist())):
             settle_sample_names(writer.directory, name, names)
-
-
-def _tuning_path(writer: RunWriter) -> Path:
-    return writer.directory / "tuning.parquet"
-
-
-def _learning_rates(writer: RunWriter, context: StudyContext, working: Work, progress: Progress) -> dict[str, float]:
-    """The rate of each family: given, or the best of the grid on the validation split by what the study says."""
-    study, settings = context.study, context.study.learning_rate
-    if settings.value is not None:
-        return {arm.family: settings.value for arm in study.arms.values()}
-    if not whole_table(_tuning_path(writer)):
-        tried = {
-            family: [*(identity_of(context, arm, rate) for rate in settings.grid), str(settings.replicas)]
-            for family, arm in settings.families.items()
-        }
-        frames = {family: tuned_elsewhere(context, family, identities) for family, identities in tried.items()}
-        tasks = {
-            (family, arm, rate): Task(
-                tune_rate,
-                (arm, rate, settings.replicas),
-                f"{arm} at learning rate {rate:g}",
-                _cost_of_tuning(context, arm),
-            )
-            for family, arm in settings.families.items()
-            for rate in settings.grid
-            if frames[family] is None
-        }
-        spared = [arm for family, arm in settings.families.items() if frames[family] is not None]
-        cost = sum(_cost_of_tuning(context, arm) for arm in spared)
-        progress.expect(-len(settings.grid) * cost, -len(settings.grid) * len(spared))
-        results = dict(working(tasks))
-        keys = ("family", "arm", "learning_rate")
-        found = [pd.DataFrame({**dict(zip(keys, key, strict=True)), **results[key]}) for key in tasks]
-        frame = pd.concat([*found, *(frame for frame in frames.values() if frame is not None)], ignore_index=True)
-        means = frame.groupby(["family", "learning_rate"])[["accuracy", "nll"]].mean().reset_index()
-        by, ascending = (["nll"], [True]) if settings.by == "nll" else (["accuracy", "nll"], [False, True])
-        order = means.sort_values(by, ascending=ascending)
-        best = order.groupby("family").first()["learning_rate"]
-        writer.update_manifest(tuning=tried)  # before the file: once that is there, nothing of this is done again
-        writer.tuning(frame.assign(chosen=frame["learning_rate"] == frame["family"].map(best)))
-    chosen = pd.read_parquet(_tuning_path(writer)).query("chosen")
-    return dict(zip(chosen["family"], chosen["learning_rate"].astype(float), strict=True))

@@ -22,7 +22,7 @@ import biasvar
 from biasvar.errors import BiasvarError, RecordError
 from biasvar.run import main
 from biasvar.study import resolve_study
-from biasvar.training import execute, workers
+from biasvar.training import execute, teaching_tasks, tuning, workers
 from biasvar.training.execute import run_study
 from biasvar.training.students import _Group
 
@@ -293,7 +293,7 @@ def die(name):
 @pytest.mark.slow
 def test_workers_that_are_lost_again_and_again_end_the_run_with_a_word(finished, tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "MOST_LOSSES", 1)
-    monkeypatch.setattr(execute, "finish_teacher", die)
+    monkeypatch.setattr(teaching_tasks, "finish_teacher", die)
     study = resolve_study(finished.study)
     with pytest.raises(BiasvarError, match=r"worker processes were lost 2 times.*--jobs 1"):
         run_study(study, tmp_path / "run", device="cpu", jobs=2)
@@ -361,7 +361,7 @@ def test_rates_are_chosen_by_accuracy_or_by_the_loss(tmp_path, tiny_study, monke
     """Where the two disagree: at .4 students are right a little more often, and sure where they are wrong."""
     found = {0.1: (0.80, 0.5), 0.4: (0.82, 0.9)}
     monkeypatch.setattr(
-        execute,
+        tuning,
         "tune_rate",
         lambda arm, rate, replicas: {"replica": [0], "accuracy": [found[rate][0]], "nll": [found[rate][1]]},
     )
