@@ -166,7 +166,7 @@ def _metrics_by_place(run: Run) -> dict[Any, pd.DataFrame]:
     return dict(list(metrics(run).groupby(["arm", "split", "view"], sort=False)))
 
 
-_kept: OrderedDict[tuple[Any, ...], pd.DataFrame | None] = OrderedDict()
+_kept: OrderedDict[tuple[Any, ...], tuple[pd.DataFrame | None, int]] = OrderedDict()  # with the bytes of each
 
 
 def records(
@@ -179,10 +179,10 @@ def records(
     key = (run, arm, split, view, epochs, columns)
     if key in _kept:
         _kept.move_to_end(key)
-        return _kept[key]
+        return _kept[key][0]
     frame = _records(*key)
-    _kept[key] = frame
-    while len(_kept) > MOST or sum(_bytes(other) for other in _kept.values()) > KEPT:
+    _kept[key] = frame, _bytes(frame)
+    while len(_kept) > MOST or sum(size for _, size in _kept.values()) > KEPT:
         _kept.popitem(last=False)
     return frame
 

@@ -32,7 +32,7 @@ def test_the_last_records_are_kept_up_to_a_number_of_bytes(run, monkeypatch):
     assert read(run, 1) is read(run, 1)
     monkeypatch.setattr(stored, "KEPT", 3 * size)
     frames = {epoch: read(run, epoch) for epoch in range(1, EPOCHS + 1)}
-    assert sum(stored._bytes(frame) for frame in stored._kept.values()) == 3 * size
+    assert sum(stored._bytes(frame) for frame, _ in stored._kept.values()) == 3 * size
     assert read(run, EPOCHS) is frames[EPOCHS]
     assert read(run, 1) is not frames[1]
     assert read(run, 1).equals(frames[1])
