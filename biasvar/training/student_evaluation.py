@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -95,6 +96,7 @@ class Evaluation:
         ids = self.context.blocks[split] if split != "train" else self.context.train_ids
         classes, labels = self.context.dataset.num_classes, self.context.dataset.labels
         recorder = self.recorder(split, "clean") if last and split != "validation" else None
+        measured = split != "train" or recorder is not None
         scores, finite = [], known
         with ExitStack() as stack:
             files = self._files(stack, split, epoch) if predicted else None
@@ -105,7 +107,8 @@ class Evaluation:
                 if part.start and not np.array_equal(said.finite, finite):
                     raise _NewlyNotFinite(said.finite & finite)
                 finite = said.finite
-                scores.append(RowScores.of(said, labels[mine]))
+                if measured:
+                    scores.append(RowScores.of(said, labels[mine]))
                 taught = self._taught(mine) if recorder is not None or (files and "teacher" in files) else None
                 for of, uses in (files or {}).items():
                     assert of == "students" or taught is not None  # `own_teacher`: that the method gives its answers
@@ -113,13 +116,12 @@ class Evaluation:
                     self._add(uses, mine, told)
                 if recorder is not None:
                     together = torch.as_tensor(mine, device=self.context.device).expand(len(self.replicas), -1)
-                    member = torch.as_tensor(self._members(mine), device=self.context.device)
+                    member = torch.as_tensor(self._member[:, mine], device=self.context.device)
                     recorder.epoch = epoch
                     recorder.update(together, on_device, self.context.labels[together], taught, member=member)
-        whole = RowScores.joined(scores)
-        if split == "train" and recorder is None:
+        if not measured:
             return {}
-        numbers = whole.metrics(finite)
+        numbers = RowScores.joined(scores).metrics(finite)
         if last and split == "validation":
             self.failed = failures(numbers["accuracy"], finite, len(ids), classes)
         if recorder is None:
@@ -154,7 +156,7 @@ class Evaluation:
         for kind, add in files.items():
             use = np.ones(said.logits.shape[:2], dtype=bool)
             if kind != "all":
-                use = self._members(ids) if kind == "member" else ~self._members(ids)
+                use = self._member[:, ids] == (kind == "member")
             counts, means = group_means(said, use, index, len(numbers))
             add(ids, counts, means)
 
@@ -187,6 +189,7 @@ class Evaluation:
         on_device = torch.as_tensor(ids, device=self.context.device)
         return self.objective.clean(self.context.inputs, on_device, len(self.replicas))
 
-    def _members(self, ids: np.ndarray) -> np.ndarray:
-        """bool (R, n): True where the replica is trained on the sample."""
-        return self.rows.members(len(self.context.labels))[:, ids]
+    @cached_property
+    def _member(self) -> np.ndarray:
+        """bool (R, N) by sample id: True where the replica is trained on the sample."""
+        return self.rows.members(len(self.context.labels))
