@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +106,19 @@ def no_such(name: str, allowed: Iterable[str], what: str, *, limit: int | None =
     return f"no {what} named {name!r}{did_you_mean(name, allowed) or ';'} there is: {shown or 'none'}"
 
 
+def counted(things: Collection[Any], what: str) -> str:
+    """How many things there are, in words.
+
+    >>> counted([3, 1], "arm"), counted([3], "arm"), counted([], "arm")
+    ('2 arms', '1 arm', 'no arms')
+    """
+    return f"{len(things) or 'no'} {what}{'' if len(things) == 1 else 's'}"
+
+
 def note(text: str) -> None:
     """Say one line on standard error: what a user should know and need not act on."""
-    print(f"biasvar: note: {one_line(text)}", file=sys.stderr)
+    if sys.stderr is not None:  # closed from the start; print would take stdout
+        print(f"biasvar: note: {one_line(text)}", file=sys.stderr)
 
 
 def command(name: str = "") -> str:

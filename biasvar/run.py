@@ -12,20 +12,25 @@ import os
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from biasvar.command_line import Parser, number, whole_number
 from biasvar.errors import BiasvarError, DiskFullError
 from biasvar.files import disk_full, is_full, short_of
-from biasvar.messages import command, first_few, one_line, visible
+from biasvar.messages import command, counted, first_few, one_line, visible
 
 if TYPE_CHECKING:
     import torch
 
     from biasvar.study import Study
     from biasvar.training.workers import MakeExecutor
+
+
+KINDS = ("cpu", "cuda", "mps")
+"""The kinds of devices."""
 
 
 class _Version(argparse.Action):
@@ -49,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: Sequence[str] | None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=command("run"),
         description="Train the arms of a study and record every sample's bias and variance terms. A run that was "
         "interrupted goes on where it stopped; a run that is complete is left as it is.",
@@ -64,12 +69,12 @@ def _main(arguments: Sequence[str] | None) -> int:
     )  # fmt: skip
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: cuda where there is one)")
     parser.add_argument(
-        "--devices", type=int, default=1, metavar="N",
+        "--devices", type=whole_number, default=1, metavar="N",
         help="devices of that kind that train every network together, a process each (default: 1); needs the extra "
         "'fabric' and backend: sequential",
     )  # fmt: skip
     parser.add_argument(
-        "--jobs", type=int, metavar="N",
+        "--jobs", type=whole_number, metavar="N",
         help="processes that train side by side (default: the CPU cores, at most 4; 1 on a GPU, or with streamed "
         "images); changes no number",
     )  # fmt: skip
@@ -84,10 +89,13 @@ def _main(arguments: Sequence[str] | None) -> int:
         "then says how many tasks at a time (default: as many as fit)",
     )  # fmt: skip
     parser.add_argument(
-        "--cpus-per-task", type=float, metavar="N", help="with --executor: CPUs of each task (default: study's threads)"
+        "--cpus-per-task",
+        type=number,
+        metavar="N",
+        help="with --executor: CPUs of each task (default: study's threads)",
     )
     parser.add_argument(
-        "--gpus-per-task", type=float, metavar="N",
+        "--gpus-per-task", type=number, metavar="N",
         help="with --executor: GPUs of each task, or a part of one (default: 1 on a CUDA device, else 0)",
     )  # fmt: skip
     parser.add_argument(
@@ -106,7 +114,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         "imported and run, also by --dry-run",
     )  # fmt: skip
     parser.add_argument(
-        "--max-arms", type=int, metavar="N",
+        "--max-arms", type=whole_number, metavar="N",
         help="refuse a study whose sweep has more arms than N (default: 200)",
     )  # fmt: skip
     parser.add_argument(
@@ -260,12 +268,24 @@ def _device(name: str | None) -> torch.device:
 
         from biasvar.training.execute import default_device
 
+    if name and name.partition(":")[0] not in KINDS:
+        raise ValueError(f"--device {name}: not usable here; there is: {', '.join(_devices_here())}")
     try:
         device = torch.device(name) if name else default_device()
-        torch.zeros(1, device=device).item()  # read back: a meta tensor holds nothing
+        torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"--device {name}: not usable here ({str(error).splitlines()[0]})") from error
+        why = str(error).splitlines()[0]
+        raise ValueError(f"--device {name}: not usable here ({why}); there is: {', '.join(_devices_here())}") from error
     return device
+
+
+def _devices_here() -> list[str]:
+    """The devices that this machine has, by name."""
+    import torch
+
+    cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    return ["cpu", *(["cuda"] if cuda else []), *cuda, *mps]
 
 
 @contextmanager
@@ -325,7 +345,7 @@ def _teachers_in_words(study: Study, directory: Path, teachers: Sequence[Mapping
     seconds = sum(entry.get("seconds", 0.0) for entry in entries)
     own = [name for name in study.teachers if name not in study.shared_teachers]
     left = f"; with the students, one for each replica: {', '.join(own)}" if own else ""
-    return f"{directory}: {_counted(entries, 'teacher')}, {seconds:.0f} s of training, no students{left}"
+    return f"{directory}: {counted(entries, 'teacher')}, {seconds:.0f} s of training, no students{left}"
 
 
 def _warn_of_failures(failed: list[dict[str, Any]], replicas: int, where: str) -> None:
@@ -354,17 +374,13 @@ def describe(study: Study, directory: Path) -> str:
         f"learning rate: {rates}",
         *_evaluated_in_words(study),
         *_shared_in_words(study, directory),
-        f"{_counted(study.teachers, 'teacher')}{': ' if teachers else ''}{teachers}",
-        f"{_counted(study.arms, 'arm')}, in this order:",
+        f"{counted(study.teachers, 'teacher')}{': ' if teachers else ''}{teachers}",
+        f"{counted(study.arms, 'arm')}, in this order:",
     ]
     lines += [f"  {name}: {study.arms[name].in_words()}" for name in study.order()]
     if study.claims:
         lines.append(f"claims {', '.join(study.claims)}, by the definitions {ledger_hash(study.claims)}")
     return "\n".join(lines)
-
-
-def _counted(things: Collection[Any], what: str) -> str:
-    return f"{len(things) or 'no'} {what}{'' if len(things) == 1 else 's'}"
 
 
 def _evaluated_in_words(study: Study) -> list[str]:

@@ -18,6 +18,7 @@ ROOMS = {"arguments", "columns", "errors", "interrupts", "messages", "files", "p
 ALLOWED = {
     "arguments": set(),
     "columns": {"errors", "messages"},
+    "command_line": {"messages"},
     "errors": set(),
     "interrupts": set(),
     "messages": set(),
@@ -33,8 +34,8 @@ ALLOWED = {
     "modules": {*ROOMS, "analysis"},
     "training": {*ROOMS, "study", "data", "records", "analysis", "losses", "modules"},
     "integrations": {*ROOMS, "training", "losses", "records", "analysis"},
-    "run": {*ROOMS, "study", "training", "data"},
-    "report": {*ROOMS, "records", "data", "analysis", "study"},
+    "run": {*ROOMS, "command_line", "study", "training", "data"},
+    "report": {*ROOMS, "command_line", "records", "data", "analysis", "study"},
     "__main__": {*ROOMS, "run", "report"},
     "plots": {*ROOMS, "report", "records"},
 }

@@ -12,6 +12,8 @@ import yaml
 import biasvar
 from biasvar.run import main
 
+TAKES_A_STEP = "biasvar: note: the dry run takes a step of {} on cpu; then it says what all of it would take"
+
 
 @pytest.fixture
 def study_file(tmp_path, tiny_study, monkeypatch):
@@ -89,7 +91,8 @@ def test_runs_that_share_arms_say_which_they_take_over(study_file, capsys):
 def test_a_reader_of_a_dry_run_may_stop_reading(study_file):
     command = f"{sys.executable} -m biasvar.run study.yaml --dry-run | true"
     done = subprocess.run(command, shell=True, cwd=study_file.parent, capture_output=True, text=True)
-    assert (done.stderr, done.returncode) == ("", 0)
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == [TAKES_A_STEP.format("3 teachers and 2 arms")]
 
 
 def test_a_dry_run_says_that_hardly_an_epoch_is_evaluated(study_file, capsys):
@@ -141,6 +144,28 @@ def test_bad_input_is_one_line_and_status_2(study_file, capsys, arguments, messa
     assert captured.err.startswith("biasvar: error: ")
     assert captured.err.count("\n") == 1
     assert sorted(study_file.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--devices", "--devices: must be a whole number, not 'x'"),
+        ("--jobs", "--jobs: must be a whole number, not 'x'"),
+        ("--cpus-per-task", "--cpus-per-task: must be a number, not 'x'"),
+        ("--device", "--device x: not usable here; there is: cpu"),
+    ],
+)
+def test_options_that_are_no_numbers_and_no_devices_are_one_line(study_file, capsys, option, said):
+    try:
+        status = main(["study.yaml", option, "x"])
+    except SystemExit as ended:
+        status = ended.code
+    captured = capsys.readouterr()
+    assert status == 2
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith(f"biasvar: error: {said}")
+    assert "privateuseone" not in captured.err  # nor any other device of torch's that nobody has
 
 
 def test_the_version_is_said_without_a_study(capsys):

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from biasvar.command_line import Parser, whole_number
 from biasvar.errors import BiasvarError
 from biasvar.files import short_of
 from biasvar.messages import command, no_such, one_line
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: Sequence[str] | None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=command("report"),
         usage="%(prog)s [RUN ...] [options]\n       %(prog)s --soft-labels FILE [--labels FILE] [options]\n"
         "       %(prog)s --ledger DIR",
@@ -86,7 +87,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         "and the index of papers between theirs if it has them) and DIR/claims.md",
     )
     parser.add_argument(
-        "-j", "--jobs", metavar="N", type=int,
+        "-j", "--jobs", metavar="N", type=whole_number,
         help="processes that draw, which change no byte of what is written (default: one for each usable core)",
     )  # fmt: skip
     add_options(parser)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from biasvar.command_line import number, whole_number
 from biasvar.errors import BiasvarError
 
 OF_A_FILE = ("class_names", "columns", "values", "num_classes", "rest")
@@ -62,7 +63,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ("--clusters", "FILE_OR_COLUMN", str, "which rows share an image, person or document, one name a row (a .npy, "
          ".npz, .csv or .parquet, FILE:COLUMN, or a column of the soft labels or labels): intervals are then over "
          "these clusters"),
-        ("--temperature", "T", float, "the numbers are logits: take softmax(logits / T) (default for a teacher or an "
+        ("--temperature", "T", number, "the numbers are logits: take softmax(logits / T) (default for a teacher or an "
          "arm in a run: 1)"),
         ("--ks", "1,2,5", str, "sizes of the top sets (default: 1 to 10, less than K)"),
         ("--thresholds", "0,0.1", str, "least masses of the threshold sets, 0 meaning mass above 0 (default: 0, 0.02, "
@@ -70,9 +71,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ("--class-names", "A,B", str, "names of the classes (default: the run's or the data set's, else numbers)"),
         ("--columns", "A,B", str, "of a table: its class columns, in the order of the classes (default: those "
          "numbered 0 to K - 1 after one prefix, or named by --class-names)"),
-        ("--num-classes", "K", int, "of a file that keeps the largest entries only (indices and values)"),
+        ("--num-classes", "K", whole_number, "of a file that keeps the largest entries only (indices and values)"),
         ("--split", "NAME", str, "of a run: only these rows (default: all of a teacher's, test for an arm)"),
-        ("--replica", "R", int, "of a run: whose teacher or soft labels, where each replica has its own"),
+        ("--replica", "R", whole_number, "of a run: whose teacher or soft labels, where each replica has its own"),
     ):  # fmt: skip
         card.add_argument(flag, metavar=metavar, type=kind, help=text)
     for flag, text in (
@@ -93,7 +94,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     card.add_argument(
         "--rest", choices=RESTS, help="of a file that keeps the largest entries only: what the other classes get"
     )
-    card.add_argument("--seed", type=int, default=0, help="of that draw (default: %(default)s)")
+    card.add_argument("--seed", type=whole_number, default=0, help="of that draw (default: %(default)s)")
 
 
 def wanted(options: argparse.Namespace) -> bool:
