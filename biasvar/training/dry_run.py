@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from biasvar.data.layout import data_folder
+from biasvar.messages import counted, note
 from biasvar.records import RunWriter
 from biasvar.records.schema import redraw_path
 from biasvar.study import Study
@@ -27,6 +28,8 @@ from biasvar.training.rehearsal import Rehearsal, rehearse
 def dry_run(study: Study, directory: Path, device: torch.device, *, devices: int = 1, jobs: int = 1) -> list[str]:
     """What a study's sweep is, and what the study would take, line by line; nothing is written into the run directory.
 
+    What it is doing is said on standard error, at once and from then on.
+
     The data are made where they are known and not here. Of a study that is drawn anew the first redraw is rehearsed.
 
     Args:
@@ -41,6 +44,9 @@ def dry_run(study: Study, directory: Path, device: torch.device, *, devices: int
     context = open_for_rehearsal(study, directory, device)
     check_divided(context, devices, jobs)
     grid = [] if study.redraws else grid_in_words(context)
+    taught = [name for name, teacher in study.teachers.items() if teacher.is_trained]
+    what = " and ".join(counted(names, of) for names, of in ((taught, "teacher"), (study.arms, "arm")) if names)
+    note(f"the dry run takes a step of {what} on {device}; then it says what all of it would take")
     rehearsal, found = estimated(context)
     return [*made_in_words(context), *grid, *estimates_in_words(rehearsal, found, repeats=study.redraws or 1)]
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from biasvar.errors import BiasvarError, OutOfMemoryError, StudyError
 from biasvar.files import write_bytes
-from biasvar.progress import tell_into
+from biasvar.progress import SHARE_OF_STEPS, InHand, Progress, tell_into
 from biasvar.records import RunWriter
 from biasvar.records.schema import method_table_path
 from biasvar.seeding import generator
@@ -156,21 +156,31 @@ def rehearse(context: StudyContext, directory: Path) -> Rehearsal:
     arms, teachers = _steps(context, watch)
     small = small_context(context, directory, arms, teachers)
     found = Rehearsal(context, {}, {}, resets=True)
+
+    def of_teacher(name: str) -> None:
+        if name in teachers:
+            found.teachers[name] = _teacher(context, small, writer, name, clock, peak)
+        _answers(small, writer, name)
+
+    def of_arm(name: str) -> None:
+        teacher = study.scored_against(name)
+        if teacher is not None and teacher not in study.teachers and teacher not in small.teacher_tables:
+            _answers(small, writer, teacher)
+        found.arms[name] = _arm(context, small, writer, name, arms[name], clock, peak)
+
+    ensembles_last = sorted(study.teachers, key=lambda name: study.teachers[name].mean_of is not None)
+    pieces = [*(("teacher", name, of_teacher) for name in ensembles_last)]
+    pieces += [("arm", name, of_arm) for name in study.order()]
     tell_into(clock)
     try:
-        with warnings.catch_warnings():
+        all_of_it = Progress(len(pieces), len(pieces), unit="rehearsals", called="dry run", enough=SHARE_OF_STEPS)
+        with warnings.catch_warnings(), all_of_it as shown:
             warnings.simplefilter("ignore")  # of teachers that have not learned
-            for name in sorted(study.teachers, key=lambda name: study.teachers[name].mean_of is not None):
-                with _naming(context, f"teacher {name}", f"teachers.{name}"):
-                    if name in teachers:
-                        found.teachers[name] = _teacher(context, small, writer, name, clock, peak)
-                    _answers(small, writer, name)
-            for name in study.order():
-                with _naming(context, f"arm {name}", f"arms.{name}"):
-                    teacher = study.scored_against(name)
-                    if teacher is not None and teacher not in study.teachers and teacher not in small.teacher_tables:
-                        _answers(small, writer, teacher)
-                    found.arms[name] = _arm(context, small, writer, name, arms[name], clock, peak)
+            for kind, name, rehearsed in pieces:
+                shown.begin(name, InHand(f"{kind} {name}", 1.0))
+                with _naming(context, f"{kind} {name}", f"{kind}s.{name}"):
+                    rehearsed(name)
+                shown.end(name)
     finally:
         tell_into([0.0, 0.0, 0.0])
     return Rehearsal(context, found.teachers, found.arms, peak.resets)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
+from biasvar import progress
 from biasvar.run import main
 from biasvar.study import load_study, resolve_study
 from biasvar.training import rehearsal
@@ -68,7 +70,8 @@ def dry(study, tmp_path, capsys, *more) -> list[str]:
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
     assert main([str(tmp_path / "study.yaml"), "--dry-run", "--device", "cpu", *more]) == 0
     said = capsys.readouterr()
-    assert said.err == ""
+    (line,) = said.err.splitlines()
+    assert line.startswith("biasvar: note: the dry run takes a step of ")
     return said.out.splitlines()
 
 
@@ -94,6 +97,27 @@ def test_every_teacher_rate_and_arm_has_a_row(tiny_study, tmp_path, capsys):
     assert rows["arm kd"][1] == f"{64 * 12 + 12 + 12 * 10 + 10:,}"
     assert rows["arm kd"][3] == "12"
     assert rows["rate of kd"][3] == "24"  # at two rates
+
+
+def test_it_is_said_at_once_what_is_done_and_then_how_far_it_is(tiny_study, tmp_path, capsys, monkeypatch):
+    """Lines without pause here: the first words come before any arm, those of progress name the one in hand."""
+    honest, said = rehearsal._arm, []
+
+    def arm(*given):
+        time.sleep(0.1)
+        said.append(capsys.readouterr())
+        return honest(*given)
+
+    monkeypatch.setattr(rehearsal, "_arm", arm)
+    monkeypatch.setattr(progress, "SECONDS_A_LINE", 0.0)
+    monkeypatch.setattr(progress, "SECONDS_A_PICTURE", 0.01)
+    tiny_study["arms"] = {name: tiny_study["arms"][name] for name in ("ce", "kd")}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(tiny_study))
+    assert main([str(tmp_path / "study.yaml"), "--dry-run", "--device", "cpu"]) == 0
+    assert all(one.out == "" for one in said)
+    assert "takes a step of 3 teachers and 2 arms on cpu" in said[0].err.splitlines()[0]
+    lines = said[1].err.splitlines()
+    assert re.fullmatch(r"biasvar: dry run: 80 % done, 4 of 5 rehearsals.*; now arm kd", lines[-1]), lines[-1]
 
 
 def test_nothing_is_written_and_nothing_is_left(tiny_study, tmp_path, monkeypatch, capsys):
@@ -217,8 +241,10 @@ def test_a_step_that_fails_names_its_arm(tmp_path, capsys, monkeypatch, method, 
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
     assert main(["study.yaml", "--dry-run", "--device", "cpu"]) == 2
     said = capsys.readouterr()
-    assert re.search(message, said.err), said.err
-    assert said.err.count("\n") == 1
+    first, last = said.err.splitlines()
+    assert first == "biasvar: note: the dry run takes a step of 2 arms on cpu; then it says what all of it would take"
+    assert last.startswith("biasvar: error: ")
+    assert re.search(message, last), last
     assert said.out == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["study.yaml"]
 
