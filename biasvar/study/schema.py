@@ -83,6 +83,13 @@ class Data(Section):
         """The views of the test rows, in the order of the study."""
         return views_in(self.views)
 
+    def in_memory(self) -> Data:
+        """The same for a few images in memory in place of streamed ones: cropped at random too, in another way."""
+        if self.streamed is None:
+            return self
+        crop = 4 if self.streamed.augment else 0
+        return self.model_copy(update={"streamed": None, "crop": crop, "flip": self.streamed.augment})
+
     @model_validator(mode="after")
     def _streams(self) -> Self:
         """Streamed images have a crop of their own, and are never all in memory."""

@@ -25,6 +25,7 @@ from biasvar.training import optimizers
 from biasvar.training.custom_networks import load_network
 from biasvar.training.engine import DEFAULT, Engine
 from biasvar.training.inputs import Features, Images, Inputs, Repeated
+from biasvar.training.memory import check_networks_fit, making_networks
 from biasvar.training.networks import MLP, build_network, seeded
 from biasvar.training.ranks import ONE, Ranks
 from biasvar.training.replicas import Replicas, make_replicas
@@ -166,15 +167,19 @@ class StudyContext:
             return build_network(name, in_channels=channels, num_classes=classes, image_size=size, width=width)
 
         seed = int(generator(self.study.seed, purpose, replica).integers(2**62))
-        return seeded(seed, make).to(device or self.device)
+        with making_networks(self.study, self.directory, self.device):
+            return seeded(seed, make).to(device or self.device)
 
     def replicas(self, models: Sequence[nn.Module], weight_decay: float | None = None) -> Replicas:
         """Networks that train together by the study's schedule, or by another weight decay."""
         optimizer = self.optimizer(weight_decay)
         precision = self.study.schedule.precision
-        return make_replicas(
-            self.study.backend, models, optimizer=optimizer, precision=precision, engine=self.engine, ranks=self.ranks
-        )  # fmt: skip
+        check_networks_fit(models, len(optimizer.kept), self.study, self.directory, self.device)
+        with making_networks(self.study, self.directory, self.device):
+            return make_replicas(
+                self.study.backend, models, optimizer=optimizer, precision=precision, engine=self.engine,
+                ranks=self.ranks,
+            )  # fmt: skip
 
     def optimizer(self, weight_decay: float | None = None) -> optimizers.Settings:
         """The study's optimiser, or it by another weight decay."""
@@ -232,7 +237,7 @@ def _inputs(study: Study, dataset: Dataset, images: np.ndarray, device: torch.de
 
     Images are normalised by the mean and deviation of the data set's own, through whatever views they are shown.
     """
-    data = study.data
+    data = study.data.in_memory()
     if dataset.made:  # all rows show one image
         one = replace(dataset, images=np.array(images[:1]), made=False)
         return Repeated(_inputs(study, one, one.images, device), 1)

@@ -10,12 +10,15 @@ import ctypes
 import errno
 import re
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from biasvar.errors import OutOfMemoryError
-from biasvar.files import in_bytes
+from biasvar.errors import BiasvarError, OutOfMemoryError
+from biasvar.files import in_bytes, memory_of_machine
 from biasvar.study import Study
 
 _SIZES = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -74,11 +77,71 @@ def out_of_memory(
         error: What was raised, in this process or in a worker.
         study, directory, device, jobs: The run that raised it.
     """
-    asked = _ASKED.search(str(error))
-    more = f" ({in_bytes(float(asked[1]) * _SIZES[asked[2]])} more were asked for)" if asked else ""
-    where = "the CPU's memory" if device.type == "cpu" else f"the memory of {device}"
+    asked = _asked(error)
+    more = f" ({asked})" if asked else ""
     processes = f" of {jobs} processes" if jobs > 1 else ""
-    return OutOfMemoryError(f"{where} is too small for this study{processes}{more}; {advice(study, directory, jobs)}")
+    return OutOfMemoryError(
+        f"{_place(device)} is too small for this study{processes}{more}; {advice(study, directory, jobs)}"
+    )
+
+
+def check_networks_fit(
+    models: Sequence[nn.Module], slots: int, study: Study, directory: Path, device: torch.device
+) -> None:
+    """Raise OutOfMemoryError where the networks that train together are too large by themselves, whatever the batch.
+
+    Args:
+        models: The networks.
+        slots: How many numbers an optimiser keeps of each weight.
+        study, directory, device: The run.
+    """
+    weights = sum(value.numel() * value.element_size() for model in models for value in model.parameters())
+    needed, there = weights * (2 + slots), _memory_of(device)
+    if needed > there:
+        raise _networks_too_large(
+            f"{in_bytes(needed)} with gradients and what the optimiser keeps, of {in_bytes(there)}", study, directory,
+            device,
+        )  # fmt: skip
+
+
+@contextmanager
+def making_networks(study: Study, directory: Path, device: torch.device) -> Iterator[None]:
+    """Memory that runs out in the block ran out for networks: no batch is there yet that could be smaller."""
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError) as error:
+        if isinstance(error, BiasvarError) or not is_out_of_memory(error):
+            raise
+        raise _networks_too_large(_asked(error), study, directory, device) from error
+
+
+def _networks_too_large(how: str, study: Study, directory: Path, device: torch.device) -> OutOfMemoryError:
+    smaller = "take smaller networks (student.width or student.hidden, model; those of the teachers likewise)"
+    if study.backend == "batched":
+        smaller = f"set backend: sequential (one replica at a time instead of {study.replicas}), or {smaller}"
+    return OutOfMemoryError(
+        f"{_place(device)} is too small for the networks of this study{f' ({how})' if how else ''}; "
+        f"{_so_far(directory)}: {smaller}: that makes it another study, with its own --out"
+    )
+
+
+def _memory_of(device: torch.device) -> int:
+    """Bytes of memory that a device has."""
+    return torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else memory_of_machine()
+
+
+def _place(device: torch.device) -> str:
+    return "the CPU's memory" if device.type == "cpu" else f"the memory of {device}"
+
+
+def _asked(error: BaseException) -> str:
+    """How much more was asked for, in words; "" where that is not said."""
+    asked = _ASKED.search(str(error))
+    return f"{in_bytes(float(asked[1]) * _SIZES[asked[2]])} more were asked for" if asked else ""
+
+
+def _so_far(directory: Path) -> str:
+    return f"{directory} is whole so far" if (directory / "manifest.json").exists() else "nothing was written"
 
 
 def lost_workers(study: Study, directory: Path, jobs: int, losses: int) -> OutOfMemoryError:
@@ -105,6 +168,5 @@ def advice(study: Study, directory: Path, jobs: int) -> str:
     lower = f"lower {', '.join(sizes)}"
     if study.backend == "batched":
         lower = f"set backend: sequential (one replica at a time instead of {study.replicas}), or {lower}"
-    whole = f"{directory} is whole so far" if (directory / "manifest.json").exists() else "nothing was written"
     fewer = f"--jobs {jobs - 1} takes less and goes on with this run; else " if jobs > 1 else ""
-    return f"{whole}: {fewer}{lower}: that makes it another study, with its own --out"
+    return f"{_so_far(directory)}: {fewer}{lower}: that makes it another study, with its own --out"

@@ -131,21 +131,13 @@ def _study(study: Study, arms: Mapping[str, Steps], teachers: Mapping[str, Steps
             "keep_teachers": False,
             "keep_views": False,
             "share": [],
-            "data": study.data.model_copy(update=_data(study)),
+            "data": study.data.in_memory().model_copy(update={"views": {}, "train_views": [], "few_shots": None}),
             "draw": study.draw.model_copy(update={"rows": drawn}),
             "schedule": study.schedule.model_copy(update={"batch_size": batch}),
             "teachers": {name: _teacher(teacher, teachers.get(name)) for name, teacher in study.teachers.items()},
             "soft_labels": {name: _soft_label(source, pool) for name, source in study.soft_labels.items()},
         }
     )
-
-
-def _data(study: Study) -> dict[str, Any]:
-    changes: dict[str, Any] = {"views": {}, "train_views": [], "few_shots": None}
-    streamed = study.data.streamed
-    if streamed is not None:  # few images fit in memory; random crops of another kind cost as much in the network
-        changes |= {"streamed": None, "crop": 4 if streamed.augment else 0, "flip": streamed.augment}
-    return changes
 
 
 def _teacher(teacher: Teacher, steps: Steps | None) -> Teacher:

@@ -14,7 +14,14 @@ import torch
 from biasvar.errors import BiasvarError, DiskFullError, OutOfMemoryError
 from biasvar.files import disk_full
 from biasvar.study import resolve_study
-from biasvar.training.memory import is_out_of_memory, keep_freed_memory, lost_workers, out_of_memory
+from biasvar.training.memory import (
+    check_networks_fit,
+    is_out_of_memory,
+    keep_freed_memory,
+    lost_workers,
+    making_networks,
+    out_of_memory,
+)
 
 CPU = torch.device("cpu")
 
@@ -57,6 +64,30 @@ def test_it_is_said_what_ran_out_and_what_to_lower(tiny_study, tmp_path):
     assert "--jobs" not in said
     assert "backend" not in said  # it is sequential already
     assert "teachers.main" not in said  # its batches are smaller than the students'
+
+
+@pytest.mark.parametrize("backend", ["batched", "sequential"])
+def test_networks_that_do_not_fit_by_themselves_are_told_from_batches(tiny_study, tmp_path, backend, monkeypatch):
+    tiny_study["backend"] = backend
+    study = resolve_study(tiny_study)
+    with pytest.raises(OutOfMemoryError) as caught, making_networks(study, tmp_path / "run", CPU):
+        torch.empty(2**50, dtype=torch.uint8)
+    said = [str(caught.value)]
+    assert "(1024.0 TiB more were asked for)" in said[0]
+    monkeypatch.setattr("biasvar.training.memory.memory_of_machine", lambda: 4 * 2**10)
+    nets = [torch.nn.Linear(15, 32), torch.nn.Linear(15, 32)]  # 4 KiB of weights
+    with pytest.raises(OutOfMemoryError) as caught:
+        check_networks_fit(nets, 2, study, tmp_path / "run", CPU)
+    said.append(str(caught.value))
+    assert "(16.0 KiB with gradients and what the optimiser keeps, of 4.0 KiB)" in said[1]
+    for line in said:
+        assert line.startswith("the CPU's memory is too small for the networks of this study (")
+        assert "nothing was written" in line
+        assert "take smaller networks (student.width" in line
+        assert ("backend: sequential" in line) == (backend == "batched")
+        assert "batch_size" not in line
+    monkeypatch.undo()
+    check_networks_fit(nets, 2, study, tmp_path / "run", CPU)
 
 
 def test_lost_workers_are_put_down_to_memory(tiny_study, tmp_path):

@@ -254,6 +254,7 @@ def test_a_dry_run_counts_no_memory_for_images_that_are_streamed(study, tmp_path
     made = resolve_study(study | {"data": data})
     context = open_study(made, tmp_path, CPU, make_absent=True)
     assert context.dataset.images.shape == (1_331_167, 64, 64, 3)
+    assert context.inputs.augmented  # as those are in whose place they stand: the teacher is asked in every step
     assert data_bytes(context) == 0
 
 
