@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 
 import biasvar
+from biasvar.run import main
 from biasvar.study.schema import Data
 from biasvar.study.streaming import Streamed
 from biasvar.study.teachers import Teacher
+from tests.data.made import tree
 
 PAGE = (Path(__file__).parents[1] / "docs" / "own_data.md").read_text(encoding="utf-8")
 
@@ -35,10 +38,25 @@ def of_a_study(key):
     return piece
 
 
-def test_the_streamed_images_of_the_page_are_read_as_it_says():
+def test_the_study_of_streamed_images_is_read_as_the_page_says():
     data = Data(**of_a_study("data")["data"])
     assert data.streamed == Streamed(workers=8)
     assert (data.validation, data.test) == (10_000, None)
+
+
+@pytest.mark.slow
+def test_the_study_of_streamed_images_runs(tmp_path, monkeypatch, capsys):
+    """On few and small images, for one epoch."""
+    monkeypatch.chdir(tmp_path)
+    study = of_a_study("data")
+    study["data"]["name"] = str(tree(tmp_path / "imagenet"))
+    study["data"]["validation"], study["replicas"] = 9, 2
+    study["data"]["streamed"] |= {"image_size": 32, "resize": 36, "workers": 0}
+    study["schedule"] |= {"epochs": 1, "batch_size": 18}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    assert main(["study.yaml", "--device", "cpu"]) == 0
+    assert "runs/photographs: 2 arms of 2 replicas" in capsys.readouterr().out
+    assert len(biasvar.open_run("runs/photographs").decomposition("ls").bias) == 15
 
 
 def test_the_teachers_of_the_page_are_teachers():
