@@ -22,6 +22,7 @@ from biasvar.plots.sources import with_texts
 from biasvar.progress import over
 from biasvar.records import Run
 from biasvar.report import style
+from biasvar.report.arms.drawn import with_titles
 from biasvar.report.arms.roles import reference_arm
 from biasvar.report.arms.sweep import LOSSES
 from biasvar.report.figures import FIGURES, load
@@ -76,7 +77,7 @@ def draw_narrow(folder: Path, name: str, path: Path) -> None:
 def frame_of(folder: Path, name: str) -> pd.DataFrame:
     """The numbers of a published figure, with the looks of its arms."""
     runs = described(json.loads((folder / "summary.json").read_text(encoding="utf-8"))["runs"])
-    return style.styled(completed(read_frame(folder / f"{name}.csv"), name, runs), runs)
+    return with_titles(style.styled(completed(read_frame(folder / f"{name}.csv"), name, runs), runs), runs)
 
 
 def read_frame(path: Path) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING
 
-from biasvar.report.arms.drawn import with_short_names
+from biasvar.report.arms.drawn import titled, with_short_names, with_titles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,10 +44,15 @@ class Figure:
     kinds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        whole = self.draw
+        gather, whole = self.collect, self.draw
+
+        @wraps(gather)
+        def collect(runs: list[Run]) -> pd.DataFrame:
+            return with_titles(gather(runs), runs)
 
         @wraps(whole)
         def draw(frame: pd.DataFrame) -> Drawing:
-            return whole(with_short_names(frame))
+            return whole(with_short_names(titled(frame)))
 
+        object.__setattr__(self, "collect", collect)
         object.__setattr__(self, "draw", draw)

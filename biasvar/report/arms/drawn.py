@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from biasvar.report import style
@@ -16,11 +18,37 @@ from biasvar.report.marks.labels import shortened
 if TYPE_CHECKING:
     import pandas as pd
 
+    from biasvar.records import Run
+
 LONGEST_NOTE = 90  # characters that fit the width of a figure
 LONGEST_NAME = 36  # letters of an arm's name in a picture
 NAMES = ("label", "control_label", "teacher_label", "series")  # columns that hold what a picture calls arms
 STOPPED = ", stopped after "  # in the name of a regime
 OTHER_LOOKS = (("#5c4426", "P", "-."), ("#c9a66b", "X", ":"), ("#8c564b", "v", "--"), ("#7f7f7f", "p", "-"))
+
+
+def with_titles(frame: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
+    """The frame, carrying for `titled` what pictures call each of several runs: what its title alone says.
+
+    That is where all titles begin alike, up to a mark, and go on differently; else runs are called by their names.
+    """
+    titles = [str(run.manifest.get("title") or "") for run in runs]
+    letters = takewhile(lambda one: len(set(one)) == 1, zip(*titles, strict=False))
+    alike = re.match(r".*[:?.;,] ", "".join(one[0] for one in letters))
+    ends = [title[alike.end() :] for title in titles] if alike else []
+    if len(runs) > 1 and len(set(ends)) == len(runs) and all(0 < len(end) <= LONGEST_NAME for end in ends):
+        frame.attrs["titles"] = {run.name: end for run, end in zip(runs, ends, strict=True)}
+    return frame
+
+
+def titled(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with runs called as `with_titles` has it; one with images, which lie by the run's name, as it is."""
+    titles: dict[str, str] = frame.attrs.get("titles") or {}
+    if not titles or "images" in frame.attrs:
+        return frame
+    shown = frame.assign(run=frame["run"].map(lambda name: titles.get(name, name)))
+    shown.attrs = dict(frame.attrs)
+    return shown
 
 
 def with_short_names(frame: pd.DataFrame) -> pd.DataFrame:

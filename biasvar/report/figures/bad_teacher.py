@@ -36,10 +36,10 @@ ROWS = {"train": "rows that it labels", "test": "test rows"}
 INDICATORS = {"delta": "unreliability", "gamma": "ambiguity"}
 PANELS = {"accuracy": "accuracy (%)", "delta": "unreliability Δ,\nk = {k} (%)", "gamma": "ambiguity γ,\nk = {k} (%)"}
 ENDS = {
-    "sum": ("Δ + γ of\nits soft labels", 1.0),
-    "accuracy": ("test accuracy\n(%)", 100.0),
-    "bias": ("change of bias\n(nats)", 1.0),
-    "variance": ("change of\nvariance (nats)", 1.0),
+    "sum": ("Δ\u00a0+\u00a0γ of its soft labels", 1.0),
+    "accuracy": ("test accuracy (%)", 100.0),
+    "bias": ("change of bias (nats)", 1.0),
+    "variance": ("change of variance (nats)", 1.0),
 }
 """Axis and factor of the panels on students at the end."""
 GOOD = ("#1f78c1", "#009e73", "#56b4e9")
@@ -53,6 +53,7 @@ NAMES = {
 }
 CHANCE = "random"
 ON_TOP = (0, (1, 1.6))  # dots, through which other lines show
+ROW = 0.23  # inches
 TEACHES_ILL = 30.0  # %: a bad teacher, in the paper, is below it
 
 
@@ -178,15 +179,21 @@ def _heights(rows: pd.DataFrame) -> list[float]:
     """Inches of the three parts of a run."""
     students = rows[rows["part"] == STUDENT]
     panels_of_teachers = len(PANELS) if style.narrow() else len(ROWS)
-    shown = _titles(rows)
+    shown, (where, _) = _titles(rows), _places(students)
     lines_of_legend = -(-(students["fit"].nunique() + 1) // style.abreast(3))
     return [
         0.6
-        + 1.5 * panels_of_teachers
+        + (1.15 if style.narrow() else 1.5) * panels_of_teachers
         + 0.2 * (1 + rows.loc[rows["part"] == TEACHER, "teacher"].nunique()) / style.abreast(2),
-        0.6 + 1.95 * -(-len(shown) // _across(shown)) + 0.2 * lines_of_legend,
-        0.3 + panels.height(0.23 * students["arm"].nunique(), len(ENDS)),
+        0.6 + (1.5 if style.narrow() else 1.95) * -(-len(shown) // _across(shown)) + 0.2 * lines_of_legend,
+        0.3 + forest.height(where, len(ENDS), on_narrow=len(ENDS), row=ROW),
     ]
+
+
+def _places(students: pd.DataFrame) -> tuple[forest.Places, list[str]]:
+    """The rows of the students at the end, and their names: on a narrow screen above them, for four panels abreast."""
+    names = [str(label) for label in students.drop_duplicates("arm")["label"]]
+    return forest.places(students).named(names, above=True, row=ROW), names
 
 
 def _titles(rows: pd.DataFrame) -> dict[str, str]:
@@ -283,9 +290,9 @@ def _through(middle: SubFigure, rows: pd.DataFrame, shown: Mapping[str, str]) ->
 
 def _at_end(bottom: SubFigure, rows: pd.DataFrame) -> None:
     """Indicators of what they learned from, accuracy, and terms less those of true labels, one row an arm."""
-    where = forest.places(rows)
+    where, names = _places(rows)
     first = rows.drop_duplicates("arm")
-    axes = panels.sharing_rows(bottom, where, [str(label) for label in first["label"]], len(ENDS))
+    axes = forest.panels(bottom, where, names, len(ENDS), on_narrow=len(ENDS))
     for ax, (quantity, (name, scale)) in zip(axes, ENDS.items(), strict=True):
         if quantity == "sum":
             here = first.assign(estimate=first["sum"], low=first["sum_low"], high=first["sum_high"])
@@ -294,7 +301,9 @@ def _at_end(bottom: SubFigure, rows: pd.DataFrame) -> None:
             here = rows[rows["quantity"] == quantity]
         here = where.on(here.assign(**{end: scale * here[end] for end in ("estimate", "low", "high")}))
         forest.draw(ax, here, reference=0.0 if quantity in TERMS else None, size=6.5)
-        scales.values(ax, name, ticks=4)
+        scales.values(
+            ax, style.panel_title(name, width=10 if style.narrow() else 18), ticks=style.abreast(4, on_narrow=2)
+        )
         if quantity == "accuracy":
             ax.set_xlim(0, 100)
     bottom.suptitle("Students at the end", x=0.01, ha="left", weight="bold", fontsize=10)

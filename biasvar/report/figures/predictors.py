@@ -39,6 +39,7 @@ SHOWN = {
 }
 RANKING, SOFT_LABEL = "ranking", "soft label"
 ROW = 0.21  # inches
+ACROSS = 3  # panels of soft labels beside one another
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -70,9 +71,9 @@ def draw(frame: pd.DataFrame) -> Drawing:
     """For each run a row with the ranking and the lead over the soft label's accuracy, and six scatter panels below."""
     runs = list(dict.fromkeys(frame["run"]))
     ranked = frame[frame["part"] == RANKING]
-    above = panels.height(ROW * ranked.groupby("run")["candidate"].nunique().max(), 2)
-    across = style.abreast(3, on_narrow=2)
-    below = 2.25 * len(SHOWN) / across
+    above = panels.AXIS + ROW * ranked.groupby("run")["candidate"].nunique().max()
+    names = list(SHOWN)[: ACROSS if style.narrow() else None]
+    below = 2.25 * len(names) / ACROSS
     entries, columns = drawn.kind_entries(frame["kind"].dropna()), style.abreast(4)
     figure, block_of = blocks.stacked(
         runs, [above + below + blocks.HEAD] * len(runs), more=0.3 + 0.2 * len(entries) / columns
@@ -83,10 +84,10 @@ def draw(frame: pd.DataFrame) -> Drawing:
         mine = ranked[ranked["run"] == run]
         top, bottom = block.subfigures(2, 1, height_ratios=[above, below])
         _ranking(top, mine)
-        axes = bottom.subplots(len(SHOWN) // across, across, sharey=True)
-        for ax, (name, label) in zip(axes.flat, SHOWN.items(), strict=True):
+        axes = bottom.subplots(len(names) // ACROSS, ACROSS, sharey=True, squeeze=False)
+        for ax, name in zip(axes.flat, names, strict=True):
             _scatter(ax, points, name)
-            ax.set_xlabel(panels.fitted(label, 16))
+            ax.set_xlabel(panels.fitted(SHOWN[name], 14))
             for rho in mine.loc[mine["candidate"] == name, "rho"]:
                 ax.set_title(f"ρ = {signed(float(rho), 2)}", weight="normal")
         for ax in axes[:, 0]:
@@ -102,19 +103,25 @@ def _ranking(top: SubFigure, ranked: pd.DataFrame) -> None:
     rows = where.on(ranked.assign(color=np.where(rival, style.BAD, style.INK), marker="o", hollow=False))
     leads = rows.assign(estimate=rows["versus"], low=rows["versus_low"], high=rows["versus_high"])
     names = [f"{row.name}  ({'−' if row.rho < 0 else '+'})" for row in each(ranked)]
-    first, second = panels.sharing_rows(top, where, names, 2)
-    for ax in (first, second) if style.narrow() else (first,):
-        for tick, red in zip(ax.get_yticklabels(), rival, strict=True):
-            tick.set_color(style.BAD if red else style.INK)
+    first, second = forest.panels(top, where, names, 2, on_narrow=2)
+    for tick, red in zip(first.get_yticklabels(), rival, strict=True):
+        tick.set_color(style.BAD if red else style.INK)
     forest.draw(first, rows.assign(estimate=rows["size"]), reference=0.0)
     forest.draw(second, leads, reference=0.0)
     if not style.narrow():
         forest.beside(second, leads[~rival.to_numpy()], [_lead_in_numbers(row) for row in each(ranked[~rival])])
     first.set_xlim(min(-0.05, float(ranked["low"].min()) - 0.03), 1.03)
+    ticks = style.abreast(4, on_narrow=2)
+    if style.narrow():  # no room for a title and the name of the axis
+        first.set_title("|ρ| with\nstudents'\naccuracy", weight="normal", fontsize=9)
+        second.set_title("lead over\nthe label's\naccuracy", weight="normal", fontsize=9)
+        scales.values(first, "", ticks=ticks)
+        scales.values(second, "", ticks=ticks)
+        return
     first.set_title("Rank correlation")
-    second.set_title(panels.fitted("Lead over the label's accuracy", 16))
-    scales.values(first, panels.fitted("|ρ| with students' accuracy", 18), ticks=5)
-    scales.values(second, "difference of |ρ|", ticks=4)
+    second.set_title("Lead over the label's accuracy")
+    scales.values(first, "|ρ| with students' accuracy", ticks=ticks + 1)
+    scales.values(second, "difference of |ρ|", ticks=ticks)
 
 
 def _lead_in_numbers(row: Any) -> str:
@@ -124,10 +131,11 @@ def _lead_in_numbers(row: Any) -> str:
 def _scatter(ax: Axes, points: pd.DataFrame, name: str) -> None:
     bounds = {end: 100.0 * points[end] for end in ("accuracy", "accuracy_low", "accuracy_high")}
     percent = looks.put_on(points.assign(**bounds), soft_labels.KINDS, by="kind")
-    scatter.draw(ax, percent, x=name, y="accuracy", low="accuracy_low", high="accuracy_high", size=7.0)
+    size = 4.5 if style.narrow() else 7.0
+    scatter.draw(ax, percent, x=name, y="accuracy", low="accuracy_low", high="accuracy_high", size=size)
     ax.set_ylim(0, min(103.0, 1.12 * float(percent["accuracy_high"].max())))
     ax.margins(x=0.07)
-    ax.locator_params(axis="x", nbins=4)
+    ax.locator_params(axis="x", nbins=style.abreast(4, on_narrow=2))
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:

@@ -24,13 +24,16 @@ if TYPE_CHECKING:
     from biasvar.records import Run
 
 COLUMNS = ["run", "key", "curve", "base", "value", "decomposed", "published", *ESTIMATES[1:]]
-PANELS = {"bias": "Bias", "variance": "Variance", "risk": "Risk"}
+PANELS = {"bias": "Bias", "variance": "Variance", "risk": "Risk (sum)"}
 UNITS = {"cross_entropy": "nats", "squared_error": "squared error"}
 PALETTE = ("#222222", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f")
+FAILED = "replicas at chance or not finite"
+HIGH = 1.5  # inches of a panel without its title and axis, about
 DASHES = ("-", "--", ":")
 MOST_LINES = 7  # of a panel
 MOST_BANDS = 3  # of a panel: more would lie over one another, and intervals are bars
 WIDEST_OF_THREE = 24  # letters of a curve's name, for three of them side by side
+WIDEST_AT_END = 20  # letters of a curve's name, for names at the ends of the lines
 TICKS_APART = 0.2  # of a panel's width
 ABREAST_OF = {False: 4, True: 2}
 """Panels beside one another, by whether the screen is narrow."""
@@ -88,12 +91,15 @@ def draw(frame: pd.DataFrame) -> Drawing:
     down = 4 // ABREAST_OF[style.narrow()]
     heights = [2.1 * down * sum(loss in set(there) for loss in UNITS) + 0.3 for there in counts]
     looked = line_looks(list(dict.fromkeys(frame["curve"])))
-    figure, block_of = blocks.stacked(heads, heights, more=0.25 + 0.19 * _lines_of_names(frame, looked))
+    marks = [legends.dot("x", who) for who in dict.fromkeys(frame["published"]) if who]
+    marks += [legends.dot("o", FAILED, hollow=True)] * bool((frame["failed"] > 0).any())
+    entries = [*([] if at_ends(looked) else legends.lines(looked, markers=True)), *marks]
+    columns = 3 if max((len(entry.get_label()) for entry in entries), default=0) <= WIDEST_OF_THREE else 2
+    figure, block_of = blocks.stacked(heads, heights, more=0.25 + 0.19 * -(-len(entries) // style.abreast(columns)))
     for (run, key), block in zip(blocks_of, block_of.values(), strict=True):
         part = frame[(frame["run"] == run) & (frame["key"] == key)]
         _draw_block(block, looks.put_on(part, looked, by="curve", hollow="failed"), key)
-    marks = [legends.dot("x", who) for who in dict.fromkeys(frame["published"]) if who]
-    legends.below(figure, [*legends.lines(looked, markers=True), *marks], columns=_columns(looked))
+    legends.below(figure, entries, columns=columns)
     return figure
 
 
@@ -106,15 +112,9 @@ def _shown(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(kept, ignore_index=True)
 
 
-def _lines_of_names(frame: pd.DataFrame, looked: dict[str, style.Look]) -> int:
-    """How many lines the legend takes."""
-    if style.narrow():
-        return len(looked) + frame["published"].nunique()
-    return -(-len(looked) // _columns(looked))
-
-
-def _columns(looked: dict[str, style.Look]) -> int:
-    return 3 if max(map(len, looked)) <= WIDEST_OF_THREE else 2
+def at_ends(looked: dict[str, style.Look]) -> bool:
+    """Whether curves are named at the ends of their lines: where their names are short and the screen is not narrow."""
+    return not style.narrow() and max(map(len, looked)) <= WIDEST_AT_END
 
 
 def _draw_block(block: Any, part: pd.DataFrame, key: str) -> None:
@@ -130,6 +130,11 @@ def _draw_block(block: Any, part: pd.DataFrame, key: str) -> None:
         estimate=100 * (1 - error["estimate"]), low=100 * (1 - error["high"]), high=100 * (1 - error["low"])
     )
     _panel(axes[0, 3], error, key, "Error (%)", "")
+    looked = line_looks(list(dict.fromkeys(part["curve"])))
+    own = error[error["published"] == ""]
+    if at_ends(looked) and len(own):
+        names = {name: look.label for name, look in looked.items()}
+        lines.name_ends(axes[0, 3], own, names, x="value", line="curve", high=72 * HIGH)
     for row in axes[1:]:
         row[3].set_axis_off()
     for ax in axes[-1, :3]:

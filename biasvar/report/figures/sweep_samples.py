@@ -11,7 +11,7 @@ from biasvar.analysis.statistics.intervals import t_quantile
 from biasvar.report import style
 from biasvar.report.arms.sweep import WORDS, Curve, curves, is_geometric, most_apart
 from biasvar.report.figure import Figure
-from biasvar.report.figures.sweep import MOST_BANDS, MOST_LINES, TICKS_APART, line_looks
+from biasvar.report.figures.sweep import MOST_BANDS, MOST_LINES, TICKS_APART, at_ends, line_looks
 from biasvar.report.marks import blocks, legends, lines, looks, scales
 from biasvar.report.statistics.sample_moves import (
     LEAST_FOR_INTERVALS,
@@ -35,11 +35,12 @@ COLUMNS = [
     "stderr_samples", "peak", "n_replicas", "n_samples", "failed",
 ]  # fmt: skip
 PANELS = {
-    "next": ("Agreement with next {key}", ("next", "same")),
-    "peak": ("Agreement with the peak", ("peak", "same")),
+    "next": ("Same samples as at the next {key}", ("next", "same")),
+    "peak": ("Same samples as at the peak", ("peak", "same")),
     "top": (f"Share of the top {100 * TOP:.0f} %", ("peak's top", "own top")),
 }
 """The title of each panel, and what it draws: a full line, and a dotted one beside it."""
+HIGH = 1.7  # inches of a panel without its title and axis, about
 DASH = 4
 """Length of the dashes, in line widths, of curves whose peak is at the same value."""
 ROOM = 0.05
@@ -91,7 +92,8 @@ def draw(frame: pd.DataFrame) -> Drawing:
     parts = {run: _apart(looks.put_on(frame[frame["run"] == run], looked, by="curve")) for run in runs}
     across = style.abreast(len(PANELS))
     down = len(PANELS) // across
-    entries = [*legends.lines(looked, markers=True), *_others()]
+    named = {name: look.label for name, look in looked.items()} if at_ends(looked) else {}
+    entries = [*([] if named else legends.lines(looked, markers=True)), *_others()]
     more = 0.3 + 0.19 * (-(-len(entries) // 2) if across > 1 else len(entries) + 2)
     figure, block_of = blocks.stacked(
         runs, [(2.3 if down > 1 else 2.9) * down * len(parts[run]) for run in runs], more=more
@@ -101,6 +103,9 @@ def draw(frame: pd.DataFrame) -> Drawing:
         for part, row in zip(parts[run], axes, strict=True):
             for ax, (title, quantities) in zip(row, PANELS.values(), strict=True):
                 _panel(ax, part, title, quantities)
+            if named:
+                last = part[part["quantity"] == [*PANELS.values()][-1][1][0]]
+                lines.name_ends(row[-1], last, named, x="value", line="curve", high=72 * HIGH)
     legends.below(figure, entries)
     return figure
 
@@ -133,7 +138,8 @@ def _panel(ax: Axes, part: pd.DataFrame, title: str, quantities: tuple[str, str]
         first["at"] = np.where(first["to"].isna(), first["value"], (first["value"] + first["to"]) / 2)
     else:
         scales.doublings(ax, part["value"], apart=TICKS_APART)
-    band = 0.16 if first["curve"].nunique() <= MOST_BANDS else 0.0
+    count = first["curve"].nunique()
+    band = (0.16 if count < MOST_BANDS else 0.08) if count <= MOST_BANDS else 0.0
     lines.draw(ax, first, x="at", line="curve", markers=True, size=3.2, width=1.3, band=band, bars=0.0 if band else 0.8)
     lines.draw(ax, beside.assign(linestyle=":"), x="value", line="curve", band=0.0, width=1.0)
     ax.set_title(style.panel_title(title.format(key=key), width=17))

@@ -23,6 +23,7 @@ LETTERS = {2: 15, 4: 20, 5: 16}  # of a line of a panel's title, by how many sta
 GREY = "#8f8f8f"
 FAILED = "† replicas at chance or not finite"
 HIGH, HEAD, FOOT = 1.2, 0.4, 0.3  # inches: a panel, the heads of a row of arms, and the names of its axis
+LINE = 1.0  # inches of an arm whose quantities stand side by side, with its head
 ENTRY = 0.19  # inches a line of a legend takes
 
 
@@ -42,8 +43,15 @@ def abreast(arms: int) -> int:
     return style.abreast(min(arms, most), on_narrow=ON_NARROW)
 
 
+def turned(rows: int) -> bool:
+    """Whether so many quantities stand side by side, in one line of panels for each arm."""
+    return style.narrow() and rows > ON_NARROW
+
+
 def height(arms: int, rows: int) -> float:
     """Inches that panels of so many arms take, with so many rows of panels for each."""
+    if turned(rows):
+        return 2 * HEAD + FOOT + arms * LINE
     return math.ceil(arms / abreast(arms)) * (HEAD + FOOT + HIGH * rows)
 
 
@@ -62,6 +70,8 @@ def grid(
         control: the arm whose line stands in every panel of another.
         dots: whether each epoch is marked.
     """
+    if turned(len(rows)):
+        return _turned(figure, frame, arms=arms, rows=rows, courses=courses, control=control, dots=dots)
     across = abreast(len(arms))
     deep = math.ceil(len(arms) / across)
     heads = {name: style.panel_title(text, width=LETTERS.get(across, 20)) for name, text in arms.items()}
@@ -72,11 +82,7 @@ def grid(
         for number, row in enumerate(rows):
             ax = axes[down * len(rows) + number, right]
             panels[row, arm] = ax
-            here = frame[frame["row"] == row]
-            if control not in (None, arm):
-                _line(ax, here[here["arm"] == control], next(iter(courses)), courses, dots=False, color=GREY)
-            for course in reversed(list(courses)):
-                _line(ax, here[here["arm"] == arm], course, courses, dots=dots)
+            _panel(ax, frame[frame["row"] == row], arm, courses, control=control, dots=dots)
             if number == 0:
                 ax.set_title(heads[arm], fontsize=9.5)
             ax.set_ylabel(rows[row] if right == 0 else "")
@@ -84,10 +90,38 @@ def grid(
             lowest = place + across >= len(arms)
             ax.set_xlabel("epoch" if last and lowest else "")
             ax.tick_params(labelleft=right == 0, labelbottom=last and lowest)
-            ax.locator_params(axis="x", nbins=4, integer=True)
     for ax in axes.ravel()[[ax not in panels.values() for ax in axes.ravel()]]:
         ax.set_axis_off()
     return panels
+
+
+def _turned(
+    figure: FigureBase, frame: pd.DataFrame, *, arms: Mapping[str, str], rows: Mapping[str, str],
+    courses: Mapping[str, Course], control: str | None, dots: bool,
+) -> dict[tuple[str, str], Axes]:  # fmt: skip
+    """The panels of `grid` with an arm's quantities side by side under its name, themselves named at the top."""
+    axes = figure.subplots(len(arms), len(rows), squeeze=False, sharex=True)
+    panels: dict[tuple[str, str], Axes] = {}
+    for place, (line, (arm, name)) in enumerate(zip(axes, arms.items(), strict=True)):
+        line[0].set_title(name, fontsize=9.5)
+        for ax, (row, said) in zip(line, rows.items(), strict=True):
+            panels[row, arm] = ax
+            _panel(ax, frame[frame["row"] == row], arm, courses, control=control, dots=dots)
+            if place == 0:
+                ax.annotate(said, (0, 1), (-24, 18), xycoords="axes fraction", textcoords="offset points", fontsize=8.5)
+    for ax in axes[-1]:
+        ax.set_xlabel("epoch")
+    return panels
+
+
+def _panel(
+    ax: Axes, here: pd.DataFrame, arm: str, courses: Mapping[str, Course], *, control: str | None, dots: bool
+) -> None:
+    if control not in (None, arm):
+        _line(ax, here[here["arm"] == control], next(iter(courses)), courses, dots=False, color=GREY)
+    for course in reversed(list(courses)):
+        _line(ax, here[here["arm"] == arm], course, courses, dots=dots)
+    ax.locator_params(axis="x", nbins=4, integer=True)
 
 
 def heads(frame: pd.DataFrame) -> tuple[dict[str, str], str | None]:
