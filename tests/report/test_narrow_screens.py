@@ -93,6 +93,20 @@ def test_a_published_figure_fits_a_narrow_screen(name: str, place: str) -> None:
     fits(lambda: load(name).draw(frame))
 
 
+@pytest.mark.parametrize(
+    ("name", "place", "most"),
+    [
+        ("paths", "prokt/features", 12.0),
+        ("predictors", "biased_soft_labels/which_indicator", 18.0),
+        ("bad_teacher", "biased_soft_labels/bad_teacher_digits", 14.5),
+    ],
+)
+def test_long_figures_stay_short_on_a_narrow_screen(name: str, place: str, most: float) -> None:
+    frame = redraw().frame_of(ROOT / "figures" / place, name)
+    fits(lambda: load(name).draw(frame))
+    assert drawn(lambda: load(name).draw(frame)).get_size_inches()[1] < most
+
+
 @pytest.mark.parametrize("count", [1, 4])
 def test_selected_scores_fit_a_narrow_screen(count: int, tmp_path: Path) -> None:
     by = {f"arm_{keep}": (LOWEST if keep % 2 else MARGIN) | {"keep": 0.2 * keep} for keep in range(1, count + 1)}

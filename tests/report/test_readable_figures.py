@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +13,8 @@ import pytest
 from matplotlib.collections import PolyCollection
 from matplotlib.text import Text
 
-from biasvar.records import import_predictions, open_run
+from biasvar.records import Run, import_predictions, open_run
+from biasvar.report.arms import drawn as drawn_arms
 from biasvar.report.arms.sweep import most_apart
 from biasvar.report.figures import load
 from biasvar.report.figures.sweep import MOST_LINES
@@ -20,8 +23,6 @@ from biasvar.report.marks import lines, roots
 from tests.report.test_narrow_screens import drawn, fits, published, redraw
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from matplotlib.figure import Figure as Drawing
 
 
@@ -31,8 +32,6 @@ def texts(drawing: Drawing) -> list[str]:
 
 def completed(name: str, place: str) -> pd.DataFrame:
     """A published frame as the script that redraws it hands it on."""
-    import json
-
     script, frame = redraw(), published(name, place)
     summary = json.loads((script.PUBLISHED / place / "summary.json").read_text(encoding="utf-8"))
     shown: pd.DataFrame = script.completed(frame, name, script.described(summary["runs"]))
@@ -46,6 +45,64 @@ def test_curves_of_a_sweep_are_called_by_their_loss(name: str) -> None:
     said = texts(drawn(lambda: load(name).draw(frame)))
     assert {"cross-entropy, true labels", "squared error, 20 % label noise"} <= set(said)
     assert not any(text.startswith(("ce, ", "se, ")) for text in said)
+
+
+@pytest.mark.parametrize(("name", "beside"), [("sweep", 3), ("sweep_samples", 2)])
+def test_curves_with_short_names_are_named_at_their_ends(name: str, beside: int) -> None:
+    frame = completed(name, "bias_variance/convnet")
+    fits(lambda: load(name).draw(frame))
+    drawing = drawn(lambda: load(name).draw(frame), narrow=False)
+    assert {text.get_text() for text in drawing.get_axes()[beside].texts} == {"true labels", "20 % label noise"}
+    named = [text.get_text() for legend in drawing.legends for text in legend.get_texts()]
+    assert not {"true labels", "20 % label noise"} & set(named)
+    assert "20 % label noise" in [
+        text.get_text() for legend in drawn(lambda: load(name).draw(frame)).legends for text in legend.get_texts()
+    ]
+
+
+def test_hollow_dots_of_a_sweep_are_explained() -> None:
+    frame = completed("sweep", "bias_variance/digits")
+    assert "replicas at chance or not finite" in texts(drawn(lambda: load("sweep").draw(frame)))
+    sound = frame.assign(failed=0)
+    assert "replicas at chance or not finite" not in texts(drawn(lambda: load("sweep").draw(sound)))
+
+
+def test_no_published_arm_is_called_by_a_key() -> None:
+    script = redraw()
+    named = {
+        (str(path.parent), arm): str(said["label"])
+        for path in script.PUBLISHED.rglob("summary.json")
+        for run in json.loads(path.read_text(encoding="utf-8")).get("runs", {}).values()
+        for arm, said in run["arms"].items()
+    }
+    assert len(named) > 100
+    assert [arm for (_, arm), label in named.items() if label == arm and "_" in arm] == []
+
+
+@pytest.mark.parametrize("name", ["conditions", "predictors"])
+def test_runs_whose_titles_begin_alike_are_called_by_what_tells_them_apart(name: str) -> None:
+    script = redraw()
+    frame = script.frame_of(script.PUBLISHED / "biased_soft_labels/which_indicator", name)
+    said = texts(drawn(lambda: load(name).draw(frame), narrow=False))
+    assert {"Digits", "Fashion-MNIST in 14x14", "Frozen features of CIFAR-10"} <= set(said)
+    assert not any("_" in text for text in said)
+
+
+@pytest.mark.parametrize(
+    ("titles", "called"),
+    [
+        (("Which? Digits", "Which? Cats"), {"a": "Digits", "b": "Cats"}),
+        (("Which? Digits", "Which? Digits"), {}),
+        (("Which digits", "Which cats"), {}),
+        (("", ""), {}),
+        (("Which? Digits",), {}),
+    ],
+)
+def test_titles_call_runs_only_where_they_tell_them_apart(titles: tuple[str, ...], called: dict[str, str]) -> None:
+    runs = [Run(Path(name), {"kind": "study", "title": title}) for name, title in zip("ab", titles, strict=False)]
+    frame = drawn_arms.with_titles(pd.DataFrame({"run": [run.name for run in runs]}), runs)
+    assert frame.attrs.get("titles", {}) == called
+    assert list(drawn_arms.titled(frame)["run"]) == [called.get(run.name, run.name) for run in runs]
 
 
 def test_views_call_arms_without_a_label_by_their_loss() -> None:

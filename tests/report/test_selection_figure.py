@@ -75,8 +75,8 @@ def test_the_picture_has_a_panel_an_arm_and_the_caption_says_what_lies_outside(t
     panels = [ax for ax in drawing.get_axes() if ax.has_data()]
     assert [ax.get_title(loc="left") for ax in panels] == ["DS", "OTHER"]
     assert [ax.get_xlabel() for ax in panels] == [
-        "lowest 25 % of every class\nby influence (in factors far from 0)",
-        "highest 50 %\nby margin (in factors far from 0)",
+        "lowest 25 % of every class\nby influence (log scale far from 0)",
+        "highest 50 %\nby margin (log scale far from 0)",
     ]
     heights = [sum(bar.get_height() for bar in ax.patches) for ax in panels]
     assert [text.get_text() for text in panels[0].get_xticklabels()][:3] == ["−1", "0", "1"]

@@ -73,7 +73,7 @@ def test_the_curves_hold_both_decompositions_and_the_error(run: Run) -> None:
     assert frame[frame["value"] == 2]["failed"].max() == 1
     with style.context():
         drawn = figure.draw(frame)
-    assert [ax.get_title(loc="left") for ax in drawn.axes[:4]] == ["Bias", "Variance", "Risk", "Error (%)"]
+    assert [ax.get_title(loc="left") for ax in drawn.axes[:4]] == ["Bias", "Variance", "Risk (sum)", "Error (%)"]
     assert drawn.axes[0].get_xscale() == "log"
     assert drawn.axes[8].get_xscale() == "linear"
     said = figure.caption(frame, [run])

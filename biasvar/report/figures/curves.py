@@ -66,7 +66,9 @@ def draw(frame: pd.DataFrame) -> Drawing:
     runs = list(dict.fromkeys(frame["run"]))
     rows = {name: text for name, text in ROWS.items() if (frame["metric"] == name).any()}
     there = [name for name in COURSES if (frame["split"] == name).any()]
-    named = next((str(label) for label in frame.loc[frame["control"], "label"]), None)
+    arms = {run: multiples.heads(frame[frame["run"] == run]) for run in runs}
+    beside = any(control for _, control in arms.values())  # one alone stands in no other's panel
+    named = next((str(label) for label in frame.loc[frame["control"], "label"]), None) if beside else None
     courses = {name: course for name, course in COURSES.items() if name in there}
     entries = multiples.entries(
         courses,
@@ -74,7 +76,6 @@ def draw(frame: pd.DataFrame) -> Drawing:
         named and f"{named}, {courses[there[0]].label.split(',')[0]}",
         failed=bool((frame["failed"] > 0).any()),
     )
-    arms = {run: multiples.heads(frame[frame["run"] == run]) for run in runs}
     heights = [multiples.height(len(heads), len(rows)) for heads, _ in arms.values()]
     figure, block_of = blocks.stacked(runs, heights, more=multiples.below_height(len(entries)))
     for run, block in block_of.items():

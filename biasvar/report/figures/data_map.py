@@ -106,6 +106,8 @@ def _draw_panel(ax: Axes, part: pd.DataFrame, top: float, *, several: bool) -> A
     ax.set_title(f"{name}\n{mean.split}, over {_over(mean)}", fontsize=9.5)
     ax.axhspan(mean.low, mean.high, color=style.INK, alpha=0.25, linewidth=0, zorder=1)
     ax.axhline(mean.estimate, color=style.INK, linewidth=0.9, linestyle=":", zorder=3)
+    ax.annotate("mean", (1, mean.estimate), (-2, 3), xycoords=ax.get_yaxis_transform(), textcoords="offset points",
+                ha="right", fontsize=9, zorder=4)  # fmt: skip
     ax.set_ylim(-0.03, 1.03)
     return mesh
 

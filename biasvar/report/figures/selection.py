@@ -131,7 +131,7 @@ def _panel(ax: Axes, part: pd.DataFrame, look: style.Look) -> None:
         bottom += share
     ax.set_title(style.panel_title(look.label, width=24), fontsize=9.5)
     selected_by = str(part["selected_by"].iloc[0]).replace(" by ", "\nby ")
-    ax.set_xlabel(f"{selected_by} (in factors far from 0)", fontsize=9)
+    ax.set_xlabel(f"{selected_by} (log scale far from 0)", fontsize=9)
     ax.locator_params(axis="y", nbins=4)
     unit = float(part["unit"].iloc[0])
     ax.set_xscale("asinh", linear_width=unit)
