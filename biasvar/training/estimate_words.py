@@ -9,7 +9,7 @@ import torch
 from biasvar.files import in_bytes
 from biasvar.training.context import StudyContext
 from biasvar.training.estimates import Estimate, data_bytes
-from biasvar.training.rehearsal import Rehearsal
+from biasvar.training.rehearsal import READ, Rehearsal
 
 HEADS = ("", "network", "parameters", "step", "steps", "time", "memory", "disk")
 UNITS = ((1.0, "s"), (60.0, "min"), (3600.0, "h"), (86400.0, "days"))
@@ -94,7 +94,13 @@ def _how(rehearsal: Rehearsal, found: Sequence[Estimate], repeats: int) -> list[
         f"starting, reading of data, checkpoints{', and waiting for the disk, on a free processor' if alone else ''}"
     )
     if context.study.data.streamed is not None:
-        lines.append("streamed images: reading and cropping them is not timed, nor are they held in memory")
+        read = "reading and cropping them is not timed, since they are not here"
+        if rehearsal.reading:
+            read = (
+                f"one is ready every {in_seconds(rehearsal.reading)}, by the median of {READ}, if all processes that "
+                "read ahead have a processor; a step that is quicker than its images takes as long as they do"
+            )
+        lines.append(f"streamed images: {read}; they are not held in memory")
     where = "of the device" if context.device.type == "cuda" else "of a process, above Python and its libraries"
     resets = "" if rehearsal.resets else "; at least: this system tells the highest of the whole process alone"
     lines.append(

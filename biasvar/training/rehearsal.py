@@ -7,7 +7,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ from biasvar.training.replicas import Replicas, groups_of
 from biasvar.training.schedules import Phase
 from biasvar.training.small_study import Steps, rows_of_step, small_context
 from biasvar.training.stopwatch import Stopwatch
+from biasvar.training.streamed import Streamed
 from biasvar.training.students import ArmRun, rehearse_arm
 from biasvar.training.teacher_training import train_teacher, write_teacher
 from biasvar.training.teachers import teacher_groups, teacher_rows, teacher_weights_path
@@ -38,6 +39,7 @@ SLOW = 1.0
 """Seconds: a step that would take longer on the whole batch is taken on `CUT` rows."""
 CUT = 8
 MOST_STEPS, ENOUGH = 9, 1.0  # steps that are timed at most, and the seconds that they may take together
+READ = 16  # streamed images whose reading is timed
 BACK_AND_FORTH = 3.0  # a training step in passes of its network, for the choice of a batch alone
 
 
@@ -97,12 +99,16 @@ class Rehearsed:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What a rehearsal measured: of each trained teacher and of each arm, by name."""
+    """What a rehearsal measured: of each trained teacher and of each arm, by name.
+
+    `reading`: seconds that an image takes to be read, decoded and cropped, where images are streamed and here; else 0.
+    """
 
     context: StudyContext
     teachers: dict[str, Rehearsed]
     arms: dict[str, Rehearsed]
     resets: bool
+    reading: float = 0.0
 
 
 class _Steps(list[float]):
@@ -183,7 +189,32 @@ def rehearse(context: StudyContext, directory: Path) -> Rehearsal:
                 shown.end(name)
     finally:
         tell_into([0.0, 0.0, 0.0])
-    return Rehearsal(context, found.teachers, found.arms, peak.resets)
+    reading = _reading(context)
+    ahead = isinstance(context.inputs, Streamed) and context.inputs.ahead
+    whole = (
+        {name: _with_reading(one, reading, ahead=ahead) for name, one in some.items()}
+        for some in (found.teachers, found.arms)
+    )
+    return Rehearsal(context, *whole, peak.resets, reading)
+
+
+def _reading(context: StudyContext) -> float:
+    """Seconds until the next streamed image is ready, on a few of them; 0 of images in memory."""
+    if not isinstance(context.inputs, Streamed):
+        return 0.0
+    few = np.linspace(0, len(context.train_ids) - 1, READ).astype(int)
+    return context.inputs.reading(context.train_ids[few])
+
+
+def _with_reading(found: Rehearsed, reading: float, *, ahead: bool) -> Rehearsed:
+    """Steps and answers with their images, which are read while the step before is taken, or else before each."""
+    images = found.batch * found.replicas * reading
+    if ahead:
+        seconds = {kind: max(took, images) for kind, took in found.seconds.items()}
+        return replace(found, seconds=seconds, answer=max(found.answer, reading))
+    return replace(
+        found, seconds={kind: took + images for kind, took in found.seconds.items()}, answer=found.answer + reading
+    )
 
 
 def _warm_up(context: StudyContext) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import statistics
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -77,7 +79,7 @@ class Loader:
     _running: Loader | None = None
 
     def __init__(self, shown: Shown, workers: int, *, pin: bool, noted: Callable[[int], None] | None = None) -> None:
-        self.shown, self._workers, self._pin, self._noted = shown, workers, pin, noted
+        self.shown, self.workers, self._pin, self._noted = shown, workers, pin, noted
         self._order = _Order()
         self._loader: DataLoader | None = None
         self._pieces: Iterator[Any] | None = None
@@ -113,6 +115,19 @@ class Loader:
                 self._note(error)
                 raise
 
+    def seconds(self, view: View) -> float:
+        """Seconds that one image of a view takes, the median."""
+        make, took = self.shown.one(view), []
+        for place in range(len(view.ids)):
+            began = time.perf_counter()
+            try:
+                make(place)
+            except UnreadableImage as error:
+                self._note(error)
+                raise
+            took.append(time.perf_counter() - began)
+        return statistics.median(took)
+
     def _note(self, error: UnreadableImage) -> None:
         if self._noted is not None:
             self._noted(error.sample)
@@ -134,7 +149,7 @@ class Loader:
         Loader._running = self
         if self._loader is None:
             more: dict[str, Any] = {}
-            if self._workers:
+            if self.workers:
                 # Forked from this process where that can be: it shares the names of a million files with them.
                 method = "fork" if sys.platform == "linux" else None
                 more = {"prefetch_factor": AHEAD, "persistent_workers": True, "multiprocessing_context": method}
@@ -143,7 +158,7 @@ class Loader:
                     "ignore", message="This DataLoader will create"
                 )  # more than cores, as asked for
                 self._loader = DataLoader(
-                    self.shown, batch_size=None, sampler=self._order, num_workers=self._workers, pin_memory=self._pin,
+                    self.shown, batch_size=None, sampler=self._order, num_workers=self.workers, pin_memory=self._pin,
                     worker_init_fn=_in_worker, generator=torch.Generator(), **more,
                 )  # fmt: skip
         with ending_held(), _hearing_as_before():  # an end that is asked for reaches no process that is not set up
@@ -159,7 +174,7 @@ class Loader:
                 raise
             raise BiasvarError(
                 "a process that reads images was lost, most likely killed for lack of memory (or of shared memory, "
-                f"/dev/shm); the same command goes on from what was recorded, and fewer than {self._workers} "
+                f"/dev/shm); the same command goes on from what was recorded, and fewer than {self.workers} "
                 "data.streamed.workers take less"
             ) from error
         if isinstance(piece, UnreadableImage):
@@ -268,6 +283,15 @@ class Streamed(Inputs):
         with closing(self._loader.read(views)) as read:
             for piece, pixels in zip(pieces, read, strict=True):
                 yield piece, self._ready(pixels, len(piece))
+
+    @property
+    def ahead(self) -> bool:
+        """True where processes read ahead, False where the one that trains reads."""
+        return self._loader.workers > 0
+
+    def reading(self, ids: np.ndarray) -> float:
+        """Seconds until the next image of a training pass is ready, with all processes at it: the median of some."""
+        return self._loader.seconds(View(ids, epoch=int(self._augmented))) / max(1, self._loader.workers)
 
     def close(self) -> None:
         """End the processes that read ahead."""

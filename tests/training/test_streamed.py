@@ -20,6 +20,8 @@ from biasvar.study import resolve_study
 from biasvar.training import context as contexts
 from biasvar.training import loop, teachers, view_images
 from biasvar.training.checks import open_study
+from biasvar.training.dry_run import estimated
+from biasvar.training.estimate_words import estimates_in_words
 from biasvar.training.estimates import data_bytes
 from biasvar.training.execute import run_study
 from biasvar.training.inputs import Images
@@ -256,6 +258,27 @@ def test_a_dry_run_counts_no_memory_for_images_that_are_streamed(study, tmp_path
     assert context.dataset.images.shape == (1_331_167, 64, 64, 3)
     assert context.inputs.augmented  # as those are in whose place they stand: the teacher is asked in every step
     assert data_bytes(context) == 0
+
+
+def test_a_dry_run_times_the_reading_of_streamed_images(study, tmp_path, monkeypatch):
+    took, alone, said = {}, {}, {}
+    for seconds in (1e-9, 0.5):  # of an image
+        monkeypatch.setattr(Loader, "seconds", lambda self, view, seconds=seconds: seconds)
+        for workers in (0, 4):
+            rehearsal, found = estimated(open_study(with_workers(study, workers), tmp_path, CPU))
+            took[seconds, workers] = {one.what: one.step for one in found}
+            alone[seconds, workers] = {one.what: one.seconds for one in found}
+            said[seconds, workers] = "\n".join(estimates_in_words(rehearsal, found))
+    assert "streamed images: one is ready every 125 ms, by the median of 16" in said[0.5, 4]
+    assert took[0.5, 4]["arm kd"] == pytest.approx(10 * 0.5 / 4)  # the images of a batch, by four processes
+    assert 10 * 0.5 < took[0.5, 0]["arm kd"] < 10 * 0.5 + 1
+    assert took[1e-9, 4]["arm kd"] < 0.5
+    assert alone[0.5, 4]["teacher main"] > alone[1e-9, 4]["teacher main"] + 24 * 0.5 / 4
+
+
+def test_the_reading_of_an_image_is_timed_by_its_decoding(study, tmp_path):
+    context = open_study(with_workers(study, 2), tmp_path, CPU)
+    assert 1e-6 < context.inputs.reading(context.train_ids[:3]) < 1
 
 
 def test_the_number_of_processes_is_no_part_of_a_study(study, tmp_path):
