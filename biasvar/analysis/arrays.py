@@ -86,9 +86,9 @@ def exponentials(x: Array) -> tuple[Array, Array, Array, Array]:
     top = xp.max(x, axis=-1)
     shifted = x - top[..., None]
     values = xp.exp(shifted)
-    is_top = shifted == 0.0
-    below = xp.sum(xp.where(is_top, 0.0, values), axis=-1)
-    return top, shifted, values, below + (xp.sum(is_top, axis=-1, dtype=values.dtype) - 1.0)
+    ones = xp.astype(shifted == 0.0, values.dtype)  # where an exponential is one; taking them off is quicker than where
+    below = xp.sum(values - ones, axis=-1)
+    return top, shifted, values, below + (xp.sum(ones, axis=-1) - 1.0)
 
 
 def log1p_others(x: Array) -> tuple[Array, Array, Array]:

@@ -99,12 +99,12 @@ def unchecked_terms(student: Array, teacher: Array, labels: Array, temperature: 
     """`tradeoff_terms` of checked float64 logits and int64 labels: on a GPU, nothing here waits for the device."""
     xp = namespace(student)
     with np.errstate(invalid="ignore"):
-        log_p, p = _truth_and_all(student, labels)
-        log_q, q_soft = _truth_and_all(teacher, labels)
-        log_p_soft, p_soft, log_q_soft = log_p, p, log_q
+        log_p, p = log_p_soft, p_soft = _truth_and_all(student, labels)
+        log_q_soft, q_soft = _truth_and_all(teacher / temperature, labels)
+        log_q = log_q_soft
         if temperature != 1.0:
             log_p_soft, p_soft = _truth_and_all(student / temperature, labels)
-            log_q_soft, q_soft = _truth_and_all(teacher / temperature, labels)
+            log_q = true_log_prob(teacher, labels)
         is_true = xp.arange(student.shape[-1], device=array_api_compat.device(labels)) == labels[..., None]
         # p - 1 and p - q at the true class without the rounding of p near 1; elsewhere p and q are small there and
         # exact enough.

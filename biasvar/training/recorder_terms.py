@@ -73,13 +73,13 @@ def _piece_terms(batch: Mapping[str, torch.Tensor], temperature: float, num_clas
     if has_teacher:
         out["teacher_prediction"] = teacher.argmax(-1)
     terms = unchecked_terms(student, teacher, safe, temperature)
-    out["finite"] = _is_finite(student, terms.student_loss)
+    out["finite"] = _is_finite(batch["student"], terms.student_loss)
     out["student_loss"] = terms.student_loss
     out["student_prob"] = terms.student_log_prob.exp()
     out["bias_gradient"] = terms.bias_gradient
     out["bias_gradient_norm"] = terms.bias_norm
     if has_teacher:
-        known = teacher.masked_fill(teacher == -torch.inf, 0.0) if top_k else teacher
+        known = teacher.masked_fill(teacher == -torch.inf, 0.0) if top_k else batch["teacher"]
         out["finite"] &= _is_finite(known, terms.teacher_loss)
         out["teacher_loss"] = terms.teacher_loss
         out["teacher_prob"] = terms.teacher_log_prob.exp()
@@ -119,5 +119,5 @@ def log_probabilities(
 
 
 def _is_finite(logits: torch.Tensor, loss: torch.Tensor) -> torch.Tensor:
-    """Rows whose logits and loss float32 can hold; a comparison with NaN is False."""
-    return (logits.abs().amax(-1) <= LARGEST) & (loss <= LARGEST)
+    """Rows whose logits and loss float32 can hold; a comparison with NaN is False, and one in half precision rounds."""
+    return (logits.abs().amax(-1).double() <= LARGEST) & (loss <= LARGEST)

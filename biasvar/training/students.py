@@ -294,8 +294,8 @@ class _Group:
         return self._finish(net)
 
     def _note(self, split: str, view: str, epoch: int, numbers: dict[str, np.ndarray], rate: float) -> None:
-        frame = pd.DataFrame(numbers)
-        self.metrics.append(frame.assign(arm=self.run.name, epoch=epoch, split=split, view=view, learning_rate=rate))
+        where = {"arm": self.run.name, "epoch": epoch, "split": split, "view": view, "learning_rate": rate}
+        self.metrics.append(pd.DataFrame({**numbers, **where}))
 
     def _write_metrics(self) -> None:
         """All columns there are, so that what a checkpoint left reads back as what would have been written."""
