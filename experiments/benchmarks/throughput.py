@@ -4,11 +4,12 @@
     python experiments/benchmarks/throughput.py --student wrn-16-2 --teacher wrn-40-2 --device cuda
 
 The plain loop is of the kind that published repositories use (RepDistiller's train_student.py and its like): a
-DataLoader with worker processes, PIL transforms image by image, float32 in PyTorch's default memory order, accuracy and
-loss read by `.item()` at every step, and a pass over the test rows after every epoch. It trains one network after
-another with all cores. biasvar trains its networks by `run_study`: every sample's terms are recorded in every epoch,
-test rows are evaluated, and files are written; its seconds are those of its groups, from the first step to the last
-file.
+DataLoader with worker processes (begun once, not once an epoch), PIL transforms image by image, float32 in PyTorch's
+default memory order, accuracy and loss read by `.item()` at every step, and a pass over the test rows after every
+epoch. It trains one network after another with all cores. On few cores `--workers 0` can be quicker: workers take what
+the training needs. biasvar trains its networks by `run_study`: every sample's terms are recorded in every epoch, test
+rows are evaluated, and files are written; its seconds are those of its groups, from the first step to the last file,
+with the clean pass over all training rows that ends a training.
 
 Images are made (random, 32x32, 100 classes): what is in them changes no time. Both see the same number of images a
 network, in turns, so that what else the machine does falls on both. It prints means over rounds with standard errors,
@@ -77,7 +78,8 @@ def plain(kind: str, options: argparse.Namespace, images: np.ndarray, labels: np
     student = _network(options.teacher if kind == "teacher" else options.student).to(device)
     teacher = None if kind == "teacher" else _network(options.teacher).to(device).eval()
     optimizer = torch.optim.SGD(student.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
-    load: dict[str, Any] = {"batch_size": BATCH, "num_workers": options.workers}
+    workers = options.workers
+    load: dict[str, Any] = {"batch_size": BATCH, "num_workers": workers, "persistent_workers": workers > 0}
     train_loader = DataLoader(Transformed(images[TEST:], labels[TEST:], augmented=True), shuffle=True, **load)
     test_loader = DataLoader(Transformed(images[:TEST], labels[:TEST], augmented=False), **load)
     began = time.perf_counter()
