@@ -191,11 +191,11 @@ def rehearse(context: StudyContext, directory: Path) -> Rehearsal:
         tell_into([0.0, 0.0, 0.0])
     reading = _reading(context)
     ahead = isinstance(context.inputs, Streamed) and context.inputs.ahead
-    whole = (
+    of_teachers, of_arms = (
         {name: _with_reading(one, reading, ahead=ahead) for name, one in some.items()}
         for some in (found.teachers, found.arms)
     )
-    return Rehearsal(context, *whole, peak.resets, reading)
+    return Rehearsal(context, of_teachers, of_arms, peak.resets, reading)
 
 
 def _reading(context: StudyContext) -> float:
