@@ -58,15 +58,18 @@ def record_table(columns: Mapping[str, Any], where: str, num_classes: int) -> tu
 
 
 def prediction_table(
-    sample_ids: Any, counts: Any, mean_log_probs: Any, groups: Any, where: str, num_classes: int
+    sample_ids: Any, counts: Any, values: Any, groups: Any, where: str, num_classes: int, *, logits: bool = False
 ) -> pa.Table:
-    """Counts (G, N) and mean log-probabilities (G, N, C) as rows by (group, sample_id); zeros where count is 0."""
+    """Counts (G, N) and mean log-probabilities (G, N, C) as rows by (group, sample_id); zeros where count is 0.
+
+    With ``logits`` the values are those, of one replica a group: numbers that float32 holds.
+    """
     ids = typed(sample_ids, pa.int64(), f"{where}, sample_ids")
-    counts = np.asarray(counts)
-    means = np.asarray(mean_log_probs)
-    if counts.ndim != 2 or means.shape != (*counts.shape, num_classes) or counts.shape[1] != len(ids):
+    counts, values = np.asarray(counts), np.asarray(values)
+    name = "logits" if logits else "mean_log_probs"
+    if counts.ndim != 2 or values.shape != (*counts.shape, num_classes) or counts.shape[1] != len(ids):
         raise RecordError(
-            f"{where}: counts {counts.shape} and mean_log_probs {means.shape} must be (G, N) and (G, N, {num_classes}) "
+            f"{where}: counts {counts.shape} and {name} {values.shape} must be (G, N) and (G, N, {num_classes}) "
             f"with N = {len(ids)} sample_ids"
         )
     counts = typed(counts, pa.int32(), f"{where}, counts")
@@ -75,25 +78,28 @@ def prediction_table(
     if len(numbers) != len(counts) or len(np.unique(numbers)) != len(numbers):
         raise RecordError(f"{where}: groups must hold {len(counts)} different numbers, one a row of counts")
     _in_range(numbers, None, f"{where}, groups")
-    means = typed(means, pa.float64(), f"{where}, mean_log_probs")
-    bad = ~np.isfinite(means).all(axis=-1) & (counts > 0)
+    layout = schema.prediction_schema(num_classes, logits=logits)
+    values = typed(values, layout[-1].type.value_type, f"{where}, {name}")
+    if logits and counts.max(initial=0) > 1:
+        raise RecordError(f"{where}: logits are of one replica a group, not of {counts.max()}")
+    bad = ~np.isfinite(values).all(axis=-1) & (counts > 0)
     if bad.any():
         raise RecordError(
-            f"{where}: mean_log_probs is not finite for sample_ids {first_few(ids[bad.any(axis=0)])}; "
+            f"{where}: {name} is not finite for sample_ids {first_few(ids[bad.any(axis=0)])}; "
             "leave out replicas that diverged and name them in the manifest"
         )
     order = sorting(np.zeros(len(ids), np.int32), ids, f"{where}: sample_ids", None)
     if order is not None:
-        ids, counts, means = ids[order], counts[:, order], means[:, order]
+        ids, counts, values = ids[order], counts[:, order], values[:, order]
     by_group = np.argsort(numbers, kind="stable")
-    counts, means = counts[by_group], np.where((counts > 0)[..., None], means, 0.0)[by_group]
+    counts, values = counts[by_group], np.where((counts > 0)[..., None], values, values.dtype.type(0))[by_group]
     arrays = {
         "sample_id": np.tile(ids, len(counts)),
         "group": np.repeat(numbers[by_group], len(ids)),
         "count": counts.ravel(),
-        "mean_log_prob": means.reshape(-1, num_classes),
+        layout[-1].name: values.reshape(-1, num_classes),
     }
-    return as_table(arrays, schema.prediction_schema(num_classes), counts.size)
+    return as_table(arrays, layout, counts.size)
 
 
 def teacher_table(sample_ids: Any, logits: Any, member: Any, replicas: Any, where: str, num_classes: int) -> pa.Table:

@@ -20,6 +20,8 @@ from biasvar.messages import did_you_mean, first_few
 
 SCHEMA_VERSION = 1
 """Version of the layout below. A reader refuses what is newer than itself."""
+LOGITS_VERSION = 2
+"""What files of predictions say that hold logits, which readers of version 1 alone cannot read."""
 
 KINDS = ("study", "recorder", "import")
 VIEWS = ("augmented", "clean")
@@ -206,14 +208,20 @@ def teacher_epochs_schema() -> pa.Schema:
 TEACHER_EPOCH_KEYS = ("replica", "epoch", "split", "k")
 
 
-def prediction_schema(num_classes: int) -> pa.Schema:
-    """The columns of a file under ``predictions/``."""
+def prediction_schema(num_classes: int, *, logits: bool = False) -> pa.Schema:
+    """The columns of a file under ``predictions/``.
+
+    With ``logits`` of groups of one replica each, of a network that answers in float32: its answers as they are, whose
+    log-softmax in float64 is what the column of means would hold, in half the room.
+    """
+    means = pa.field("mean_log_prob", pa.list_(pa.float64(), num_classes), nullable=False)
+    answers = pa.field("logits", pa.list_(pa.float32(), num_classes), nullable=False)
     return pa.schema(
         [
             pa.field("sample_id", pa.int64(), nullable=False),
             pa.field("group", pa.int32(), nullable=False),  # replica r belongs to group r mod G
             pa.field("count", pa.int32(), nullable=False),  # replicas behind the mean; 0: none qualifies
-            pa.field("mean_log_prob", pa.list_(pa.float64(), num_classes), nullable=False),
+            answers if logits else means,
         ]
     )
 

@@ -157,10 +157,10 @@ def _footer(path: Path, size: int, changed: int) -> dict[str, Any]:
     if not isinstance(said, dict):
         raise _unreadable(path, ValueError("what it says of itself is no object"))
     version = said.get("schema_version", 0)
-    if type(version) is not int or version > schema.SCHEMA_VERSION:
+    if type(version) is not int or version > schema.LOGITS_VERSION:
         raise RecordError(
             f"{path} was written with schema version {version!r:.60}, this biasvar reads up to "
-            f"{schema.SCHEMA_VERSION}; update biasvar"
+            f"{schema.LOGITS_VERSION}; update biasvar"
         )
     return {**said, "rows": found.num_rows}
 

@@ -22,6 +22,7 @@ from biasvar.records.stored_files import UNREADABLE, read_columns
 if TYPE_CHECKING:
     from biasvar.analysis.decomposition.result import Decomposition
 
+ANSWERS = ("mean_log_prob", "logits")
 _ENTRIES = 2**22  # numbers of a file decoded at a time: 32 MB
 
 
@@ -35,6 +36,8 @@ class _File:
     counts: np.ndarray
     edges: np.ndarray
     turns: np.ndarray
+    column: str
+    """Where the answers are: "mean_log_prob", or "logits" of one replica a group."""
 
 
 class StoredMeans:
@@ -132,11 +135,20 @@ class StoredMeans:
                     if not inside[first:last].any():
                         continue
                     step = max(1, _ENTRIES // self._classes)
-                    for batch in opened.iter_batches(step, row_groups=[number], columns=["mean_log_prob"]):
-                        yield first, list_matrix(batch.column(0), self._classes, file.path)
+                    for batch in opened.iter_batches(step, row_groups=[number], columns=[file.column]):
+                        values = list_matrix(batch.column(0), self._classes, file.path)
+                        yield first, values if file.column == "mean_log_prob" else exact_log_probs(values)
                         first += batch.num_rows
         except UNREADABLE as error:
             raise unreadable(file.path, error, "Parquet", "restore it, or import or run it again") from None
+
+
+def exact_log_probs(logits: np.ndarray) -> np.ndarray:
+    """Log-probabilities (..., C) of logits in float64, nats: those of a study's clean passes, to the last bit."""
+    from scipy.special import log_softmax
+
+    found: np.ndarray = log_softmax(logits.astype(np.float64), axis=-1)
+    return found
 
 
 def _refuse_doubled(files: Sequence[_File]) -> None:
@@ -159,10 +171,11 @@ def _keys(path: Path, num_classes: int) -> _File:
     ids, groups, counts = (table.column(name).to_numpy() for name in ("sample_id", "group", "count"))
     sorting(groups, ids, f"{path}: sample_id", "group")  # by id however they lie; none twice
     with pq.ParquetFile(path) as file:
-        if "mean_log_prob" not in file.schema_arrow.names:
+        column = next((name for name in ANSWERS if name in file.schema_arrow.names), None)
+        if column is None:
             raise RecordError(f"{path} has no column 'mean_log_prob'; it has {', '.join(file.schema_arrow.names)}")
-        kind, rows = file.schema_arrow.field("mean_log_prob").type, file.metadata.num_rows
+        kind, rows = file.schema_arrow.field(column).type, file.metadata.num_rows
         if pa.types.is_fixed_size_list(kind) and kind.list_size != num_classes:
             raise wrong_width(path, num_classes, rows * kind.list_size)
         sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
-    return _File(path, ids, groups, counts, np.cumsum([0, *sizes]), np.zeros_like(groups))
+    return _File(path, ids, groups, counts, np.cumsum([0, *sizes]), np.zeros_like(groups), column)

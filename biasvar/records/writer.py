@@ -185,25 +185,36 @@ class RunWriter:
 
     @contextmanager
     def open_predictions(
-        self, arm: str, split: str, membership: str, epoch: int, group: int, groups: Any = None, of: str = "students"
+        self,
+        arm: str,
+        split: str,
+        membership: str,
+        epoch: int,
+        group: int,
+        groups: Any = None,
+        of: str = "students",
+        *,
+        logits: bool = False,
     ) -> Iterator[Callable[[Any, Any, Any], None]]:
         """What :meth:`predictions` writes, in parts of rows with increasing sample_ids of which one is in memory.
 
-        Gives what adds a part: sample_ids (n,), counts (G, n), mean_log_probs (G, n, C). The file is there, whole, when
-        the block ends without an error.
+        Gives what adds a part: sample_ids (n,), counts (G, n), mean_log_probs (G, n, C), or with ``logits`` those, of
+        groups of one replica. The file is there, whole, when the block ends without an error.
         """
         path = schema.prediction_path(self.directory, arm, split, membership, epoch, group, of=of)
         where = f"predictions of arm {arm!r}, split {split!r}, membership {membership!r}, epoch {epoch}"
         entries: dict[str, Any] = {"arm": arm, "split": split, "membership": membership, "epoch": int(epoch)}
         if of != "students":
             entries["of"] = of
-        layout, last = schema.prediction_schema(self.num_classes), None
+        if logits:
+            entries["schema_version"] = schema.LOGITS_VERSION
+        layout, last = schema.prediction_schema(self.num_classes, logits=logits), None
         with table_parts(path, layout, schema.metadata_of(**entries)) as write:
 
-            def add(sample_ids: Any, counts: Any, mean_log_probs: Any) -> None:
+            def add(sample_ids: Any, counts: Any, values: Any) -> None:
                 nonlocal last
                 table = checked_tables.prediction_table(
-                    sample_ids, counts, mean_log_probs, groups, where, self.num_classes
+                    sample_ids, counts, values, groups, where, self.num_classes, logits=logits
                 )
                 ids = table.column("sample_id").to_numpy()
                 if last is not None and len(ids) and ids.min() <= last:
@@ -224,15 +235,21 @@ class RunWriter:
         group: int,
         sample_ids: Any,
         counts: Any,
-        mean_log_probs: Any,
+        values: Any,
         groups: Any = None,
+        *,
+        logits: bool = False,
     ) -> Path:
-        """Write what :meth:`predictions` writes, of all replicas on a further view that the manifest names."""
+        """Write what :meth:`open_predictions` writes, of all replicas on a further view that the manifest names."""
         schema.one_of(view, self.manifest.get("views") or (), "view")
         path = schema.view_prediction_path(self.directory, arm, split, view, epoch, group)
         where = f"predictions of arm {arm!r}, split {split!r}, view {view!r}, epoch {epoch}"
-        table = checked_tables.prediction_table(sample_ids, counts, mean_log_probs, groups, where, self.num_classes)
-        write_table(path, table, schema.metadata_of(arm=arm, split=split, view=view, epoch=int(epoch)))
+        table = checked_tables.prediction_table(
+            sample_ids, counts, values, groups, where, self.num_classes, logits=logits
+        )
+        version = schema.LOGITS_VERSION if logits else schema.SCHEMA_VERSION
+        about = {"arm": arm, "split": split, "view": view, "epoch": int(epoch), "schema_version": version}
+        write_table(path, table, schema.metadata_of(**about))
         return path
 
     def prediction_parts(

@@ -47,29 +47,48 @@ Permute = Literal["non_target"]
 """Which of a teacher's classes change places, sample by sample: all but the true one."""
 
 
+Epochs = Literal["all", "last"] | Epoch | Annotated[list[Epoch], Field(min_length=1)]
+"""An integer k: every k-th, with the first and the last."""
+
+
+def selected_epochs(epochs: Epochs, total: int) -> set[int]:
+    """The epochs chosen of so many, counted from 1."""
+    if epochs == "all":
+        return set(range(1, total + 1))
+    if epochs == "last":
+        return {total}
+    if isinstance(epochs, int):
+        return {1, total, *range(epochs, total + 1, epochs)}
+    return {epoch for epoch in epochs if epoch <= total}
+
+
 class Record(Section):
-    # An integer k: every k-th, with the first and the last.
-    epochs: Literal["all", "last"] | Epoch | Annotated[list[Epoch], Field(min_length=1)] = "all"
+    epochs: Epochs = "all"
+    rows: Epochs | Literal["none"] = "all"
+    clean_train: bool = True
 
     def selected(self, total: int) -> set[int]:
-        """The epochs, counted from 1, whose per-sample record is kept."""
-        if self.epochs == "all":
-            return set(range(1, total + 1))
-        if self.epochs == "last":
-            return {total}
-        if isinstance(self.epochs, int):
-            return {1, total, *range(self.epochs, total + 1, self.epochs)}
-        return {epoch for epoch in self.epochs if epoch <= total}
+        """The epochs whose training pass is recorded, be it by its means alone."""
+        return selected_epochs(self.epochs, total)
+
+    def kept(self, total: int) -> set[int]:
+        """Those of them whose record of every sample stays."""
+        return set() if self.rows == "none" else self.selected(total) & selected_epochs(self.rows, total)
 
 
-class Predictions(Record):
+class Predictions(Section):
     """Epochs after which predictions are kept, for the decomposition; those of the last epoch always are."""
 
-    epochs: Literal["all", "last"] | Epoch | Annotated[list[Epoch], Field(min_length=1)] = "last"
+    epochs: Epochs = "last"
     train: bool = False  # also of the training rows, member and non-member, at every one of these epochs
+    beside: list[Literal["validation", "train"]] = Field(["validation", "train"])
 
     def selected(self, total: int) -> set[int]:
-        return super().selected(total) | {total}
+        return selected_epochs(self.epochs, total) | {total}
+
+    def splits(self, *, last: bool) -> set[str]:
+        """The splits whose predictions are kept after one of these epochs, which is the last of all or not."""
+        return {"test", *(self.beside if last else ()), *(("train",) if self.train else ())}
 
 
 class Arm(Section):

@@ -22,6 +22,8 @@ NO_IDENTITY = {
     "data": ("workers",),
 }
 """Keys that say how something is shown or where it lies, or how it is read."""
+KEPT = {"record": ("rows", "clean_train"), "predictions": ("beside",)}
+"""Keys of a study and its arms that say what of the same numbers is kept."""
 
 # The sections of version 1 in which a key counted at its default too, with all their keys of that time.
 _ARM_V1: dict[str, Any] = {
@@ -71,7 +73,18 @@ def identity(chosen: dict[str, Any]) -> str:
         for entry in content.get(section, {}).values():
             for word in words if isinstance(entry, dict) else ():
                 entry.pop(word, None)
+    _leave_out_kept(content)
+    for key in KEPT:
+        if not content.get(key, True):
+            del content[key]
     return _hash({"version": VERSION, **content})
+
+
+def _leave_out_kept(content: dict[str, Any]) -> None:
+    for section in (content, *content.get("arms", {}).values()):
+        for key, words in KEPT.items():
+            for word in words:
+                (section.get(key) or {}).pop(word, None)
 
 
 def in_order(entry: dict[str, Any]) -> dict[str, Any]:
@@ -87,6 +100,7 @@ def first_identity(every: dict[str, Any], chosen: dict[str, Any]) -> str | None:
         chosen: Those that are not at their default.
     """
     every = copy.deepcopy(every)
+    _leave_out_kept(every)
     content: dict[str, Any] = {key: every.pop(key) for key in _STUDY_V1}
     content["student"] = _kept(content["student"], chosen.get("student", {}), ("model", "hidden"), ())
     content["data"] = _kept(every.pop("data"), chosen.get("data", {}), _DATA_V1, ("split",))

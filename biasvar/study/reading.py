@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from biasvar.errors import StudyError
 from biasvar.messages import closest, did_you_mean, in_words, note
-from biasvar.study.arms import CrossEntropy, Record
+from biasvar.study.arms import CrossEntropy
 from biasvar.study.checks import faults
 from biasvar.study.choosing import arm_of, soft_label_of
 from biasvar.study.crossing import crossed
@@ -242,8 +242,9 @@ def _resolved(study: Study) -> Study:
     arms = {}
     for name, arm in study.arms.items():
         record = arm.record or study.record
-        if any(name in study.uses(other) for other in study.arms) and record.selected(last) <= {last}:
-            record = Record(epochs="all")  # another arm reads this one's weights through training
+        if any(name in study.uses(other) for other in study.arms):  # another arm reads this one's weights
+            through = record.epochs if record.selected(last) - {last} else "all"
+            record = record.model_copy(update={"epochs": through, "rows": "all"})
         resolved: dict[str, Any] = {"record": record, "predictions": arm.predictions or study.predictions}
         resolved["label_noise"] = arm.label_noise or study.data.label_noise
         arms[name] = arm.model_copy(update={"label": arm.label or name, "family": arm.family or arm.loss, **resolved})

@@ -21,7 +21,7 @@ from biasvar.records.schema import prediction_path, record_path, teacher_path
 from biasvar.seeding import generator
 from biasvar.study.schema import JACKKNIFE_GROUPS
 from biasvar.training.context import StudyContext
-from biasvar.training.evaluation import CleanPass, evaluation_metrics, group_means
+from biasvar.training.evaluation import CleanPass, evaluation_metrics, group_logits, group_means
 from biasvar.training.peaks import Peak
 from biasvar.training.recorder import Recorder
 from biasvar.training.stopwatch import Stopwatch
@@ -106,8 +106,10 @@ class Bookkeeping:
         def measure(n: int) -> Cost:
             said = CleanPass.of(self._made(replicas, n)[0].double().cpu().numpy())
             began = self._watch.now()
-            counts, means = group_means(said, np.ones((replicas, n), dtype=bool), index, len(numbers))
-            self._writer.predictions(ARM, "test", "all", 1, 0, np.arange(n), counts, means, groups=numbers)
+            every, alone = np.ones((replicas, n), dtype=bool), len(numbers) == replicas
+            kept = group_logits(said, every, index) if alone else group_means(said, every, index, len(numbers))
+            with self._writer.open_predictions(ARM, "test", "all", 1, 0, numbers, logits=alone) as add:
+                add(np.arange(n), *kept)
             took = self._watch.now() - began
             return Cost(took, prediction_path(self._writer.directory, ARM, "test", "all", 1, 0).stat().st_size)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from biasvar.study.arm import Predictions
 from biasvar.study.feature_arms import FeatureArm
 from biasvar.study.schema import JACKKNIFE_GROUPS
 from biasvar.study.views import ATTACKS
@@ -152,22 +153,25 @@ def _arm(rehearsal: Rehearsal, books: Bookkeeping, name: str) -> Estimate:
     taught = study.scored_against(name) is not None or arm.own_teacher
     assert arm.record is not None  # written out when the study was resolved
     training = sum(kind.count * took for kind, took in found.seconds.items()) * (_steps(context, name) / epochs)
-    records = books.record(replicas, rows, taught=taught) * len(arm.record.selected(epochs))
+    recorded = books.record(replicas, rows, taught=taught)
+    noted, kept = len(arm.record.selected(epochs)), len(arm.record.kept(epochs))
+    records = Cost(recorded.seconds * noted, recorded.bytes * kept)
     evaluated, predicted = _evaluations(context, name, found, books)
     last = NOTHING
-    for split_rows in (len(context.blocks["test"]), len(context.train_ids)):
-        last += books.record(replicas, split_rows, taught=taught)
+    for split_rows, stays in ((len(context.blocks["test"]), True), (len(context.train_ids), arm.record.clean_train)):
+        clean = books.record(replicas, split_rows, taught=taught)
+        last += clean if stays else Cost(clean.seconds, 0.0)
     for view in study.data.shown:
         asked = ATTACK_PASSES.get(view.kind, 1) if view.kind in ATTACKS else 1
         test = len(context.blocks["test"])
         last += books.record(replicas, test, taught=False) + Cost(asked * test * found.answer, 0.0)
         predicted += books.predictions(replicas, test)
-    kept = records + last
+    every = records + last
     asking = _asking_for_features(rehearsal, name)
     training += asking * _steps(context, name)
-    seconds = training + kept.seconds + evaluated.seconds + predicted.seconds + _choosing(rehearsal, name)
+    seconds = training + every.seconds + evaluated.seconds + predicted.seconds + _choosing(rehearsal, name)
     disk = {
-        "records": kept.bytes, "predictions": predicted.bytes, "weights": float(found.bytes),
+        "records": every.bytes, "predictions": predicted.bytes, "weights": float(found.bytes),
         "tables": _tables(context, found, rows),
     }  # fmt: skip
     return Estimate(
@@ -186,7 +190,7 @@ def _evaluations(context: StudyContext, name: str, found: Rehearsed, books: Book
     chosen = arm.predictions.selected(epochs)
     own = 2 if arm.own_teacher else 1
     evaluated, predicted = NOTHING, NOTHING
-    for split, rows, evaluates, predicts in _passes(context, chosen, arm.predictions.train):
+    for split, rows, evaluates, predicts in _passes(context, chosen, arm.predictions):
         asked = Cost(rows * found.answer, 0.0) + books.metrics(found.replicas, rows)
         evaluated += asked * evaluates + Cost(rows * found.own_answer, 0.0) * predicts
         one = books.predictions(found.replicas, rows) * (predicts * own)
@@ -205,15 +209,15 @@ def _share_with_numbers(context: StudyContext, replicas: int) -> float:
     return (in_pool * pool + (train - pool)) / train
 
 
-def _passes(context: StudyContext, predicted: set[int], train: bool) -> Iterator[tuple[str, int, int, int]]:
+def _passes(context: StudyContext, predicted: set[int], kept: Predictions) -> Iterator[tuple[str, int, int, int]]:
     """(split, rows, how often it is evaluated, how often predictions are kept)."""
     study = context.study
     epochs = study.schedule.epochs
     evaluated = {1, *predicted, *range(study.evaluate_every, epochs + 1, study.evaluate_every)}
-    yield "validation", len(context.blocks["validation"]), len(evaluated), 1
+    yield "validation", len(context.blocks["validation"]), len(evaluated), int("validation" in kept.splits(last=True))
     yield "test", len(context.blocks["test"]), len(evaluated), len(predicted)
-    kept = len(predicted) if train else 1
-    yield "train", len(context.train_ids), kept, kept
+    often = len(predicted) if kept.train else 1
+    yield "train", len(context.train_ids), often, often if "train" in kept.splits(last=True) else 0
 
 
 def _choosing(rehearsal: Rehearsal, name: str) -> float:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_softmax
 
 from biasvar.analysis.statistics.chance import chance_limit
+from biasvar.records.stored_means import exact_log_probs
 from biasvar.records.summary import calibration_error
 
 
@@ -35,7 +35,13 @@ class CleanPass:
         finite = np.isfinite(logits).all((1, 2))
         finite = finite if known is None else finite & known
         logits = np.where(finite[:, None, None], logits, 0.0)
-        return CleanPass(logits, log_softmax(logits, axis=-1), finite)
+        return CleanPass(logits, exact_log_probs(logits), finite)
+
+    @property
+    def narrow(self) -> bool:
+        """True if float32 holds every logit, as it does those of networks that compute in it."""
+        with np.errstate(over="ignore"):
+            return np.array_equal(self.logits.astype(np.float32), self.logits)
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,14 @@ def group_means(said: CleanPass, use: np.ndarray, group: np.ndarray, groups: int
         counts[g] += use[r]
         sums[g] += np.where(use[r][:, None], said.log_probs[r], 0.0)
     return counts, sums / np.maximum(counts, 1)[..., None]
+
+
+def group_logits(said: CleanPass, use: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Counts (R, n) and float32 logits (R, n, C) of R replicas that are each a group of their own, as `group_means`."""
+    use = use & said.finite[:, None]
+    counts, logits = np.zeros(use.shape, dtype=np.int64), np.zeros(said.logits.shape, dtype=np.float32)
+    counts[group], logits[group] = use, np.where(use[..., None], said.logits, 0.0)
+    return counts, logits
 
 
 def failures(accuracy: np.ndarray, finite: np.ndarray, n: int, num_classes: int) -> list[str]:

@@ -207,8 +207,11 @@ def take_over(writer: RunWriter, study: Study, name: str, number: int, identity:
         assert mine.predictions is not None
         if not (
             mine.record.selected(epochs) <= record.selected(epochs)
+            and mine.record.kept(epochs) <= record.kept(epochs)
             and mine.predictions.selected(epochs) <= kept.selected(epochs)
+            and (record.clean_train or not mine.record.clean_train)
             and (kept.train or not mine.predictions.train)
+            and mine.predictions.splits(last=True) <= kept.splits(last=True)
         ):
             continue
         named = [metrics_path(run.directory, name, number), weights_path(run.directory, name, number)]
@@ -234,13 +237,14 @@ def needed_files(directory: Path, study: Study, name: str, number: int) -> list[
     views = [view.name for view in study.data.shown]
     assert arm.record is not None  # written out when the study was resolved
     assert arm.predictions is not None
+    recorded = ("train", "test") if arm.record.clean_train else ("test",)
     of_whom = ("students", "teacher") if arm.own_teacher else ("students",)
     return [
         metrics_path(directory, name, number),
         weights_path(directory, name, number),
         *(method_table_path(directory, table, name, number) for table in study.tables_of(name)),
-        *(record_path(directory, name, split, "clean", epochs, number) for split in ("train", "test")),
-        *(record_path(directory, name, "train", "augmented", e, number) for e in arm.record.selected(epochs)),
+        *(record_path(directory, name, split, "clean", epochs, number) for split in recorded),
+        *(record_path(directory, name, "train", "augmented", e, number) for e in arm.record.kept(epochs)),
         *(
             prediction_path(directory, name, "test", "all", e, number, of=of)
             for of in of_whom

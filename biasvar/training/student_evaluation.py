@@ -16,7 +16,7 @@ from biasvar.records.prediction_parts import row_parts, rows_of_a_part
 from biasvar.study.schema import JACKKNIFE_GROUPS
 from biasvar.study.views import View
 from biasvar.training.context import StudyContext
-from biasvar.training.evaluation import CleanPass, RowScores, evaluation_metrics, failures, group_means
+from biasvar.training.evaluation import CleanPass, RowScores, evaluation_metrics, failures, group_logits, group_means
 from biasvar.training.loop import predict
 from biasvar.training.objective import Objective
 from biasvar.training.recorder import Recorder
@@ -28,8 +28,8 @@ Files = dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], None]]
 """By membership: what adds sample ids, counts and means to an open file of predictions."""
 
 
-class _NewlyNotFinite(Exception):
-    """A later part of rows showed that a replica is not finite: what was written of it does not count."""
+class _Otherwise(Exception):
+    """A later part of rows has answers that are not finite, or beyond float32: what was written does not count."""
 
 
 @dataclass
@@ -76,44 +76,52 @@ class Evaluation:
         study, arm = self.context.study, self.context.study.arms[self.name]
         last, predicted = epoch == study.schedule.epochs, epoch in self.prediction_epochs
         assert arm.predictions is not None
-        for split in ("validation", "test", *(("train",) if last or (predicted and arm.predictions.train) else ())):
-            numbers = self._pass(net, split, epoch, last, predicted and (last or split != "validation"))
+        kept = arm.predictions.splits(last=last) if predicted else set()
+        for split in ("validation", "test", *(("train",) if last or "train" in kept else ())):
+            numbers = self._pass(net, split, epoch, last, split in kept)
             if split != "train" or last:
                 yield split, "clean", numbers
         for view in study.data.shown if last else ():
             yield "test", view.name, self._view(net, view, epoch)
 
     def _pass(self, net: Replicas, split: str, epoch: int, last: bool, predicted: bool) -> Numbers:
-        """One clean pass over a split; done anew where a replica turns out not to be finite after its first part."""
-        finite = np.ones(len(self.replicas), dtype=bool)
+        """One clean pass over a split; done anew where a later part shows what the first did not."""
+        finite, narrow = np.ones(len(self.replicas), dtype=bool), self._alone
         while True:
             try:
-                return self._parts(net, split, epoch, last, predicted, finite)
-            except _NewlyNotFinite as found:
-                (finite,) = found.args
+                return self._parts(net, split, epoch, last, predicted, finite, narrow)
+            except _Otherwise as found:
+                finite, narrow = found.args
 
-    def _parts(self, net: Replicas, split: str, epoch: int, last: bool, predicted: bool, known: np.ndarray) -> Numbers:
+    def _parts(
+        self, net: Replicas, split: str, epoch: int, last: bool, predicted: bool, known: np.ndarray, narrow: bool
+    ) -> Numbers:
         ids = self.context.blocks[split] if split != "train" else self.context.train_ids
         classes, labels = self.context.dataset.num_classes, self.context.dataset.labels
         recorder = self.recorder(split, "clean") if last and split != "validation" else None
         measured = split != "train" or recorder is not None
-        scores, finite = [], known
+        own_teacher = predicted and self.context.study.arms[self.name].own_teacher
+        scores, finite, files = [], known, {}
         with ExitStack() as stack:
-            files = self._files(stack, split, epoch) if predicted else None
             for part in row_parts(len(ids), self._step()):
                 mine = ids[part]
                 on_device = predict(net, self.context.inputs, torch.as_tensor(mine, device=self.context.device))
                 said = CleanPass.of(on_device.cpu().numpy(), finite)
-                if part.start and not np.array_equal(said.finite, finite):
-                    raise _NewlyNotFinite(said.finite & finite)
-                finite = said.finite
+                taught = self._taught(mine) if recorder is not None or own_teacher else None
+                told = {"students": said}
+                if own_teacher:
+                    assert taught is not None  # that the method gives its answers
+                    told["teacher"] = CleanPass.of(taught.cpu().numpy())
+                fits = narrow and predicted and all(answers.narrow for answers in told.values())
+                if part.start and not (np.array_equal(said.finite, finite) and fits == narrow):
+                    raise _Otherwise(said.finite & finite, fits)
+                finite, narrow = said.finite, fits
                 if measured:
                     scores.append(RowScores.of(said, labels[mine]))
-                taught = self._taught(mine) if recorder is not None or (files and "teacher" in files) else None
-                for of, uses in (files or {}).items():
-                    assert of == "students" or taught is not None  # `own_teacher`: that the method gives its answers
-                    told = said if taught is None or of == "students" else CleanPass.of(taught.cpu().numpy())
-                    self._add(uses, mine, told)
+                if predicted and not part.start:
+                    files = self._files(stack, split, epoch, logits=narrow)
+                for of, uses in files.items():
+                    self._add(uses, mine, told[of], logits=narrow)
                 if recorder is not None:
                     together = torch.as_tensor(mine, device=self.context.device).expand(len(self.replicas), -1)
                     member = torch.as_tensor(self._member[:, mine], device=self.context.device)
@@ -126,7 +134,9 @@ class Evaluation:
             self.failed = failures(numbers["accuracy"], finite, len(ids), classes)
         if recorder is None:
             return {"replica": np.array(self.replicas), "n": np.full(len(self.replicas), len(ids)), **numbers}
-        summary = recorder.end_epoch()
+        record = self.context.study.arms[self.name].record
+        assert record is not None  # written out when the study was resolved
+        summary = recorder.end_epoch(write=split != "train" or record.clean_train)
         return {**summary, "ece": numbers["ece"][np.isin(self.replicas, summary["replica"])]}
 
     def _step(self) -> int:
@@ -135,7 +145,7 @@ class Evaluation:
         rows = rows_of_a_part(len(self.replicas), self.context.dataset.num_classes)
         return max(rows // chunk, 1) * chunk
 
-    def _files(self, stack: ExitStack, split: str, epoch: int) -> dict[str, Files]:
+    def _files(self, stack: ExitStack, split: str, epoch: int, *, logits: bool) -> dict[str, Files]:
         """The open files of predictions, by whose they are and for which membership."""
         numbers, _ = self._jackknife_groups()
         whose = ("students", "teacher") if self.context.study.arms[self.name].own_teacher else ("students",)
@@ -143,33 +153,34 @@ class Evaluation:
         return {
             of: {
                 kind: stack.enter_context(
-                    self.writer.open_predictions(self.name, split, kind, epoch, self.number, groups=numbers, of=of)
+                    self.writer.open_predictions(
+                        self.name, split, kind, epoch, self.number, groups=numbers, of=of, logits=logits
+                    )
                 )
                 for kind in kinds
             }
             for of in whose
         }
 
-    def _add(self, files: Files, ids: np.ndarray, said: CleanPass) -> None:
-        """Write mean log-probabilities by jackknife group; of training rows by whether they were trained on."""
-        numbers, index = self._jackknife_groups()
+    def _add(self, files: Files, ids: np.ndarray, said: CleanPass, *, logits: bool) -> None:
+        """Write logits, or means by jackknife group; of training rows by whether they were trained on."""
         for kind, add in files.items():
             use = np.ones(said.logits.shape[:2], dtype=bool)
             if kind != "all":
                 use = self._member[:, ids] == (kind == "member")
-            counts, means = group_means(said, use, index, len(numbers))
-            add(ids, counts, means)
+            add(ids, *self._grouped(said, use, logits=logits))
 
     def _view(self, net: Replicas, view: View, epoch: int) -> Numbers:
         """Metrics, predictions and the record of the test rows in a further view, after the last epoch."""
         ids = self.context.blocks["test"]
         on_device = view_logits(self.context, net, view, ids)
         said = CleanPass.of(on_device.cpu().numpy())
-        numbers, index = self._jackknife_groups()
-        counts, means = group_means(said, np.ones(said.logits.shape[:2], dtype=bool), index, len(numbers))
+        logits, every = self._alone and said.narrow, np.ones(said.logits.shape[:2], dtype=bool)
+        counts, values = self._grouped(said, every, logits=logits)
         self.writer.view_predictions(
-            self.name, "test", view.name, epoch, self.number, ids, counts, means, groups=numbers
-        )
+            self.name, "test", view.name, epoch, self.number, ids, counts, values,
+            groups=self._jackknife_groups()[0], logits=logits,
+        )  # fmt: skip
         recorder = self.recorder("test", view.name)
         recorder.epoch = epoch
         together = torch.as_tensor(ids, device=self.context.device).expand(len(self.replicas), -1)
@@ -183,6 +194,16 @@ class Evaluation:
         """The jackknife groups of these replicas, and the place of each replica among them."""
         groups = min(JACKKNIFE_GROUPS, self.context.study.replicas)
         return np.unique([r % groups for r in self.replicas], return_inverse=True)
+
+    @property
+    def _alone(self) -> bool:
+        """True if every replica is a jackknife group of its own, whose answers need not be a mean."""
+        return len(self._jackknife_groups()[0]) == len(self.replicas)
+
+    def _grouped(self, said: CleanPass, use: np.ndarray, *, logits: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Counts and logits, or mean log-probabilities, of the jackknife groups."""
+        numbers, index = self._jackknife_groups()
+        return group_logits(said, use, index) if logits else group_means(said, use, index, len(numbers))
 
     def _taught(self, ids: np.ndarray) -> torch.Tensor | None:
         """(R, n, C) what the teachers answer to samples without augmentation."""

@@ -225,7 +225,7 @@ class _Group:
         self.arm = arm = self.study.arms[run.name]
         assert arm.record is not None  # written out when the study was resolved
         self.epochs = self.study.schedule.epochs
-        self.record_epochs = arm.record.selected(self.epochs)
+        self.record_epochs, self.row_epochs = arm.record.selected(self.epochs), arm.record.kept(self.epochs)
         folder = run.writer.directory / "checkpoints" / f"arm={run.name}"
         self.checkpoint = folder / f"group={number:03d}.safetensors"
         self.students = Students(run.context, run.name, run.rate, replicas)
@@ -265,7 +265,7 @@ class _Group:
             measured = self._measured()
             if epoch in self.record_epochs:
                 recorder.epoch = epoch
-                summary = recorder.end_epoch()
+                summary = recorder.end_epoch(write=epoch in self.row_epochs)
                 there = np.isin(self.replicas, summary["replica"])
                 own = {name: values[there] for name, values in measured.items()}
                 self._note("train", "augmented", epoch, {**summary, **own}, rate)

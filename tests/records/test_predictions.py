@@ -1,10 +1,13 @@
 """Predictions and teachers come back as they were given, and decompose."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy.special import log_softmax
 
 from biasvar.analysis import paired_change
 from biasvar.errors import RecordError
@@ -173,3 +176,31 @@ def test_other_losses_need_single_replicas(predicted, loss):
     predicted.predictions("kd", "test", "all", 1, 0, [1, 2, 3, 4], np.full((2, 4), 2), log_probs(6, 2, 4, 4))
     with pytest.raises(RecordError, match=f"{loss} needs the distribution of every replica; .* up to 2"):
         open_run(predicted.directory).decomposition("kd", loss=loss)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_logits_of_single_replicas_read_as_their_log_probabilities(predicted, parts):
+    logits = np.random.default_rng(0).normal(scale=20, size=(2, 4, 4)).astype(np.float32)
+    counts = np.array([[1, 0, 1, 1], [1, 1, 1, 1]])
+    ids = np.array([1, 2, 3, 4])
+    with predicted.open_predictions("kd", "test", "all", 5, 0, [3, 1], logits=True) as add:
+        for rows in np.split(np.arange(4), parts):
+            add(ids[rows], counts[:, rows], logits[:, rows])
+    predicted.predictions("ce", "test", "all", 5, 0, ids, counts, log_softmax(logits.astype(np.float64), -1), [3, 1])
+    run = open_run(predicted.directory)
+    mine, theirs = run.predictions("kd"), run.predictions("ce")
+    np.testing.assert_array_equal(mine.mean_log_probs, theirs.mean_log_probs)
+    np.testing.assert_array_equal(mine.counts, theirs.counts)
+    path = schema.prediction_path(predicted.directory, "kd", "test", "all", 5)
+    assert pq.read_schema(path).field("logits").type.value_type == pa.float32()
+    assert json.loads(pq.read_metadata(path).metadata[b"biasvar"])["schema_version"] == schema.LOGITS_VERSION
+
+
+def test_logits_are_of_one_replica_a_group(predicted):
+    message = r"epoch 5: logits are of one replica a group, not of 2"
+    with (
+        pytest.raises(RecordError, match=message),
+        predicted.open_predictions("kd", "test", "all", 5, 0, logits=True) as add,
+    ):
+        add([1, 2], [[1, 2]], np.zeros((1, 2, 4)))
+    assert not list(predicted.directory.rglob("predictions/**/*.parquet"))

@@ -115,3 +115,55 @@ def test_parts_of_predictions_come_in_the_order_of_their_ids(tmp_path, ids):
         write()
     assert not list((tmp_path / "run").rglob("*.parquet"))
     assert not list((tmp_path / "run").rglob("*.tmp"))
+
+
+def test_logits_beyond_float32_in_a_later_part_are_kept_as_log_probabilities(tiny_study, tmp_path, monkeypatch):
+    study = {**tiny_study, "arms": {"ce": tiny_study["arms"]["ce"]}, "teachers": {}, "defaults": {}}
+    honest = student_evaluation.predict
+
+    def predict(net, inputs, ids, **options):
+        logits = honest(net, inputs, ids, **options)
+        logits[:, ids == ids.max()] += 1e-12
+        return logits
+
+    plain = run(study, tmp_path / "plain", monkeypatch, 70)
+    monkeypatch.setattr(student_evaluation, "predict", predict)
+    wide = run(study, tmp_path / "wide", monkeypatch, 70)
+    for folder, column in (("plain", "logits"), ("wide", "mean_log_prob")):
+        paths = list((tmp_path / folder / "predictions").rglob("*.parquet"))
+        assert paths
+        assert all(column in pq.read_schema(path).names for path in paths)
+    np.testing.assert_allclose(
+        wide.predictions("ce").mean_log_probs, plain.predictions("ce").mean_log_probs, rtol=0, atol=1e-10
+    )
+
+
+def test_a_study_keeps_what_it_says(tiny_study, tmp_path, monkeypatch):
+    whole = run(tiny_study, tmp_path / "whole", monkeypatch, None)
+    less = {**tiny_study, "record": {"rows": "last", "clean_train": False}, "predictions": {"beside": ["train"]}}
+    assert resolve_study(less).hashes == resolve_study(tiny_study).hashes
+    kept = run(less, tmp_path / "kept", monkeypatch, None)
+    pd.testing.assert_frame_equal(kept.metrics, whole.metrics)
+    epochs = kept.record_epochs("ce", "train", "augmented")
+    assert epochs == whole.record_epochs("ce", "train", "augmented")[-1:]
+    assert set(kept.recorded()) == {place for place in whole.recorded() if place[1:] != ("train", "clean")}
+    pd.testing.assert_frame_equal(
+        kept.records(arm="ce", split="train", view="augmented"),
+        whole.records(arm="ce", split="train", view="augmented", epochs=epochs),
+    )
+    for place in ({"split": "test"}, {"split": "train", "membership": "member"}):
+        np.testing.assert_array_equal(
+            kept.predictions("ce", **place).mean_log_probs, whole.predictions("ce", **place).mean_log_probs
+        )
+    with pytest.raises(RecordError, match="unknown split in the predictions of arm ce, 'validation'"):
+        kept.predictions("ce", split="validation")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").rglob("*.parquet")}
+    run(less, tmp_path / "kept", monkeypatch, None)  # finds it whole
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").rglob("*.parquet")}
+
+
+def test_an_arm_that_others_go_by_keeps_all_rows(tiny_study):
+    arms = {**tiny_study["arms"], "again": {"loss": "distillation", "weights_from": "kd"}}
+    study = resolve_study({**tiny_study, "arms": arms, "record": {"rows": "none"}})
+    assert (study.arms["kd"].record.rows, study.arms["ce"].record.rows) == ("all", "none")
+    assert study.arms["ce"].record.kept(5) == set()
