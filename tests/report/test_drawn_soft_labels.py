@@ -87,7 +87,7 @@ def test_students_stand_in_the_panel_of_their_teacher_beside_true_labels() -> No
     for ax in students.values():
         assert ax.get_lines()[-1].get_color() == style.INK
     ends = axes[-4]
-    assert ends.get_xlabel() == "Δ + γ of\nits soft labels"
+    assert " ".join(ends.get_xlabel().split()) == "Δ + γ of its soft labels"
     assert "Good teacher" in [tick.get_text() for tick in ends.get_yticklabels()]
 
 
