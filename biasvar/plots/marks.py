@@ -1,4 +1,8 @@
-"""The report's marks: dots with intervals, lines with bands, points in a plane, for any frame; images of samples."""
+"""The report's marks: dots with intervals, lines with bands, points in a plane, for any frame; images of samples.
+
+Those for a frame draw on `ax`, or on new axes, and return them. A frame without rows, without a column that is named,
+or with no number where one belongs is a ValueError that says so.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +37,6 @@ def forest(
         by: A column of names: each has its colour, and its entry in a legend. Without it all rows are black.
         reference: Where to draw a vertical line, such as 0 for differences.
         xlabel: What is measured, and its unit.
-        ax: The axes to draw on; new ones without it.
-
-    Returns:
-        The axes.
-
-    Raises:
-        ValueError: The frame has no rows, lacks a column, or holds no number where one belongs.
 
     >>> frame = pd.DataFrame({"arm": ["KD", "WSL"], "estimate": [-0.1, 0.1], "low": [-0.2, -0.1], "high": [0.0, 0.3]})
     >>> ax = forest(frame, reference=0.0, xlabel="change of variance (nats)")
@@ -71,13 +68,6 @@ def lines(
         x: The column on the horizontal axis.
         line: The column that says which rows make one line.
         ylabel: What is measured, and its unit.
-        ax: The axes to draw on; new ones without it.
-
-    Returns:
-        The axes.
-
-    Raises:
-        ValueError: The frame has no rows, lacks a column, or holds no number where one belongs.
 
     >>> frame = pd.DataFrame({"epoch": [1, 2], "arm": "KD", "estimate": [0.4, 0.3], "low": [0.3, 0.2], "high": 0.5})
     >>> ax = lines(frame, ylabel="bias (nats)")
@@ -109,13 +99,6 @@ def scatter(
         x, y: The columns on the two axes, which are named after them.
         by: A column of names: each has its colour, and its entry in a legend. Without it all points are black.
         low, high: The columns with the ends of the bars; without them there are none.
-        ax: The axes to draw on; new ones without it.
-
-    Returns:
-        The axes.
-
-    Raises:
-        ValueError: The frame has no rows, lacks a column, or holds no number where one belongs.
 
     >>> frame = pd.DataFrame({"bias": [0.1, 0.4], "variance": [0.2, 0.1], "arm": ["KD", "WSL"]})
     >>> ax = scatter(frame, x="bias", y="variance", by="arm")
