@@ -15,7 +15,7 @@ help:
 	@echo "make models       train the teachers of the published studies anew, into runs/models (STUDIES=\"digits ...\": only those)"
 	@echo "make test         lint, types and tests"
 	@echo "make test-slow    the tests that make test leaves out: killed runs, full disks, earlier versions"
-	@echo "make test-lowest  the tests with the lower bounds of pyproject.toml, in $(LOWEST)"
+	@echo "make test-lowest  the tests of make test with the lower bounds of pyproject.toml, in $(LOWEST)"
 	@echo "make test-integrations  the adapters with Lightning and others, and Ray, in $(INTEGR) and $(TORCHD)"
 	@echo "make docs         the documentation as a site for the browser, build/site/index.html, with $(DOCS)"
 	@echo "make notebook     open the notebooks in JupyterLab"
@@ -65,9 +65,10 @@ $(LOWEST)/.done: pyproject.toml constraints-lowest.txt
 	$(LOWEST)/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable '.[hub,test]'
 	@touch $@
 
-# Python 3.11: the lower bounds were built for no newer one. Notebooks are run by `make test` alone.
+# Python 3.11: the lower bounds were built for no newer one. Without notebooks and slow tests (kills, full disks, dry
+# runs), for time.
 test-lowest: $(LOWEST)/.done
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 $(INTEGR)/.done: pyproject.toml constraints.txt constraints-integrations.txt
 	$(PYTHON) -m venv $(INTEGR)
