@@ -81,7 +81,8 @@ def test_an_arm_of_another_network_is_compared_with_cross_entropy_of_that_networ
     assert controls.drop("kd_own").unique().tolist() == ["ce"]
     assert controls["kd_own"] == "ls"
     assert "ls" not in controls
-    assert "(+, at the origin; arm ce or ls, whichever has the same network)" in FIGURE.caption(frame, [run])
+    named = f"{run.entry('ce').label} or {run.entry('ls').label}"
+    assert f"(+, at the origin; {named}, whichever has the same network)" in FIGURE.caption(frame, [run])
     levels = accuracy.collect([run])
     differences = levels[levels["against"] != ""].drop_duplicates(["arm", "against"]).set_index(["arm", "against"])
     assert differences.loc["kd_own", "control"].to_dict() == {"cross-entropy": "ls"}

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from biasvar.records import Run
 from biasvar.report.arms.description import OF_THE_TEACHER, PLAIN, arm_label, is_plain
 from biasvar.report.arms.revision import REVISED
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROLES = ("main", "control", "regime")
 """The roles of arms that most figures show; a teacher sweep has a figure of its own."""
@@ -116,10 +120,12 @@ def baseline_of(run: Run, arm: str) -> str | None:
     return reference_arm(run)
 
 
-def baselines_in_words(arms: Iterable[str]) -> str:
-    """Arms that others are compared with, for a caption: "arm ce", or "arm ce or ce_big, whichever has its network"."""
-    named = list(dict.fromkeys(arms))
-    return f"arm {' or '.join(named)}" + (", whichever has the same network" if len(named) > 1 else "")
+def baselines_in_words(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """Arms that others are compared with, for a caption: "CE", or "CE or CE, wide, whichever has the same network"."""
+    by_name = {run.name: run for run in runs}
+    pairs = zip(frame["run"], frame["control"], strict=True)
+    named = list(dict.fromkeys(arm_label(by_name[run], arm) for run, arm in pairs))
+    return " or ".join(named) + (", whichever has the same network" if len(named) > 1 else "")
 
 
 def core_arms(run: Run) -> list[str]:

@@ -250,7 +250,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     training = "" if own and set(frame["rows"]) == {"held-out"} else training
     alone = f" Each alone beyond it, on held-out rows (bias and variance): {clear}." if clear else ""
     return (
-        f"Change from cross-entropy ({baselines_in_words(frame['control'])}), corrected for the finite number of "
+        f"Change from cross-entropy ({baselines_in_words(frame, runs)}), corrected for the finite number of "
         "replicas, against the true labels at "
         f"temperature 1, {when} ({sizes}). Corners: share of rows in the quadrant. Standard "
         f"errors: paired jackknife over replicas{_chance(frame)}.{alone} The shares of all arms: figure `directions`."

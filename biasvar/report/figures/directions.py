@@ -167,7 +167,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     training = " Training rows are shown for the main comparisons only." if len(kinds) > 1 else ""
     return (
         "Share of samples by the signs of their changes of bias and variance from cross-entropy ("
-        f"{baselines_in_words(frame['control'])}), corrected terms, against the true labels at temperature 1, "
+        f"{baselines_in_words(frame, runs)}), corrected terms, against the true labels at temperature 1, "
         f"{when}, on {replicas} paired replicas ({said}). An effect of nothing but noise would put "
         "samples on every side; those beyond twice their paired jackknife error with both changes are clear. "
         "Intervals: error over replicas (jackknife of the share) and over samples in quadrature, Student's t."

@@ -218,7 +218,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     splits = " and ".join(dict.fromkeys(frame["split"]))
     many = any(len(compared_methods(run, runs)) > MOST_ARMS for run in runs)
     return (
-        f"Change from cross-entropy (+, at the origin; {baselines_in_words(frame['control'])}) on "
+        f"Change from cross-entropy (+, at the origin; {baselines_in_words(frame, runs)}) on "
         f"n = {sizes(frame['n_samples'])} {splits} rows {when_evaluated(frame, runs)}, against "
         "the true labels at temperature 1; cross-entropy, in nats, corrected for the finite number of replicas, paired "
         "by replica. Grey lines join equal changes of the loss, bias + variance, whose size stands at "
