@@ -133,7 +133,7 @@ def unreliability() -> Any:
     """Six soft labels, the two likeliest classes of each, and the one whose truth is not among them."""
     figure = style.new_figure(height=3.6, width=WIDTH)
     ax = figure.subplots()
-    ax.imshow(SOFT_LABELS, cmap="Greys", vmin=0, vmax=1.3, aspect="auto")
+    ax.imshow(SOFT_LABELS, cmap="Greys", vmin=0, vmax=2.6, aspect="auto")
     chosen = np.argsort(-SOFT_LABELS, axis=1)[:, :2]
     for row, label in enumerate(LABELS):
         for column, value in enumerate(SOFT_LABELS[row]):

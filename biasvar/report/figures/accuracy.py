@@ -209,8 +209,8 @@ def how_to_read(frame: pd.DataFrame, runs: list[Run]) -> str:
     chance = "chance between trainings" if any_own(frame, runs) else "the draw of the training rows"
     return (
         "Accuracy is better to the right, loss and calibration error to the left. Hold each dot against the grey line, "
-        f"which is the control; a gap in bold is one that {chance} does not explain. Bars are not adjusted for their "
-        "number, so among so many some gaps are bold by chance."
+        f"which is the control; a gap in bold (where there is room for gaps) is one that {chance} does not explain. "
+        "Bars are not adjusted for their number, so among so many some gaps are bold by chance."
     )
 
 
