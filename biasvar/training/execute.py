@@ -57,11 +57,7 @@ from biasvar.training.teaching_tasks import (
 )
 from biasvar.training.tuning import cost_of_tuning, learning_rates, tuning_path
 from biasvar.training.unreadable import forget_unreadable, noted_sizes
-from biasvar.training.workers import (
-    MakeExecutor,
-    make_executor,
-    train_group,
-)
+from biasvar.training.workers import MakeExecutor, check_guarded, make_executor, train_group
 
 
 def default_device() -> torch.device:
@@ -98,8 +94,9 @@ def run_study(
     Raises:
         RecordError: The directory holds another study, or was begun with other data or another engine.
         ValueError: No engine has that name.
-        BiasvarError: A worker process was lost.
+        BiasvarError: A worker process was lost, or a script that workers import calls this without a guard.
     """
+    check_guarded()
     if engine is not None:
         check_engine(engine)
         if not _has_engines(study) and engine != AUTO:

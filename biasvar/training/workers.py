@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import torch
 
+from biasvar.errors import BiasvarError
 from biasvar.files import remove_leftovers
 from biasvar.interrupts import ending_later, hear_in_worker
 from biasvar.progress import tell_into
@@ -42,6 +43,19 @@ _context: StudyContext | None = None
 _writer: RunWriter | None = None
 _fault: Exception | None = None  # why a worker could not be set up
 _told: Sequence[MutableSequence[float]] = ()  # in a worker: the places that tasks tell into
+
+
+def check_guarded() -> None:
+    """Raise in a worker that is only importing the script of its parent, and runs a study by that.
+
+    Raises:
+        BiasvarError: The call does not stand under ``if __name__ == "__main__":``.
+    """
+    imported = sys.modules.get("__mp_main__")  # in place of `__main__` once it has been imported
+    if imported is not None and imported is not sys.modules["__main__"]:
+        raise BiasvarError(
+            'run_study is called while a worker imports this script; put the call under `if __name__ == "__main__":`'
+        )
 
 
 class Executor(Protocol):

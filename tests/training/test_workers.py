@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 
 import pytest
 from torch import nn
@@ -25,3 +27,12 @@ def test_a_worker_that_cannot_be_set_up_says_why_once(tiny_study, tmp_path, capf
     with pytest.raises(ValueError, match="MemoryError: no room for one more"):
         run_study(resolve_study(tiny_study), tmp_path / "run", device="cpu", jobs=2)
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_script_without_a_guard_is_told_so_by_its_workers(tmp_path, tiny_study):
+    """They import it, and would run its study anew."""
+    script = tmp_path / "script.py"
+    script.write_text(f"import biasvar\nbiasvar.run_study({tiny_study!r}, 'run', device='cpu', jobs=2)\n")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert 'put the call under `if __name__ == "__main__":`' in done.stderr
