@@ -7,6 +7,7 @@ import pytest
 from scipy.special import log_softmax
 
 from biasvar.analysis.statistics.calibration import calibration_error
+from biasvar.records.stored_means import exact_log_probs
 from biasvar.study import resolve_study
 from biasvar.training import evaluation
 from biasvar.training.evaluation import CleanPass, evaluation_metrics, failures, group_means
@@ -49,11 +50,11 @@ def test_a_pass_takes_one_log_softmax(tiny_study, tmp_path, monkeypatch):
     """Of validation and test rows at epochs 1 and 2 and of training rows at the last: metrics and predictions."""
     shapes = []
 
-    def counting(values, axis):
-        shapes.append(values.shape)
-        return log_softmax(values, axis=axis)
+    def counting(logits):
+        shapes.append(logits.shape)
+        return exact_log_probs(logits)
 
-    monkeypatch.setattr(evaluation, "log_softmax", counting)
+    monkeypatch.setattr(evaluation, "exact_log_probs", counting)
     tiny_study["schedule"]["epochs"] = 2
     tiny_study["teachers"], tiny_study["arms"] = {}, {"ce": {"loss": "cross_entropy"}}
     tiny_study["predictions"] = {"epochs": "all"}

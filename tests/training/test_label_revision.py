@@ -263,7 +263,7 @@ def test_scores_of_a_record_are_its_means(run):
         means = rows.groupby(["replica", "sample_id"])[column].mean()
         table = run.method_table("selection_scores", arm).set_index(["replica", "sample_id"])["score"]
         np.testing.assert_allclose(table.sort_index(), means.sort_index(), rtol=1e-5, atol=1e-6)
-    assert run.study["arms"]["kd"]["record"] == {"epochs": "all"}
+    assert run.study["arms"]["kd"]["record"] == {"epochs": "all", "rows": "all", "clean_train": True}
 
 
 def test_random_scores_are_drawn_anew_for_each_replica_and_not_for_each_arm(run):
