@@ -274,7 +274,7 @@ def test_clusters_come_from_files_and_columns_by_id_or_place(files: Path) -> Non
         assert summary["clusters"] == ROWS / 4
         expected = expected or summary["accuracy"]
         assert summary["accuracy"] == expected
-        assert card(files, out="other") == 0
+    assert card(files, out="other") == 0
     assert summary_of(files / "other")["accuracy"] != expected
 
 

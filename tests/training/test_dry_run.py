@@ -149,7 +149,11 @@ def test_bytes_on_disk_are_those_of_the_run(tiny_study, tmp_path):
     assert steps["arm ce"] == 4 * 3  # of the four replicas in one pass
 
 
-@pytest.mark.parametrize("study", [PAIR, IMAGENET, STREAMED, TF_KD, DFA], ids=lambda study: study["name"])
+@pytest.mark.parametrize(
+    "study",
+    [PAIR, IMAGENET, TF_KD, *(pytest.param(study, marks=pytest.mark.slow) for study in (STREAMED, DFA))],
+    ids=lambda study: study["name"],
+)
 def test_studies_whose_data_are_not_here_are_rehearsed_on_made_images(study, no_data, tmp_path, capsys):
     lines = dry(study, tmp_path, capsys)
     (said,) = (line for line in lines if line.startswith("made images"))
