@@ -41,22 +41,34 @@ def begin_command(line: str) -> None:
 def end_command(status: int) -> int:
     """Write out what was printed; a signal that comes now, while Python ends, changes nothing of what was done.
 
-    After an interrupt another is ignored: Python forgets what answers signals before it has ended, and would end by the
-    second of two that come together, with another status. `python -m` also ends by the signal, not with the status, if
-    an interrupt once came in source that `exec` was running (a data class being made, say), answered or not; running
-    any other source makes it forget that.
+    Signals are ignored, since Python forgets what answers them before it has ended. `python -m` also ends by the
+    signal, not with the status, if an interrupt once came in source that `exec` was running (a data class being made,
+    say), answered or not; running any other source makes it forget that.
     """
     exec("")
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
     for stream in filter(None, (sys.stdout, sys.stderr)):  # one that was closed from the start is None
         try:
             stream.flush()
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    begin_command("interrupted at the end: all was done" if status == 0 else "interrupted")
-    if status == 130:
-        for number in ENDING:
-            signal.signal(number, signal.SIG_IGN)
     return status
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """In the block signals that end a process are ignored, for the last lines of a command that has done its work."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # of code that is not Python
+                signal.signal(number, handler)
 
 
 @contextmanager

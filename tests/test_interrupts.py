@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from biasvar import study
-from biasvar.interrupts import ending_as_interrupts
+from biasvar.interrupts import ending_as_interrupts, uninterrupted
 from biasvar.report import page
 from biasvar.report.__main__ import main as report
 from biasvar.run import main as run
@@ -74,14 +74,44 @@ class Late:
 late = Late()  # goes when modules do, at the very end
 begin_command("interrupted")
 print("the line", file=sys.stderr)
-sys.exit(end_command(130))
+sys.exit(end_command(int(sys.argv[1])))
 """
 
 
 @needs_signals
-def test_the_second_of_two_signals_does_not_end_what_the_first_has_ended():
-    ended = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stderr) == (130, "the line\n")
+@pytest.mark.parametrize("status", [130, 0])
+def test_a_signal_at_the_end_changes_nothing_of_what_was_done(status):
+    command = [sys.executable, "-c", LATE, str(status)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (status, "the line\n")
+
+
+FORGOTTEN = """
+import os, signal, sys
+from biasvar.interrupts import begin_command, end_command, ending_as_interrupts
+
+begin_command("interrupted")
+try:
+    with ending_as_interrupts():
+        exec("os.kill(os.getpid(), signal.SIGINT)")
+except KeyboardInterrupt:
+    sys.exit(end_command(130))
+"""
+
+
+@needs_signals
+def test_an_interrupt_in_source_that_is_executed_is_answered_like_any_other(tmp_path):
+    (tmp_path / "forgotten.py").write_text(FORGOTTEN)
+    command = [sys.executable, "-m", "forgotten"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (130, "")
+
+
+def test_what_answers_signals_is_back_after_the_last_lines_of_a_command():
+    before = signal.getsignal(signal.SIGINT)
+    with uninterrupted():
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 HELD = """

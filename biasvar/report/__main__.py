@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from biasvar.interrupts import begin_command, end_command, ending_as_interrupts, importing
+from biasvar.interrupts import begin_command, end_command, ending_as_interrupts, importing, uninterrupted
 
 if __name__ == "__main__":
     begin_command("interrupted; no file was changed")
@@ -116,7 +116,10 @@ def _main(arguments: Sequence[str] | None) -> int:
         if options.images is not None:
             source = _with_images(source, options.images)
         page = write_report(source, out, figures=figures, formats=formats, jobs=jobs)
-        came_out = _came_out(page)
+        with uninterrupted():
+            came_out = _came_out(page)
+            print(page, flush=True)
+            print(came_out, file=sys.stderr)
     except (BiasvarError, OSError, ValueError) as error:  # ValueError: a run that is damaged or odd
         print(f"biasvar: error: {one_line(error)}", file=sys.stderr)
         return 2
@@ -126,8 +129,6 @@ def _main(arguments: Sequence[str] | None) -> int:
             raise
         print(f"biasvar: error: {short}; no file was changed", file=sys.stderr)
         return 2
-    print(page, flush=True)
-    print(came_out, file=sys.stderr)
     return 0
 
 
