@@ -222,8 +222,9 @@ def test_an_interrupt_ends_with_one_line(nodes, study, local, tmp_path, log):
     command = [study, "--out", str(tmp_path / "run"), "--executor", nodes.address]
     environment = {**os.environ, "BIASVAR_TEST_SLOW": "0.5", "PYTHONPATH": str(ROOT)}
     driver = subprocess.Popen(
-        [sys.executable, "-m", "biasvar.run", *command], env=environment, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-m", "biasvar.run", *command], env=environment, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
+    )  # fmt: skip
     wait_until(lambda: under_way(log))
     driver.send_signal(signal.SIGINT)
     _, said = driver.communicate(timeout=60)

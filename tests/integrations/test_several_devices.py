@@ -321,8 +321,9 @@ def begun(tmp_path, code=None):
         command = [sys.executable, "mine.py", *COMMAND[3:]]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
+    )  # fmt: skip
     deadline = time.monotonic() + 240
     while not (tmp_path / "run/records").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
