@@ -91,6 +91,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """n, what differs and what does not, intervals, teacher regimes, failures, draw and data."""
     joined = frame[frame["setting"] != ""]
     regimes = "; ".join(style.regime_label(name) for name in dict.fromkeys(joined["regime"]))
+    where = "both panels" if joined["setting"].nunique() > 1 else "it"
     bands = frame[frame["setting"] == ""]
     level = (
         f" Level lines with bands: {', '.join(dict.fromkeys(bands['label']))}, which have neither."
@@ -100,7 +101,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     return (
         f"Accuracy on n = {sizes(frame['n'])} {' and '.join(dict.fromkeys(frame['split']))} rows after the last epoch. "
         f"A line joins arms that differ in the one setting only, at {rates_in_words(joined, runs)} ({regimes}); the "
-        f"arm at the reference setting is in both panels.{level} Dots are means over replicas, bars and bands 95 % t "
+        f"arm at the reference setting is in {where}.{level} Dots are means over replicas, bars and bands 95 % t "
         "intervals over replicas for these rows; replicas are paired, so differences between dots are known better "
         f"than the bars say.{drawn.hollow_note(joined)} {conditions_in(frame, runs)}"
     )
