@@ -65,7 +65,7 @@ def test_captions_of_ones_own_runs_assert_no_draw_and_no_epoch(
     for name, text in texts.items():
         assert not [words for words in DRAWN if words in text], name
     assert "Gaps to cross-entropy are paired by replica number" in texts["accuracy"]
-    assert "a gap in bold is one that chance between trainings does not explain" in texts["accuracy"]
+    assert "is one that chance between trainings does not explain" in texts["accuracy"]
     assert f"mean over {R} pairs of replicas of the same number" in texts["effects"]
     for name in ("methods", "changes", "directions", "gallery"):
         assert "after training" in texts[name], name
