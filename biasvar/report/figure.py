@@ -29,6 +29,7 @@ class Figure:
             if no run holds what the figure needs.
         draw: that frame, not empty -> the drawing, with names of arms that fit it (see `with_short_names`).
         caption: frame and runs -> n, replicas, teacher regime, target, view and data.
+        title_of: frame -> the title of a report, where it depends on what is shown.
         kinds: the kinds of runs that it is about, where not all; a page without any does not say that it is missing.
         roles: the roles of the arms that it shows, where it does not show all; see `report.arms.roles.too_few`.
     """
@@ -42,6 +43,7 @@ class Figure:
     caption: Callable[[pd.DataFrame, list[Run]], str]
     roles: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
+    title_of: Callable[[pd.DataFrame], str] | None = None
 
     def __post_init__(self) -> None:
         gather, whole = self.collect, self.draw

@@ -161,6 +161,8 @@ def begin_figure(
         ended()
         about["why"] = why_not(figure, runs)
         return lambda: about
+    if figure.title_of is not None:
+        about["title"] = figure.title_of(frame)
     picture = begin_drawing(folder, figure.name, lambda: figure.draw(frame), formats, aside, ended)
     write_table(folder, figure.name, frame)
     table = f"{figure.name}.csv"

@@ -1,5 +1,6 @@
 """Figures of rows with intervals: what a reader sees of them, on wide screens and on narrow ones."""
 
+import math
 from importlib import import_module
 from pathlib import Path
 
@@ -92,12 +93,16 @@ PUBLISHED = {
 """A published table of each figure of rows with intervals."""
 
 
+NUMBERS_ADDED = ("low_crossed", "high_crossed", "stderr_crossed", "n_teachers")
+"""Columns of numbers that tables published before them lack."""
+
+
 def published(name: str) -> pd.DataFrame:
     frame = pd.read_csv(FIGURES / PUBLISHED[name] / f"{name}.csv", keep_default_na=False, na_values=[""])
     texts = frame.select_dtypes(["object", "string"])
     frame[list(texts)] = texts.astype(object).fillna("")
     for column in set(getattr(import_module(load(name).collect.__module__), "COLUMNS", ())) - set(frame):
-        frame[column] = ""
+        frame[column] = math.nan if column in NUMBERS_ADDED else ""
     return frame
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from biasvar.analysis import crossed_mean
 from biasvar.records import Run, open_run
 from biasvar.report import published, style
 from biasvar.report.arms.contrasts import CONTROLS, FILTERING, SMOOTHED, WEIGHTING, contrasts
@@ -22,11 +23,12 @@ from biasvar.report.arms.roles import core_arms
 from biasvar.report.arms.series import ablated_controls, series
 from biasvar.report.figures import load
 from biasvar.report.figures.published import networks_of
+from biasvar.report.statistics.crossing import right_by_replica
 from biasvar.study import resolve_study
 from biasvar.training.execute import run_study
 from tests.conftest import TINY
 from tests.report.made import corrected_terms, make_run
-from tests.report.seen import cut_texts, drawn, hollow_dots, intervals
+from tests.report.seen import cut_texts, drawn, hollow_dots, intervals, texts
 
 NAMES = ("training", "directions", "temperatures", "ablations", "effects")
 REPLICAS = range(5)
@@ -177,6 +179,18 @@ def test_ablations_share_the_reference_arm_and_show_bands(run: Run) -> None:
     assert "ce, ls" in caption
 
 
+def test_ablations_are_named_after_what_varies(run: Run) -> None:
+    figure = load("ablations")
+    frame = figure.collect([run])
+    assert figure.title_of is not None
+    assert figure.title_of(frame) == "Accuracy against temperature and the weight of the soft labels"
+    alone = frame[frame["setting"] != "alpha"]
+    assert figure.title_of(alone) == "Accuracy against temperature"
+    read = figure.how_to_read(alone, [run])
+    assert "one learning rate, which may suit some settings better: temperature rescales" in read
+    assert "weight" not in read
+
+
 def test_effects_pair_arms_by_what_they_answer(run: Run) -> None:
     pairs = {(one.question, one.treatment, one.control) for one in contrasts(run)}
     assert {pair[1:] for pair in pairs if pair[0] == FILTERING} == {
@@ -195,6 +209,24 @@ def test_effects_pair_arms_by_what_they_answer(run: Run) -> None:
     interval = test.confidence_interval(0.95)
     assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high), nan_ok=True)
     assert row["estimate"] == pytest.approx((accuracies(run, "wsl") - accuracies(run, "wsl_shuffled")).mean())
+
+
+def test_effects_over_test_rows_are_those_that_claims_are_judged_by(run: Run) -> None:
+    figure = load("effects")
+    frame = figure.collect([run])
+    row = frame[(frame["arm"] == "wsl") & (frame["control"] == "kd")].iloc[0]
+    right = [right_by_replica(run, arm, "test") for arm in ("wsl", "kd")]
+    over = crossed_mean((right[0] - right[1]).to_numpy(), ("replicas", "rows")).interval()
+    assert (row["low_crossed"], row["high_crossed"]) == pytest.approx((over.low, over.high))
+    assert row["high_crossed"] - row["low_crossed"] >= row["high"] - row["low"]
+    with style.context():
+        words = texts(figure.draw(frame))
+        alone = texts(figure.draw(frame.assign(low_crossed=math.nan, high_crossed=math.nan)))
+    assert "on these test rows" in words
+    assert "on these test rows" in alone
+    assert "over replicas and test rows" in words
+    assert "over replicas and test rows" not in alone
+    assert "thin ones" in figure.caption(frame, [run])
 
 
 def test_published_numbers_have_a_source_and_no_error() -> None:

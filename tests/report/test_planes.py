@@ -79,7 +79,8 @@ def test_the_region_of_gradients_is_named_with_its_share(study_run: Run, narrow:
     for ax in axes:
         region = ax.patches[0].get_xy()
         assert (region[:, 1] >= region[:, 0]).all()
-        assert ax.texts[0].get_text().startswith("regularization\nsamples")
+    heads = {ax.texts[0].get_text().rsplit("\n", 1)[0] for ax in axes}
+    assert heads == {"regularization\nsamples, b > |a|:", "b > |a| if taught\nfrom here on:"}  # of KD and of CE
 
 
 def test_cells_of_gradients_hold_every_row_and_lie_inside(study_run: Run) -> None:

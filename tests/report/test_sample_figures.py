@@ -106,6 +106,11 @@ def test_changes_hold_every_sample_drawn_and_every_share(run: Run) -> None:
     assert samples["d_bias"].tolist() == found.frame["d_bias"].tolist()
     shares = part[part["kind"] == "quadrant"].set_index("quadrant")["share"]
     pd.testing.assert_series_equal(shares, quadrants(found).set_index("quadrant")["share"])
+    median = part[part["kind"] == "median"].iloc[0]
+    assert (median["d_bias"], median["d_variance"]) == (
+        found.frame["d_bias"].median(),
+        found.frame["d_variance"].median(),
+    )
     mean = part[part["kind"] == "mean"].iloc[0]
     assert mean["d_variance"] == found.totals.variance.value
     assert "ce" not in set(frame["arm"])

@@ -15,6 +15,7 @@ from biasvar.records.arms import hashable
 from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import reference_arms, weighted_arm
 
+ONE_RATE = "one learning rate"
 SYMBOLS = {"temperature": "τ", "alpha": "α"}
 
 
@@ -64,7 +65,7 @@ def rates_in_words(joined: pd.DataFrame, runs: Sequence[Run]) -> str:
     lines = joined.groupby(["run", "series", "setting"], sort=False)
     several = [len({of[str(name)].entry(arm).learning_rate for arm in rows["arm"]}) > 1 for (name, *_), rows in lines]
     if not any(several):
-        return "one learning rate"
+        return ONE_RATE
     return "the learning rate chosen on each" if all(several) else "one learning rate, or that chosen on each"
 
 

@@ -16,6 +16,10 @@ HERE = "for this data, network and size"
 EQUIVALENT = {"W8": "gains less than .2 points"}
 """What "does not hold" says of a claim whose smallest effect makes it a statement of equivalence."""
 
+_INFINITIVES = {HOLDS: "hold", FAILS: "not hold", UNDECIDED: "be undecided"}
+_NARROWER = ("replicas", "cells", "soft labels")
+"""What the narrower interval of a test is over."""
+
 
 def in_words(outcome: str, limits: str) -> str:
     """A verdict with what it holds for: "holds with this teacher", "does not hold for this data, network and size"."""
@@ -68,7 +72,7 @@ def detail(claim: str, part: Measurement, verdict: Verdict, alpha: float) -> str
     if row.crossed is not None and part.draws is None and not math.isnan(row.stderr):
         alone = part.verdict(alpha, replicas=True)[0].outcome
         if alone != verdict.outcome:
-            said.append(f"{_beside(part)} it would read: {alone}")
+            said.insert(0, f"would {_INFINITIVES[alone]} {_beside(part)}{_too_few(part)}")
     if _lacks_rows(part):
         said.append("not over test rows: this measure has no error over them here")
     return "; ".join(said)
@@ -92,6 +96,16 @@ def _beside(part: Measurement) -> str:
     if "data sets" in found:
         return "for these soft labels"
     return "with these replicas, on these rows" if "cells" in found else "on these rows, with these teachers"
+
+
+def _too_few(part: Measurement) -> str:
+    """What the wider interval is over besides and errs by most, as "; 497 test rows are too few to speak of others"."""
+    others = {name: found for name, found in part.crossed.components.items() if name not in _NARROWER}
+    if not others:
+        return ""
+    name = max(others, key=lambda one: others[one].stderr)
+    many = f"{others[name].n:,} {'test rows' if name == 'rows' else name}"
+    return f"; {many} are too few to speak of others"
 
 
 def _is_fixed(run: Run, name: str) -> bool:

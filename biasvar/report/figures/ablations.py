@@ -9,7 +9,7 @@ import pandas as pd
 from biasvar.report import style
 from biasvar.report.arms import drawn
 from biasvar.report.arms.roles import core_arms
-from biasvar.report.arms.series import rates_in_words, series
+from biasvar.report.arms.series import ONE_RATE, rates_in_words, series
 from biasvar.report.figure import Figure
 from biasvar.report.marks import legends, lines, looks
 from biasvar.report.marks.panels import fitted
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 AXES = {"temperature": "temperature τ", "alpha": "weight of the soft labels α"}
 COLUMNS = by_setting.COLUMNS
+NAMES = {"temperature": "temperature", "alpha": "the weight of the soft labels"}
 BANDS = ("baseline", "smoothing")
 
 
@@ -107,12 +108,37 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     )
 
 
+def title_of(frame: pd.DataFrame) -> str:
+    """Accuracy against what varies."""
+    return f"Accuracy against {_varied(frame)}"
+
+
+def _varied(frame: pd.DataFrame) -> str:
+    """The settings that vary, in words."""
+    return " and ".join(words for name, words in NAMES.items() if (frame["setting"] == name).any())
+
+
+def how_to_read(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """What lines above others stand for, and what their learning rates leave open."""
+    joined = frame[frame["setting"] != ""]
+    rates = rates_in_words(joined, runs)
+    said = (
+        f"All dots of a line have one learning rate, which may suit some settings better: {_varied(frame)} rescales "
+        "the gradient."
+        if rates == ONE_RATE
+        else f"Learning rates: {rates}."
+    )
+    return (
+        "A loss whose line lies above another's at every setting wins without having been tuned; one that wins at a "
+        f"single setting only may owe it to the choice of that setting. {said}"
+    )
+
+
 FIGURE = Figure(
     name="ablations",
-    title="Accuracy against temperature and alpha",
-    how_to_read="A loss whose line lies above another's at every setting wins without having been tuned; one that wins "
-    "at a single setting only may owe it to the choice of that setting. Temperature and alpha rescale the gradient: "
-    "one learning rate, where the caption says so, does not suit a whole line alike.",
+    title="Accuracy against a setting of the soft labels",
+    title_of=title_of,
+    how_to_read=how_to_read,
     needs="arms that differ in the temperature or in alpha only",
     collect=collect,
     draw=draw,

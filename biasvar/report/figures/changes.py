@@ -37,8 +37,8 @@ COLUMNS = [
 ]  # fmt: skip
 ROWS = {
     "held-out": ("test", "all", "test rows"),
-    "non-member": ("train", "nonmember", "training rows, not in the draw"),
-    "member": ("train", "member", "training rows, in the draw"),
+    "non-member": ("train", "nonmember", "training rows it did not see"),
+    "member": ("train", "member", "rows it trained on"),
 }
 """Which rows and replicas, by the names of the table: split, membership, and how the figure says it."""
 
@@ -52,13 +52,15 @@ NAMED = {
 
 MAX_PLANES = 4  # arms drawn of a run; the shares of all arms are in the figure `directions`
 MOST_PLANES = 8  # over several runs
+MEAN: dict[str, Any] = {"marker": "+", "markersize": 9, "markeredgewidth": 1.6}
+MEDIAN: dict[str, Any] = {"marker": "o", "markersize": 6, "markeredgewidth": 1.4, "markerfacecolor": "white"}
 GOOD = "#e3f1ea"
 UNCLEAR = "#b9b9b9"
 PLANE = 2.1  # inches of height
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
-    """Rows of kind "mean", "bias", "variance", "quadrant" and "sample" for every arm that is drawn."""
+    """Rows of kind "mean", "median", "bias", "variance", "quadrant" and "sample" for every arm that is drawn."""
     most = min(MAX_PLANES, max(1, MOST_PLANES // max(len(runs), 1)))
     parts = [part for run in runs for part in _of_run(run, most, taken_over(run, runs))]
     frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
@@ -105,6 +107,7 @@ def _summary(found: SampleChange) -> pd.DataFrame:
             "share_clear": float((flags["bias"] & flags["variance"]).mean()),
         }
     ]
+    rows.append({"kind": "median", "d_bias": frame["d_bias"].median(), "d_variance": frame["d_variance"].median()})
     rows += [{"kind": kind, "share_clear": float(flag.mean())} for kind, flag in flags.items()]
     return pd.DataFrame(rows).assign(n_samples=found.n_samples, n_replicas=found.n_replicas)
 
@@ -176,13 +179,14 @@ def _legend(figure: Drawing, colors: list[str]) -> None:
     clear = f"sample, both changes > {CLEAR:g} standard errors"
     dots = tuple(legends.dot("o", clear, color=color, size=4) for color in dict.fromkeys(colors))
     rest = legends.dot("o", "other sample", color=UNCLEAR, size=4)
-    mean = Line2D([], [], linestyle="none", marker="+", color=style.INK, markersize=9, markeredgewidth=1.6)
-    names = [clear, "other sample", "mean"]
+    mean = Line2D([], [], linestyle="none", color=style.INK, **MEAN)
+    median = Line2D([], [], linestyle="none", color=style.INK, **MEDIAN)
+    names = [clear, "other sample", "mean change", "median change"]
     if style.narrow():
         names = [textwrap.fill(name, legends.WIDEST_ON_NARROW) for name in names]
-    handles: list[Any] = [dots, rest, mean]
+    handles: list[Any] = [dots, rest, mean, median]
     figure.legend(
-        handles, names, loc="outside upper left", ncols=style.abreast(3), columnspacing=1.4,
+        handles, names, loc="outside upper left", ncols=style.abreast(4), columnspacing=1.4,
         handletextpad=0.5, handlelength=1.6, handler_map={tuple: HandlerTuple(ndivide=None, pad=0.2)},
     )  # fmt: skip
 
@@ -197,8 +201,9 @@ def _plane(ax: Axes, part: pd.DataFrame, color: str, limits: list[tuple[float, f
         ax.scatter(shown["d_bias"], shown["d_variance"], s=5, linewidths=0, rasterized=True, color=shade, alpha=0.6)
     ax.axhline(0, color=style.MUTED, linewidth=0.8, zorder=1)
     ax.axvline(0, color=style.MUTED, linewidth=0.8, zorder=1)
-    mean = part[part["kind"] == "mean"]
-    ax.plot(mean["d_bias"], mean["d_variance"], "+", color=style.INK, markersize=9, markeredgewidth=1.6, zorder=4)
+    for kind, mark in (("mean", MEAN), ("median", MEDIAN)):
+        middle = part[part["kind"] == kind]
+        ax.plot(middle["d_bias"], middle["d_variance"], color=style.INK, zorder=4, **mark)
     for row in each(part[part["kind"] == "quadrant"]):
         right, up = (sign > 0 for sign in QUADRANTS[row.quadrant])
         ax.text(
@@ -223,14 +228,15 @@ def _limits(values: pd.Series, room: float) -> tuple[float, float]:
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """n, replicas, correction, what is clear, what was left out."""
+    means = frame[frame["kind"] == "mean"]
     sizes = "; ".join(
-        f"{name}: {_span(part['n_samples'])} rows" for name, part in frame[frame["kind"] == "mean"].groupby("rows")
+        f"{ROWS[name][2]}, n = {_span(part['n_samples'])}" for name in ROWS if len(part := means[means["rows"] == name])
     )
     said = [arm_label(run, arm) for run in runs for arm in arms_with_role(run) if arm in failed_arms(run)]
     out = f" Left out, since replicas are at chance or not finite: {'; '.join(said)}." if said else ""
     reserved = sum(int((run.samples["pool"] == "reserved").sum()) for run in runs)
     kept = (
-        f" Rows not in the draw include {reserved:,} that no student drew, a disjoint teacher's own."
+        f" Training rows it did not see include {reserved:,} that no student drew, a disjoint teacher's own."
         if reserved
         else ""
     )
@@ -248,11 +254,12 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         "on all training rows has seen them either way."
     )
     training = "" if own and set(frame["rows"]) == {"held-out"} else training
-    alone = f" Each alone beyond it, on held-out rows (bias and variance): {clear}." if clear else ""
+    alone = f" Each alone beyond it, on test rows (bias and variance): {clear}." if clear else ""
     return (
         f"Change from cross-entropy ({baselines_in_words(frame, runs)}), corrected for the finite number of "
         "replicas, against the true labels at "
-        f"temperature 1, {when} ({sizes}). Corners: share of rows in the quadrant. Standard "
+        f"temperature 1, {when} ({sizes}). Corners: share of rows in the quadrant, however far they move; "
+        "the cross is the mean of the changes, the ring their median. Standard "
         f"errors: paired jackknife over replicas{_chance(frame)}.{alone} The shares of all arms: figure `directions`."
         f"{training}{kept}{out} {conditions(runs)}"
     )
@@ -279,7 +286,9 @@ FIGURE = Figure(
     name="changes",
     title="Bias against variance, sample by sample",
     how_to_read="Each dot is a sample, against the same sample under cross-entropy. In the shaded corner both bias and "
-    "variance fall. Distillation is said to move samples down and to the right.",
+    "variance fall. The percentages count rows, however little they move; the cross, the mean, weighs how far. Where "
+    "most rows fall and the mean rises, a few rows that rise far outweigh many that fall a little: the ring, the "
+    "median, is then on the other side. Distillation is said to move samples down and to the right.",
     needs="predictions of a cross-entropy arm and of another arm on the same rows by the same replicas",
     collect=collect,
     draw=draw,

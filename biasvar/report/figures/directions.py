@@ -40,8 +40,8 @@ COLUMNS = [
 ]  # fmt: skip
 ROWS = {
     "held-out": ("test", "all", "Test rows"),
-    "nonmember": ("train", "nonmember", "Training rows, not in the draw"),
-    "member": ("train", "member", "Training rows, in the draw"),
+    "nonmember": ("train", "nonmember", "Training rows it did not see"),
+    "member": ("train", "member", "Rows it trained on"),
 }
 TITLES = {
     "bias up, variance down": "bias ↑\nvariance ↓",

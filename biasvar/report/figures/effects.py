@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -16,7 +15,7 @@ from biasvar.report.arms.roles import failed_replicas, taken_note, taken_over
 from biasvar.report.figure import Figure
 from biasvar.report.marks import blocks, forest, legends, looks, scales
 from biasvar.report.statistics.changes import each
-from biasvar.report.statistics.estimates import final_difference
+from biasvar.report.statistics.estimates import Estimate, accuracy_contrast, final_difference
 from biasvar.report.text.captions import any_own, conditions_in, unadjusted, when_evaluated
 from biasvar.report.text.numbers import signed, sizes
 
@@ -26,10 +25,16 @@ if TYPE_CHECKING:
 
     from biasvar.records import Run
 
+CROSSED = {"low_crossed": "low", "high_crossed": "high"}
+"""The ends of an interval over all that was drawn, and those over replicas alone."""
+THICK, THIN = 2.4, 0.8  # points, of bars
 COLUMNS = [
     "run", "question", "arm", "label", "control", "control_label", "regime", "split", "estimate", "low", "high",
-    "stderr", "n_replicas", "n_samples", "failed", "replicas",
+    "stderr", "low_crossed", "high_crossed", "stderr_crossed", "n_replicas", "n_samples", "n_teachers", "failed",
+    "replicas",
 ]  # fmt: skip
+LISTED = ("run", "question")
+"""The columns that say which contrast of which run it is."""
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -46,23 +51,34 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 
 def difference(run: Run, treatment: str, control: str) -> dict[str, Any] | None:
-    """Accuracy of one arm less another's with its 95 % t interval; None without replicas that both evaluated."""
-    row = final_difference(run, treatment, control, "accuracy")
+    """Accuracy of one arm less another's with its 95 % t intervals; None without replicas that both evaluated."""
+    weights = {treatment: 1.0, control: -1.0}
+    row = accuracy_contrast(run, weights, control=control) or final_difference(run, treatment, control, "accuracy")
     if row is None:
         return None
     failed = {*failed_replicas(run, treatment), *failed_replicas(run, control)}
-    both = {"control_label": arm_label(run, control), "failed": len(failed), "replicas": row.n_replicas}
-    return {key: value for key, value in (asdict(row) | both).items() if key in COLUMNS}
+    more = {"control_label": arm_label(run, control), "failed": len(failed), "replicas": row.n_replicas}
+    more |= _over_all(row)
+    return {name: more[name] if name in more else getattr(row, name) for name in COLUMNS if name not in LISTED}
+
+
+def _over_all(row: Estimate) -> dict[str, float]:
+    """The interval over all that was drawn; NaN where that is replicas alone."""
+    if row.crossed is None or not {"rows", "teachers"} & row.crossed.components.keys():
+        return dict.fromkeys(("low_crossed", "high_crossed", "stderr_crossed"), math.nan)
+    over = row.crossed.interval()
+    return {"low_crossed": over.low, "high_crossed": over.high, "stderr_crossed": over.stderr}
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
     """For each run an axis for each question, with its own scale; a row for each difference, its numbers beside it."""
     runs = list(dict.fromkeys(frame["run"]))
     drawn_rows = looks.put_on(frame, style.styles_of(frame), by="arm", hollow="failed", scale=100.0)
+    drawn_rows[list(CROSSED)] *= 100.0
     parts = {run: list(drawn_rows[drawn_rows["run"] == run].groupby("question", sort=False)) for run in runs}
     inner = [[forest.ROW_HEIGHT * (_places(group).total + 0.3) for _, group in parts[run]] for run in runs]
     heights = [sum(one) + 0.55 * len(one) + blocks.HEAD * (len(runs) > 1) for one in inner]
-    entries = drawn.regime_entries(frame)
+    entries = [*drawn.regime_entries(frame), *_bar_entries(frame)]
     figure, block_of = blocks.stacked(runs, heights, more=0.65 + 0.2 * len(entries))
     for (run, block), ratios in zip(block_of.items(), inner, strict=True):
         axes = block.subplots(len(ratios), 1, squeeze=False, height_ratios=ratios)[:, 0]
@@ -87,13 +103,37 @@ def _names(part: pd.DataFrame) -> list[str]:
 def _question(ax: Axes, part: pd.DataFrame) -> None:
     where = _places(part)
     part = where.on(part.assign(place=range(len(part))))
-    forest.draw(ax, part, limits=scales.limits(part, anchor=0.0, room=0.04), reference=0.0, size=4.6, said=False)
+    whole = part.assign(**{end: part[wide].fillna(part[end]) for wide, end in CROSSED.items()})
+    forest.draw(ax, whole, limits=scales.limits(whole, anchor=0.0, room=0.04), reference=0.0, size=4.6, width=THIN,
+                said=False)  # fmt: skip
+    forest.bars(ax, part, width=THICK)
     if style.narrow():
         forest.beside(ax, part, [signed(value, 2) for value in part["estimate"]], above=True)
     else:
-        forest.beside(ax, part, [_numbers(row) for row in each(part)])
+        forest.beside(ax, part, [_numbers(row) for row in each(whole)])
     forest.name_rows([ax], where, _names(part))
     scales.values(ax, "", ticks=6)
+
+
+def _bar_entries(frame: pd.DataFrame) -> list[Any]:
+    """What the thick and the thin bars are over."""
+    thick = style.Look(style.MUTED, "", "-", f"95 % over replicas, on these {_splits(frame)} rows")
+    entries = legends.lines({"": thick}, width=THICK)
+    if frame["low_crossed"].notna().any():
+        said = "" if style.narrow() else ", as the numbers"
+        thin = style.Look(style.MUTED, "", "-", f"95 % over {_over(frame)}{said}")
+        entries += legends.lines({"": thin}, width=THIN)
+    return entries
+
+
+def _over(frame: pd.DataFrame) -> str:
+    """What the thin bars are over, in words."""
+    teachers = ", or teachers" * bool(frame["n_teachers"].notna().any())
+    return f"replicas{teachers} and {_splits(frame)} rows"
+
+
+def _splits(frame: pd.DataFrame) -> str:
+    return " and ".join(dict.fromkeys(frame["split"]))
 
 
 def _numbers(row: Any) -> str:
@@ -105,12 +145,17 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """n, pairing, intervals, what a row compares, failures, draw and data."""
     failed = drawn.failure_note(frame)
     pairing = "of the same number" if any_own(frame, runs) else "on the same draw"
+    thin = (
+        f" thin ones, and the numbers at the right, over {_over(frame)}, as claims are judged."
+        if frame["low_crossed"].notna().any()
+        else " the numbers at the right are the same. The record lacks rows for bars over test rows too."
+    )
     return (
-        f"Accuracy on n = {sizes(frame['n_samples'])} {' and '.join(dict.fromkeys(frame['split']))} rows "
+        f"Accuracy on n = {sizes(frame['n_samples'])} {_splits(frame)} rows "
         f"{when_evaluated(frame, runs)}; mean over {sizes(frame['n_replicas'])} pairs of replicas {pairing}, 95 % t "
-        "intervals over replicas for these rows, in percentage points, as numbers at the right. Arms of one row have "
-        "the same teacher, temperature and alpha unless the row is about one of them. The marker is the regime of the "
-        f"first arm's teacher. {unadjusted(len(frame))}"
+        f"intervals, in percentage points. Thick bars are over replicas, for these rows and these teachers;{thin} "
+        "Arms of one row have the same teacher, temperature and alpha unless the row is about one of them. The marker "
+        f"is the regime of the first arm's teacher. {unadjusted(len(frame))}"
         + (f" † {failed}; these do not set the scale." if failed else "")
         + f"{taken_note(runs)} {conditions_in(frame, runs)}"
     )
@@ -120,9 +165,10 @@ FIGURE = Figure(
     name="effects",
     title="What each change to the soft labels does to accuracy",
     how_to_read="Each row is one arm's accuracy less another's, replica by replica. A bar right of the line is a gain, "
-    "left of it a loss; a bar across it is not told from nothing. Each "
-    "question has a scale of its own. WSL owes its gain to its choice of samples only if it "
-    "also beats the rows with its mean weight and with its weights shuffled.",
+    "left of it a loss. If only the thick bar is clear of the line, the effect is sure on these test rows and open "
+    "on others; if neither is, it is not told from nothing. Each question has a "
+    "scale of its own. WSL owes its gain to its choice of samples only if it also beats the rows with its mean weight "
+    "and with its weights shuffled.",
     needs="arms that differ in one respect: soft labels, a mask, weights or the teacher's smoothing",
     collect=collect,
     draw=draw,

@@ -16,7 +16,7 @@ from biasvar.report.figure import Figure
 from biasvar.report.marks import roots
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.changes import each, unstyled
-from biasvar.report.text.captions import any_own, conditions
+from biasvar.report.text.captions import PULLS, any_own, conditions
 from biasvar.report.text.numbers import counted
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from biasvar.records import Run
 
 COLUMNS = [
-    "run", "arm", "label", "epoch", "panel", "temperature", "teacher", "kind", "bias_gradient", "variance_gradient",
-    "count", "share", "stderr_replicas", "n_rows", "n_replicas", "outside",
+    "run", "arm", "label", "taught", "epoch", "panel", "temperature", "teacher", "kind", "bias_gradient",
+    "variance_gradient", "count", "share", "stderr_replicas", "n_rows", "n_replicas", "outside",
 ]  # fmt: skip
 PANELS = 3
 REACH = 4.0  # furthest variance gradient drawn
@@ -67,6 +67,7 @@ def _of_arm(run: Run, arm: str) -> list[dict[str, Any]]:
         "run": run.name,
         "arm": arm,
         "label": arm_label(run, arm),
+        "taught": bool(run.entry(arm).teacher or not run.entry(arm).loss),
         "temperature": entry.get("record_temperature") or entry.get("temperature"),
         "teacher": entry.get("scored_against") or run.manifest.get("reference_teacher"),
     }
@@ -153,8 +154,10 @@ def draw(frame: pd.DataFrame) -> Drawing:
     for place in set(np.ndindex(rows, across)) - set(places.values()):
         axes[place].set_axis_off()
     between = "\n" if style.narrow() else " "
-    figure.supxlabel(f"pull towards the label, |a|{between}({roots.SAID})", fontsize=9.5)
-    figure.supylabel(f"teacher's pull away\nfrom the label, b\n({roots.SAID};\nbelow 0: towards it)", fontsize=9.5)
+    figure.supxlabel(f"true label's pull towards itself, |a|{between}({roots.SAID})", fontsize=9.5)
+    figure.supylabel(
+        f"soft label's pull away\nfrom the true label, b\n({roots.SAID};\nbelow 0: towards it)", fontsize=9.5
+    )
     _bar(figure, mesh, axes, top)
     return figure
 
@@ -201,8 +204,9 @@ def _panel(ax: Axes, part: pd.DataFrame, top: float, limits: tuple[float, float]
     )  # fmt: skip
     ax.plot([0.0, 1.0], [0.0, 1.0], color=style.BAD, linewidth=1.2)
     ax.axhline(0, color=style.MUTED, linewidth=0.8)
+    head = "regularization\nsamples, b > |a|:" if whole["taught"] else "b > |a| if taught\nfrom here on:"
     ax.text(
-        0.97, 0.985, f"regularization\nsamples, b > |a|:\n{100 * whole['share']:.0f} %", transform=ax.transAxes,
+        0.97, 0.985, f"{head}\n{100 * whole['share']:.0f} %", transform=ax.transAxes,
         ha="right", va="top", color=style.BAD, fontsize=9, linespacing=1.1,
     )  # fmt: skip
     return mesh
@@ -223,9 +227,10 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     rows = "Rows of the training pass" if any_own(frame, runs) else "Training rows of the draw, augmented view"
     beyond = f" {outside:,} rows with |b| > {REACH:g} are not drawn." if outside else ""
     return (
-        "Derivatives at the logit of the true class, per unit of logit: a of the cross-entropy, b of what distillation "
-        f"adds to it. {rows}, before each update ({arms}). Shaded: b > |a|, "
-        "regularization samples; their share is the mean over replicas."
+        "Derivatives of the loss at the logit of the true class, per unit of logit: "
+        f"{PULLS}. {rows}, before each update ({arms}). Shaded: b > |a|, "
+        "regularization samples; their share is the mean over replicas. An arm without soft labels is scored as if "
+        "distillation began at that epoch."
         f"{beyond} {conditions(runs)}"
     )
 
@@ -234,7 +239,7 @@ FIGURE = Figure(
     name="gradients",
     title="Bias and variance gradients through training",
     how_to_read="A row at the right edge is still wrong, at the left edge it is learnt. In the shaded region the soft "
-    "label pulls away from the true label, and harder than the label pulls.",
+    "label pulls away from the true label (b), and harder than the label pulls (a).",
     needs="a record of the training pass with a teacher",
     collect=collect,
     draw=draw,

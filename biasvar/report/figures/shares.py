@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -12,13 +11,14 @@ from biasvar.report import style
 from biasvar.report.arms import drawn
 from biasvar.report.arms.roles import arms_with_role, reference_arms
 from biasvar.report.figure import Figure
-from biasvar.report.marks import blocks, looks, multiples
+from biasvar.report.marks import blocks, legends, looks, multiples
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.estimates import Estimate, by_epoch, to_frame
-from biasvar.report.text.captions import conditions
+from biasvar.report.text.captions import PULLS, conditions
 from biasvar.report.text.numbers import sizes
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
     from biasvar.records import Run
@@ -28,12 +28,9 @@ COLUMNS = [
     "share", "control",
 ]  # fmt: skip
 ROWS = {"share": "regularization\nsamples (share)"}
-COURSES = {
-    "opposing": multiples.Course("b\u00a0>\u00a0|a|, opposing: the default, with 95 % interval", width=2.2, band=True),
-    "literal": multiples.Course("b\u00a0>\u00a0a, literal", ":", 1.2),
-    "magnitude": multiples.Course("|b|\u00a0>\u00a0|a|, magnitude", "--", 1.0),
-    "norm": multiples.Course("‖b‖\u00a0>\u00a0‖a‖ over all logits, norm", "-.", 1.0),
-}
+COURSES = {"opposing": multiples.Course("share by the usual reading, b\u00a0>\u00a0|a|", width=2.2, band=True)}
+SPAN = "#dcdcdc"
+READINGS = "least to most, by all four readings"
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -54,36 +51,44 @@ def _of_run(run: Run) -> list[Estimate]:
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
-    """A block for each run, a panel an arm: the four readings of the definition, and KD's by the default in grey."""
+    """A block for each run, a panel an arm: the share by the default, in the span of all readings; KD's in grey."""
     runs = list(dict.fromkeys(frame["run"]))
-    shown = looks.put_on(frame.rename(columns={"share": "estimate"}), style.styles_of(frame), by="arm")
-    shown = shown.assign(row="share", course=shown["criterion"])
-    heads = {run: dict(_heads(frame[frame["run"] == run])) for run in runs}
+    default = _with_span(frame)
+    shown = looks.put_on(default.rename(columns={"share": "estimate"}), style.styles_of(frame), by="arm")
+    shown = shown.assign(row="share", course="opposing")
+    heads = {run: multiples.heads(default[default["run"] == run]) for run in runs}
     named = next((str(label) for label in frame.loc[frame["control"], "label"]), None)
-    there = [name for name in CRITERIA if (frame["criterion"] == name).any()]
-    entries = multiples.entries(
-        COURSES, there, named and f"{named} by the default", failed=bool((frame["failed"] > 0).any())
-    )
-    heights = [multiples.height(len(arms), 1) for arms in heads.values()]
+    entries = multiples.entries(COURSES, list(COURSES), named, failed=bool((frame["failed"] > 0).any()))
+    entries.insert(1, legends.patch(SPAN, READINGS))
+    heights = [multiples.height(len(arms), 1) for arms, _ in heads.values()]
     figure, block_of = blocks.stacked(runs, heights, more=multiples.below_height(len(entries)))
     for run, block in block_of.items():
         part = shown[shown["run"] == run]
-        control = multiples.heads(frame[frame["run"] == run])[1]
-        panels = multiples.grid(block, part, arms=heads[run], rows=ROWS, courses=COURSES, control=control)
-        for ax in panels.values():
+        arms, control = heads[run]
+        panels = multiples.grid(block, part, arms=arms, rows=ROWS, courses=COURSES, control=control)
+        for (_, arm), ax in panels.items():
             ax.set_ylim(-0.03, 1.03)
             ax.set_yticks([0, 0.5, 1.0], ["0", ".5", "1"])
+            _last(ax, part[part["arm"] == arm])
     multiples.below(figure, entries)
     return figure
 
 
-def _heads(frame: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """The arms with their labels and their last share by the default."""
-    for arm, part in frame.groupby("arm", sort=False):
-        last = part[part["epoch"] == part["epoch"].max()]
-        default = last[last["criterion"] == "opposing"]
-        label = f"{part['label'].iloc[0]}{' †' if (part['failed'] > 0).any() else ''}"
-        yield str(arm), label + (f": {100 * float(default['share'].iloc[0]):.0f}\u00a0%" if len(default) else "")
+def _with_span(frame: pd.DataFrame) -> pd.DataFrame:
+    """The shares by the default, from `low` to `high` those by all readings."""
+    of_all = frame.groupby(["run", "arm", "epoch"], sort=False)["share"].agg(low="min", high="max").reset_index()
+    default = frame[frame["criterion"] == "opposing"].drop(columns=["low", "high"])
+    return default.merge(of_all, on=["run", "arm", "epoch"])
+
+
+def _last(ax: Axes, rows: pd.DataFrame) -> None:
+    """The share at the last epoch, in numbers at the end of the line."""
+    last = rows.sort_values("epoch").iloc[-1]
+    below = last["estimate"] > 0.8
+    ax.annotate(
+        f"{100 * last['estimate']:.0f} %", (last["epoch"], last["estimate"]), (0, -5 if below else 5), ha="right",
+        textcoords="offset points", va="top" if below else "bottom", fontsize=9, weight="bold", zorder=5,
+    )  # fmt: skip
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
@@ -91,9 +96,10 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     count = sizes(frame["n"])
     return (
         f"Share among the n = {count} rows of each replica's training draw, counted in the training pass before each "
-        "update, at recorded epochs; mean over replicas with the 95 % t interval of the mean. Main arms whose loss "
-        "uses a teacher, each scored against its own teacher at its own temperature. a is the bias gradient and b the "
-        "variance gradient at the true class; the default criterion is opposing."
+        "update, at recorded epochs; mean over replicas, whose 95 % t interval is in the CSV. Main arms whose loss "
+        "uses a teacher, each scored against its own teacher at its own temperature. "
+        f"{PULLS}, both at the true class. Readings: b > |a| (opposing, the default), b > a (literal), |b| > "
+        "|a| (magnitude), ‖b‖ > ‖a‖ over all logits (norm)."
         f"{drawn.dagger_note(frame)} {conditions(runs)}"
     )
 
@@ -101,10 +107,10 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
 FIGURE = Figure(
     name="shares",
     title="Regularization samples through training",
-    how_to_read="Each panel is an arm; its title says which share of the training samples are regularization samples "
-    "in the end. The thick line counts those on which the pull of the soft label towards less variance (b) outweighs "
-    "its pull towards less bias (a); the thin ones are other readings of the definition. Where they part, the "
-    "reading matters more than the arm.",
+    how_to_read="Each panel is an arm; the number is the share of its training samples that are regularization samples "
+    "in the end: those on which the soft label pulls away from the true label (b), and harder than the label pulls "
+    "(a). The shaded span is what other readings of the definition would count; where it is wide, the reading matters "
+    "more than the arm.",
     needs="records of the training pass with a teacher",
     collect=collect,
     draw=draw,

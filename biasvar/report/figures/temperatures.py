@@ -15,7 +15,7 @@ from biasvar.report.marks import blocks, legends, lines, looks
 from biasvar.report.statistics import by_setting, stored
 from biasvar.report.statistics.estimates import between_0_and_1, columns, over_replicas
 from biasvar.report.statistics.shares import over_epochs
-from biasvar.report.text.captions import conditions_in
+from biasvar.report.text.captions import PULLS, conditions_in
 from biasvar.report.text.numbers import sizes
 
 if TYPE_CHECKING:
@@ -107,8 +107,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"({drawn.held_settings(frame)}; {rates_in_words(frame, runs)}). Shares of the n = {sizes(shares['n'])} rows "
         "of each replica's draw, counted before each update in the augmented view, as the area under the "
         f"{sizes(shares['epochs'])} epochs that all arms of the "
-        "line recorded, each arm scored against its own teacher at its own temperature; a is the bias gradient, b the "
-        f"variance gradient.{held_out} Bars: 95 % t intervals over replicas. The vertical axes differ."
+        "line recorded, each arm scored against its own teacher at its own temperature; "
+        f"{PULLS}.{held_out} Bars: 95 % t intervals over replicas. The vertical axes differ."
         f"{drawn.hollow_note(frame)} {conditions_in(frame, runs)}"
     )
 

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
 
     from biasvar.records import Run
 
+PULLS = (
+    "a is the true label's pull towards itself (the bias gradient), b the soft label's pull away from it (the variance "
+    "gradient)"
+)
+"""What a and b are, to stand in the caption of every figure that names them."""
+
 
 def draw_note(run: Run) -> str:
     """What differs between the replicas of a run, to follow "16 replicas"; empty if the run does not say.

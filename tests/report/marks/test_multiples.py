@@ -94,6 +94,17 @@ def test_on_a_narrow_screen_two_panels_stand_side_by_side(name: str, frames: dic
                 assert text.get_window_extent(renderer).x1 <= drawing.bbox.width + 2
 
 
+def test_the_last_share_is_a_number_in_the_span_of_all_readings(frames: dict[str, pd.DataFrame]) -> None:
+    frame = frames["shares"]
+    last = frame[frame["epoch"] == frame.groupby("arm")["epoch"].transform("max")]
+    said = [ax.texts[0].get_text() for ax in panels(frame, "shares")]
+    default = last[last["criterion"] == "opposing"]
+    assert said == [f"{100 * share:.0f} %" for share in default["share"]]
+    for ax, (_, of_arm) in zip(panels(frame, "shares"), frame.groupby("arm", sort=False), strict=True):
+        heights = ax.collections[0].get_paths()[0].vertices[:, 1]
+        assert (heights.min(), heights.max()) == pytest.approx((of_arm["share"].min(), of_arm["share"].max()))
+
+
 def test_without_a_control_every_arm_has_a_panel(frames: dict[str, pd.DataFrame]) -> None:
     frame = frames["training"]
     alone = frame[frame["arm"] == "ce"].copy()
