@@ -38,6 +38,13 @@ _NO_SPACE = {
 Data = bytes | memoryview | Callable[[BinaryIO], object]
 
 
+def load_yaml(text: str) -> Any:
+    """The content of a YAML text of plain values, read by libyaml where PyYAML came with it, ten times as fast."""
+    import yaml
+
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
 def write_bytes(path: str | Path, data: Data, *, exclusive: bool = False) -> None:
     """Put ``data`` at ``path`` so that a reader sees the old file or the new one, whole, and never a part.
 

@@ -153,7 +153,7 @@ ONLY_IN = {
     "the nearest spelling of a name": (r"difflib|did you mean", {"messages"}),
     "the WSL weight": (r"student_loss\s*/\s*\(?teacher_loss", {"analysis.tradeoff"}),
     "the flag": (r"variance_gradient\S*\s*>|student_log_prob\s*>", {"analysis.tradeoff"}),
-    "ranks of values": (r"rankdata|spearmanr", {"analysis.statistics.comparison"}),
+    "ranks of values": (r"rankdata|spearmanr|\.rank\(\)", {"analysis.statistics.comparison"}),
     "entropy": (r"\bentr\(|np\.log\([^)]*where", {"analysis.statistics.calibration"}),
     "the error of a mean over replicas": (
         r"std\([^)]*\)\s*/\s*math\.sqrt",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -111,18 +113,29 @@ def _name_of(path: Path) -> str:
 
 
 def _digits(mode: Mode | None, size: int | None) -> Dataset:
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    images = digits.images.astype(np.uint8)
+    images, labels = _digits_of_scikit_learn()
     images = np.repeat(images[..., None], 3, axis=-1) if mode == "RGB" else images
     made = made_smaller("digits", images, size)
     return Dataset(
         name="digits",
         images=made,
-        labels=digits.target.astype(np.int64),
-        class_names=tuple(str(c) for c in digits.target_names),
+        labels=labels,
+        class_names=tuple("0123456789"),
         scale=16.0,
         note="1,797 handwritten digits of 8x8 pixels, shipped with scikit-learn"
         + (f", {how_made(mode, (8, 8), made.shape[1:3])}" if mode == "RGB" or made.shape[1:3] != (8, 8) else ""),
     )
+
+
+def _digits_of_scikit_learn() -> tuple[np.ndarray, np.ndarray]:
+    """Images (1797, 8, 8) uint8 and labels (1797,), from its file: its import takes longer than many a figure."""
+    place = find_spec("sklearn")
+    file = Path(place.origin or "").parent / "datasets" / "data" / "digits.csv.gz" if place else None
+    if file is None or not file.is_file():
+        from sklearn.datasets import load_digits
+
+        table = np.column_stack(load_digits(return_X_y=True))
+    else:
+        with gzip.open(file, "rt", encoding="ascii") as text:
+            table = np.loadtxt(text, delimiter=",")
+    return table[:, :-1].astype(np.uint8).reshape(-1, 8, 8), table[:, -1].astype(np.int64)

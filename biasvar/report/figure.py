@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from biasvar.records import Run
 
 
+def _with_plain_texts(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with texts as Python's own: rows are picked from it by the hundred, which Arrow's are slow at."""
+    texts = [name for name, kind in frame.dtypes.items() if kind == "string"]
+    shown = frame.astype(dict.fromkeys(texts, object))
+    shown.attrs = frame.attrs
+    return shown
+
+
 @dataclass(frozen=True)
 class Figure:
     """One figure of the report.
@@ -54,7 +62,7 @@ class Figure:
 
         @wraps(whole)
         def draw(frame: pd.DataFrame) -> Drawing:
-            return whole(with_short_names(titled(frame)))
+            return whole(with_short_names(titled(_with_plain_texts(frame))))
 
         object.__setattr__(self, "collect", collect)
         object.__setattr__(self, "draw", draw)

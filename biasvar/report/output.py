@@ -10,7 +10,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,9 +105,13 @@ def begin_drawing(
     ended: Callable[[], None] | None = None,
 ) -> Callable[[], dict[str, Any]]:
     """Begin `write_drawing`; the function returned waits for its end. `ended` is called when it comes."""
-    wide = aside.begin(partial(_wide, folder, name, draw, formats))
-    narrow = aside.begin(partial(_narrow, draw), ended)
-    return lambda: {**wide.result(), "narrow": narrow.result(), "files": [f"{name}.{fmt}" for fmt in formats]}
+    both = aside.begin(lambda: (_wide(folder, name, draw, formats), _narrow(draw)), ended)
+
+    def whole() -> dict[str, Any]:
+        wide, narrow = both.result()
+        return {**wide, "narrow": narrow, "files": [f"{name}.{fmt}" for fmt in formats]}
+
+    return whole
 
 
 def _wide(folder: Path, name: str, draw: Callable[[], Drawing], formats: Sequence[str]) -> dict[str, Any]:

@@ -11,9 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from biasvar.errors import BiasvarError
+from biasvar.files import load_yaml
 
 FILE = Path(__file__).parent / "papers.yaml"
 AS_PUBLISHED, SMALLER, READY = "as published", "smaller", "ready but not run"
@@ -52,7 +51,7 @@ def papers_index(directory: Path) -> str:
 @lru_cache(maxsize=1)
 def read() -> dict[str, Any]:
     """`papers.yaml`: `studies` (by file under experiments/, .yaml left out) and `papers` with their items."""
-    content: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    content: dict[str, Any] = load_yaml(FILE.read_text(encoding="utf-8"))
     return content
 
 

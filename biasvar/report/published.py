@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
+
+from biasvar.files import load_yaml
 
 FILE = Path(__file__).parent / "published.yaml"
 
@@ -106,5 +107,5 @@ def over_widths(data: str, model: str) -> pd.DataFrame:
 
 @lru_cache(maxsize=1)
 def _read() -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    content: dict[str, Any] = load_yaml(FILE.read_text(encoding="utf-8"))
     return content

@@ -142,7 +142,7 @@ def _in_child(readers: list[Any], there: Any, work: Callable[[], Any]) -> None:
     for number in ENDING:
         signal.signal(number, signal.SIG_DFL)
     hear_in_worker()
-    gc.freeze()  # what was there before is looked after by the parent
+    gc.disable()  # it ends soon, and a look through all that the parent has would copy it
     try:
         with warnings.catch_warnings(record=True) as caught:
             answer = work()

@@ -51,6 +51,7 @@ _RC: dict[str, Any] = {
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
+    "axes.titley": 1.0,  # no ticks on top that a title would have to make room for, which takes time to find out
     "axes.labelsize": 9.5,
     "xtick.labelsize": 9,
     "ytick.labelsize": 9,
@@ -139,6 +140,9 @@ def lay_out(figure: Drawing) -> None:
     """Settle where the parts are, once, so that every format has them there and none makes the layout again."""
     with context():
         figure.set_dpi(PNG_DPI)
+        for axis in (axis for ax in figure.get_axes() for axis in (ax.xaxis, ax.yaxis)):
+            if not axis.get_label_text():
+                axis.set_label_coords(0.5, 0.0)  # or matplotlib looks for room for the empty label, again and again
         engine = figure.get_layout_engine()
         if engine is not None:
             engine.execute(figure)

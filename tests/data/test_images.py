@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -249,3 +251,14 @@ def test_labels_that_start_at_one_are_not_taken_for_a_class_more(tmp_path):
     data = load_dataset(write(tmp_path / "named.parquet", cells, [1, 2, 3, 1, 2, 3], metadata=names))
     assert data.class_names == ("none", "a", "b", "c")
     assert load_dataset(write(tmp_path / "gap.parquet", cells, [1, 3, 3, 1, 4, 3])).num_classes == 5
+
+
+def test_the_digits_are_those_of_scikit_learn_without_its_import():
+    code = (
+        "import sys, numpy as np; from biasvar.data import load_dataset;"
+        "d = load_dataset('digits'); print('sklearn' in sys.modules);"
+        "from sklearn.datasets import load_digits; s = load_digits();"
+        "print(np.array_equal(d.images, s.images) and np.array_equal(d.labels, s.target))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,6 +86,7 @@ def shortened(text: str, letters: int) -> str:
     return f"{text[:front]}…{text[len(text) - (letters - 1 - front) :]}"
 
 
+@lru_cache(maxsize=4096)
 def text_size(text: str, size: float) -> tuple[float, float]:
     """Width and height of a text of one line or several, points."""
     from matplotlib.font_manager import FontProperties
