@@ -148,7 +148,12 @@ def test_what_is_drawn_is_the_frame(study_run: Run, name: str) -> None:
         missing = set((scale * shown["estimate"]).round(7)) - set(dots[:, 0].astype(float).round(7))
     else:
         points = np.concatenate([line.get_xydata() for ax in drawing.axes for line in ax.get_lines()])
-        missing = set(frame["share" if name == "shares" else "value"].round(9)) - set(points[:, 1].round(9))
+        wanted = frame["value"] if name == "curves" else frame.loc[frame["criterion"] == "opposing", "share"]
+        missing = set(wanted.round(9)) - set(points[:, 1].round(9))
+    if name == "shares":  # the other readings as a span from their least to their most
+        spans = [paths.vertices for ax in drawing.axes for band in ax.collections for paths in band.get_paths()]
+        ends = frame.groupby(["arm", "epoch"])["share"].agg(["min", "max"]).to_numpy().ravel()
+        missing |= set(ends.round(9)) - set(np.concatenate(spans)[:, 1].round(9))
     assert not missing
     sizes = [text.get_fontsize() for ax in drawing.axes for text in [*ax.get_xticklabels(), *ax.get_yticklabels()]]
     assert min(sizes) >= 9
