@@ -106,6 +106,19 @@ def no_such(name: str, allowed: Iterable[str], what: str, *, limit: int | None =
     return f"no {what} named {name!r}{did_you_mean(name, allowed) or ';'} there is: {shown or 'none'}"
 
 
+def unlisted(name: str, allowed: Iterable[str], what: str, lists: str) -> str:
+    """The message for an unknown name of many: the nearest spellings, and the command that lists all names.
+
+    >>> unlisted("curve", ["curves", "costs"], "figure", "biasvar-report --help")
+    "no figure named 'curve', did you mean 'curves'? `biasvar-report --help` lists all"
+    """
+    words = list(allowed)
+    first = closest(name, words)
+    near = list(dict.fromkeys([*([first] if first else []), *difflib.get_close_matches(name, words)]))
+    meant = f", did you mean {' or '.join(map(repr, near))}?" if near else ";"
+    return f"no {what} named {name!r}{meant} `{lists}` lists all"
+
+
 def counted(things: Collection[Any], what: str) -> str:
     """How many things there are, in words.
 

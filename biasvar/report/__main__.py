@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from biasvar.command_line import Parser, whole_number
 from biasvar.errors import BiasvarError
 from biasvar.files import short_of
-from biasvar.messages import command, no_such, one_line
+from biasvar.messages import command, no_such, note, one_line, unlisted
 from biasvar.report.card.options import add_options, from_arguments, in_words, wanted
 from biasvar.report.figures import FIGURES
 from biasvar.votes import PEOPLE
@@ -100,7 +100,7 @@ def _main(arguments: Sequence[str] | None) -> int:
             return _card(options)
         figures = _figures(options)
         formats, jobs = _chosen(options.formats, FORMATS, "format"), _jobs(options)
-        directories = [Path(name) for name in options.runs] or [_newest(Path("runs"))]
+        directories = [Path(name) for name in options.runs] or [_said(_newest(Path("runs")))]
         default = directories[0] / "report" if len(directories) == 1 else Path("report")
         out = Path(options.out) if options.out else default
 
@@ -237,10 +237,19 @@ def _chosen(text: str, allowed: Sequence[str], what: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in allowed:
-            raise BiasvarError(no_such(name, allowed, what, limit=None))
+            lists = f"{command('report')} --help"
+            raise BiasvarError(
+                no_such(name, allowed, what) if allowed is FORMATS else unlisted(name, allowed, what, lists)
+            )
     if not names:
-        raise BiasvarError(f"--{what}s needs at least one name; there is: {', '.join(allowed)}")
+        raise BiasvarError(f"--{what}s needs at least one name; `{command('report')} --help` lists all")
     return [name for name in allowed if name in names]
+
+
+def _said(run: Path) -> Path:
+    """The run, which nobody named, once it has been said that it is drawn."""
+    note(f"no run named: this report is on the newest, {run}")
+    return run
 
 
 def _newest(root: Path) -> Path:

@@ -64,7 +64,7 @@ def test_the_caption_says_machine_search_and_teachers(study_run: Run):
     assert "cpu, 1 thread for each group of replicas" in caption
     assert "Every family of losses was tried at 2 learning rates on 2 replicas, on validation rows." in caption
     assert "Gradient steps of a replica: 24." in caption
-    assert "main, 1 network of" in caption
+    assert "(Teacher on all rows, 1 network of" in caption
     assert "own, 4 networks of" in caption
 
 

@@ -23,7 +23,7 @@ def said(name: str, runs: list[Run], tmp_path: Path) -> str:
 
 
 DRAWN = ("epoch 1", "last epoch", "same draw", "draw of the training rows", "own draw", "of the draw", "the draw is",
-         "drew the row", "augmented view")  # fmt: skip
+         "drew the row", "as augmented")  # fmt: skip
 """What is known of a study only: when it evaluates, and which rows each replica trains on."""
 
 
@@ -76,7 +76,7 @@ def test_captions_of_a_study_name_its_draw(study_run: Run, tmp_path: Path) -> No
     assert "Gaps to cross-entropy are replica by replica on the same draw" in texts["accuracy"]
     assert "that the draw of the training rows does not explain" in texts["accuracy"]
     assert "mean over 4 pairs of replicas on the same draw" in texts["effects"]
-    assert "last epoch, clean view" in texts["changes"]
+    assert "last epoch, not augmented" in texts["changes"]
     assert "drew the row" in texts["changes"]
     assert "4 replicas, epoch 4)" in texts["gallery"]
     assert "what its teacher and the mean student make of it, without and with the soft label" in texts["gallery"]

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from biasvar.analysis import mean_interval
 from biasvar.records import Run
@@ -102,7 +103,9 @@ def test_the_page_says_what_the_study_is_and_escapes_it(written: Path) -> None:
     for name in ("Study hash", "Fingerprint of the data", "Versions of the run", "Learning rates"):
         assert name in text
     assert "What each arm was given, and took" in text
-    assert re.search(r"<td>KD</td><td>distillation</td>.*>2 × 2</td><td class=\"number\">24</td>", text)
+    assert re.search(
+        r"<td>KD</td><td class=\"number\">[\d.]+</td><td>KD</td>.*>2 × 2</td><td class=\"number\">24</td>", text
+    )
     assert "Not converged, with a rise of validation accuracy of 0.005 or more" in text
 
 
@@ -171,10 +174,59 @@ def test_decided_claims_come_first_and_their_number_is_said() -> None:
         ["holds", "undecided"], ["does not hold"], ["undecided"]
     ]  # fmt: skip
     assert outcome(claims) == (
-        "Of 3 claims, 1 does not hold, 1 is undecided and 1 comes out differently from test to test."
+        "Of 3 claims, 1 does not hold, 1 is undecided and 1 comes out differently in different comparisons."
     )
+    by_teacher = claims[claims["id"] == "B"].assign(regime=["per replica", "fixed, disjoint rows"])
+    assert outcome(by_teacher) == "Of 1 claim, 1 comes out differently under different teachers."
     assert outcome(claims[claims["id"] == "C"]) == "Of 1 claim, 1 does not hold."
     assert outcome(claims[:0]) == ""
+
+
+def renamed(source: Path, target: Path) -> Path:
+    """A copy of a run whose teachers have keys and labels that no sentence of ours has."""
+    shutil.copytree(source, target)
+    manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
+    for name in manifest["teachers"]:
+        (target / "teachers" / f"{name}.parquet").rename(target / "teachers" / f"key_{name}.parquet")
+    labelled = {name: entry | {"label": f"Label of {name}"} for name, entry in manifest["teachers"].items()}
+    manifest["teachers"] = {f"key_{name}": entry for name, entry in labelled.items()}
+    manifest["reference_teacher"] = "key_main"
+    for entry in manifest["arms"].values():
+        entry |= {key: f"key_{entry[key]}" for key in ("teacher", "scored_against") if entry.get(key)}
+    manifest["arms"]["kd"]["failed_replicas"] = [{"replica": 2, "reason": "at chance"}]
+    (target / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    study = yaml.safe_load((target / "study.yaml").read_text(encoding="utf-8"))
+    study["teachers"] = {f"key_{name}": entry for name, entry in study["teachers"].items()}
+    study["reference_teacher"] = "key_main"
+    for entry in study["arms"].values():
+        entry |= {"teacher": f"key_{entry['teacher']}"} if entry.get("teacher") else {}
+    (target / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+    return target
+
+
+def test_keys_of_the_study_file_stand_nowhere_in_the_pages_sentences(study_run: Run, tmp_path: Path) -> None:
+    run = renamed(study_run.directory, tmp_path / "run")
+    write_report(open_runs([run]), tmp_path / "out", figures=FIGURES, formats=[])
+    text = html.unescape(
+        re.sub(r"<style>.*?</style>|<code>.*?</code>|<[^>]+>", " ", text_of(tmp_path / "out"), flags=re.S)
+    )
+    assert "Label of main" in text
+    assert "Label of own" in text
+    assert re.findall(r"\bkey_\w+", text) == []
+    keys = [arm for arm in study_run.arms if study_run.entry(arm).label != arm]
+    assert [arm for arm in keys if re.search(rf"(?<![\w.-]){arm}(?![\w-])", text)] == []
+    assert re.findall(r"figure [`“][^`”]*.|criterion:|biasvar/\w+", text) == []
+
+
+def test_figures_that_captions_name_by_title_are_there() -> None:
+    sources = [
+        Path(sys.modules[load(name).collect.__module__].__file__ or "").read_text(encoding="utf-8") for name in FIGURES
+    ]
+    named = [
+        title for source in sources for title in re.findall(r"figure “([^”{]+)”", re.sub(r'"\n\s*f?"', "", source))
+    ]
+    assert named
+    assert set(named) <= {load(name).title for name in FIGURES}
 
 
 def test_every_figure_has_a_picture_for_narrow_screens(written: Path) -> None:
@@ -309,7 +361,9 @@ def test_defaults_are_the_newest_run_and_a_folder_in_it(
     (tmp_path / "runs" / "old" / "manifest.json").write_text("{}")
     os.utime(tmp_path / "runs" / "old" / "manifest.json", (1, 1))
     assert main(["--figures", "accuracy"]) == 0
-    assert capsys.readouterr().out == "runs/new/report/index.html\n"
+    said = capsys.readouterr()
+    assert said.out == "runs/new/report/index.html\n"
+    assert said.err.startswith("biasvar: note: no run named: this report is on the newest, runs/new\n")
     assert (tmp_path / "runs" / "new" / "report" / "accuracy.png").exists()
 
 
@@ -322,7 +376,7 @@ def test_failed_replicas_are_named(study_run: Run, tmp_path: Path) -> None:
     (copy / "manifest.json").write_text(json.dumps(manifest))
     write_report(open_runs([copy]), tmp_path / "out", figures=["bias_variance", "accuracy", "curves"], formats=[])
     text = text_of(tmp_path / "out")
-    assert "Arm kd (KD): 1 of 4 replicas at chance (2); claims on its students are undecided." in text
+    assert "Arm KD: 1 of 4 replicas at chance (2); claims on its students are undecided." in text
     assert "The run is not finished: 8 of 8 arms are complete." in text
     assert text.count("KD, 1 of 4") == 3
     claims = pd.read_csv(tmp_path / "out" / "claims.csv")
@@ -384,7 +438,7 @@ def test_a_report_that_fails_leaves_the_old_one_whole(study_run: Run, tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--figures", "acuracy"], "no figure named 'acuracy', did you mean 'accuracy'? there is: methods"),
+        (["--figures", "acuracy"], "no figure named 'acuracy', did you mean 'accuracy'? `"),
         (["--figures", ""], "--figures needs at least one name"),
         (["--formats", "pgn"], "no format named 'pgn', did you mean 'png'? there is: png, svg, pdf"),
         (["--out", "{file}"], "is a file; name a directory"),
@@ -438,7 +492,7 @@ def test_an_arm_that_lost_its_predictions_is_named(study_run: Run, tmp_path: Pat
     done = report(copy, "--out", tmp_path / "out", "--formats", "png", "--figures", "accuracy")
     assert done.returncode == 0
     assert re.fullmatch(r"Of 2 claims, 2 are undecided\. Open it in a browser: file://\S+\n", done.stderr)
-    assert "Arm kd (KD) has no predictions: it is missing" in text_of(tmp_path / "out")
+    assert "Arm KD has no predictions: it is missing" in text_of(tmp_path / "out")
     shutil.rmtree(copy / "predictions")
     said = [line for line in description.warnings(open_runs([copy])[0]) if "predictions" in line]
     assert ["No arm has predictions" in line for line in said] == [True]

@@ -168,7 +168,7 @@ def test_a_redraw_with_failed_replicas_or_without_arms_leaves_its_claims_undecid
     table = claims_over_redraws(open_redraws(tmp_path / "made"))
     assert table["verdict"].tolist() == ["undecided"] * 4
     said = table["detail"].tolist()
-    named = "left undecided by 1 of 6 redraws: redraw=001: 1 of 4 replicas of kd_masked failed (at chance)"
+    named = "left undecided by 1 of 6 redraws: redraw=001: 1 of 4 replicas of masked failed (at chance)"
     assert said[0].startswith(named)
     assert said[1].startswith(named)
     assert said[2].startswith("left undecided by 1 of 6 redraws: redraw=004: not trained to the end yet: wsl")

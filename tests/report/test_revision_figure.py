@@ -93,7 +93,7 @@ def test_the_truth_leads_by_one_less_eta_after_revision(tmp_path: Path) -> None:
     caption = revision.caption(frame, [run])
     assert f"Of {ROWS} answers {len(lead)} are wrong" in caption
     assert "+0.30 after it" in caption
-    assert "LR; teacher main (1 network) at temperature 2, all of them revised with η 0.7." in caption
+    assert "LR; teacher “main” (1 network) at temperature 2, all of them revised with η 0.7." in caption
 
 
 def test_a_panel_a_class_and_of_few_classes_what_the_teacher_has_right_too(tmp_path: Path) -> None:

@@ -42,9 +42,9 @@ def begun(day: str = "2026-11-29", ledger: str = OURS, fixed: Any = ON) -> dict[
 @pytest.mark.parametrize(
     ("fixed", "noted", "before", "words"),
     [
-        (ON, begun(), True, "were fixed on 2026-11-28 by the definitions OURS, those used here"),
+        (ON, begun(), True, "were fixed on 2026-11-28 by the definitions used here"),
         (ON, begun("2026-11-28"), True, "noted this when it began, on 2026-11-28"),
-        (ON, begun(ledger=OTHER), True, "by the definitions OURS, those used here, and the run noted this"),
+        (ON, begun(ledger=OTHER), True, "by the definitions used here, and the run noted this"),
         (None, begun(fixed=None), False, "The study file does not say when its claims were fixed."),
         (None, begun(), False, "The study file does not say when its claims were fixed."),
         (ON, begun(fixed=None), False, "the statement was added after the run began, on 2026-11-29."),
@@ -178,7 +178,7 @@ def test_the_page_says_by_which_rules_and_since_when(stated: Path, study_run: Ru
     assert JUDGED in text
     ours = ledger_hash(study_run.manifest["claims"])
     fixed = {**ON, "ledger": ours}
-    assert f"revision 2, each with its claim below; <code>{ours}</code>" in " ".join(text.split())
+    assert f"<dt>Fingerprint of the claims</dt><dd>{ours}</dd>" in text
     assert "the statement was added after the run began" in text
     assert "6 designs of the study were tried, on seed 3; this run has that seed." in text
     assert text.count("; 6 designs tried") == 2  # W1 and W8

@@ -20,6 +20,10 @@ _WORDS = {
 }
 
 
+_OF_ARMS = ("weights_from", "alpha_from", "search")
+"""Settings that name another arm."""
+
+
 def arm_label(run: Run, arm: str) -> str:
     """The label of an arm, its name if it has none."""
     return run.entry(arm).label
@@ -51,14 +55,18 @@ def _without(settings: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key not in keys}
 
 
-def loss_in_words(entry: ArmEntry) -> str:
-    """The loss of an arm with all settings but its teacher's, "masked distillation, keep other"."""
+def loss_in_words(entry: ArmEntry, labels: Mapping[str, str] | None = None) -> str:
+    """The loss of an arm with all settings but its teacher's, "masked distillation, keep other".
+
+    With the labels of arms, settings that name an arm do so by its label.
+    """
     name = entry.loss or entry.family or "not said"
     loss = name if ":" in name else name.replace("_", " ")  # a user's own is an import path
     shown = {"loss", name, "learning_rate", "epochs", "num_samples", *OF_THE_TEACHER}
     if name in entry.settings:  # the soft label of loss soft_label
         loss += f" {entry.settings[name]}"
-    extras = [_in_words(key, value) for key, value in entry.settings.items() if key not in shown]
+    named = {key: (labels or {}).get(entry.settings[key]) for key in _OF_ARMS if key in entry.settings}
+    extras = [_in_words(key, named.get(key) or value) for key, value in entry.settings.items() if key not in shown]
     return ", ".join([loss, *extras])
 
 

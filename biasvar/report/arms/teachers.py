@@ -1,4 +1,4 @@
-"""How many networks the teachers of a run are, and which replicas share them."""
+"""What the teachers of a run are called, how many networks they are, and which replicas share them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,17 @@ def teacher_count(run: Run, name: str) -> int:
     if entry.get("mean_of"):
         return max(teacher_count(run, member) for member in entry["mean_of"])
     return int(run.manifest["replicas"]) if entry.get("draw") == "per_replica" else int(entry.get("copies") or 1)
+
+
+def teacher_label(run: Run, name: str) -> str:
+    """What a study calls a teacher; its key where the study gives it no label, or has no such teacher."""
+    teachers: dict[str, Any] = run.manifest.get("teachers") or {}
+    return str((teachers.get(name) or {}).get("label") or name)
+
+
+def teacher_in_words(row: Any, runs: Iterable[Run]) -> str:
+    """What the study of a figure's row calls the row's teacher."""
+    return next((teacher_label(run, row.teacher) for run in runs if run.name == row.run), str(row.teacher))
 
 
 def teacher_of(run: Run, arm: str) -> str | None:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from biasvar.errors import RecordError
 from biasvar.messages import first_few
 from biasvar.records import Run
+from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.own_claims import NOT_FIXED
 from biasvar.report.truth import PeopleRun
 from biasvar.study.claims import Claim, ledger_hash
@@ -68,7 +69,7 @@ def fixing(run: Run) -> Fixing | None:
         said = f"The study file says that its claims were fixed on {fixed.date}, but {', and '.join(faults)}."
         return Fixing(fixed, begun, False, said)
     words = (
-        f"The study file says that its claims were fixed on {fixed.date} by the definitions {ours}, those used here, "
+        f"The study file says that its claims were fixed on {fixed.date} by the definitions used here, "
         f"and the run noted this when it began, on {begun}{_taken_over(run)}. Earlier runs of the study are not seen "
         "by this."
     )
@@ -82,7 +83,8 @@ def _taken_over(run: Run) -> str:
     if not arms:
         return ""
     runs = sorted({name for names in sources.values() for name in names})
-    return f"; this does not hold of the arms that were taken over from {first_few(runs)}: {first_few(arms)}"
+    taken = first_few(arm_label(run, arm) for arm in arms)
+    return f"; this does not hold of the arms that were taken over from {first_few(runs)}: {taken}"
 
 
 def designs_tried(run: Run) -> DesignsTried | None:

@@ -16,6 +16,7 @@ import pandas as pd
 from biasvar.analysis.statistics.verdicts import holm_levels
 from biasvar.records import Run
 from biasvar.records.arms import FailedReplica
+from biasvar.report.arms.description import arm_label
 from biasvar.report.claims import (
     bias_variance,
     dfa,
@@ -113,7 +114,7 @@ def measured_claims(run: Run) -> Iterator[Test]:
                 continue
             failed = {arm: items for arm in _arms(roles) if (items := _spoiling(run.entry(arm).failed, claim))}
             excuse = "; ".join(
-                f"{len(items)} of {run.entry(arm).replicas} replicas of {arm} failed "
+                f"{len(items)} of {run.entry(arm).replicas} replicas of {arm_label(run, arm)} failed "
                 f"({', '.join(sorted({item.reason for item in items}))})"
                 for arm, items in failed.items()
             )

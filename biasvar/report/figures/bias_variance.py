@@ -74,7 +74,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"Means over n = {count} {splits} rows{when}, against the true labels at temperature 1; "
         "cross-entropy loss, in nats, corrected for the finite number of replicas; noise is 0 with one label a row. "
         + (
-            "Bars are 95 % t intervals over replicas (jackknife) for these rows; the error over rows is in the CSV."
+            "Bars are 95 % t intervals over replicas for these rows; the error over rows is in the CSV."
             if frame["low"].notna().any()
             else "No interval is drawn: there are too few replicas."
         )

@@ -248,7 +248,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         for (_, label), part in drawn.groupby(["run", "label"], sort=False)
     )
     own = any_own(frame, runs)
-    when = "after training" if own else "last epoch, clean view"
+    when = "after training" if own else "last epoch, not augmented"
     training = (
         " Training rows are decomposed over the replicas that drew the row or over those that did not; a fixed teacher "
         "on all training rows has seen them either way."
@@ -260,7 +260,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         "replicas, against the true labels at "
         f"temperature 1, {when} ({sizes}). Corners: share of rows in the quadrant, however far they move; "
         "the cross is the mean of the changes, the ring their median. Standard "
-        f"errors: paired jackknife over replicas{_chance(frame)}.{alone} The shares of all arms: figure `directions`."
+        f"errors: paired jackknife over replicas{_chance(frame)}.{alone} The shares of all arms: figure “How many "
+        "samples go which way”."
         f"{training}{kept}{out} {conditions(runs)}"
     )
 

@@ -13,6 +13,7 @@ import pandas as pd
 from biasvar.report import style
 from biasvar.report.arms import drawn
 from biasvar.report.arms.roles import COMPARED, arms_with_role, failed_arms, left_out, taken_note, taken_over
+from biasvar.report.arms.teachers import teacher_in_words
 from biasvar.report.figure import Figure
 from biasvar.report.figures.methods import MOST_NAMES
 from biasvar.report.marks import blocks, labels, legends, looks, panels
@@ -138,7 +139,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     searches = ", and of the search of its layer weights" if frame["search_seconds"].notna().any() else ""
     lines = (
         f" A dotted line adds the training of one network of the arm's teacher{searches}, up to the tick; a teacher is "
-        f"trained once for all the arms that it teaches ({_teachers(teachers)})."
+        f"trained once for all the arms that it teaches ({_teachers(teachers, shown)})."
         if len(teachers)
         else ""
     )
@@ -150,11 +151,12 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     )
 
 
-def _teachers(frame: pd.DataFrame) -> str:
+def _teachers(frame: pd.DataFrame, runs: list[Run]) -> str:
     once = frame.drop_duplicates(["run", "teacher"])
     several = once["run"].nunique() > 1
     return "; ".join(
-        (f"{row.run}: " if several else "") + f"{row.teacher}, {counted(int(row.teacher_networks), 'network')} of "
+        (f"{row.run}: " if several else "")
+        + f"{teacher_in_words(row, runs)}, {counted(int(row.teacher_networks), 'network')} of "
         f"{short_number(row.teacher_seconds)} s"
         for row in each(once)
     )

@@ -162,7 +162,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"{ROWS[name][2].lower()}, n = {sizes(frame.loc[frame['rows'] == name, 'n_samples'])}" for name in kinds
     )
     replicas = sizes(frame["n_replicas"])
-    when = "after training" if any_own(frame, runs) else "last epoch, clean view"
+    when = "after training" if any_own(frame, runs) else "last epoch, not augmented"
     shown = runs_in(frame, runs)
     training = " Training rows are shown for the main comparisons only." if len(kinds) > 1 else ""
     return (
@@ -170,7 +170,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"{baselines_in_words(frame, runs)}), corrected terms, against the true labels at temperature 1, "
         f"{when}, on {replicas} paired replicas ({said}). An effect of nothing but noise would put "
         "samples on every side; those beyond twice their paired jackknife error with both changes are clear. "
-        "Intervals: error over replicas (jackknife of the share) and over samples in quadrature, Student's t."
+        "Intervals: error over replicas and over samples in quadrature, Student's t."
         f"{training}{taken_note(runs)}{left_out(shown, ('main', 'control', 'regime'))} {conditions_in(frame, runs)}"
     )
 

@@ -272,7 +272,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     )
     gap += f" Images were found {' and '.join(given)}." if given else ""
     flag = (
-        "; flagged: share of replicas in which the row is a regularization sample (criterion: opposing, clean view)"
+        "; flagged: share of replicas in which the row is a regularization sample (b > |a|, not augmented)"
         if frame["flagged"].notna().any()
         else ""
     )

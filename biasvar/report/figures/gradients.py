@@ -12,6 +12,7 @@ from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.report import style
 from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import failed_arms, reference_arm, taken_over
+from biasvar.report.arms.teachers import teacher_in_words
 from biasvar.report.figure import Figure
 from biasvar.report.marks import roots
 from biasvar.report.statistics import stored
@@ -218,13 +219,13 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     several = frame["run"].nunique() > 1
     arms = "; ".join(
         f"{f'{row.run}, ' if several else ''}{row.label}"
-        + (f" scored against the teacher “{row.teacher}”" if row.teacher else "")
+        + (f" scored against the teacher “{teacher_in_words(row, runs)}”" if row.teacher else "")
         + (f" at temperature {row.temperature:g}" if row.temperature and not pd.isna(row.temperature) else "")
         + f", {row.n_rows:,.0f} rows of {counted(int(row.n_replicas), 'replica')} a panel"
         for row in each(whole.drop_duplicates(["run", "arm"]))
     )
     outside = int(whole["outside"].sum())
-    rows = "Rows of the training pass" if any_own(frame, runs) else "Training rows of the draw, augmented view"
+    rows = "Rows of the training pass" if any_own(frame, runs) else "Training rows of the draw, as augmented"
     beyond = f" {outside:,} rows with |b| > {REACH:g} are not drawn." if outside else ""
     return (
         "Derivatives of the loss at the logit of the true class, per unit of logit: "

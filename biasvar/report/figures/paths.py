@@ -104,9 +104,9 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """n, target, correction, interval, what the distance is, failures, draw and data."""
     counts = sizes(frame.loc[frame["term"] != DISTANCE, "n"])
     return (
-        f"Means over n = {counts} test rows at the epochs after which predictions were kept, clean view, against the "
-        "true labels at temperature 1, cross-entropy in nats, corrected for the finite number of replicas. Panels of "
-        "one quantity share its scale; on a root scale equal heights are equal steps of the square root. Local "
+        f"Means over n = {counts} test rows at the epochs after which predictions were kept, not augmented, against "
+        "the true labels at temperature 1, cross-entropy in nats, corrected for the finite number of replicas. Panels "
+        "of one quantity share its scale; on a root scale equal heights are equal steps of the square root. Local "
         "target: the answers of the teachers that train along, one for each replica, at the end of the epoch. The "
         "distance is that of the student's answer in the training pass and the teacher's answer after its step, a mean "
         "over the steps of an epoch. Bands: 95 % t intervals over replicas, for these rows; the error over rows is in "

@@ -11,6 +11,7 @@ from biasvar.report import style
 from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.revision import eta, revised_rows
 from biasvar.report.arms.roles import taken_over
+from biasvar.report.arms.teachers import teacher_in_words
 from biasvar.report.figure import Figure
 from biasvar.report.marks import blocks, legends, panels
 from biasvar.report.statistics.changes import each, unstyled
@@ -165,9 +166,9 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         wrong = frame[(frame["run"] == row.run) & (frame["group"] == "wrong")]
         count = int(wrong.drop_duplicates("true_class")["n_answers"].sum())
         said.append(
-            f"{name}{row.label}; teacher {row.teacher} ({counted(int(row.networks), 'network')}) at temperature "
-            f"{row.temperature:g}, {which} revised with η {row.eta:g}. Of {row.n_pool:,} answers {count:,} are wrong"
-            f"{lead if np.isfinite(row.lead_before) else ''}."
+            f"{name}{row.label}; teacher “{teacher_in_words(row, runs)}” ({counted(int(row.networks), 'network')}) at "
+            f"temperature {row.temperature:g}, {which} revised with η {row.eta:g}. Of {row.n_pool:,} answers "
+            f"{count:,} are wrong{lead if np.isfinite(row.lead_before) else ''}."
         )
     return (
         "Means over n answers of the teacher to the students' training rows of the true class above a panel. "

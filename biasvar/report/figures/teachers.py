@@ -303,8 +303,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
             f"student's too, at rank correlation {_signed(one.of_teacher_accuracy)}."
         )
     return (
-        f"Each marker but the hexagons is one teacher, all else equal ({said}; criterion: opposing): the share of "
-        "training rows that are regularization samples, augmented view, before each update, over all epochs (area "
+        f"Each marker but the hexagons is one teacher, all else equal ({said}): the share of "
+        "training rows that are regularization samples, as augmented and before each update, over all epochs (area "
         f"under the {one.n_epochs} recorded; left) and in the last tenth of them (right), against "
         f"accuracy on the {one.split} split after the last epoch. Bars: standard error over "
         f"{' or '.join(map(str, replicas))} replicas. Numbers name the setting that differs from the reference "

@@ -105,7 +105,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     return (
         f"Each line is KD from one teacher ({regimes}) at several temperatures, all else equal "
         f"({drawn.held_settings(frame)}; {rates_in_words(frame, runs)}). Shares of the n = {sizes(shares['n'])} rows "
-        "of each replica's draw, counted before each update in the augmented view, as the area under the "
+        "of each replica's draw, counted before each update as augmented, as the area under the "
         f"{sizes(shares['epochs'])} epochs that all arms of the "
         "line recorded, each arm scored against its own teacher at its own temperature; "
         f"{PULLS}.{held_out} Bars: 95 % t intervals over replicas. The vertical axes differ."

@@ -93,10 +93,10 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         else ""
     )
     return (
-        f"Means over samples ({said}) at the epochs after which predictions were stored, clean view, against the true "
-        "labels at temperature 1, cross-entropy in nats, corrected for the finite number of replicas. Bands: 95 % t "
-        "intervals over replicas of the jackknifed total, for these rows; the error over rows is in the CSV. On a root "
-        "scale equal heights are equal steps of the square root."
+        f"Means over samples ({said}) at the epochs after which predictions were stored, not augmented, against the "
+        "true labels at temperature 1, cross-entropy in nats, corrected for the finite number of replicas. Bands: 95 % "
+        "t intervals over replicas of the jackknifed total, for these rows; the error over rows is in the CSV. On a "
+        "root scale equal heights are equal steps of the square root."
         f"{taught}{training}{taken_note(runs)}{left_out(runs_in(frame, runs))} {conditions_in(frame, runs)}"
     )
 

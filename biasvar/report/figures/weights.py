@@ -228,7 +228,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     )
     *fewer, most = sorted(frame["n_replicas"].astype(int).unique())
     replicas = " or ".join([*map(str, fewer), counted(most, "replica")])
-    rows = "Rows of the training pass" if any_own(frame, runs) else "Training rows of the draw, augmented view"
+    rows = "Rows of the training pass" if any_own(frame, runs) else "Training rows of the draw, as augmented"
     text = f"{rows}, before each update, {replicas}."
     if len(bands):
         text += (

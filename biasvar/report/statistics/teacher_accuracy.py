@@ -13,7 +13,7 @@ from biasvar.analysis.statistics.crossed import Component, Crossed, combined, cr
 from biasvar.messages import first_few
 from biasvar.records import Run
 from biasvar.records.schema import PREDICTION_FOLDERS, teacher_path
-from biasvar.report.arms.teachers import teacher_of
+from biasvar.report.arms.teachers import teacher_label, teacher_of
 
 MOST_NAMED = 3
 
@@ -89,9 +89,9 @@ def accuracy_of_its_teacher(run: Run, arm: str) -> OwnAccuracy | None:
 
 
 def own_accuracies(run: Run, arms: Iterable[str]) -> str:
-    """The teachers of some arms with their accuracies, each once: "main 0.912 ± 0.004, n = 1,000"; "" without any."""
+    """The accuracies of the teachers of some arms, each once: "0.912 ± 0.004, n = 1,000 (LS teacher)"; or ""."""
     found = [own for arm in arms if (own := accuracy_of_its_teacher(run, arm)) is not None]
-    said = dict.fromkeys(f"{own.teacher} {own.in_words}" for own in found)
+    said = dict.fromkeys(f"{own.in_words} ({teacher_label(run, own.teacher)})" for own in found)
     return first_few(said, MOST_NAMED, separator="; ")
 
 

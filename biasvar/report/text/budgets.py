@@ -6,7 +6,9 @@ import math
 from typing import Any
 
 from biasvar.records import Run
+from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import ROLES
+from biasvar.report.arms.teachers import teacher_label
 from biasvar.report.statistics.budgets import CONVERGED, budgets
 from biasvar.report.statistics.changes import each
 from biasvar.report.text.numbers import plain_number, short_number, signed
@@ -20,13 +22,13 @@ def budget_rows(run: Run) -> list[dict[str, str]]:
         {
             "label": row.label,
             "arm": row.arm,
-            "family": str(row.family or "–").replace("_", " "),
+            "chosen_on": _chosen_on(run, row.family),
             "rate": plain_number(row.learning_rate),
             "tried": f"{row.settings_tried} × {row.tuning_replicas}" if row.settings_tried else "given",
             "steps": _whole(row.steps),
             "timed": row.timed,
             "seconds": _seconds(row.seconds),
-            "teacher": _teacher(row) if row.teacher else "–",
+            "teacher": _teacher(row, teacher_label(run, row.teacher)) if row.teacher else "–",
             "rise": _rise(row),
             "converged": row.converged,
         }
@@ -49,6 +51,13 @@ def not_converged(run: Run) -> list[str]:
     ]
 
 
+def _chosen_on(run: Run, family: str | None) -> str:
+    """The arm on which the rate was chosen that the arms of a family take; a dash where it was given."""
+    tuning = run.tuning
+    arms = [] if tuning is None else tuning.loc[tuning["family"] == family, "arm"].unique().tolist()
+    return ", ".join(arm_label(run, str(arm)) for arm in arms) or "–"
+
+
 def _rise(row: Any) -> str:
     if not math.isfinite(row.rise):
         return "–"
@@ -63,8 +72,8 @@ def _seconds(value: float) -> str:
     return f"{value:.2g}" if 0 < value < 10 else _whole(value)
 
 
-def _teacher(row: Any) -> str:
+def _teacher(row: Any, label: str) -> str:
     if not math.isfinite(row.teacher_seconds):
-        return f"{row.teacher}, time not known"
-    networks = "" if row.teacher_networks == 1 else f", {row.teacher_networks} networks of"
-    return f"{row.teacher}{networks} {_seconds(row.teacher_seconds)} s"
+        return f"{label}, time not known"
+    networks = "" if row.teacher_networks == 1 else f"{row.teacher_networks} networks of "
+    return f"{label}: {networks}{_seconds(row.teacher_seconds)} s"

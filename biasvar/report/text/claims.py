@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,29 +15,41 @@ from biasvar.report import style
 from biasvar.report.claims.statements import fixing, tried_in_words
 from biasvar.report.claims.words import FAILS, HERE
 from biasvar.report.text.numbers import counted, decimals, level, signed
-from biasvar.study.claims import JUDGED, LEDGER, REVISION, ledger_hash
+from biasvar.study.claims import JUDGED, LEDGER, REVISION
 
 LEVELS = ("times", "AUC")
 """Units of numbers that are no differences, and have no sign."""
 VERDICTS = ("holds", "does not hold", "undecided")
+BY_TEACHER, BY_COMPARISON = "differently under different teachers", "differently in different comparisons"
 
 
 def outcome(claims: pd.DataFrame) -> str:
-    """How many claims came out how, in one sentence; empty without any."""
+    """How many claims came out how, in one sentence; empty without any.
+
+    Tests of a claim that come out differently do so under teachers that saw other rows, or in comparisons of other
+    arms under one such teacher.
+    """
     if claims.empty:
         return ""
-    sets = [frozenset(part["overall"]) for _, part in claims.groupby(["run", "id"], sort=False)]
-    count = {verdict: sum(found == {verdict} for found in sets) for verdict in VERDICTS}
-    differ = len(sets) - sum(count.values())
+    sets = [_verdict(part) for _, part in claims.groupby(["run", "id"], sort=False)]
+    count = Counter(sets)
     parts = [
         (count["holds"], "holds", "hold"),
         (count["does not hold"], "does not hold", "do not hold"),
         (count["undecided"], "is undecided", "are undecided"),
-        (differ, "comes out differently from test to test", "come out differently from test to test"),
+        *((count[how], f"comes out {how}", f"come out {how}") for how in (BY_TEACHER, BY_COMPARISON)),
     ]
     said = [f"{number} {one if number == 1 else more}" for number, one, more in parts if number]
     listed = " and ".join([", ".join(said[:-1]), said[-1]]) if len(said) > 1 else said[0]
     return f"Of {counted(len(sets), 'claim')}, {listed}."
+
+
+def _verdict(tests: pd.DataFrame) -> str:
+    """The verdict of all tests of a claim; else among what they come out differently."""
+    if tests["overall"].nunique() == 1:
+        return str(tests["overall"].iloc[0])
+    alike_under_each = (tests.groupby("regime")["overall"].nunique() == 1).all()
+    return BY_TEACHER if alike_under_each else BY_COMPARISON
 
 
 def _chips(tests: pd.DataFrame) -> list[dict[str, str]]:
@@ -69,10 +82,7 @@ def rules(runs: Sequence[Run]) -> dict[str, Any]:
     said = {run.name: f"{about.in_words} {tried_in_words(run)}".strip() for run in runs if (about := fixing(run))}
     alike = len(set(said.values())) == 1
     fixed = [{"run": "" if alike else name, "said": text} for name, text in said.items()]
-    tested = {claim for run in runs for claim in run.manifest.get("claims") or ()}
-    return {
-        "judged": JUDGED, "revision": REVISION, "hash": ledger_hash(tested), "fixed": fixed[:1] if alike else fixed
-    }  # fmt: skip
+    return {"judged": JUDGED, "revision": REVISION, "fixed": fixed[:1] if alike else fixed}
 
 
 def claim_groups(claims: pd.DataFrame) -> list[dict[str, Any]]:

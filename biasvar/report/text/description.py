@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -16,12 +16,14 @@ from biasvar.records import Run
 from biasvar.records.stored_files import incomplete_records
 from biasvar.report.arms.description import arm_label, loss_in_words
 from biasvar.report.arms.sweep import sweep_in_words
+from biasvar.report.arms.teachers import teacher_label
 from biasvar.report.statistics.estimates import final_level
 from biasvar.report.statistics.teacher_accuracy import accuracy_of_its_teacher
 from biasvar.report.text.budgets import not_converged
 from biasvar.report.text.captions import draw_note, replica_count
 from biasvar.report.text.numbers import counted, plain_number
 from biasvar.report.text.recorded import recorder_warnings
+from biasvar.study.claims import ledger_hash
 
 REPLICAS_FOR_A_RATE = 8
 """Replicas on which a learning rate should be chosen: the choice carries an error of its own."""
@@ -108,7 +110,7 @@ def _import(run: Run) -> str:
     rows = run.samples["split"].value_counts()
     said = " and ".join(f"{rows[split]:,} {split} rows" for split in sorted(rows.index))
     return (
-        f"Finished predictions of {counted(len(run.arms), 'arm')} ({', '.join(run.arms)}), {replica_count(run)} "
+        f"Finished predictions of {counted(len(run.arms), 'arm')} ({_named(run, run.arms)}), {replica_count(run)} "
         f"replicas, on {said}. No training was recorded, so figures of gradients and weights have nothing to show."
     )
 
@@ -116,7 +118,7 @@ def _import(run: Run) -> str:
 def _recorder(run: Run) -> str:
     metrics = run.metrics
     parts = [
-        f"The record of a training loop outside this package: {counted(len(run.arms), 'arm')} ({', '.join(run.arms)})"
+        f"The record of a training loop outside this package: {counted(len(run.arms), 'arm')} ({_named(run, run.arms)})"
     ]
     if len(metrics):
         parts.append(
@@ -124,6 +126,10 @@ def _recorder(run: Run) -> str:
         )
         parts.append(f"{metrics['n'].max():,} samples an epoch")
     return ", ".join(parts) + "."
+
+
+def _named(run: Run, arms: Iterable[str]) -> str:
+    return ", ".join(arm_label(run, arm) for arm in arms)
 
 
 def warnings(run: Run) -> list[str]:
@@ -137,7 +143,7 @@ def warnings(run: Run) -> list[str]:
     lines += [f"Not complete, and left out: {said}." for said in incomplete_records(run.directory)]
     for arm in run.arms:
         entry = run.entry(arm)
-        lines += [f"Arm {arm} ({arm_label(run, arm)}), {said}." for said in run.arm(arm).get("warnings") or []]
+        lines += [f"Arm {arm_label(run, arm)}, {said}." for said in run.arm(arm).get("warnings") or []]
         reasons: dict[str, list[str]] = {}
         for failed in entry.failed:
             reasons.setdefault(failed.reason, []).append(str(failed.replica))
@@ -145,7 +151,7 @@ def warnings(run: Run) -> list[str]:
         for reason, replicas in reasons.items():
             which = "" if len(replicas) == of_all else f" ({', '.join(replicas)})"
             lines.append(
-                f"Arm {arm} ({arm_label(run, arm)}): {len(replicas)} of {of_all} replicas {reason}{which}; "
+                f"Arm {arm_label(run, arm)}: {len(replicas)} of {of_all} replicas {reason}{which}; "
                 "claims on its students are undecided."
             )
     return [*lines, *recorder_warnings(run), *not_converged(run)]
@@ -161,7 +167,7 @@ def _lost(run: Run) -> list[str]:
     if lost == complete:
         return ["No arm has predictions: there is no bias and variance to show, and claims about it are undecided."]
     return [
-        f"Arm {arm} ({arm_label(run, arm)}) has no predictions: it is missing from the figures of bias and "
+        f"Arm {arm_label(run, arm)} has no predictions: it is missing from the figures of bias and "
         "variance, and claims about those that rest on it are undecided."
         for arm in lost
     ]
@@ -171,7 +177,6 @@ def provenance(run: Run) -> list[tuple[str, str]]:
     """Names and values of where the numbers come from."""
     manifest = run.manifest
     data = manifest.get("data") or {}
-    draw = manifest.get("draw") or {}
     rows = run.samples["split"].value_counts()
     versions = {**(manifest.get("versions") or {})}
     facts = [
@@ -183,24 +188,40 @@ def provenance(run: Run) -> list[tuple[str, str]]:
         ),
         ("Seed", manifest.get("seed")),
         ("Replicas", replica_count(run)),
-        ("Draw", ", ".join(f"{key} {value}" for key, value in draw.items() if value is not None)),
+        ("Training rows of a replica", _drawn(manifest.get("draw") or {})),
         ("Data", data.get("note") or data.get("name")),
         ("Fingerprint of the data", data.get("fingerprint")),
+        ("Fingerprint of the claims", ledger_hash(claims) if (claims := manifest.get("claims")) else None),
         ("Rows", ", ".join(f"{split} {rows[split]:,}" for split in sorted(rows.index))),
-        ("Reference teacher", manifest.get("reference_teacher")),
+        (
+            "Reference teacher",
+            teacher_label(run, reference) if (reference := manifest.get("reference_teacher")) else None,
+        ),
         ("Device", manifest.get("device")),
         ("Devices that trained each network together", several if (several := manifest.get("devices")) != 1 else None),
         ("Batch norm", manifest.get("batch_norm")),
         ("Threads", manifest.get("threads")),
         ("Versions of the run", ", ".join(f"{name} {version}" for name, version in versions.items())),
-        *((f"Session {number}", said) for number, said in enumerate(_sessions(manifest), 1)),
+        *((f"Session {number}", said) for number, said in enumerate(_sessions(run), 1)),
         ("Version of the report", f"biasvar {biasvar.__version__}"),
     ]
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
 
 
-def _sessions(manifest: dict[str, Any]) -> list[str]:
+def _drawn(draw: dict[str, Any]) -> str:
+    """How a replica's training rows were drawn.
+
+    >>> _drawn({"kind": "subsample", "rows": 300, "pool": 800}), _drawn({"kind": "seed_only", "rows": None})
+    ('subsample, 300 of 800', 'seed only')
+    """
+    kind, rows, pool = (draw.get(key) for key in ("kind", "rows", "pool"))
+    count = f"{rows:,} of {pool:,}" if rows and pool else f"{rows:,}" if rows else f"of {pool:,}" if pool else ""
+    return ", ".join(filter(None, (str(kind or "").replace("_", " "), count)))
+
+
+def _sessions(run: Run) -> list[str]:
     """Under what each part of a run was made that was made under several versions, commits or devices."""
+    manifest = run.manifest
     sessions = manifest.get("sessions") or []
     if len(sessions) < 2:
         return []
@@ -211,13 +232,14 @@ def _sessions(manifest: dict[str, Any]) -> list[str]:
         arms = [arm for arm in manifest.get("arms") or () if arm in after - before]
         facts = {key: entry.get(key) for key in ("device", "devices", "threads", "commit")}
         rest = ", ".join(f"{key} {value}" for key, value in facts.items() if value not in (None, ""))
-        said.append(f"{versions}; {rest}; arms ended in it: {', '.join(arms) or 'none'}")
+        said.append(f"{versions}; {rest}; arms ended in it: {_named(run, arms) or 'none'}")
     return said
 
 
 def arm_rows(run: Run) -> list[dict[str, str]]:
     """What each arm is, for a table, with its accuracy and that of its teacher."""
     rows = []
+    labels = {arm: arm_label(run, arm) for arm in run.arms}
     for arm in run.arms:
         entry = run.entry(arm)
         rows.append(
@@ -225,8 +247,8 @@ def arm_rows(run: Run) -> list[dict[str, str]]:
                 "arm": arm,
                 "label": entry.label,
                 "role": entry.role,
-                "loss": loss_in_words(entry),
-                "teacher": entry.teacher or "–",
+                "loss": loss_in_words(entry, labels),
+                "teacher": teacher_label(run, entry.teacher) if entry.teacher else "–",
                 "regime": entry.regime,
                 "temperature": plain_number(entry.temperature),
                 "alpha": plain_number(entry.alpha),
@@ -271,7 +293,11 @@ def rate_table(run: Run) -> dict[str, Any] | None:
         chosen = part.loc[part["chosen"], "learning_rate"].unique().tolist()
         if end := _at_an_end(part["learning_rate"].unique().tolist(), chosen):
             ends.append(f"{str(family).replace('_', ' ')} ({end})")
-        about = {"family": str(family).replace("_", " "), "arm": str(arm), "as_good": ", ".join(near) or "–"}
+        about = {
+            "family": str(family).replace("_", " "),
+            "arm": arm_label(run, str(arm)),
+            "as_good": ", ".join(near) or "–",
+        }
         lines.append({**about, "cells": cells})
     replicas = int(tuning.groupby(["family", "learning_rate"])["replica"].nunique().max())
     return {

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def shared(figures: list[dict[str, Any]], runs: Sequence[Run]) -> dict[str, Any]:
     """The figures of a page, and what holds for all of them: said once, not in every caption."""
     closing = conditions(runs)
-    captions = [figure["caption"].removesuffix(closing).rstrip() for figure in figures]
+    titles = [figure["title"] for figure in figures]
+    captions = [numbered(figure["caption"].removesuffix(closing).rstrip(), titles) for figure in figures]
     labels = [str(run.arm(arm).get("label") or arm) for run in runs for arm in run.arms]
     heads = [figure[part] for figure in figures for part in ("title", "how_to_read")]
     return {
@@ -27,6 +28,17 @@ def shared(figures: list[dict[str, Any]], runs: Sequence[Run]) -> dict[str, Any]
         "short": key([*labels, *captions, *heads]),
         "words": GLOSSARY,
     }
+
+
+def numbered(caption: str, titles: Sequence[str]) -> str:
+    """A caption with the figures that it names by their titles named by their numbers on the page.
+
+    >>> numbered("All: figure “Costs”. More: figure “Not drawn”.", ["Accuracy", "Costs"])
+    'All: Figure 2. More: figure “Not drawn”.'
+    """
+    for number, title in enumerate(titles, 1):
+        caption = caption.replace(f"figure “{title}”", f"Figure {number}")
+    return caption
 
 
 def judged(claims: pd.DataFrame, runs: Sequence[Run]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ GLOSSARY = (
     ("arm", "One way of training: a loss, a teacher and their settings. Arms are what the figures compare."),
     (
         "replica",
-        "One training of an arm, with rows, initial weights and batch order of its own; their spread is the variance. "
-        "Where arms share draws, replica r has the same ones in every arm.",
+        "One training of an arm, with rows (its draw), initial weights and batch order of its own; their spread is the "
+        "variance. Where arms share draws, replica r has the same ones in every arm.",
     ),
     (
         "bias",
@@ -24,18 +24,18 @@ GLOSSARY = (
     ),
     (
         "teacher's regime",
-        "On whose rows a teacher was trained: all training rows, rows that no student draws, or each replica's own. "
-        "Results about bias and variance differ by it.",
+        "On whose rows a teacher was trained: all training rows, rows that no student draws (a disjoint teacher), or "
+        "those of the one replica that it teaches (its own teacher). Results about bias and variance differ by it.",
     ),
     (
         "regularization sample",
         "A training sample on which the soft label pulls more towards less variance than towards less bias: b > |a|, "
-        "the variance and the bias gradient at the true class (criterion: opposing).",
+        "the variance and the bias gradient at the true class. The flag marks these.",
     ),
     (
         "interval",
         "Bars and bands are 95 % intervals of a mean, ± is one standard error; a caption says over what: replicas, "
-        "test rows, or teachers.",
+        "test rows, or teachers. Of bias and variance by the jackknife: computed anew without each replica in turn.",
     ),
     (
         "verdict",

@@ -67,7 +67,7 @@ def test_a_teacher_cached_in_another_order_is_named_everywhere(tmp_path):
     assert all("cached in another order" in summary["warning"][0] for summary in summaries)
     run = open_runs([tmp_path / "run"])[0]
     assert len(run.arm("kd")["warnings"]) == 1
-    assert any("Arm kd (kd), epoch 1: the teacher's accuracy on 600 rows" in line for line in description.warnings(run))
+    assert any("Arm kd, epoch 1: the teacher's accuracy on 600 rows" in line for line in description.warnings(run))
 
 
 def test_a_teacher_in_order_or_a_student_that_knows_nothing_is_no_warning(tmp_path):

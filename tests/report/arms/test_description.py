@@ -100,6 +100,7 @@ def test_a_users_method_is_described_by_what_is_stored(tmp_path):
 def test_losses_are_said_in_words():
     scaled = {"loss": "distillation", "alpha_from": "wsl", "weights_from": None, "teacher": "main", "epochs": 3}
     assert loss_in_words(ArmEntry.read("arm", scaled)) == "distillation, α scaled by wsl"
+    assert loss_in_words(ArmEntry.read("arm", scaled), {"wsl": "WSL"}) == "distillation, α scaled by WSL"
     fitted = {"loss": "soft_label", "soft_label": "votes", "measure": "candidates", "k": 3}
     assert loss_in_words(ArmEntry.read("arm", fitted)) == "soft label votes, measure candidates, k 3"
     assert loss_in_words(ArmEntry.read("arm", {"loss": OWN, "my_name": "a_b"})) == f"{OWN}, my name a_b"

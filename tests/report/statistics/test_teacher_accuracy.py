@@ -111,7 +111,7 @@ def test_it_stands_beside_every_result(run: Run) -> None:
     right = run.metrics.query("arm == 'kd' and split == 'test'")["accuracy"]
     assert table["kd"]["accuracy"] == f"{right.mean():.3f} ± {right.std() / math.sqrt(REPLICAS):.3f}, n = 300"
     claims = claims_table([run])
-    assert claims["teachers"].tolist() == [f"three {three}; one {one}", f"one {one}"]
+    assert claims["teachers"].tolist() == [f"{three} (three); {one} (one)", f"{one} (one)"]
     assert [row["teachers"] for group in claim_groups(claims) for row in group["rows"]] == claims["teachers"].tolist()
     arms = summarise([run], claims)["runs"]["made"]["arms"]
     assert arms["ce"]["teacher_accuracy"] is None
@@ -120,7 +120,7 @@ def test_it_stands_beside_every_result(run: Run) -> None:
         "n_samples": ROWS, "n_networks": 3,
     }  # fmt: skip
     said = own_accuracies(run, ["kd", "many", "told", "from_file"])
-    assert said == f"one {one}; three {three}; told 0.250 ± 0.025, n = 300"
+    assert said == f"{one} (one); {three} (three); 0.250 ± 0.025, n = 300 (told)"
 
 
 def test_the_numbers_of_the_figure_of_accuracies_name_each_arms_teacher(run: Run) -> None:
