@@ -92,7 +92,7 @@ def _apart(row: Mapping[Any, Any], labels: Mapping[str, str]) -> _Part:
     arms = {labels.get(arm, arm) for arm in str(row["arms"]).split(", ")}
     pairs = [(a, f"{a}{sign}{b}") for a in arms for b in arms for sign in (" − ", " / ")]
     for treatment, compared in (*sorted(pairs, key=_longest), *sorted(((arm, arm) for arm in arms), key=_longest)):
-        found = re.search(rf"(?<!\w){re.escape(compared)}(?!\w)", test)
+        found = compared in test and re.search(rf"(?<!\w){re.escape(compared)}(?!\w)", test)
         if found:
             control = _ASIDE.sub("", test[found.end() :])  # one that is no arm: "A − mean of 5 draws"
             compared += control if compared == treatment and control.startswith(" − ") else ""
