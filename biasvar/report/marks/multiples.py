@@ -77,12 +77,13 @@ def grid(
     heads = {name: style.panel_title(text, width=LETTERS.get(across, 20)) for name, text in arms.items()}
     axes = figure.subplots(deep * len(rows), across, squeeze=False, sharex=True)
     panels: dict[tuple[str, str], Axes] = {}
+    lines = _lines(frame)
     for place, arm in enumerate(arms):
         down, right = divmod(place, across)
         for number, row in enumerate(rows):
             ax = axes[down * len(rows) + number, right]
             panels[row, arm] = ax
-            _panel(ax, frame[frame["row"] == row], arm, courses, control=control, dots=dots)
+            _panel(ax, lines, row, arm, courses, control=control, dots=dots)
             if number == 0:
                 ax.set_title(heads[arm], fontsize=9.5)
             ax.set_ylabel(rows[row] if right == 0 else "")
@@ -102,11 +103,12 @@ def _turned(
     """The panels of `grid` with an arm's quantities side by side under its name, themselves named at the top."""
     axes = figure.subplots(len(arms), len(rows), squeeze=False, sharex=True)
     panels: dict[tuple[str, str], Axes] = {}
+    lines = _lines(frame)
     for place, (line, (arm, name)) in enumerate(zip(axes, arms.items(), strict=True)):
         line[0].set_title(name, fontsize=9.5)
         for ax, (row, said) in zip(line, rows.items(), strict=True):
             panels[row, arm] = ax
-            _panel(ax, frame[frame["row"] == row], arm, courses, control=control, dots=dots)
+            _panel(ax, lines, row, arm, courses, control=control, dots=dots)
             if place == 0:
                 ax.annotate(said, (0, 1), (-24, 18), xycoords="axes fraction", textcoords="offset points", fontsize=8.5)
     for ax in axes[-1]:
@@ -114,13 +116,21 @@ def _turned(
     return panels
 
 
+def _lines(frame: pd.DataFrame) -> dict[tuple[str, str, str], pd.DataFrame]:
+    """The rows of each line by row, arm and course, in the order of epochs: taken apart once, not by every panel."""
+    parts = frame.sort_values("epoch", kind="stable").groupby(["row", "arm", "course"], sort=False)
+    return {(str(row), str(arm), str(course)): part for (row, arm, course), part in parts}
+
+
 def _panel(
-    ax: Axes, here: pd.DataFrame, arm: str, courses: Mapping[str, Course], *, control: str | None, dots: bool
-) -> None:
+    ax: Axes, lines: Mapping[tuple[str, str, str], pd.DataFrame], row: str, arm: str, courses: Mapping[str, Course], *,
+    control: str | None, dots: bool,
+) -> None:  # fmt: skip
     if control not in (None, arm):
-        _line(ax, here[here["arm"] == control], next(iter(courses)), courses, dots=False, color=GREY)
-    for course in reversed(list(courses)):
-        _line(ax, here[here["arm"] == arm], course, courses, dots=dots)
+        first = next(iter(courses))
+        _line(ax, lines.get((row, control, first)), courses[first], dots=False, color=GREY)
+    for name, course in reversed(list(courses.items())):
+        _line(ax, lines.get((row, arm, name)), course, dots=dots)
     ax.locator_params(axis="x", nbins=4, integer=True)
 
 
@@ -159,13 +169,10 @@ def below_height(count: int) -> float:
     return 0.15 + ENTRY * (count if style.narrow() else math.ceil(count / 2))
 
 
-def _line(
-    ax: Axes, frame: pd.DataFrame, course: str, courses: Mapping[str, Course], *, dots: bool, color: str = ""
-) -> None:
-    part = frame[frame["course"] == course].sort_values("epoch")
-    if part.empty:
+def _line(ax: Axes, part: pd.DataFrame | None, look: Course, *, dots: bool, color: str = "") -> None:
+    if part is None:
         return
-    look, shade = courses[course], color or str(part["color"].iloc[0])
+    shade = color or str(part["color"].iloc[0])
     if look.band and not color:
         ax.fill_between(part["epoch"], part["low"], part["high"], color=shade, alpha=0.18, linewidth=0)
     hollow = not color and "failed" in part and bool((part["failed"] > 0).any())
