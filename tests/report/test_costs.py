@@ -8,6 +8,7 @@ from scipy import stats
 
 from biasvar.records import Run
 from biasvar.report import style
+from biasvar.report.figures import costs
 from biasvar.report.figures.costs import FIGURE
 
 
@@ -41,6 +42,18 @@ def test_points_lines_and_names(study_run: Run):
     assert ax.get_xlabel() == "seconds of training on the processor, one replica"
     assert len(dotted) == len(taught) == 5
     assert sorted(line[1, 0] for line in dotted) == pytest.approx(sorted(taught["seconds"] + taught["teacher_seconds"]))
+
+
+def test_many_arms_have_rows_on_a_narrow_screen(study_run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(costs, "MOST_NAMES", 3)
+    frame = FIGURE.collect([study_run])
+    with style.context(), style.for_narrow_screens():
+        drawing = FIGURE.draw(frame)
+    accuracy, seconds = drawing.axes
+    best_first = frame.sort_values("accuracy", ascending=False, kind="stable")
+    assert [text.get_text() for text in accuracy.texts] == list(best_first["label"])
+    assert seconds.get_xscale() == "log"
+    assert accuracy.get_ylim() == seconds.get_ylim()
 
 
 def test_a_search_lengthens_the_line_of_the_arm_that_takes_it_over(study_run: Run):

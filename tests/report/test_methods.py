@@ -16,6 +16,7 @@ from biasvar.report.figures.methods import FIGURE
 from biasvar.report.marks import arrows
 from biasvar.report.text.description import paragraph
 from tests.report.made import corrected_terms, make_run
+from tests.report.seen import intervals
 
 
 def by_hand(made, kept):
@@ -102,6 +103,19 @@ def test_the_picture_names_every_point_and_says_the_quadrants(study_run: Run):
     assert {"less bias,\nless variance", "more bias,\nmore variance"} <= set(said)
     assert any(text.strip(" −+").replace(".", "").isdigit() for text in said)  # a change of loss
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("change of bias (nats)", "change of variance (nats)")
+
+
+def test_many_methods_have_rows_on_a_narrow_screen(study_run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(methods, "MOST_NAMES", 3)
+    frame = FIGURE.collect([study_run])
+    with style.context(), style.for_narrow_screens():
+        drawing = FIGURE.draw(frame)
+    bias, variance = drawing.axes
+    assert [text.get_text() for text in bias.texts] == list(dict.fromkeys(frame["label"]))
+    assert not variance.texts
+    assert bias.get_xlabel() == "change of bias\n(nats), left is less"
+    assert variance.get_xlabel() == "change of variance\n(nats), left is less"
+    assert intervals(drawing) == [2 * frame["arm"].nunique()] * 2  # over all that was drawn, and over replicas
 
 
 def test_lines_of_equal_loss_are_where_bias_and_variance_add_up_to_it(study_run: Run):

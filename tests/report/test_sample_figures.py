@@ -208,15 +208,15 @@ def test_weights_are_quantiles_of_the_record(run: Run) -> None:
     assert means["kd_scaled", 8] == pytest.approx(means["wsl", 8], rel=1e-5)
 
 
-def test_every_mean_weight_can_be_told_apart() -> None:
-    epochs = [1, 2, 3]
-    values = {"wsl": [1, 0.5, 0.6], "disjoint": [1, 0.4, 0.5], "scaled": [1, 0.501, 0.6], "own": [0.9, 0.8, 0.7]}
-    means = pd.concat(pd.DataFrame({"arm": arm, "epoch": epochs, "mean": mean}) for arm, mean in values.items())
-    looks = {"wsl": ("green", "-"), "disjoint": ("green", "--"), "scaled": ("grey", "-"), "own": ("green", "-")}
-    styles = {arm: style.Look(color, "o", line, arm) for arm, (color, line) in looks.items()}
-    found = weights._patterns(means, styles)
-    assert (found["wsl"], found["disjoint"], found["scaled"]) == ("-", "--", weights.OVER)
-    assert found["own"] not in ("-", "--")
+def test_every_mean_weight_has_a_panel_and_says_where_it_lies_on_another(run: Run) -> None:
+    frame = weights.collect([run])
+    with style.context():
+        drawing = weights.draw(frame)
+    panels = {ax.get_title("left"): ax for ax in drawing.axes if ax.axison}
+    assert next(iter(panels)) == "wsl"  # with its bands
+    assert [text.get_text() for text in panels["kd_scaled"].texts] == ["same mean as\nwsl"]
+    assert len({line.get_color() for line in panels["kd_scaled"].lines if line.get_linestyle() == "-"}) == 2
+    assert not panels["wsl"].texts
 
 
 def test_captions_count_chance_and_name_what_is_not_counted(run: Run) -> None:

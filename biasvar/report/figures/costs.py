@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +14,7 @@ from biasvar.report.arms.roles import COMPARED, arms_with_role, failed_arms, lef
 from biasvar.report.arms.teachers import teacher_in_words
 from biasvar.report.figure import Figure
 from biasvar.report.figures.methods import MOST_NAMES
-from biasvar.report.marks import blocks, labels, legends, looks, panels
+from biasvar.report.marks import blocks, forest, labels, legends, looks, panels, scales
 from biasvar.report.statistics.budgets import COLUMNS as BUDGET
 from biasvar.report.statistics.budgets import budgets
 from biasvar.report.statistics.changes import each, unstyled
@@ -59,40 +57,62 @@ def _numbers(accuracy: Any) -> dict[str, Any]:
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
-    """A panel for each run: seconds to the right on a logarithmic axis, accuracy upwards, a name at each point."""
+    """A panel for each run: seconds to the right on a logarithmic axis, accuracy upwards, a name at each point.
+
+    On a narrow screen many arms have rows instead, with accuracy beside seconds.
+    """
     styles, frame = unstyled(frame)
     frame = frame.assign(before=frame[["teacher_seconds", "search_seconds"]].sum(axis=1))  # what must be trained first
     runs = list(dict.fromkeys(frame["run"]))
-    named = {run: _named(frame[frame["run"] == run], styles) for run in runs}
-    crowded = {run: style.narrow() and len(named[run]) > MOST_NAMES for run in runs}
-    heights = [
-        (4.4 if len(named[run]) > 7 else 3.4) + crowded[run] * legends.numbered_height(named[run]) for run in runs
-    ]
+    if style.narrow() and frame.groupby("run")["arm"].nunique().max() > MOST_NAMES:
+        return _drawn_in_rows(frame, styles)
+    heights = [4.4 if (frame["run"] == run).sum() > 7 else 3.4 for run in runs]
     figure, block_of = blocks.stacked(runs, heights, more=0.35 + 0.2 * style.narrow())
-    first = style.Look(style.MUTED, "", ":", "its teacher's training too")
-    entries = legends.lines({"": first}, width=1.0) if (frame["before"] > 0).any() else []
-    legends.below(figure, [*drawn.regime_entries(frame), *entries], handletextpad=0.6)
+    legends.below(figure, _entries(frame), handletextpad=0.6)
     panels = {run: block_of[run].subplots() for run in runs}
     for run, ax in panels.items():
         _points(ax, frame[frame["run"] == run], styles)
-        if crowded[run]:
-            legends.numbered(block_of[run], named[run])
     engine: Any = figure.get_layout_engine()
     engine.execute(figure)  # names are placed in panels of their final size
     for run, ax in panels.items():
-        texts = [str(number) if crowded[run] else look.label for number, look in enumerate(named[run], start=1)]
-        _names(ax, frame[frame["run"] == run], texts)
+        _names(ax, frame[frame["run"] == run], styles)
     return figure
 
 
-def _named(part: pd.DataFrame, styles: dict[str, style.Look]) -> list[style.Look]:
-    """The looks of a run's points with their names."""
-    return [replace(styles[arm], label=str(label)) for arm, label in zip(part["arm"], part["label"], strict=True)]
+def _entries(frame: pd.DataFrame) -> list[Any]:
+    """What markers and dotted lines are."""
+    first = style.Look(style.MUTED, "", ":", "its teacher's training too")
+    entries = legends.lines({"": first}, width=1.0) if (frame["before"] > 0).any() else []
+    return [*drawn.regime_entries(frame), *entries]
+
+
+def _drawn_in_rows(frame: pd.DataFrame, styles: dict[str, style.Look]) -> Drawing:
+    """For each run the arms one under another, the most accurate first: accuracy, and beside it seconds."""
+    frame = frame.sort_values("accuracy", ascending=False, kind="stable")
+    runs = list(dict.fromkeys(frame["run"]))
+    parts = {run: looks.put_on(frame[frame["run"] == run], styles, by="arm") for run in runs}
+    names = {run: [str(label) for label in part["label"]] for run, part in parts.items()}
+    places = {run: forest.places(part).named(names[run], above=True) for run, part in parts.items()}
+    heights = [forest.height(places[run], 2, on_narrow=2) for run in runs]
+    entries = _entries(frame)
+    figure, block_of = blocks.stacked(runs, heights, more=0.2 * len(entries))
+    for run, block in block_of.items():
+        right, seconds = forest.panels(block, places[run], names[run], 2, on_narrow=2)
+        rows = places[run].on(parts[run])
+        ends = {name: 100 * rows[f"accuracy{end}"] for name, end in
+                (("estimate", ""), ("low", "_low"), ("high", "_high"))}  # fmt: skip
+        forest.draw(right, rows.assign(**ends))
+        scales.values(right, f"accuracy on {rows['split'].iloc[0]}\nrows (%)", ticks=3)
+        after = rows["seconds"] + rows["before"]
+        seconds.hlines(rows["y"], rows["seconds"], after, colors=list(rows["color"]), linewidth=1.0, linestyles=":")
+        forest.draw(seconds, rows.assign(estimate=rows["seconds"], low=math.nan, high=math.nan))
+        seconds.plot(after[rows["before"] > 0], rows.loc[rows["before"] > 0, "y"], "|", color=style.MUTED, markersize=6)
+        _seconds_axis(seconds, rows)
+    legends.below(figure, entries, handletextpad=0.6)
+    return figure
 
 
 def _points(ax: Axes, part: pd.DataFrame, styles: dict[str, style.Look]) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     shown = looks.put_on(part, styles, by="arm")
     ax.vlines(shown["seconds"], 100 * shown["accuracy_low"], 100 * shown["accuracy_high"],
               colors=list(shown["color"]), linewidth=1.6, zorder=2)  # fmt: skip
@@ -104,6 +124,13 @@ def _points(ax: Axes, part: pd.DataFrame, styles: dict[str, style.Look]) -> None
             end = row.seconds + row.before
             ax.plot([row.seconds, end], [y, y], ":", color=row.color, linewidth=1.0, zorder=1)
             ax.plot(end, y, "|", color=row.color, markersize=6, zorder=1)
+    _seconds_axis(ax, part)
+    ax.set_ylabel(f"accuracy on {part['split'].iloc[0]} rows (%)")
+
+
+def _seconds_axis(ax: Axes, part: pd.DataFrame) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     ax.set_xscale("log")
     ax.set_xlim(*_range(part))
     ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if style.narrow() else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
@@ -112,24 +139,24 @@ def _points(ax: Axes, part: pd.DataFrame, styles: dict[str, style.Look]) -> None
     timed = part["timed"].iloc[0]
     processor = " on the processor" if timed == "processor" else ""
     ax.set_xlabel(panels.fitted(f"seconds of training{processor}, one replica", 34))
-    ax.set_ylabel(f"accuracy on {part['split'].iloc[0]} rows (%)")
 
 
 def _range(part: pd.DataFrame) -> tuple[float, float]:
     """From the cheapest arm to the dearest with its teacher, with room for names."""
     low = float(part["seconds"].min())
     high = float((part["seconds"] + part["before"]).max())
-    room = max((high / low) ** 0.12, 1.25)
-    return low / room, high * room
+    wide = high / low
+    return low / max(wide**0.22, 1.4), high * max(wide**0.08, 1.2)
 
 
-def _names(ax: Axes, part: pd.DataFrame, texts: Sequence[str]) -> None:
+def _names(ax: Axes, part: pd.DataFrame, styles: dict[str, style.Look]) -> None:
     rows = each(part)
     places = [(row.seconds, 100 * row.accuracy) for row in rows]
     bars = [((row.seconds, 100 * row.accuracy_low), (row.seconds, 100 * row.accuracy_high)) for row in rows]
     lines = [((x, y), (x + row.before, y)) for (x, y), row in zip(places, rows, strict=True)]
     known = [bar for bar in [*bars, *lines] if np.isfinite(bar).all()]
-    labels.beside_points(ax, places, texts, bars=known)
+    colors = [styles[row.arm].color for row in rows]
+    labels.beside_points(ax, places, [str(row.label) for row in rows], bars=known, colors=colors)
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:

@@ -13,9 +13,9 @@ from biasvar.report import style
 from biasvar.report.arms import drawn
 from biasvar.report.arms.roles import COMPARED, baselines_in_words, left_out, taken_note
 from biasvar.report.figure import Figure
-from biasvar.report.marks import arrows, blocks, labels, legends, looks
+from biasvar.report.marks import arrows, blocks, forest, labels, legends, looks, scales
 from biasvar.report.statistics.changes import unstyled
-from biasvar.report.statistics.method_changes import COLUMNS, compared_methods, method_changes
+from biasvar.report.statistics.method_changes import COLUMNS, TERMS, compared_methods, method_changes
 from biasvar.report.text.captions import conditions_in, when_evaluated
 from biasvar.report.text.numbers import signed, sizes
 
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 MOST_ARMS = 24
 MOST_NAMES = 8
-"""Names that a plane has room for on a narrow screen; where there are more, points have numbers and a key below."""
+"""Names that a plane has room for on a narrow screen; where there are more, each method has a row instead."""
 BEYOND = 0.5
 """How far an interval may widen an axis, as a share of the range of the points: the rest of it is cut off."""
+THICK, THIN = 2.4, 0.8  # points, of bars
 ENDS = ("low", "high", "low_replicas", "high_replicas")
 CORNERS = {
     (0, 0): "less bias,\nless variance",
@@ -47,29 +48,49 @@ def collect(runs: list[Run]) -> pd.DataFrame:
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
-    """A plane for each run; each point has its name, each line in grey one change of loss."""
+    """A plane for each run; each point has its name, each line in grey one change of loss.
+
+    On a narrow screen many methods have rows instead, in a panel for each term.
+    """
+    if style.narrow() and frame.groupby("run")["arm"].nunique().max() >= MOST_NAMES:
+        return _drawn_in_rows(frame)
     styles, frame = unstyled(frame)
     runs = list(dict.fromkeys(frame["run"]))
     wide = {run: _wide(frame[frame["run"] == run]) for run in runs}
     named = {run: _named(wide[run], styles) for run in runs}
-    crowded = {run: style.narrow() and len(named[run]) > MOST_NAMES for run in runs}
     heights = [5.0 if len(wide[run]) > 7 else 3.9 for run in runs]
-    heights = [
-        high + crowded[run] * legends.numbered_height(named[run]) for run, high in zip(runs, heights, strict=True)
-    ]
     entries = [*drawn.regime_entries(frame), *_line_entries(frame)]
     figure, block_of = blocks.stacked(runs, heights, more=0.35 + 0.2 * style.abreast(3, on_narrow=4))
     legends.below(figure, entries, handletextpad=0.6)
     planes = {run: block_of[run].subplots() for run in runs}
     for run, ax in planes.items():
         _frame(ax, wide[run], styles)
-        if crowded[run]:
-            legends.numbered(block_of[run], named[run])
     engine: Any = figure.get_layout_engine()
     engine.execute(figure)  # names are placed in planes of their final size
     for run, ax in planes.items():
-        texts = [str(number) if crowded[run] else look.label for number, look in enumerate(named[run], start=1)]
-        _name(ax, wide[run], texts)
+        _name(ax, wide[run], named[run])
+    return figure
+
+
+def _drawn_in_rows(frame: pd.DataFrame) -> Drawing:
+    """For each run the methods one under another, in a panel for each term."""
+    styles, frame = unstyled(frame)
+    runs = list(dict.fromkeys(frame["run"]))
+    parts = {run: looks.put_on(frame[frame["run"] == run], styles, by="arm") for run in runs}
+    names = {run: list(part.drop_duplicates("arm")["label"]) for run, part in parts.items()}
+    places = {run: forest.places(part).named(names[run], above=True) for run, part in parts.items()}
+    heights = [forest.height(places[run], len(TERMS), on_narrow=len(TERMS)) for run in runs]
+    entries = [*drawn.regime_entries(frame), *_bar_entries(frame)]
+    figure, block_of = blocks.stacked(runs, heights, more=0.2 * len(entries))
+    for run, block in block_of.items():
+        axes = forest.panels(block, places[run], names[run], len(TERMS), on_narrow=len(TERMS))
+        for ax, term in zip(axes, TERMS, strict=True):
+            rows = places[run].on(parts[run][parts[run]["term"] == term])
+            alone = rows.assign(low=rows["low_replicas"], high=rows["high_replicas"])
+            forest.draw(ax, rows, limits=scales.limits(alone, anchor=0.0, room=0.15), reference=0.0, width=THIN)
+            forest.bars(ax, alone, width=THICK)
+            scales.values(ax, f"change of {term}\n(nats), left is less", ticks=3)
+    legends.below(figure, entries, handletextpad=0.6)
     return figure
 
 
@@ -83,14 +104,16 @@ def _named(wide: pd.DataFrame, styles: dict[str, style.Look]) -> list[style.Look
 
 def _line_entries(frame: pd.DataFrame) -> list[Any]:
     """What thin and thick bars and the slanted lines are."""
+    level = style.Look("#c4c4c4", "", "--", "equal change of the loss, bias + variance")
+    return [*_bar_entries(frame), *legends.lines({"": level}, width=1.0)]
+
+
+def _bar_entries(frame: pd.DataFrame) -> list[Any]:
+    """What thin and thick bars are."""
     over = "rows and replicas" + ("" if frame["n_teachers"].isna().all() else " or teachers")
     thick = style.Look(style.MUTED, "", "-", "95 % over replicas alone")
     thin = style.Look(style.MUTED, "", "-", f"95 % over {over}")
-    level = style.Look("#c4c4c4", "", "--", "equal change of the loss, bias + variance")
-    return [
-        *legends.lines({"": thick}, width=2.4), *legends.lines({"": thin}, width=0.8),
-        *legends.lines({"": level}, width=1.0),
-    ]  # fmt: skip
+    return [*legends.lines({"": thick}, width=THICK), *legends.lines({"": thin}, width=THIN)]
 
 
 def _wide(part: pd.DataFrame) -> pd.DataFrame:
@@ -113,7 +136,7 @@ def _frame(ax: Axes, wide: pd.DataFrame, styles: dict[str, style.Look]) -> None:
     ax.axhline(0, color=style.MUTED, linewidth=0.9, zorder=1)
     ax.axvline(0, color=style.MUTED, linewidth=0.9, zorder=1)
     points = looks.put_on(wide, styles, by="arm")
-    for low, high, width, alpha in ((*ENDS[:2], 0.8, 0.6), (*ENDS[2:], 2.4, 0.75)):
+    for low, high, width, alpha in ((*ENDS[:2], THIN, 0.6), (*ENDS[2:], THICK, 0.75)):
         look: dict[str, Any] = {"colors": list(points["color"]), "linewidth": width, "alpha": alpha, "zorder": 2}
         known = points.fillna({f"{axis}_{end}": points[axis] for axis in "xy" for end in (low, high)})
         ax.hlines(known["y"], known[f"x_{low}"], known[f"x_{high}"], **look)
@@ -172,7 +195,7 @@ def _places(levels: list[float]) -> int:
     return next((n for n in range(6) if abs(round(step, n) - step) < 1e-6 * step), 6)
 
 
-def _name(ax: Axes, wide: pd.DataFrame, names: Sequence[str]) -> None:
+def _name(ax: Axes, wide: pd.DataFrame, named: Sequence[style.Look]) -> None:
     """The corners in words, the lines that end inside, and the names of the points, none on another."""
     width, height = (72 * side / ax.figure.dpi for side in ax.get_window_extent().size)
     corners = [_corner(ax, words, right, up, width, height) for (right, up), words in CORNERS.items()]
@@ -194,8 +217,9 @@ def _name(ax: Axes, wide: pd.DataFrame, names: Sequence[str]) -> None:
     left, right = ax.get_xlim()
     known += [((left, 0.0), (right, 0.0)), ((0.0, bottom), (0.0, top))]  # which would strike a name through
     labels.beside_points(
-        ax, [(0.0, 0.0), *zip(wide["x"], wide["y"], strict=True)], names, bars=known, reserved=reserved
-    )
+        ax, [(0.0, 0.0), *zip(wide["x"], wide["y"], strict=True)], [look.label for look in named], bars=known,
+        reserved=reserved, colors=[look.color for look in named],
+    )  # fmt: skip
 
 
 def _corner(ax: Axes, words: str, right: int, up: int, width: float, height: float) -> labels.Box | None:
@@ -243,7 +267,8 @@ FIGURE = Figure(
     title="What every method does to bias and variance",
     how_to_read="Each point is a method. Left of the upright line its mean prediction is nearer the truth than "
     "cross-entropy's, below the level line its replicas agree more; below the full grey line the two together, the "
-    "loss, are smaller. A bar that crosses a line is not told from it.",
+    "loss, are smaller. A bar that crosses a line is not told from it. On a narrow screen many methods stand in "
+    "rows, with a panel for each of the two changes.",
     needs="predictions of a cross-entropy arm and of another arm on the same held-out rows by the same replicas",
     collect=collect,
     draw=draw,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from biasvar.report import style
 from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import failed_arms
 from biasvar.report.figure import Figure
-from biasvar.report.marks import blocks, legends, looks, scatter
+from biasvar.report.marks import blocks, labels, legends, looks, scatter
 from biasvar.report.statistics.changes import each, unstyled
 from biasvar.report.statistics.over_teachers import SHARES, association, compared_arms, shares_and_accuracy
 from biasvar.report.text.captions import conditions
@@ -37,7 +36,7 @@ TEXT = (135.0, 40.0)  # points, about: the three lines of the correlation
 TITLES = {"share_mean": "Over all epochs", "share_late": "Last tenth of epochs"}
 DIFFERS = {
     "base": style.Look("#222222", "*", "", "reference teacher"),
-    "smoothing": style.Look("#9c4fb3", "o", "", "other label smoothing"),
+    "smoothing": style.Look("#9c4fb3", "o", "", "other label smoothing (LS)"),
     "hidden": style.Look("#1f78c1", "s", "", "other width"),
     "epochs": style.Look("#d55e00", "^", "", "other epochs trained"),
     "stop": style.Look("#8c2d04", "<", "", "stopped after other epochs"),
@@ -49,7 +48,11 @@ DIFFERS = {
 SETTINGS = {
     "smoothing": "smoothing", "hidden": "width", "epochs": "epochs", "stop": "stop", "rows": "rows", "model": "network",
 }  # fmt: skip
-"""Settings in which teachers differ, as a name beside a point says them."""
+"""Settings in which teachers differ, as a name beside a point says several of them."""
+VALUES = {
+    "smoothing": "LS {}", "hidden": "width {}", "epochs": "{} epochs", "stop": "stopped at {}", "rows": "{} rows",
+}  # fmt: skip
+"""The value of a setting, as a name beside a point says it."""
 OTHER_ARM = "h"  # arms that are drawn for comparison
 
 
@@ -156,15 +159,20 @@ def draw(frame: pd.DataFrame) -> Drawing:
     across = style.abreast(len(SHARES))
     below = len(SHARES) // across
     figure, block_of = blocks.stacked(runs, [3.9 * below] * len(runs), more=2.9 if style.narrow() else 0.9)
+    panels = []
     for run, block in block_of.items():
         axes = list(block.subplots(below, across, sharey=True, squeeze=False).flat)
         for ax, measure in zip(axes, SHARES, strict=True):
-            _panel(ax, frame[(frame["run"] == run) & (frame["measure"] == measure)])
+            panels.append((ax, *_panel(ax, frame[(frame["run"] == run) & (frame["measure"] == measure)])))
             ax.set_title(TITLES[measure])
             ax.set_xlabel("regularization samples (% of rows)")
         for ax in axes[::across]:
             ax.set_ylabel(f"student's {frame['split'].iloc[0]} accuracy (%)")
     legends.below(figure, _entries(frame), columns=style.abreast(3), columnspacing=1.2, handlelength=2.0)
+    engine: Any = figure.get_layout_engine()
+    engine.execute(figure)  # names are placed in panels of their final size
+    for panel in panels:
+        _name(*panel)
     return figure
 
 
@@ -179,43 +187,43 @@ def _dressed(frame: pd.DataFrame, styles: dict[str, style.Look]) -> pd.DataFrame
     return dressed
 
 
-def _panel(ax: Axes, rows: pd.DataFrame) -> None:
+def _panel(ax: Axes, rows: pd.DataFrame) -> tuple[pd.DataFrame, tuple[float, float]]:
+    """Everything but names; returns the rows with the ends of their bars, and the corner of the correlation."""
     low, high = (rows["accuracy"] + sign * rows["accuracy_stderr"] for sign in (-1, 1))
     left, right = (rows["share"] + sign * rows["share_stderr"] for sign in (-1, 1))
     ax.hlines(rows["accuracy"], left, right, colors=list(rows["color"]), linewidth=0.8, zorder=2)
     first = rows.iloc[0]
     rows = rows.assign(low=low, high=high)
     counted, base = rows["counted"].astype(bool), rows["marker"] == "*"
-    for part, size, edge in ((rows[~counted], 8.0, 0.4), (rows[counted & ~base], 9.0, 0.4), (rows[base], 15.0, 0.4)):
+    for part, size, edge in ((rows[~counted], 6.0, 0.4), (rows[counted & ~base], 7.0, 0.4), (rows[base], 12.0, 0.4)):
         scatter.draw(ax, part, x="share", y="accuracy", low="low", high="high", size=size, edge=edge, alpha=1.0)
     ax.margins(0.08)
     ax.autoscale_view()
-    x, y, box = _corner(ax, rows)
-    _name(ax, rows, box)
+    x, y = _corner(ax, rows)
     ax.text(
         x, y, f"rank correlation {_signed(first.correlation)}\n95 %: {_signed(first.low)} to {_signed(first.high)}\n"
         f"{first.n_teachers} teachers",
         transform=ax.transAxes, va="bottom" if y < 0.5 else "top", ha="left" if x < 0.5 else "right",
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5},
     )  # fmt: skip
+    return rows, (x, y)
 
 
-def _corner(ax: Axes, part: pd.DataFrame) -> tuple[float, float, tuple[float, ...]]:
-    """Where the numbers cover the fewest markers: their place as shares of the axes, and their box in points."""
+def _corner(ax: Axes, part: pd.DataFrame) -> tuple[float, float]:
+    """Where the numbers cover the fewest markers, as shares of the axes."""
     x, y = _points(ax, part)
     width, height = (72 * size for size in PANEL)
     corners = []
     for right, top in ((0, 0), (1, 1), (0, 1), (1, 0)):
         left, bottom = right * (width - TEXT[0]), top * (height - TEXT[1])
         inside = (x > left - 6) & (x < left + TEXT[0] + 6) & (y > bottom - 6) & (y < bottom + TEXT[1] + 6)
-        box = (left, left + TEXT[0], bottom, bottom + TEXT[1])
-        corners.append((int(inside.sum()), 0.97 if right else 0.03, 0.97 if top else 0.03, box))
-    covered, place_x, place_y, box = min(corners, key=lambda corner: corner[0])
+        corners.append((int(inside.sum()), 0.97 if right else 0.03, 0.97 if top else 0.03))
+    covered, place_x, place_y = min(corners, key=lambda corner: corner[0])
     if covered:  # make room below
         low, high = ax.get_ylim()
         ax.set_ylim(low - (TEXT[1] + 12) / (height - TEXT[1] - 12) * (high - low), high)
-        _, place_x, place_y, box = corners[0]
-    return place_x, place_y, box
+        _, place_x, place_y = corners[0]
+    return place_x, place_y
 
 
 def _points(ax: Axes, part: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -227,51 +235,23 @@ def _points(ax: Axes, part: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return x.to_numpy(), y.to_numpy()
 
 
-def _name(ax: Axes, part: pd.DataFrame, numbers: tuple[float, ...]) -> None:
-    """The value of the differing setting beside each dot: at the first place around it that nothing else takes.
-
-    Where all are taken, over an error bar rather than over a marker or a name.
-    """
-    height = 72 * PANEL[1]
-    x, y = _points(ax, part)
-    taken = [numbers, *((px - 5, px + 5, py - 5, py + 5) for px, py in zip(x, y, strict=True))]
-    low, high = ax.get_ylim()
-    bars = []
-    for px, py, error in zip(x, y, part["accuracy_stderr"], strict=True):
-        reach = error / (high - low) * height if math.isfinite(error) else 0.0
-        bars.append((px - 1.5, px + 1.5, py - reach, py + reach))
-    for px, py, row in zip(x, y, each(part), strict=True):
-        if not row.counted or pd.isna(row.value) or row.value == "":
-            continue
-        value = row.value if isinstance(row.value, str) else f"{row.value:g}"  # a number if it was read from a CSV
-        places = _places(px, py, 2.9 * len(value) + 1.0)
-        free = [place for place in places if not any(_overlap(place[3], other) for other in taken)]
-        clear = [place for place in free if not any(_overlap(place[3], other) for other in bars)]
-        ring, dx, dy, box = next(iter([*clear, *free, *places]))
-        taken.append(box)
-        color = row.color
-        line = {"arrowstyle": "-", "color": color, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 2} if ring > 1 else None
-        ax.annotate(
-            value, (row.share, row.accuracy), xytext=(dx, dy), textcoords="offset points",
-            fontsize=8.5, color=color, ha="center", va="center", arrowprops=line,
-        )  # fmt: skip
+def _name(ax: Axes, part: pd.DataFrame, corner: tuple[float, float]) -> None:
+    """The value of the differing setting beside each marker; over an error bar rather than over a marker or a name."""
+    rows = each(part)
+    places = [(row.share, row.accuracy) for row in rows]
+    texts = [_said(row.differs, row.value) if row.counted and not pd.isna(row.value) else "" for row in rows]
+    bars = [((row.share, row.low), (row.share, row.high)) for row in rows if math.isfinite(row.accuracy_stderr)]
+    width, height = (72 * side / ax.figure.dpi for side in ax.get_window_extent().size)
+    left = 0.97 * width - TEXT[0] if corner[0] > 0.5 else 0.03 * width
+    bottom = 0.97 * height - TEXT[1] if corner[1] > 0.5 else 0.03 * height
+    numbers = labels.Box(left, bottom, *TEXT)
+    labels.beside_points(ax, places, texts, bars=bars, reserved=[numbers], colors=list(part["color"]))
 
 
-def _places(px: float, py: float, half_x: float) -> list[tuple[float, float, float, tuple[float, ...]]]:
-    """Places for a name around a marker, near ones first: ring, offset (x, y) and box; those inside the axes."""
-    width, height = (72 * size for size in PANEL)
-    half_y = 4.5
-    places: list[tuple[float, float, float, tuple[float, ...]]] = []
-    for ring, angle in itertools.product((1.0, 1.8, 2.6, 3.4), (0.4, 2.7, -0.5, -2.6, 1.5, -1.5, 0.0, 3.1)):
-        dx, dy = ring * (half_x + 6) * math.cos(angle), ring * 11 * math.sin(angle)
-        box = (px + dx - half_x, px + dx + half_x, py + dy - half_y, py + dy + half_y)
-        if box[0] > 0 and box[1] < width and box[2] > 0 and box[3] < height:
-            places.append((ring, dx, dy, box))
-    return places or [(1.0, 0.0, 11.0, (px - half_x, px + half_x, py + 6.5, py + 15.5))]
-
-
-def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
-    return a[0] < b[1] and b[0] < a[1] and a[2] < b[3] and b[2] < a[3]
+def _said(differs: str, value: Any) -> str:
+    """The value of the differing setting with what it is; "LS 0.1" is of a teacher that differs in another one too."""
+    text = value if isinstance(value, str) else f"{value:g}"  # a number if it was read from a CSV
+    return text if text.startswith("LS") else VALUES.get(differs, "{}").format(text)
 
 
 def _entries(frame: pd.DataFrame) -> list[Any]:
@@ -307,9 +287,9 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         "training rows that are regularization samples, as augmented and before each update, over all epochs (area "
         f"under the {one.n_epochs} recorded; left) and in the last tenth of them (right), against "
         f"accuracy on the {one.split} split after the last epoch. Bars: standard error over "
-        f"{' or '.join(map(str, replicas))} replicas. Numbers name the setting that differs from the reference "
-        "teacher; LS names the label smoothing of a teacher that differs in another setting too. Rank correlation: "
-        "Spearman's, replicas averaged within each teacher first, 95 % interval by Fisher's z."
+        f"{' or '.join(map(str, replicas))} replicas. A name beside a marker is the setting that differs from the "
+        "reference teacher; LS is its label smoothing, also of one that differs in another setting too. Rank "
+        "correlation: Spearman's, replicas averaged within each teacher first, 95 % interval by Fisher's z."
         f"{_uncounted(frame)}{rival} {conditions(runs)}"
     )
 

@@ -15,7 +15,7 @@ from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import failed_arms, taken_over
 from biasvar.report.arms.series import ablated_controls
 from biasvar.report.figure import Figure
-from biasvar.report.marks import legends, lines, looks, panels
+from biasvar.report.marks import blocks, legends, looks, multiples
 from biasvar.report.statistics import stored
 from biasvar.report.statistics.changes import each, unstyled
 from biasvar.report.text.captions import any_own, conditions
@@ -34,8 +34,10 @@ COLUMNS = [
 QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
 THRESHOLD = 1.0 - math.exp(-1.0)
 WHOLE = (0.4, 0.18)  # how opaque the bands are: of the middle half, of the middle 90 %
-MOST_LINES = 7  # of the lower panel
-OVER = (0, (4.0, 4.0))  # dashes
+MOST_PANELS = 8  # of a run
+PANEL = 1.75  # inches, of a panel with its head
+ROWS = {"weight": "weight"}
+COURSES = {"mean": multiples.Course("mean weight", width=2.0)}
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -117,37 +119,67 @@ def _mean(values: np.ndarray) -> dict[str, Any]:
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
-    """Above, a panel of quantile bands for each WSL arm; below, the mean weights of all weighted arms."""
+    """For each run a panel an arm: its mean weight in the spread of its rows, the mean of the first arm in grey."""
     styles, frame = unstyled(frame)
-    bands, means = (frame[frame["panel"] == panel] for panel in ("bands", "mean"))
-    several = frame["run"].nunique() > 1
-    by_arm: list[Any] = list(bands.groupby(["run", "arm"], sort=False))
-    across = style.abreast(min(4, max(len(by_arm), 1)), on_narrow=2)
-    rows_of_panels = [by_arm[i : i + across] for i in range(0, len(by_arm), across)]
-    runs: list[Any] = list(means.groupby("run", sort=False))
-    keyed = [means_run["arm"].nunique() for _, means_run in runs]
-    heights = [2.3] * len(rows_of_panels) + [2.9 + 0.2 * (keys + 2) * style.narrow() for keys in keyed]
-    if by_arm:
-        heights[len(rows_of_panels) - 1] += 0.3 + 0.4 * style.narrow()  # the legend of the bands
-    figure = style.new_figure(height=sum(heights) + (0.4 if by_arm else 0.0))
-    parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    for part, row in zip(parts, rows_of_panels, strict=False):
-        axes = part.subplots(1, across, squeeze=False, sharey=True)[0]
-        for ax in axes[len(row) :]:
-            ax.set_axis_off()
-        for ax, ((run, arm), rows) in zip(axes, row, strict=False):
-            _bands_of_arm(ax, looks.put_on(rows, styles, by="arm"))
-            ax.set_title(style.panel_title(styles[arm].label, run if several else ""), fontsize=9.5)
-        axes[0].set_ylabel("WSL weight")
-        if row is rows_of_panels[-1]:
-            legends.below(part, _band_entries(), columns=3)
-    for part, (run, rows) in zip(parts[len(rows_of_panels) :], runs, strict=True):
-        _means_of_run(part, rows, styles, f"{run}: " if several else "")
+    dressed = looks.put_on(_courses(frame), styles, by="arm")
+    dressed["color"] = [style.INK if _is_grey(color) else color for color in dressed["color"]]  # WSL is the grey one
+    runs = list(dict.fromkeys(frame["run"]))
+    arms = {run: _panels(frame[frame["run"] == run], styles) for run in runs}
+    first = {run: names[0] for run, of_run in arms.items() if len(names := list(of_run)) > 1}
+    entries = _entries(frame, [styles[name].label for name in first.values()])
+    heights = [PANEL * -(-len(of_run) // multiples.abreast(len(of_run))) + 0.2 for of_run in arms.values()]
+    figure, block_of = blocks.stacked(runs, heights, more=multiples.below_height(len(entries)) + 0.1)
+    for run, block in block_of.items():
+        part = dressed[dressed["run"] == run]
+        panels = multiples.grid(
+            block, part, arms=arms[run], rows=ROWS, courses=COURSES, control=first.get(run), dots=False
+        )
+        for (_, arm), ax in panels.items():
+            _bands_of_arm(ax, part[(part["arm"] == arm) & (part["course"] == "rows")])
+            if arm != first.get(run, arm) and _coincide(part, arm, first[run]):
+                said = f"same mean as\n{arms[run][first[run]]}"
+                ax.text(0.97, 0.06, said, transform=ax.transAxes, ha="right", va="bottom", fontsize=9)
+            ax.axhline(THRESHOLD, color=style.INK, linewidth=1.0, linestyle=":")
+            ax.set_ylim(-0.02, 1.02)
+            ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
+    multiples.below(figure, entries)
     return figure
 
 
-def _band_entries() -> list[Any]:
-    """What the bands and the line of the upper panels are."""
+def _courses(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows as courses: "mean", the weight in the loss or else the recorded one, and "rows", recorded quantiles."""
+    bands, means = (frame[frame["panel"] == panel] for panel in ("bands", "mean"))
+    in_loss = set(zip(means["run"], means["arm"], strict=True))
+    recorded = bands[[pair not in in_loss for pair in zip(bands["run"], bands["arm"], strict=True)]]
+    parts = [means.assign(course="mean"), recorded.assign(course="mean"), bands.assign(course="rows")]
+    whole = pd.concat([part for part in parts if len(part)], ignore_index=True)
+    return whole.assign(row="weight", estimate=whole["mean"], low=math.nan, high=math.nan)
+
+
+def _is_grey(color: str) -> bool:
+    from matplotlib.colors import to_rgb
+
+    return max(to_rgb(color)) - min(to_rgb(color)) < 0.05
+
+
+def _coincide(rows: pd.DataFrame, arm: str, other: str) -> bool:
+    """True if the lines of two arms cannot be told apart."""
+    one, two = (
+        rows[(rows["arm"] == name) & (rows["course"] == "mean")].set_index("epoch")["mean"] for name in (arm, other)
+    )
+    return one.index.equals(two.index) and bool(np.allclose(one, two, rtol=0.0, atol=0.01))
+
+
+def _panels(rows: pd.DataFrame, styles: dict[str, style.Look]) -> dict[str, str]:
+    """The arms of a run that have panels, at most `MOST_PANELS`, by their labels: those with bands first."""
+    order = sorted(
+        dict.fromkeys(rows["arm"]), key=lambda arm: "bands" not in set(rows.loc[rows["arm"] == arm, "panel"])
+    )
+    return {arm: styles[arm].label for arm in order[:MOST_PANELS]}
+
+
+def _entries(frame: pd.DataFrame, first: list[str]) -> list[Any]:
+    """What lines and bands are."""
     from matplotlib.colors import to_rgb
 
     def paler(alpha: float) -> tuple[float, float, float]:
@@ -155,67 +187,23 @@ def _band_entries() -> list[Any]:
         return red, green, blue
 
     inner, outer = WHOLE
-    return [
-        *legends.lines({"": style.Look(style.MUTED, "", "-", "median of the rows")}, width=1.5),
-        legends.patch(paler(1.0 - (1.0 - inner) * (1.0 - outer)), "middle half"),
-        legends.patch(paler(outer), "middle 90 %"),
-    ]
+    said = "mean weight in the loss" if (frame["panel"] == "mean").any() else "mean weight of the rows"
+    entries = multiples.entries({"mean": replace(COURSES["mean"], label=said)}, ["mean"], ", ".join(first) or None)
+    if (frame["panel"] == "bands").any():
+        entries += [
+            legends.patch(paler(1.0 - (1.0 - inner) * (1.0 - outer)), "middle half of the rows"),
+            legends.patch(paler(outer), "middle 90 % of the rows"),
+        ]
+    equal = style.Look(style.INK, "", ":", "1\u00a0−\u00a01/e: student and teacher equally sure")
+    return entries + legends.lines({"": equal}, width=1.0)
 
 
 def _bands_of_arm(ax: Axes, rows: pd.DataFrame) -> None:
-    """The median of the weights, in the band of their middle half and that of their middle 90 %."""
-    for low, high, band in (("q05", "q95", WHOLE[1]), ("q25", "q75", WHOLE[0])):
-        lines.draw(ax, rows.assign(estimate=rows["median"], low=rows[low], high=rows[high]), band=band)
-    _weight_axis(ax, ticks=4)
-    ax.set_ylim(-0.02, 1.02)
-    ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
-
-
-def _means_of_run(block: Any, rows: pd.DataFrame, styles: dict[str, style.Look], prefix: str) -> None:
-    """The mean weight of every arm of a run; a line that runs on another is thin and dashed."""
-    ax = block.subplots()
-    rows = rows[rows["arm"].isin(list(dict.fromkeys(rows["arm"]))[:MOST_LINES])]
-    patterns = _patterns(rows, styles)
-    shown = {arm: replace(styles[arm], linestyle=pattern) for arm, pattern in patterns.items()}
-    error = rows["stderr_replicas"].fillna(0.0)
-    dressed = looks.put_on(
-        rows.assign(estimate=rows["mean"], low=rows["mean"] - error, high=rows["mean"] + error), shown, by="arm"
-    )
-    above = dressed["arm"].map(lambda arm: patterns[arm] == OVER)
-    for over, of_width in dressed.groupby(above):
-        lines.draw(ax, of_width, band=0.25, width=0.9 if over else 1.6)
-    _weight_axis(ax, ticks=7)
-    ax.set_ylabel("mean weight in the loss")
-    said = f"{prefix}Mean over the rows of the draw (dotted: 1\u00a0−\u00a01/e, equal losses)"
-    ax.set_title(panels.fitted(said, 32), fontsize=9.5)
-    where = "outside lower left" if style.narrow() else "outside right upper"
-    block.legend(handles=legends.lines(shown), loc=where, handlelength=2.4)
-
-
-def _weight_axis(ax: Axes, ticks: int) -> None:
-    ax.axhline(THRESHOLD, color=style.INK, linewidth=1.0, linestyle=":")
-    ax.set_xlabel("epoch")
-    ax.locator_params(axis="x", nbins=ticks, integer=True)
-
-
-def _patterns(means: pd.DataFrame, styles: dict[str, style.Look]) -> dict[str, Any]:
-    """The pattern of each arm's line: its own, unless an earlier line has both it and the colour.
-
-    A line that runs on an earlier one is dashed, so that the one below shows in the gaps.
-    """
-    chosen: dict[str, Any] = {}
-    drawn: list[pd.Series] = []
-    for arm, one in means.groupby("arm", sort=False):
-        color, mean = styles[str(arm)].color, one.set_index("epoch")["mean"]
-        own = OVER if any(_coincide(mean, other) for other in drawn) else styles[str(arm)].linestyle
-        used = [line for other, line in chosen.items() if styles[other].color == color]
-        chosen[str(arm)] = next((line for line in (own, "-", "--", "-.", ":", OVER) if line not in used), own)
-        drawn.append(mean)
-    return chosen
-
-
-def _coincide(one: pd.Series, other: pd.Series) -> bool:
-    return one.index.equals(other.index) and bool(np.allclose(one, other, rtol=0.0, atol=0.01))
+    """The middle half of the weights of the rows, and their middle 90 %."""
+    for low, high, opaque in (("q05", "q95", WHOLE[1]), ("q25", "q75", WHOLE[0])):
+        if len(rows):
+            color = rows["color"].iloc[0]
+            ax.fill_between(rows["epoch"], rows[low], rows[high], color=color, alpha=opaque, linewidth=0)
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
@@ -232,20 +220,16 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     text = f"{rows}, before each update, {replicas}."
     if len(bands):
         text += (
-            f" Above: median, middle half and middle 90 % of the recorded WSL weights over rows and replicas ({sizes} "
-            f"rows an epoch). Dotted: 1 − 1/e, the weight where student and teacher are equally sure of the truth at "
+            f" Bands: middle half and middle 90 % of the recorded WSL weights over rows and replicas ({sizes} rows an "
+            "epoch). Dotted: 1 − 1/e, the weight where student and teacher are equally sure of the truth at "
             f"temperature 1; below it at the last epoch: {said}."
         )
     if (frame["panel"] == "mean").any():
-        text += (
-            " Below: mean of the weight that the loss used, every epoch; bands are one standard error over replicas."
-        )
-        scaled = [arm_label(run, arm) for run in runs for arm in run.arms if run.entry(arm).setting("alpha_from")]
-        if (means := frame[frame["panel"] == "mean"]).groupby("run")["arm"].nunique().max() > MOST_LINES:
-            text += f" Of {means['arm'].nunique()} arms the first {MOST_LINES} are drawn; the CSV has all."
-        if scaled:
-            names = ", ".join(scaled)
-            text += f" {names} follows the mean of WSL by construction: the lines coincide, its own is dashed on top."
+        text += " Lines: mean of the weight that the loss used, every epoch; its standard error is in the CSV."
+        if (most := frame.groupby("run")["arm"].nunique().max()) > MOST_PANELS:
+            text += f" Of {most} arms {MOST_PANELS} are drawn; the CSV has all."
+        if scaled := [arm_label(run, arm) for run in runs for arm in run.arms if run.entry(arm).setting("alpha_from")]:
+            text += f" {', '.join(scaled)} follows the mean of WSL by construction."
     return f"{text} {conditions(runs)}"
 
 
@@ -253,7 +237,8 @@ FIGURE = Figure(
     name="weights",
     title="WSL weights through training",
     how_to_read="A weight near 1 leaves the soft label its full say; a low one takes it from samples on which the "
-    "student is already surer of the truth than the teacher.",
+    "student is already surer of the truth than the teacher. A wide band means that rows are weighed differently; "
+    "an arm without a band gives all its rows one weight, or weights that are not its own.",
     needs="a record of the training pass of a weighted soft label arm, with its teacher",
     collect=collect,
     draw=draw,

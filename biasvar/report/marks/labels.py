@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -21,9 +21,11 @@ RADII = (6.0, 11.0, 17.0, 25.0, 34.0, 46.0, 60.0, 76.0, 94.0, 114.0, 136.0, 160.
 DIRECTIONS = 16
 JOINED_FROM = 11.0
 """Points of distance from which on a thin line joins a name to its point."""
+ROUNDS = 4
+"""How often names are placed anew, at most."""
 _ON_BAR = 2.5  # points between a line and a bar that are not told apart
 _DOT = 5.5  # points from the middle of a point that a name leaves free
-_FORBIDDEN, _POINT, _LEADER, _BAR = 1e6, 300.0, 90.0, 0.6
+_FORBIDDEN, _POINT, _LEADER, _BAR = 1e6, 300.0, 160.0, 0.6
 
 
 @dataclass(frozen=True)
@@ -122,63 +124,97 @@ def beside_points(
     bars: Sequence[tuple[tuple[float, float], tuple[float, float]]] = (),
     reserved: Sequence[Box] = (),
     size: float = 9.0,
+    colors: Sequence[str] | None = None,
 ) -> list[Box]:
-    """Write a name beside every point; returns where the names lie, in their order.
+    """Write a name beside every point that has one; returns where the names lie, in their order.
 
     The axes must have their limits and their place in the figure. A name takes the free place that is nearest to its
-    point, costs least of the bars and covers no point; one that is moved away is joined to its point by a line.
+    point, costs least of the bars and covers no point; one that is moved away is joined to its point by a line. Names
+    are placed anew when all have a place, and in several orders, of which the best is taken.
 
     Args:
         ax: the axes to write on.
         places: the points, in data coordinates.
-        texts: their names.
+        texts: their names, "" for a point without one.
         bars: straight lines in data coordinates that names avoid where they can.
         reserved: places that are taken.
         size: of the names, points.
+        colors: of the points, for the lines that join names to them; grey without.
     """
     panel = Box(0.0, 0.0, *_panel_size(ax))
     points = [_in_points(ax, place) for place in places]
     lines = [(_in_points(ax, start), _in_points(ax, end)) for start, end in bars]
-    across = Lines(lines)
-    taken: dict[int, Box] = {}
-    leaders: list[tuple[tuple[float, float], tuple[float, float]]] = []
-    for number in sorted(range(len(points)), key=lambda i: -_crowd(points, i)):
-        best, least = panel, math.inf
-        others = [point for i, point in enumerate(points) if i != number]
+    room = _Room(panel, points, lines, Lines(lines), list(reserved))
+    sizes = {number: text_size(text, size) for number, text in enumerate(texts) if text}
+    orders = [lambda i: -_crowd(points, i), lambda i: points[i][0], lambda i: points[i][1], lambda i: -points[i][1]]
+    taken = min((room.placed(sorted(sizes, key=order), sizes) for order in orders), key=lambda found: found[0])[1]
+    for number, box in taken.items():
+        color = style.MUTED if colors is None else colors[number]
+        _write(ax, places[number], points[number], texts[number], box, size, color)
+    return [taken[number] for number in sorted(taken)]
+
+
+@dataclass(frozen=True)
+class _Room:
+    """What names are placed among, in points from the lower left of the axes."""
+
+    panel: Box
+    points: list[tuple[float, float]]
+    bars: list[tuple[tuple[float, float], tuple[float, float]]]
+    across: Lines
+    reserved: list[Box]
+
+    def placed(self, order: Sequence[int], sizes: Mapping[int, tuple[float, float]]) -> tuple[float, dict[int, Box]]:
+        """The names' places, found one after another in an order and then anew, with what they cost together."""
+        taken: dict[int, Box] = {}
+        costs: dict[int, float] = {}
+        for _ in range(ROUNDS):
+            before = dict(taken)
+            for number in order:
+                others = {i: box for i, box in taken.items() if i != number}
+                costs[number], taken[number] = self.best(number, sizes[number], others)
+            if taken == before:
+                break
+        return sum(costs.values()), taken
+
+    def best(self, number: int, size: tuple[float, float], taken: Mapping[int, Box]) -> tuple[float, Box]:
+        """The place of the name of a point that costs least, given those of the others, and its cost."""
+        point = self.points[number]
+        others = [other for i, other in enumerate(self.points) if i != number]
+        leaders = [(self.points[i], box.nearest(*self.points[i])) for i, box in taken.items()]
         drawn = Lines(leaders)
-        for radius, box in _candidates(points[number], text_size(texts[number], size)):
+        best, least = self.panel, math.inf
+        for radius, box in _candidates(point, size):
             if least <= radius:  # no place as far away costs less
                 break
-            blocked = sum(box.shared(other) for other in [*taken.values(), *reserved]) + _outside(box, panel)
+            blocked = sum(box.shared(other) for other in [*taken.values(), *self.reserved]) + _outside(box, self.panel)
             forbidden = _FORBIDDEN + blocked if blocked > 0 else 0.0
-            covered = _POINT * sum(math.dist(box.nearest(*point), point) < _DOT for point in others)
+            covered = _POINT * sum(math.dist(box.nearest(*other), other) < _DOT for other in others)
             if forbidden + covered + radius > least + 1e-6:
                 continue
             cost = (
                 forbidden
                 + covered
-                + _LEADER * _crossings(points[number], box, list(taken.values()), leaders, drawn)
-                + _LEADER * (_passed(points[number], box, others) + _hidden(points[number], box, lines))
-                + _BAR * float(box.crossed_by(across).sum())
+                + _LEADER * _crossings(point, box, list(taken.values()), leaders, drawn)
+                + _LEADER * (_passed(point, box, others) + _hidden(point, box, self.bars))
+                + _BAR * float(box.crossed_by(self.across).sum())
                 + radius
             )
             if cost < least:
                 best, least = box, cost
-        taken[number] = best
-        leaders.append((points[number], best.nearest(*points[number])))
-    for number, box in taken.items():
-        _write(ax, places[number], points[number], texts[number], box, size)
-    return [taken[number] for number in range(len(points))]
+        return least, best
 
 
-def _write(ax: Axes, place: tuple[float, float], point: tuple[float, float], text: str, box: Box, size: float) -> None:
+def _write(
+    ax: Axes, place: tuple[float, float], point: tuple[float, float], text: str, box: Box, size: float, color: str
+) -> None:
     from matplotlib.patheffects import withStroke
 
     near = box.nearest(*point)
     arrow: dict[str, Any] | None = None
     if math.dist(near, point) >= JOINED_FROM:
         at = ((near[0] - box.left) / box.width, (near[1] - box.bottom) / box.height)
-        arrow = {"arrowstyle": "-", "color": style.MUTED, "linewidth": 0.6, "relpos": at, "shrinkA": 0, "shrinkB": 3}
+        arrow = {"arrowstyle": "-", "color": color, "linewidth": 0.6, "relpos": at, "shrinkA": 0, "shrinkB": 3}
     offset = (box.left + box.width / 2 - point[0], box.bottom + box.height / 2 - point[1])
     name = ax.annotate(
         text, place, xytext=offset, textcoords="offset points", ha="center", va="center", fontsize=size,

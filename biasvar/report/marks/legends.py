@@ -32,21 +32,6 @@ def below(figure: FigureBase, entries: Sequence[Any], *, columns: int | None = N
         figure.legend(handles=list(entries), loc="outside lower left", ncols=columns, **(usual | spacing))
 
 
-def numbered(figure: FigureBase, looks: Sequence[Look]) -> None:
-    """The names of points that bear numbers for want of room: "1 CE", "2 KD", ... under everything, from the left."""
-    names = [dot(look.marker, f"{number} {look.label}", color=look.color) for number, look in enumerate(looks, start=1)]
-    figure.legend(handles=names, loc="outside lower left", ncols=_abreast(looks), columnspacing=1.0, handletextpad=0.1)
-
-
-def numbered_height(looks: Sequence[Look]) -> float:
-    """Inches that `numbered` takes."""
-    return 0.1 + 0.19 * -(-len(looks) // _abreast(looks))
-
-
-def _abreast(looks: Sequence[Look]) -> int:
-    return 2 if max(len(look.label) for look in looks) <= WIDEST_ON_NARROW // 2 + 1 else 1
-
-
 def dot(marker: str, label: str, *, color: str = style.MUTED, hollow: bool = False, size: float | None = None) -> Any:
     """A marker without a line, grey unless a colour is given."""
     from matplotlib.lines import Line2D

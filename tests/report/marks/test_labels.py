@@ -53,6 +53,17 @@ def test_of_eighteen_names_none_lies_on_another(spread, seed):
     assert len(boxes) == 18
 
 
+def test_a_point_without_a_name_has_none_and_keeps_others_off():
+    with style.context():
+        ax, boxes, *_ = named_plane([(0.5, 0.5), (0.5, 0.52)], ["KD", ""])
+    assert [text.get_text() for text in ax.texts] == ["KD"]
+    assert len(boxes) == 1
+    scale = 72.0 / ax.figure.dpi / 1.4
+    panel = ax.get_window_extent()
+    other = (0.7 * panel.width * scale, 0.72 * panel.height * scale)
+    assert np.hypot(*np.subtract(boxes[0].nearest(*other), other)) > 5
+
+
 def test_a_name_alone_stands_close_and_one_in_a_crowd_is_joined_by_a_line():
     with style.context():
         ax, boxes, *_ = named_plane([(0.2, 0.2)], ["KD"])
