@@ -89,6 +89,12 @@ def test_the_page_is_whole_and_needs_nothing_else(written: Path) -> None:
     assert "width=device-width" in text_of(written)
 
 
+def test_every_table_lies_in_a_box_that_shows_where_it_goes_on(written: Path) -> None:
+    text = text_of(written)
+    assert text.count("<table") == len(re.findall(r'<div class="scroll[^"]*">\s*<table', text)) > 0
+    assert re.search(r"\.scroll \{[^}]*local[^}]*\}", text)
+
+
 def test_the_page_says_what_the_study_is_and_escapes_it(written: Path) -> None:
     text = text_of(written)
     assert "<h1>A small &lt;study&gt; of soft labels &amp; $tests$</h1>" in text
