@@ -201,3 +201,15 @@ def test_the_picture_has_a_column_for_each_question_and_says_its_rows(tmp_path):
     said = FIGURE.caption(frame, [run])
     assert "nothing regresses to the mean" in said
     assert "4 copies of the teacher" in said
+
+
+def test_the_picture_says_how_many_arms_it_leaves_out(tmp_path):
+    log_probs, labels, _, _ = made()
+    frame = FIGURE.collect([write(tmp_path / "run", log_probs, labels)])
+    assert set(frame["compared"]) == {1}
+    left = "1 of 3 arms, the main ones first; others: biasvar.plots.for_whom(run, arms=[...])"
+    for compared, said in ((1, ""), (3, left)):
+        shown = frame.assign(compared=compared)
+        shown.attrs = frame.attrs
+        with style.context():
+            assert FIGURE.draw(shown).get_suptitle() == said

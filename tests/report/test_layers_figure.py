@@ -50,13 +50,22 @@ def test_each_group_of_each_search_has_a_panel_with_its_layers(run: Run) -> None
     assert heads == ["by_bridge †", "by_own", ""]
     assert len(panels) == 4
     first = panels[0]
-    assert [text.get_text() for text in first.get_yticklabels()] == ["t00", "t01", "t02"]
-    assert first.get_title(loc="left") == "student's 8×8 (s0)"
+    assert [text.get_text() for text in first.get_yticklabels()] == ["1 of 3", "2 of 3", "3 of 3"]
+    assert first.get_ylabel() == "teacher's layers\n(deep: below)"
+    assert first.get_title(loc="left") == "student's features of 8×8"
     values = np.asarray(first.collections[0].get_array()).reshape(3, EPOCHS + 1)
     expected = frame.query("arm == 'by_bridge' and group == 0").pivot(index="layer", columns="epoch", values="estimate")
     np.testing.assert_allclose(values, expected)
     last = search_table(0.8).query("group == 0 and epoch == 6 and layer == 2")["weight"]
     assert first.texts[-1].get_text() == f"{last.mean():.2f} ± {last.std():.2f}".replace("0.", ".")
+
+
+def test_layers_that_are_taken_after_their_norms_say_so(run: Run) -> None:
+    frame = layers.collect([run])
+    frame["teacher_module"] = [f"norms.{layer}" for layer in frame["layer"]]
+    with style.context():
+        figure = layers.draw(frame)
+    assert "teacher's layers,\nafter their norms\n(deep: below)" in {ax.get_ylabel() for ax in figure.get_axes()}
 
 
 def test_the_caption_says_what_was_learned_and_which_weights_say_nothing(run: Run, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from biasvar.records import Run, RunWriter, open_run
 from biasvar.report import style
 from biasvar.report.figures import revision
 from tests.report.made_claims import answers, write_claims_run
+from tests.report.seen import cut_texts, drawn
 
 ROWS, TEST, TAU = 800, 40, 2.0
 NAMES = ["cat", "dog", "ship", "truck"]
@@ -104,7 +105,7 @@ def test_a_panel_a_class_and_of_few_classes_what_the_teacher_has_right_too(tmp_p
         style.lay_out(drawing)
     panels = [ax for ax in drawing.get_axes() if ax.has_data()]
     counts = frame.drop_duplicates(["group", "true_class"])
-    expected = [f"{name}\nn = {n}" for name, n in zip(counts["true_name"], counts["n_answers"], strict=True)]
+    expected = [f"{name}\nn\u00a0=\u00a0{n}" for name, n in zip(counts["true_name"], counts["n_answers"], strict=True)]
     assert [ax.get_title(loc="left") for ax in panels] == expected
     assert [ax.get_ylabel() for ax in panels[::4]] == ["teacher wrong", "teacher right"]
     assert [tick.get_text() for tick in panels[0].get_yticklabels()] == NAMES
@@ -112,6 +113,13 @@ def test_a_panel_a_class_and_of_few_classes_what_the_teacher_has_right_too(tmp_p
     with style.context():
         drawing = revision.draw(revision.collect([run]))
     assert sum(ax.has_data() for ax in drawing.get_axes()) == 7
+
+
+def test_ten_classes_fit_a_telephone(tmp_path: Path) -> None:
+    run, _, _ = make(tmp_path, classes=10)
+    drawing = drawn("revision", revision.collect([run]), narrow=True)
+    assert not cut_texts(drawing)
+    assert 100 * drawing.get_figheight() < 1400  # pixels on the page
 
 
 def test_what_cannot_be_drawn_is_not(tmp_path: Path) -> None:

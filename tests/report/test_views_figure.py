@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from biasvar.report.figures import views
+from tests.report.seen import cut_texts, drawn
 from tests.report.test_bias_variance_claims import depth
 
 
@@ -36,6 +37,15 @@ def test_the_caption_says_which_arms_of_many_are_here(tmp_path, monkeypatch):
 
 def test_arms_of_a_sweep_are_drawn_where_there_are_no_others(tmp_path):
     assert set(frame_of(tmp_path, role="grid")["arm"]) == {"d20", "d8"}
+
+
+def test_panels_stand_side_by_side_on_a_telephone_with_the_views_above_their_rows(tmp_path):
+    frame = frame_of(tmp_path)
+    drawing = drawn("views", frame, narrow=True)
+    axes = [ax for ax in drawing.axes if ax.axison]
+    assert len({round(ax.get_position().y0, 2) for ax in axes}) == 1
+    assert [text.get_text() for text in axes[0].texts] == list(dict.fromkeys(frame["view"]))
+    assert not cut_texts(drawing)
 
 
 def test_methods_keep_the_colours_that_they_have_everywhere(tmp_path):

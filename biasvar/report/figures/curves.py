@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -69,7 +70,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
     arms = {run: multiples.heads(frame[frame["run"] == run]) for run in runs}
     beside = any(control for _, control in arms.values())  # one alone stands in no other's panel
     named = next((str(label) for label in frame.loc[frame["control"], "label"]), None) if beside else None
-    courses = {name: course for name, course in COURSES.items() if name in there}
+    courses = {name: replace(course, label=_said(frame, name)) for name, course in COURSES.items() if name in there}
     entries = multiples.entries(
         courses,
         there,
@@ -92,6 +93,13 @@ def draw(frame: pd.DataFrame) -> Drawing:
     return figure
 
 
+def _said(frame: pd.DataFrame, split: str) -> str:
+    """What a line is, with the number of its rows."""
+    name, _, more = COURSES[split].label.partition(",")
+    others = " other rows" if split == "validation" and (frame["split"] == "test").any() else ""
+    return f"{name}, n = {sizes(frame.loc[frame['split'] == split, 'n'])}{others}" + (f",{more}" if more else "")
+
+
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     """n by split, interval, what was not chosen, failures, draw and data."""
     counts = "; ".join(f"{split}, n = {sizes(part['n'])}" for split, part in frame.groupby("split", sort=False))
@@ -107,10 +115,16 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
 def how_to_read(frame: pd.DataFrame, runs: list[Run]) -> str:
     """What lines that still move, and a gap between training and test, stand for."""
     rows = "training rows are" if any_own(frame, runs) else "draw is"
+    gap = (
+        " Validation and test rows are different ones, easier or harder by chance, which no band tells: a gap between "
+        "the two that every arm has, cross-entropy too, is the rows'."
+        if {"validation", "test"} <= set(frame["split"])
+        else ""
+    )
     return (
         "Each column is an arm through its epochs, beside cross-entropy in grey. Lines that are still moving at the "
         "right end mean that the schedule was short; a training accuracy far above test means that the "
-        f"{rows} learnt by heart."
+        f"{rows} learnt by heart.{gap}"
     )
 
 

@@ -13,7 +13,7 @@ from biasvar.report.figure import Figure
 from biasvar.report.marks import blocks, forest, legends, looks, panels, scales
 from biasvar.report.statistics.estimates import columns, term_change
 from biasvar.report.statistics.kinds_of_rows import KINDS, LEAST_ROWS, TERMS, KindChange, kind_changes
-from biasvar.report.statistics.method_changes import ABOUT, NUMBERS, compared_methods
+from biasvar.report.statistics.method_changes import ABOUT, NUMBERS, compared_methods, first_arms
 from biasvar.report.style import Look
 from biasvar.report.text.captions import conditions_in, when_evaluated
 from biasvar.report.text.numbers import sizes
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from biasvar.records import Run
 
-MOST_ARMS = 16
-COLUMNS = [*ABOUT, "question", "kind", "difference", "term", *NUMBERS]
+MOST_ARMS = 20
+COLUMNS = [*ABOUT, "compared", "question", "kind", "difference", "term", *NUMBERS]
 SHADES = {"first": "#6baed6", "middle": "#2171b5", "last": "#08214a"}
 """Of a question's kinds: the usual row's, one between, the unusual one's."""
 _HEADS = {"difficulty": "Difficulty", "regularization samples": "Regularization", "reference teacher": "Teacher"}
@@ -38,8 +38,10 @@ def collect(runs: list[Run]) -> pd.DataFrame:
     found = []
     for run in runs:
         control = reference_arm(run)
-        for arm in compared_methods(run, runs)[:MOST_ARMS] if control else ():
-            found += [_row(run, arm, str(control), change) for change in kind_changes(run, arm, str(control))]
+        compared = compared_methods(run, runs) if control else []
+        for arm in first_arms(run, compared, MOST_ARMS):
+            about = {"compared": len(compared)}
+            found += [about | _row(run, arm, str(control), change) for change in kind_changes(run, arm, str(control))]
     return style.styled(pd.DataFrame(found, columns=COLUMNS), runs)
 
 
@@ -65,8 +67,23 @@ def draw(frame: pd.DataFrame) -> Drawing:
     figure, block_of = blocks.stacked(runs, heights, more=1.9 if style.narrow() else 0.75)
     for run in runs:
         _block(block_of[run], shown[shown["run"] == run])
+    if said := _left(shown):
+        figure.suptitle(said, x=0.01, ha="left", fontsize=9, color=style.MUTED)
     legends.below(figure, _entries(shown), columns=style.abreast(shown["question"].nunique()), handletextpad=0.3)
     return figure
+
+
+def _left(shown: pd.DataFrame) -> str:
+    """How many of the arms are drawn, where not all are; "" for a table that does not say how many there are."""
+    said = []
+    for run, part in shown.groupby("run", sort=False):
+        drawn_arms, compared = part["arm"].nunique(), pd.to_numeric(part["compared"], errors="coerce").max()
+        if compared > drawn_arms:
+            name = f"{run}: " if shown["run"].nunique() > 1 else ""
+            said.append(f"{name}{drawn_arms} of {compared:.0f} arms, the main ones first")
+    call = "others: biasvar.plots.for_whom(run, arms=[...])"
+    between = "\n" if style.narrow() else " "
+    return f"{'; '.join(said)};{between}{call}" if said else ""
 
 
 def _told_apart(frame: pd.DataFrame) -> pd.DataFrame:
@@ -166,7 +183,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"rows and these teachers, thin ones over rows and {over}; none is adjusted for their number. An arrowhead "
         "marks one that reaches beyond the panel; its end is in the CSV, which also has the last kind's change less "
         "the first's."
-        + (f" Of runs with more arms, the first {MOST_ARMS}." if many else "")
+        + (f" Of runs with more arms {MOST_ARMS}, the main ones first." if many else "")
         + f"{left_out(runs)}{taken_note(runs)} {conditions_in(frame, runs)}"
     )
 

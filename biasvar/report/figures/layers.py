@@ -69,7 +69,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
             mesh = _panel(ax, of_group, top)
             ax.set_title(_title(of_group), weight="normal", fontsize=9.5)
         for ax in axes[:, 0]:
-            ax.set_ylabel("teacher's layers\n(deep: below)")
+            ax.set_ylabel(_layers(part))
         for ax in axes[-1]:
             ax.set_xlabel("epoch of the search")
     bar = places[-1].colorbar(mesh, cax=places[-1].subplots(), orientation="horizontal")
@@ -91,6 +91,12 @@ def _shape(part: pd.DataFrame) -> tuple[int, int]:
     return groups // style.abreast(groups), style.abreast(groups)
 
 
+def _layers(part: pd.DataFrame) -> str:
+    """What the rows are; of modules whose names say that they are norms, that each layer is taken after its own."""
+    norms = part["teacher_module"].astype(str).str.startswith("norm").all()
+    return "teacher's layers,\nafter their norms\n(deep: below)" if norms else "teacher's layers\n(deep: below)"
+
+
 def _name(part: pd.DataFrame) -> str:
     row = each(part)[0]
     return f"{row.label}{' †' if row.unlearned else ''}"
@@ -98,14 +104,14 @@ def _name(part: pd.DataFrame) -> str:
 
 def _title(part: pd.DataFrame) -> str:
     row = each(part)[0]
-    return f"student's {row.height}×{row.width} ({row.student_module})"
+    return f"student's features of {row.height}×{row.width}"
 
 
 def _panel(ax: Axes, part: pd.DataFrame, top: float) -> Any:
     """The weights of one group, and those after the last epoch with their standard deviation at the right."""
     cells = part.pivot(index="layer", columns="epoch", values="estimate")
     last = part[part["epoch"] == part["epoch"].max()].set_index("layer")
-    cells.index = [str(last.loc[layer, "teacher_module"]) for layer in cells.index]
+    cells.index = [f"{layer + 1} of {len(cells)}" for layer in cells.index]
     mesh: Any = heat.draw(ax, cells, top=top, colors="viridis")
     epochs = list(cells.columns)
     shown = range(0, len(epochs), max(int(np.ceil((len(epochs) - 1) / MOST_TICKS)), 1))
@@ -125,7 +131,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     return (
         f"Weights of the teacher's layers, those of a group sum to 1; means over n = {', '.join(map(str, counts))} "
         "replicas, before the first epoch in the column 0. Beside a row: after the last epoch, ± the standard "
-        "deviation over replicas; 95 % intervals are in the CSV. Layers from the shallowest (above) to the deepest. "
+        "deviation over replicas; 95 % intervals and the names of modules are in the CSV. "
+        "Layers from the shallowest (above) to the deepest. "
         "Where groups are searched in turn, a group's weights stand still in the others' epochs. What the label's part "
         "of the loss was right about on the rows that train the weights, last epoch of each group: "
         f"{_learned(frame)}.{dagger} {conditions_in(frame, runs)}"

@@ -15,7 +15,7 @@ from biasvar.report.arms.roles import COMPARED, baselines_in_words, left_out, ta
 from biasvar.report.figure import Figure
 from biasvar.report.marks import arrows, blocks, forest, labels, legends, looks, scales
 from biasvar.report.statistics.changes import unstyled
-from biasvar.report.statistics.method_changes import COLUMNS, TERMS, compared_methods, method_changes
+from biasvar.report.statistics.method_changes import COLUMNS, TERMS, compared_methods, first_arms, method_changes
 from biasvar.report.text.captions import conditions_in, when_evaluated
 from biasvar.report.text.numbers import signed, sizes
 
@@ -42,7 +42,7 @@ CORNERS = {
 
 def collect(runs: list[Run]) -> pd.DataFrame:
     """One row per run, arm and term: the change of corrected bias or variance, with its intervals."""
-    parts = [method_changes(run, compared_methods(run, runs)[:MOST_ARMS]) for run in runs]
+    parts = [method_changes(run, first_arms(run, compared_methods(run, runs), MOST_ARMS)) for run in runs]
     filled = [part for part in parts if len(part)] or parts[:1]
     return style.styled(pd.concat(filled, ignore_index=True)[COLUMNS], runs)
 
@@ -249,7 +249,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         "their end; on the full one the loss is cross-entropy's. Thin bars are 95 % t intervals over "
         f"{_over(frame)}; thick ones are over replicas alone, for these rows and these teachers. Neither is adjusted "
         "for the number of arms. An arrowhead marks one that reaches beyond the panel; its end is in the CSV."
-        + (f" Of runs with more arms, the first {MOST_ARMS}." if many else "")
+        + (f" Of runs with more arms {MOST_ARMS}, the main ones first." if many else "")
         + f"{left_out(runs)}{taken_note(runs)} {conditions_in(frame, runs)}"
     )
 

@@ -40,7 +40,7 @@ COLUMNS = [
 MOST_CLASSES = 12
 FEW = 6  # classes, for which what the teacher has right is drawn too
 ACROSS = 5  # panels side by side where there are more
-ROW = 0.26  # inches, of a class
+ROWS = (0.26, 0.165)  # inches, of a class; on a narrow screen
 SHIFTS = {"label": 0.0, "teacher": -0.19, "revised": 0.19}
 HEIGHTS = {"label": 0.86, "teacher": 0.36, "revised": 0.36}
 NAMES = {"label": "the label", "teacher": "the teacher's soft label", "revised": "the same, revised"}
@@ -85,7 +85,8 @@ def draw(frame: pd.DataFrame) -> Drawing:
     styles, frame = unstyled(frame)
     runs = list(dict.fromkeys(frame["run"]))
     parts = {run: frame[frame["run"] == run] for run in runs}
-    heights = [_down(part) * (0.85 + ROW * part["true_class"].nunique()) + 0.3 for part in parts.values()]
+    row = ROWS[style.narrow()]
+    heights = [_down(part) * (0.8 + row * part["true_class"].nunique()) + 0.3 for part in parts.values()]
     columns = style.abreast(len(SERIES))
     figure, block_of = blocks.stacked(runs, heights, more=0.25 + 0.2 * len(SERIES) / columns)
     for run, block in block_of.items():
@@ -122,7 +123,11 @@ def _down(part: pd.DataFrame) -> int:
 
 def _panel(ax: Axes, rows: pd.DataFrame, color: str) -> None:
     first = rows.iloc[0]
-    ax.set_title(f"{style.panel_title(str(first['true_name']))}\nn = {first['n_answers']:,}", fontsize=9.5)
+    count = f"n\u00a0=\u00a0{first['n_answers']:,}"
+    if style.narrow():
+        ax.set_title(style.panel_title(f"{first['true_name']}, {count}"), fontsize=9.5)
+    else:
+        ax.set_title(f"{style.panel_title(str(first['true_name']))}\n{count}", fontsize=9.5)
     names = rows.drop_duplicates("class")["class_name"].astype(str)
     ax.set(xlim=(0.0, 1.03), ylim=(len(names) - 0.45, -0.55))
     ax.set_yticks(range(len(names)), list(names))

@@ -11,7 +11,7 @@ from biasvar.report import style
 from biasvar.report.arms.roles import core_arms, failed_arms, left_out, listed_arms
 from biasvar.report.figure import Figure
 from biasvar.report.figures.sweep import line_looks
-from biasvar.report.marks import blocks, forest, legends, looks, panels, scales
+from biasvar.report.marks import blocks, forest, legends, looks, scales
 from biasvar.report.statistics.estimates import to_frame
 from biasvar.report.statistics.views import attacks_in, kinds_in, over_views, views_of
 from biasvar.report.text.captions import conditions_in, runs_in
@@ -66,18 +66,23 @@ def draw(frame: pd.DataFrame) -> Drawing:
     shown = _shown(frame)
     styles = _looks(frame)
     runs = list(dict.fromkeys(shown["run"]))
-    heights = [_height(shown[shown["run"] == run]) for run in runs]
+    places = {run: _places(shown[shown["run"] == run]) for run in runs}
+    rows_of = {run: _row(shown.loc[shown["run"] == run, "arm"].nunique()) for run in runs}
+    count = len(PANELS)
+    heights = [
+        forest.height(where, count, on_narrow=count, row=rows_of[run], more=0.65) for run, where in places.items()
+    ]
     arms = list(dict.fromkeys(shown["arm"]))
     columns = style.abreast(3)
     figure, block_of = blocks.stacked(
-        runs, [panels.height(height, len(PANELS)) + blocks.HEAD for height in heights],
+        runs, [height + blocks.HEAD for height in heights],
         more=0.2 + 0.18 * -(-len(arms) // columns),
     )  # fmt: skip
     for run, block in block_of.items():
         part = shown[shown["run"] == run]
         mine = list(dict.fromkeys(part["arm"]))
-        where = forest.places(part, row="view")
-        axes = panels.sharing_rows(block, where, [str(name) for _, name in where.heights], len(PANELS))
+        where = places[run]
+        axes = forest.panels(block, where, [str(name) for _, name in where.heights], count, on_narrow=count)
         rows = where.on(looks.put_on(part, styles, by="arm", hollow="failed"))
         rows["y"] += [_DOT / _row(len(mine)) * (mine.index(arm) - (len(mine) - 1) / 2) for arm in rows["arm"]]
         for ax, (quantity, title) in zip(axes, PANELS.items(), strict=True):
@@ -86,7 +91,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
                 of_panel = of_panel.assign(**{name: 100 * of_panel[name] for name in ("estimate", "low", "high")})
             anchor = None if quantity == "accuracy" else 0.0
             forest.draw(ax, of_panel, limits=scales.limits(of_panel, anchor=anchor), size=4.0, width=1.2)
-            scales.values(ax, title, ticks=4)
+            scales.values(ax, title, ticks=style.abreast(4, on_narrow=2))
     entries = [legends.dot(styles[arm].marker, styles[arm].label, color=styles[arm].color) for arm in arms]
     legends.below(figure, entries, columns=columns, handletextpad=0.3)
     return figure
@@ -96,8 +101,10 @@ def _row(arms: int) -> float:
     return _DOT * arms + _BETWEEN
 
 
-def _height(part: pd.DataFrame) -> float:
-    return part["view"].nunique() * _row(part["arm"].nunique())
+def _places(part: pd.DataFrame) -> forest.Places:
+    """The places of the views of a run, whose names stand above them on narrow screens."""
+    names = list(dict.fromkeys(part["view"].astype(str)))
+    return forest.places(part, row="view").named(names, above=True, row=_row(part["arm"].nunique()))
 
 
 def _shown(frame: pd.DataFrame) -> pd.DataFrame:

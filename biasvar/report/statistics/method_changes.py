@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from biasvar.records import Run
-from biasvar.report.arms.roles import arms_with_role, baseline_of, failed_arms, taken_over
+from biasvar.report.arms.roles import arms_with_role, baseline_of, core_arms, failed_arms, taken_over
 from biasvar.report.statistics.estimates import TERMS, Estimate, columns, term_change
 
 ABOUT = (
@@ -26,6 +26,13 @@ def compared_methods(run: Run, runs: list[Run]) -> list[str]:
     left = {*failed_arms(run), *taken_over(run, runs)}
     shown = arms_with_role(run, ("main", "regime"))
     return [arm for arm in shown if arm not in left and baseline_of(run, arm) != arm]
+
+
+def first_arms(run: Run, arms: list[str], most: int) -> list[str]:
+    """At most so many of some arms, in their order: those that the study turns on before all others."""
+    core = core_arms(run)
+    kept = sorted(arms, key=lambda arm: arm not in core)[:most]
+    return [arm for arm in arms if arm in kept]
 
 
 def method_changes(run: Run, arms: list[str]) -> pd.DataFrame:

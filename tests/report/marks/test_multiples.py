@@ -94,6 +94,15 @@ def test_on_a_narrow_screen_two_panels_stand_side_by_side(name: str, frames: dic
                 assert text.get_window_extent(renderer).x1 <= drawing.bbox.width + 2
 
 
+def test_courses_say_how_many_rows_they_are_of(frames: dict[str, pd.DataFrame]) -> None:
+    frame = frames["curves"]
+    with style.context():
+        said = [text.get_text() for legend in load("curves").draw(frame).legends for text in legend.get_texts()]
+    counts = frame.drop_duplicates("split").set_index("split")["n"]
+    assert f"test rows, n = {counts['test']}, with 95 % interval" in said
+    assert f"validation rows, n = {counts['validation']} other rows" in said
+
+
 def test_the_last_share_is_a_number_in_the_span_of_all_readings(frames: dict[str, pd.DataFrame]) -> None:
     frame = frames["shares"]
     last = frame[frame["epoch"] == frame.groupby("arm")["epoch"].transform("max")]
