@@ -267,6 +267,9 @@ def test_a_run_stands_beside_numbers_of_its_own_data_and_networks_alone(
         assert not cut_texts(drawing)
         assert hollow_dots(drawing) == 0
         assert max(intervals(drawing)) <= len(own)
+    told = frame.groupby(["treatment", "against"])["row"].nunique()
+    pairs = [("WSL", "KD"), ("WSL", "student alone"), ("KD", "student alone")]
+    assert [len(ax.get_yticks()) for ax in drawing.axes] == [told[pair] for pair in pairs]  # none without a mark
 
 
 def test_data_and_networks_have_the_names_of_published_tables() -> None:

@@ -100,20 +100,38 @@ def _row(run: Run, arm: str, control: str) -> dict[str, Any] | None:
 
 def draw(frame: pd.DataFrame) -> Drawing:
     """A group of rows for each data set and pair of networks: published differences, then those of the runs."""
-    names = [str(name) for name in frame.drop_duplicates(["group", "row"])["row"]]
-    where = forest.places(frame, group="group", row="row", gap=0.4, headed=True).named(names)
-    panels = [pair for pair in COMPARISONS if _part(frame, pair).any()]
-    figure = style.new_figure(height=0.8 + forest.height(where, len(panels)))
-    rows = where.on(_dressed(frame, style.styles_of(frame)))
-    for ax, pair in zip(forest.panels(figure, where, names, len(panels)), panels, strict=True):
-        part = rows[_part(rows, pair)]
+    rows = _dressed(frame, style.styles_of(frame))
+    parts = {pair: part for pair in COMPARISONS if len(part := rows[_part(rows, pair)])}
+    if style.narrow():  # one under another, each with its own rows
+        places = [_places(part) for part in parts.values()]
+        heights = [forest.height(where) for where in places]
+        figure = style.new_figure(height=0.8 + sum(heights))
+        axes = list(figure.subplots(len(parts), 1, squeeze=False, height_ratios=heights)[:, 0])
+        for ax, where, part in zip(axes, places, parts.values(), strict=True):
+            forest.name_rows([ax], where, _names(part))
+    else:
+        where = _places(rows)
+        places = [where] * len(parts)
+        figure = style.new_figure(height=0.95 + forest.height(where, len(parts)))
+        axes = forest.panels(figure, where, _names(rows), len(parts))
+    for ax, where, (pair, rows_of) in zip(axes, places, parts.items(), strict=True):
+        part = where.on(rows_of)
         limits = scales.limits(part.assign(failed=part["failed"].fillna(0)), anchor=0.0, room=0.04)
         forest.draw(ax, part, limits=limits, reference=0.0, size=6.0)
-        ax.set_title(" − ".join(pair))
+        title = " − ".join(pair)
+        ax.set_title(title if style.narrow() else style.panel_title(title, width=14))
         scales.values(ax, "percentage points", ticks=5)
     shown = [look for look in (PUBLISHED, TWO_SOURCES) if (rows["marker"] == look.marker)[rows["run"] == ""].any()]
     legends.below(figure, [legends.dot(look.marker, look.label, color=look.color) for look in shown])
     return figure
+
+
+def _names(rows: pd.DataFrame) -> list[str]:
+    return [str(name) for name in rows.drop_duplicates(["group", "row"])["row"]]
+
+
+def _places(rows: pd.DataFrame) -> forest.Places:
+    return forest.places(rows, group="group", row="row", gap=0.4, headed=True).named(_names(rows))
 
 
 def _part(frame: pd.DataFrame, pair: tuple[str, str]) -> pd.Series:
