@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,9 +58,8 @@ def redraw() -> Any:
 
 
 def published(name: str, place: str) -> pd.DataFrame:
-    script, folder = redraw(), ROOT / "figures" / place
-    runs = script.described(json.loads((folder / "summary.json").read_text(encoding="utf-8"))["runs"])
-    return style.styled(script.read_frame(folder / f"{name}.csv"), runs)
+    frame: pd.DataFrame = redraw().frame_of(ROOT / "figures" / place, name)
+    return frame
 
 
 def drawn(make: Callable[[], Drawing], *, narrow: bool = True) -> Drawing:

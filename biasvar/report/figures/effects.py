@@ -74,7 +74,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
     """For each run an axis for each question, with its own scale; a row for each difference, its numbers beside it."""
     runs = list(dict.fromkeys(frame["run"]))
     drawn_rows = looks.put_on(frame, style.styles_of(frame), by="arm", hollow="failed", scale=100.0)
-    drawn_rows[list(CROSSED)] *= 100.0
+    drawn_rows[list(CROSSED)] = 100.0 * drawn_rows[list(CROSSED)].astype(float)
     parts = {run: list(drawn_rows[drawn_rows["run"] == run].groupby("question", sort=False)) for run in runs}
     inner = [[forest.ROW_HEIGHT * (_places(group).total + 0.3) for _, group in parts[run]] for run in runs]
     heights = [sum(one) + 0.55 * len(one) + blocks.HEAD * (len(runs) > 1) for one in inner]
