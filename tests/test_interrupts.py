@@ -103,7 +103,10 @@ except KeyboardInterrupt:
 def test_an_interrupt_in_source_that_is_executed_is_answered_like_any_other(tmp_path):
     (tmp_path / "forgotten.py").write_text(FORGOTTEN)
     command = [sys.executable, "-m", "forgotten"]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # where it is ignored
+    )  # fmt: skip
     assert (ended.returncode, ended.stderr) == (130, "")
 
 
