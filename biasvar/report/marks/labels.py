@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -163,6 +163,7 @@ class _Room:
     bars: list[tuple[tuple[float, float], tuple[float, float]]]
     across: Lines
     reserved: list[Box]
+    tried: dict[int, _Places] = field(default_factory=dict)
 
     def placed(self, order: Sequence[int], sizes: Mapping[int, tuple[float, float]]) -> tuple[float, dict[int, Box]]:
         """The names' places, found one after another in an order and then anew, with what they cost together."""
@@ -179,30 +180,79 @@ class _Room:
 
     def best(self, number: int, size: tuple[float, float], taken: Mapping[int, Box]) -> tuple[float, Box]:
         """The place of the name of a point that costs least, given those of the others, and its cost."""
-        point = self.points[number]
-        others = [other for i, other in enumerate(self.points) if i != number]
+        point, here = self.points[number], self._places(number, size)
         leaders = [(self.points[i], box.nearest(*self.points[i])) for i, box in taken.items()]
-        drawn = Lines(leaders)
-        best, least = self.panel, math.inf
-        for radius, box in _candidates(point, size):
-            if least <= radius:  # no place as far away costs less
+        drawn, names = Lines(leaders), _sides(taken.values())
+        blocked = here.blocked + _shared(here.sides, names).sum(axis=1)
+        floor = np.where(blocked > 0, _FORBIDDEN + blocked, 0.0) + here.covered
+        best, place, least = self.panel, 0, math.inf
+        for i in np.argsort(floor, kind="stable").tolist():
+            if floor[i] > least:
                 break
-            blocked = sum(box.shared(other) for other in [*taken.values(), *self.reserved]) + _outside(box, self.panel)
-            forbidden = _FORBIDDEN + blocked if blocked > 0 else 0.0
-            covered = _POINT * sum(math.dist(box.nearest(*other), other) < _DOT for other in others)
-            if forbidden + covered + radius > least + 1e-6:
-                continue
-            cost = (
-                forbidden
-                + covered
-                + _LEADER * _crossings(point, box, list(taken.values()), leaders, drawn)
-                + _LEADER * (_passed(point, box, others) + _hidden(point, box, self.bars))
-                + _BAR * float(box.crossed_by(self.across).sum())
-                + radius
-            )
-            if cost < least:
-                best, least = box, cost
+            box, cost = here.boxes[i], float(floor[i]) + self._beside(number, i, here)
+            if cost <= least:
+                cost += _LEADER * _crossings(point, box, names, leaders, drawn)
+            if cost < least or (cost == least and i < place):
+                best, place, least = box, i, cost
         return least, best
+
+    def _places(self, number: int, size: tuple[float, float]) -> _Places:
+        """The places that are tried for a name, looked at once: the same for all orders and rounds."""
+        if number not in self.tried:
+            point = self.points[number]
+            others = np.array([other for i, other in enumerate(self.points) if i != number], dtype=float).reshape(-1, 2)
+            found = list(_candidates(point, size))
+            boxes = [box for _, box in found]
+            sides = _sides(boxes)
+            outside = size[0] * size[1] - _shared(sides, _sides([self.panel]))[:, 0]
+            reserved = _shared(sides, _sides(self.reserved)).sum(axis=1)
+            near = np.clip(others[None], sides[:, None, :2], sides[:, None, 2:])
+            covered = (np.hypot(*(near - others).transpose(2, 0, 1)) < _DOT).sum(axis=1)
+            self.tried[number] = _Places(
+                boxes, sides, outside + reserved, _POINT * covered + np.array([radius for radius, _ in found]), others
+            )
+        return self.tried[number]
+
+    def _beside(self, number: int, place: int, here: _Places) -> float:
+        """What a place costs for the bars, and for the points and bars that its line leads over."""
+        if place not in here.beside:
+            point, box = self.points[number], here.boxes[place]
+            over = _LEADER * (_passed(point, box, here.others) + _hidden(point, box, self.bars))
+            here.beside[place] = over + _BAR * float(box.crossed_by(self.across).sum())
+        return here.beside[place]
+
+
+@dataclass(frozen=True)
+class _Places:
+    """The places that are tried for one name.
+
+    Attributes:
+        boxes: in the order in which they are preferred.
+        sides: (n, 4) left, bottom, right, top.
+        blocked: (n,) the area outside the panel or on what is reserved.
+        covered: (n,) what the points that it covers and the distance cost.
+        others: (m, 2) the other points.
+        beside: what the bars and the line to the point cost, by place, as far as it was asked for.
+    """
+
+    boxes: list[Box]
+    sides: np.ndarray
+    blocked: np.ndarray
+    covered: np.ndarray
+    others: np.ndarray
+    beside: dict[int, float] = field(default_factory=dict)
+
+
+def _sides(boxes: Iterable[Box]) -> np.ndarray:
+    return np.array([(box.left, box.bottom, box.right, box.top) for box in boxes], dtype=float).reshape(-1, 4)
+
+
+def _shared(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The area (n, m) that each of n rectangles shares with each of m."""
+    low = np.maximum(some[:, None, :2], others[None, :, :2])
+    high = np.minimum(some[:, None, 2:], others[None, :, 2:])
+    found: np.ndarray = np.clip(high - low, 0.0, None).prod(axis=2)
+    return found
 
 
 def _write(
@@ -241,18 +291,21 @@ def _crowd(points: Sequence[tuple[float, float]], number: int) -> float:
 
 
 def _crossings(
-    point: tuple[float, float], box: Box, taken: Sequence[Box],
+    point: tuple[float, float], box: Box, names: np.ndarray,
     leaders: Sequence[tuple[tuple[float, float], tuple[float, float]]], drawn: Lines,
 ) -> int:  # fmt: skip
     """How many names the line to a box crosses, and how many such lines, drawn already, the box or its line crosses."""
     line = (point, box.nearest(*point))
-    alone = Lines([line])
-    names = sum(float(other.crossed_by(alone)[0]) > 0 for other in taken)
+    along = Lines([line]).along[0]
+    over_names = ((along >= names[:, None, :2]) & (along <= names[:, None, 2:])).all(axis=2).any(axis=1)
+    long = math.dist(*line) > 0
     crossed = box.crossed_by(drawn) > 0
-    return names + sum(bool(over) or _cross(line, other) for over, other in zip(crossed, leaders, strict=True))
+    return long * int(over_names.sum()) + sum(
+        bool(over) or _cross(line, other) for over, other in zip(crossed, leaders, strict=True)
+    )
 
 
-def _passed(point: tuple[float, float], box: Box, others: Sequence[tuple[float, float]]) -> int:
+def _passed(point: tuple[float, float], box: Box, others: Any) -> int:
     """How many other points the line to a box leads over, so that the name would seem to be theirs."""
     end = box.nearest(*point)
     long = math.dist(point, end)
@@ -288,10 +341,6 @@ def _cross(
 
     apart = side(*one, other[0]) * side(*one, other[1]) < 0
     return apart and side(*other, one[0]) * side(*other, one[1]) < 0
-
-
-def _outside(box: Box, panel: Box) -> float:
-    return box.width * box.height - box.shared(panel)
 
 
 def _panel_size(ax: Axes) -> tuple[float, float]:
