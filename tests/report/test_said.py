@@ -6,8 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from biasvar.records import import_predictions
+from biasvar.records import Run, import_predictions
 from biasvar.report.__main__ import main
+from biasvar.report.arms.description import arm_label
+from biasvar.report.statistics import stored
+from biasvar.report.text.description import warnings
 
 N, C = 40, 3
 
@@ -57,3 +60,18 @@ def test_words_that_fit_no_arm_are_refused(run, words, message, capsys):
     assert main([str(run), "--out", str(run.parent / "page"), *words]) == 2
     assert message in capsys.readouterr().err
     assert not (run.parent / "page").exists()
+
+
+@pytest.mark.parametrize(("keep", "flagged"), [("regularization", 0.004), ("other", 0.996)])
+def test_an_arm_whose_mask_leaves_hardly_a_soft_label_is_named(
+    study_run: Run, monkeypatch: pytest.MonkeyPatch, keep: str, flagged: float
+) -> None:
+    arms = study_run.manifest["arms"]
+    run = Run(study_run.directory, study_run.manifest | {"arms": arms | {"kd": arms["kd"] | {"keep": keep}}})
+    assert not any("its mask leaves" in line for line in warnings(run))
+    metrics = run.metrics.copy()
+    metrics.loc[metrics["arm"] == "kd", "share_opposing"] = flagged
+    monkeypatch.setattr(stored, "metrics", lambda run: metrics)
+    (line,) = (line for line in warnings(run) if "its mask leaves" in line)
+    assert "0.4 % of the rows" in line
+    assert arm_label(run, "kd") in line

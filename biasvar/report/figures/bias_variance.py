@@ -86,7 +86,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
 
 FIGURE = Figure(
     name="bias_variance",
-    title="Bias and variance of every arm",
+    title="Bias and variance by arm",
     how_to_read="Further left is better in both panels: less bias is a mean prediction nearer the truth, less variance "
     "is predictions that agree more between trainings. Arms whose bars are apart differ; arms whose bars touch may "
     "differ too, since replicas are paired.",

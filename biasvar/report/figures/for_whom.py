@@ -198,9 +198,9 @@ _QUESTIONS = {
 FIGURE = Figure(
     name="for_whom",
     title="For whom: changes of bias and variance by kind of row",
-    how_to_read="Each colour is one kind of row, from the usual one (light) to the unusual one (dark). A dot left of "
-    "the line says that the method lowers that term for such rows; a bar that crosses the line is not told from no "
-    "change.",
+    how_to_read="Each colour is one kind of row. A dot left of the line says that the method lowers that term for such "
+    "rows; a bar that crosses the line is not told from no change: the thick one for these rows, the thin one for "
+    "others too.",
     needs="predictions of a cross-entropy arm and of another arm on the same test rows by the same six replicas",
     collect=collect,
     draw=draw,

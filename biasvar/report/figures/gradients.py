@@ -157,7 +157,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
     between = "\n" if style.narrow() else " "
     figure.supxlabel(f"true label's pull towards itself, |a|{between}({roots.SAID})", fontsize=9.5)
     figure.supylabel(
-        f"soft label's pull away\nfrom the true label, b\n({roots.SAID};\nbelow 0: towards it)", fontsize=9.5
+        f"what the soft label changes\nabout that pull, b\n({roots.SAID};\nabove 0: against it)", fontsize=9.5
     )
     _bar(figure, mesh, axes, top)
     return figure
@@ -239,8 +239,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
 FIGURE = Figure(
     name="gradients",
     title="Bias and variance gradients through training",
-    how_to_read="A row at the right edge is still wrong, at the left edge it is learnt. In the shaded region the soft "
-    "label pulls away from the true label (b), and harder than the label pulls (a).",
+    how_to_read="A row at the right edge is still wrong, at the left edge it is learnt. In the shaded region the "
+    "soft label turns the label's pull round (b > |a|): the student is surer of the true class than its teacher.",
     needs="a record of the training pass with a teacher",
     collect=collect,
     draw=draw,

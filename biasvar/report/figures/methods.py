@@ -80,7 +80,7 @@ def _drawn_in_rows(frame: pd.DataFrame) -> Drawing:
     names = {run: list(part.drop_duplicates("arm")["label"]) for run, part in parts.items()}
     places = {run: forest.places(part).named(names[run], above=True) for run, part in parts.items()}
     heights = [forest.height(places[run], len(TERMS), on_narrow=len(TERMS)) for run in runs]
-    entries = [*drawn.regime_entries(frame), *_bar_entries(frame)]
+    entries = [*drawn.regime_entries(frame), *bar_entries(frame)]
     figure, block_of = blocks.stacked(runs, heights, more=0.2 * len(entries))
     for run, block in block_of.items():
         axes = forest.panels(block, places[run], names[run], len(TERMS), on_narrow=len(TERMS))
@@ -105,11 +105,11 @@ def _named(wide: pd.DataFrame, styles: dict[str, style.Look]) -> list[style.Look
 def _line_entries(frame: pd.DataFrame) -> list[Any]:
     """What thin and thick bars and the slanted lines are."""
     level = style.Look("#c4c4c4", "", "--", "equal change of the loss, bias + variance")
-    return [*_bar_entries(frame), *legends.lines({"": level}, width=1.0)]
+    return [*bar_entries(frame), *legends.lines({"": level}, width=1.0)]
 
 
-def _bar_entries(frame: pd.DataFrame) -> list[Any]:
-    """What thin and thick bars are."""
+def bar_entries(frame: pd.DataFrame) -> list[Any]:
+    """What thin and thick bars are, of a frame with `n_teachers`."""
     over = "rows and replicas" + ("" if frame["n_teachers"].isna().all() else " or teachers")
     thick = style.Look(style.MUTED, "", "-", "95 % over replicas alone")
     thin = style.Look(style.MUTED, "", "-", f"95 % over {over}")
@@ -264,7 +264,7 @@ def _over(frame: pd.DataFrame) -> str:
 
 FIGURE = Figure(
     name="methods",
-    title="What every method does to bias and variance",
+    title="What each method does to bias and variance",
     how_to_read="Each point is a method. Left of the upright line its mean prediction is nearer the truth than "
     "cross-entropy's, below the level line its replicas agree more; below the full grey line the two together, the "
     "loss, are smaller. A bar that crosses a line is not told from it. On a narrow screen many methods stand in "

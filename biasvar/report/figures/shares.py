@@ -108,9 +108,9 @@ FIGURE = Figure(
     name="shares",
     title="Regularization samples through training",
     how_to_read="Each panel is an arm; the number is the share of its training samples that are regularization samples "
-    "in the end: those on which the soft label pulls away from the true label (b), and harder than the label pulls "
-    "(a). The shaded span is what other readings of the definition would count; where it is wide, the reading matters "
-    "more than the arm.",
+    "in the end: those of whose true class the student is surer than its teacher, so that the soft label turns the "
+    "label's pull round. The shaded span is what other readings of the definition would count; where it is wide, the "
+    "reading matters more than the arm.",
     needs="records of the training pass with a teacher",
     collect=collect,
     draw=draw,

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from biasvar.analysis.statistics.comparison import mean_interval
+from biasvar.analysis.statistics.intervals import t_quantile
 from biasvar.report import style
 from biasvar.report.arms.description import arm_label
 from biasvar.report.arms.roles import failed_arms
@@ -189,8 +190,9 @@ def _dressed(frame: pd.DataFrame, styles: dict[str, style.Look]) -> pd.DataFrame
 
 def _panel(ax: Axes, rows: pd.DataFrame) -> tuple[pd.DataFrame, tuple[float, float]]:
     """Everything but names; returns the rows with the ends of their bars, and the corner of the correlation."""
-    low, high = (rows["accuracy"] + sign * rows["accuracy_stderr"] for sign in (-1, 1))
-    left, right = (rows["share"] + sign * rows["share_stderr"] for sign in (-1, 1))
+    reach = rows["n_replicas"].map(lambda n: t_quantile(0.975, n - 1))
+    low, high = (rows["accuracy"] + sign * reach * rows["accuracy_stderr"] for sign in (-1, 1))
+    left, right = (rows["share"] + sign * reach * rows["share_stderr"] for sign in (-1, 1))
     ax.hlines(rows["accuracy"], left, right, colors=list(rows["color"]), linewidth=0.8, zorder=2)
     first = rows.iloc[0]
     rows = rows.assign(low=low, high=high)
@@ -286,7 +288,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"Each marker but the hexagons is one teacher, all else equal ({said}): the share of "
         "training rows that are regularization samples, as augmented and before each update, over all epochs (area "
         f"under the {one.n_epochs} recorded; left) and in the last tenth of them (right), against "
-        f"accuracy on the {one.split} split after the last epoch. Bars: standard error over "
+        f"accuracy on the {one.split} split after the last epoch. Bars: 95 % t intervals over "
         f"{' or '.join(map(str, replicas))} replicas. A name beside a marker is the setting that differs from the "
         "reference teacher; LS is its label smoothing, also of one that differs in another setting too. Rank "
         "correlation: Spearman's, replicas averaged within each teacher first, 95 % interval by Fisher's z."

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from biasvar.records import Run
 
 PULLS = (
-    "a is the true label's pull towards itself (the bias gradient), b the soft label's pull away from it (the variance "
-    "gradient)"
+    "a is the true label's pull towards itself (the bias gradient), b what the soft label changes about it (the "
+    "variance gradient); b > |a| turns the pull round: the student is surer of the true class than its teacher"
 )
 """What a and b are, to stand in the caption of every figure that names them."""
 

@@ -17,6 +17,7 @@ from biasvar.records.stored_files import incomplete_records
 from biasvar.report.arms.description import arm_label, loss_in_words
 from biasvar.report.arms.sweep import sweep_in_words
 from biasvar.report.arms.teachers import teacher_label
+from biasvar.report.statistics import stored
 from biasvar.report.statistics.estimates import final_level
 from biasvar.report.statistics.teacher_accuracy import accuracy_of_its_teacher
 from biasvar.report.text.budgets import not_converged
@@ -27,6 +28,8 @@ from biasvar.study.claims import ledger_hash
 
 REPLICAS_FOR_A_RATE = 8
 """Replicas on which a learning rate should be chosen: the choice carries an error of its own."""
+
+HARDLY = 0.01  # of the rows that an arm trains on
 
 
 def paragraph(run: Run) -> str:
@@ -154,7 +157,24 @@ def warnings(run: Run) -> list[str]:
                 f"Arm {arm_label(run, arm)}: {len(replicas)} of {of_all} replicas {reason}{which}; "
                 "claims on its students are undecided."
             )
-    return [*lines, *recorder_warnings(run), *not_converged(run)]
+    return [*lines, *_hardly_taught(run), *recorder_warnings(run), *not_converged(run)]
+
+
+def _hardly_taught(run: Run) -> list[str]:
+    """A warning for arms whose mask leaves soft labels to fewer than `HARDLY` of the rows that they train on."""
+    lines = []
+    for arm in run.arms:
+        entry, metrics = run.entry(arm), stored.metrics(run)
+        training = (metrics["arm"] == arm) & (metrics["split"] == "train") & (metrics["view"] == "augmented")
+        flagged = float(metrics.loc[training, "share_opposing"].mean())
+        share = {"regularization": flagged, "other": 1.0 - flagged}.get(str(entry.setting("keep")), math.nan)
+        if share < HARDLY:
+            lines.append(
+                f"Arm {arm_label(run, arm)}: its mask leaves soft labels to {100 * share:.2g} % of the rows, in the "
+                "mean over epochs; its students learn from labels all but alone, at the learning rate "
+                f"{entry.learning_rate}."
+            )
+    return lines
 
 
 def _lost(run: Run) -> list[str]:

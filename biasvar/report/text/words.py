@@ -29,8 +29,8 @@ GLOSSARY = (
     ),
     (
         "regularization sample",
-        "A training sample on which the soft label pulls more towards less variance than towards less bias: b > |a|, "
-        "the variance and the bias gradient at the true class. The flag marks these.",
+        "A training sample of whose true class the student is surer than its teacher, so that the soft label turns "
+        "the label's pull round: b > |a|, the variance and the bias gradient at the true class. The flag marks these.",
     ),
     (
         "interval",
@@ -46,6 +46,9 @@ GLOSSARY = (
 """Eight words that no figure is read without."""
 
 SHORT = {
+    "bias": "how far the mean prediction is from the truth",
+    "variance": "how far the replicas scatter about it",
+    "replica": "one training on rows of its own draw",
     "CE": "cross-entropy",
     "LS": "label smoothing",
     "KD": "knowledge distillation",
