@@ -57,7 +57,7 @@ def stored_files(
     root = directory / folder
     key = "view" if folder in ("records", "view_predictions") else "membership"
     files: list[StoredFile] = []
-    arms = _choose(_children(root, "arm="), arm, f"arm in the {folder} of {directory},")
+    arms = [arm] if _holds(root, arm) else _choose(_children(root, "arm="), arm, f"arm in the {folder} of {directory},")
     branches = [(name, *branch) for name in arms for branch in _branches(root / f"arm={name}", key)]
     splits = _choose(_distinct(branch[1] for branch in branches), split, f"split in the {folder} of {_said(arm)},")
     branches = [branch for branch in branches if branch[1] in splits]
@@ -215,6 +215,11 @@ def _choose(there: list[Any], asked: Any, what: str) -> list[Any]:
         return there
     wanted = [schema.one_of(value, there, what) for value in listed(asked)]
     return [value for value in there if value in wanted]
+
+
+def _holds(root: Path, arm: Any) -> bool:
+    """Whether one arm is named that has a folder there: of a thousand arms the list of all is long."""
+    return isinstance(arm, str) and "/" not in arm and (root / f"arm={arm}").is_dir()
 
 
 def _said(arm: Any) -> str:

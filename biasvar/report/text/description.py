@@ -163,11 +163,12 @@ def warnings(run: Run) -> list[str]:
 def _hardly_taught(run: Run) -> list[str]:
     """A warning for arms whose mask leaves soft labels to fewer than `HARDLY` of the rows that they train on."""
     lines = []
-    for arm in run.arms:
+    masked = [arm for arm in run.arms if run.entry(arm).setting("keep") in ("regularization", "other")]
+    for arm in masked:
         entry, metrics = run.entry(arm), stored.metrics(run)
         training = (metrics["arm"] == arm) & (metrics["split"] == "train") & (metrics["view"] == "augmented")
         flagged = float(metrics.loc[training, "share_opposing"].mean())
-        share = {"regularization": flagged, "other": 1.0 - flagged}.get(str(entry.setting("keep")), math.nan)
+        share = flagged if entry.setting("keep") == "regularization" else 1.0 - flagged
         if share < HARDLY:
             lines.append(
                 f"Arm {arm_label(run, arm)}: its mask leaves soft labels to {100 * share:.2g} % of the rows, in the "
