@@ -147,4 +147,4 @@ def test_the_page_names_arms_that_still_rise(study_run: Run):
     rows = {row["arm"]: row for row in budget_rows(study_run)}
     assert (rows["kd"]["tried"], rows["kd"]["steps"]) == ("2 × 2", "24")
     assert rows["ce"]["teacher"] == "–"
-    assert rows["kd_own"]["teacher"].startswith("own, 4 networks of 0.")
+    assert rows["kd_own"]["teacher"].startswith("own: 4 networks of 0.")
