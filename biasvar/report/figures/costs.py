@@ -172,8 +172,10 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     )
     return (
         f"Accuracy on n = {sizes(frame['n_samples'])} rows after the last epoch, means over replicas with 95 % t "
-        f"intervals over replicas for these rows. {_seconds(frame, shown)}, from the first step to the last record, "
-        f"with its teacher's answers where it asks for them in training, on a logarithmic axis.{lines} {_search(frame)}"
+        f"intervals over replicas for these rows. {_seconds(frame, shown)}, from the first step to the last record: "
+        "what is recorded counts, which an arm that keeps the rows of its record pays for and another does not, so "
+        "that arms of the same arithmetic lie apart. Counted too are a teacher's answers where an arm asks for them in "
+        f"training. The axis is logarithmic.{lines} {_search(frame)}"
         f"{left_out(runs)}{taken_note(runs)} {conditions_in(frame, runs)}"
     )
 

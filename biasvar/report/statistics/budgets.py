@@ -11,7 +11,7 @@ import pandas as pd
 
 from biasvar.analysis.statistics.comparison import mean_interval
 from biasvar.analysis.statistics.intervals import Interval
-from biasvar.records import Run
+from biasvar.records import ArmEntry, Run
 from biasvar.report.arms.teachers import teacher_count, teacher_of
 from biasvar.report.statistics import stored
 
@@ -92,14 +92,17 @@ def _budget(run: Run, arm: str) -> dict[str, Any]:
         return {**row, "converged": found}
     one = found.interval
     numbers = {"rise": one.estimate, "rise_stderr": one.stderr, "rise_low": one.low, "rise_high": one.high}
-    return {**row, **numbers, "rise_from_epoch": found.since, "rise_replicas": one.n, "converged": found.converged}
+    converged = f"{_reasons(entry)}, {len(entry.failed)} of {entry.replicas}" if entry.failed else found.converged
+    return {**row, **numbers, "rise_from_epoch": found.since, "rise_replicas": one.n, "converged": converged}
 
 
 def _all_failed(run: Run, arm: str) -> str:
     """Why all replicas of an arm failed, such as "at chance", where they did: it has not converged to anything."""
     entry = run.entry(arm)
-    if not entry.replicas or len(entry.failed) < entry.replicas:
-        return ""
+    return "" if not entry.replicas or len(entry.failed) < entry.replicas else _reasons(entry)
+
+
+def _reasons(entry: ArmEntry) -> str:
     return " or ".join(dict.fromkeys(item.reason for item in entry.failed))
 
 

@@ -22,6 +22,11 @@ LEVELS = ("times", "AUC")
 VERDICTS = ("holds", "does not hold", "undecided")
 BY_TEACHER, BY_COMPARISON = "differently under different teachers", "differently in different comparisons"
 
+OWN_RULES = (
+    "A claim may ask for more, such as a least number of teachers, and is undecided without it whatever its interval; "
+    "what it asks for stands with it."
+)
+
 
 def outcome(claims: pd.DataFrame) -> str:
     """How many claims came out how, in one sentence; empty without any.
@@ -82,7 +87,7 @@ def rules(runs: Sequence[Run]) -> dict[str, Any]:
     said = {run.name: f"{about.in_words} {tried_in_words(run)}".strip() for run in runs if (about := fixing(run))}
     alike = len(set(said.values())) == 1
     fixed = [{"run": "" if alike else name, "said": text} for name, text in said.items()]
-    return {"judged": JUDGED, "revision": REVISION, "fixed": fixed[:1] if alike else fixed}
+    return {"judged": f"{JUDGED} {OWN_RULES}", "revision": REVISION, "fixed": fixed[:1] if alike else fixed}
 
 
 def claim_groups(claims: pd.DataFrame) -> list[dict[str, Any]]:

@@ -40,7 +40,7 @@ GLOSSARY = (
     (
         "verdict",
         "A claim holds where the whole interval lies beyond the smallest effect of interest, does not hold where it "
-        "lies short of it, and is undecided otherwise.",
+        "lies short of it, and is undecided otherwise, or where it lacks what its own rule asks for.",
     ),
 )
 """Eight words that no figure is read without."""
