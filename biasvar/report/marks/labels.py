@@ -208,9 +208,8 @@ class _Room:
             reserved = _shared(sides, _sides(self.reserved)).sum(axis=1)
             near = np.clip(others[None], sides[:, None, :2], sides[:, None, 2:])
             covered = (np.hypot(*(near - others).transpose(2, 0, 1)) < _DOT).sum(axis=1)
-            self.tried[number] = _Places(
-                boxes, sides, outside + reserved, _POINT * covered + np.array([radius for radius, _ in found]), others
-            )
+            far = np.array([_far(radius) for radius, _ in found])
+            self.tried[number] = _Places(boxes, sides, outside + reserved, _POINT * covered + far, others)
         return self.tried[number]
 
     def _beside(self, number: int, place: int, here: _Places) -> float:
@@ -284,6 +283,11 @@ def _candidates(point: tuple[float, float], size: tuple[float, float]) -> Iterat
             box = Box(x - width / 2, y - height / 2, width, height)
             if math.dist(box.nearest(*point), point) >= min(radius, _DOT) - 1e-9:
                 yield radius, box
+
+
+def _far(radius: float) -> float:
+    """What a distance costs: a name that is far away is hard to find, though nothing lies between."""
+    return radius + radius**2 / 60.0
 
 
 def _crowd(points: Sequence[tuple[float, float]], number: int) -> float:
