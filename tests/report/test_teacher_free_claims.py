@@ -135,7 +135,7 @@ def test_made_data_have_their_verdict(claim: str, outcome: str, tmp_path: Path) 
 def test_the_teachers_own_accuracy_stands_beside_the_result(tmp_path: Path) -> None:
     for claim in ("T1", "T2", "T3"):
         found = judge(CASES[claim, HOLDS](tmp_path / claim), claim).iloc[0]
-        assert found["teachers"] == f"poor 0.200 ± {np.sqrt(0.2 * 0.8 / 1000):.3f}, n = 1,000"
+        assert found["teachers"] == f"0.200 ± {np.sqrt(0.2 * 0.8 / 1000):.3f}, n = 1,000 (poor)"
     found = judge(CASES["T2", UNDECIDED](tmp_path / "run"), "T2").iloc[0]
     assert found["detail"].startswith("the teacher's test accuracy 0.750 is not below the control's 0.6")
     assert found["low"] > found["threshold"]  # by the numbers alone it would hold

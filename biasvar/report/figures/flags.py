@@ -134,8 +134,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     target = "; ".join(f"{row.label} {100 * row.positives:.0f} %" for row in rows)
     return (
         f"AUC on n = {sizes(frame['n_samples'])} {one.split} rows {when_evaluated(frame, runs)}; found shall be those "
-        f"whose corrected bias rises and variance falls against {one.control_label} ({target} of rows, by half "
-        "of the replicas at a time, so that these shares differ from those over all of them). Flags and "
+        f"whose corrected bias rises and variance falls against {one.control_label} ({target} of rows, told by "
+        "half of the replicas). Flags and "
         f"other scores come from one half of the {sizes(frame['n_replicas'])} replicas, the changes from the other, "
         "then the reverse. Bars: 95 % over replicas and rows. The directions were fixed beforehand, so below .5 a "
         f"score ranks the other way. {conditions(runs)}"
