@@ -133,6 +133,8 @@ def test_a_run_of_an_earlier_version_gets_the_report_that_it_had(tmp_path, name)
             keys = ["run", "arm", "epoch", "panel"]
             pd.testing.assert_series_equal(*(frame.groupby(keys)["count"].sum() for frame in (cells, earlier)))
             ours, theirs = (frame.query("kind == 'panel'").reset_index(drop=True) for frame in (ours, theirs))
+        if table == "changes.csv":  # which has medians since
+            ours = ours[ours["kind"] != "median"].reset_index(drop=True)
         for end, bound in (("low", 0.0), ("high", 1.0)):  # intervals of shares end there since
             if end in theirs and end in ours:
                 cut = (ours[end] == bound) & (theirs[end] < bound if end == "low" else theirs[end] > bound)
