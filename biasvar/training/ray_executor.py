@@ -271,6 +271,17 @@ def placed(ray: Any, cluster: Cluster, function: Callable) -> Any:
     return ray.remote(num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_retries=0)(function)
 
 
+def beside_driver(ray: Any, actor: type) -> Any:
+    """An actor on the driver's machine, without which nobody would ask it: others may be lost meanwhile.
+
+    Nowhere else, since Ray takes another machine as it likes where it may (`soft`).
+    """
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    beside = NodeAffinitySchedulingStrategy(node_id=ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(actor).options(num_cpus=0, max_restarts=-1, scheduling_strategy=beside).remote()
+
+
 @dataclass
 class _UnderWay:
     """A task that was submitted: where it tells, what it is, the future that waits for it, and its attempt."""
@@ -293,7 +304,7 @@ class _Tasks:
         self.told: list[MutableSequence[float]] = [[0.0, 0.0, 0.0] for _ in range(jobs)]
         known = about(study, directory, device, word)
         remote = placed(self._ray, cluster, _run)
-        self._board = self._ray.remote(_Board).options(num_cpus=0, max_restarts=-1).remote()
+        self._board = beside_driver(self._ray, _Board)
         self._begin = lambda task: remote.remote(
             known, self._board, task.place, task.attempt, task.function, task.arguments
         )
@@ -378,7 +389,7 @@ class _Tasks:
             asked, self._asked = self._asked, None
             try:
                 told = self._ray.get(asked)
-            except self._ray.exceptions.RayError:  # its machine was lost: it begins anew on another
+            except self._ray.exceptions.RayError:  # its process was lost: it begins anew
                 told = {}
             with self._lock:
                 places = {(task.place, task.attempt) for task in self._under_way.values()}

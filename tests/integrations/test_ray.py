@@ -19,7 +19,7 @@ from biasvar import progress
 from biasvar.errors import BiasvarError
 from biasvar.run import main
 from biasvar.training import drivers, far_worker, workers
-from biasvar.training.ray_executor import connected, placed
+from biasvar.training.ray_executor import beside_driver, connected, placed
 
 pytest.importorskip("ray", reason="needs Ray: make test-integrations")
 
@@ -161,6 +161,18 @@ def test_a_process_has_one_task_on_a_gpu_and_any_number_on_a_cpu(nodes):
             assert {device for _, device in met} == {"0"}
         else:
             assert len({process for process, _ in met}) < 3  # there are two nodes of one CPU
+
+
+def test_what_tasks_tell_is_kept_on_the_drivers_machine(nodes):
+    import ray
+
+    class Here:
+        def node(self):
+            return ray.get_runtime_context().get_node_id()
+
+    with connected(nodes.address, cpus=1, gpus=0):
+        kept = [beside_driver(ray, Here) for _ in range(6)]
+        assert {ray.get(one.node.remote()) for one in kept} == {nodes.cluster.head_node.node_id}
 
 
 def test_a_client_of_a_cluster_is_enough(nodes, study, local, tmp_path):

@@ -250,11 +250,11 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     own = any_own(frame, runs)
     when = "after training" if own else "last epoch, not augmented"
     training = (
-        " Training rows are decomposed over the replicas that drew the row or over those that did not; a fixed teacher "
-        "on all training rows has seen them either way."
+        " Training rows are decomposed over the replicas that drew the row or over those that did not, where there are "
+        "two or more of these; a fixed teacher on all training rows has seen them either way."
     )
     training = "" if own and set(frame["rows"]) == {"held-out"} else training
-    alone = f" Each alone beyond it, on test rows (bias and variance): {clear}." if clear else ""
+    alone = f" On test rows bias moves beyond that on, and variance on: {clear}." if clear else ""
     return (
         f"Change from cross-entropy ({baselines_in_words(frame, runs)}), corrected for the finite number of "
         "replicas, against the true labels at "
