@@ -110,7 +110,8 @@ def measured_claims(run: Run) -> Iterator[Test]:
         for roles in asked.get(claim.id, []):
             missing = [arm for arm in _arms(roles) if arm not in run.arms or run.entry(arm).status != "complete"]
             if missing:
-                yield claim, roles, [], f"not trained to the end yet: {', '.join(missing)}"
+                said = ", ".join(arm_label(run, arm) if arm in run.arms else arm for arm in missing)
+                yield claim, roles, [], f"not trained to the end yet: {said}"
                 continue
             failed = {arm: items for arm in _arms(roles) if (items := _spoiling(run.entry(arm).failed, claim))}
             excuse = "; ".join(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from biasvar.records import Run
 
 MOST_ARMS = 24
+MOST_LISTED = 12  # arms that a caption names
 COLUMNS = [
     *BUDGET, "split", "accuracy", "accuracy_low", "accuracy_high", "accuracy_stderr", "n_replicas", "n_samples",
     "replicas", "failed",
@@ -173,10 +174,26 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     return (
         f"Accuracy on n = {sizes(frame['n_samples'])} rows after the last epoch, means over replicas with 95 % t "
         f"intervals over replicas for these rows. {_seconds(frame, shown)}, from the first step to the last record: "
-        "what is recorded counts, which an arm that keeps the rows of its record pays for and another does not, so "
-        "that arms of the same arithmetic lie apart. Counted too are a teacher's answers where an arm asks for them in "
-        f"training. The axis is logarithmic.{lines} {_search(frame)}"
+        f"what is recorded counts{_kept_rows(frame, shown)}. Counted too are a teacher's answers where an arm asks for "
+        f"them in training. The axis is logarithmic.{lines} {_search(frame)}"
         f"{left_out(runs)}{taken_note(runs)} {conditions_in(frame, runs)}"
+    )
+
+
+def _kept_rows(frame: pd.DataFrame, runs: list[Run]) -> str:
+    """Which of the arms keep rows through training, where some do and others do not."""
+    names, drawn_arms = [], 0
+    for run in runs:
+        kept = {arm for arm, split, _ in run.recorded() if split == "train"}
+        part = frame[frame["run"] == run.name]
+        names += [str(row.label) for row in each(part) if row.arm in kept]
+        drawn_arms += len(part)
+    if len(names) in (0, drawn_arms):
+        return ""
+    said = "; ".join(names) if len(names) <= MOST_LISTED else f"{len(names)} of the {drawn_arms} arms"
+    return (
+        f", rows through training too, which some arms keep and others do not ({said}), so that "
+        "arms of the same arithmetic lie apart"
     )
 
 
@@ -233,7 +250,7 @@ FIGURE = Figure(
     name="costs",
     title="Accuracy against seconds of training",
     how_to_read="Further up is more accurate, further left is cheaper. What stands to the lower right of another arm "
-    "is both dearer and worse.",
+    "is both dearer and worse. On a narrow screen many arms stand in rows.",
     needs="a study that noted how long its arms took",
     collect=collect,
     draw=draw,

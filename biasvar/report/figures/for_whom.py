@@ -10,6 +10,7 @@ from biasvar.report import style
 from biasvar.report.arms import drawn
 from biasvar.report.arms.roles import COMPARED, left_out, reference_arm, taken_note
 from biasvar.report.figure import Figure
+from biasvar.report.figures.methods import bar_entries
 from biasvar.report.marks import blocks, forest, legends, looks, panels, scales
 from biasvar.report.statistics.estimates import columns, term_change
 from biasvar.report.statistics.kinds_of_rows import KINDS, LEAST_ROWS, TERMS, KindChange, kind_changes
@@ -64,12 +65,12 @@ def draw(frame: pd.DataFrame) -> Drawing:
     shown = _told_apart(frame)
     runs = list(dict.fromkeys(shown["run"]))
     heights = [_height(shown[shown["run"] == run]) for run in runs]
-    figure, block_of = blocks.stacked(runs, heights, more=1.9 if style.narrow() else 0.75)
+    figure, block_of = blocks.stacked(runs, heights, more=2.3 if style.narrow() else 0.75)
     for run in runs:
         _block(block_of[run], shown[shown["run"] == run])
     if said := _left(shown):
         figure.suptitle(said, x=0.01, ha="left", fontsize=9, color=style.MUTED)
-    legends.below(figure, _entries(shown), columns=style.abreast(shown["question"].nunique()), handletextpad=0.3)
+    legends.below(figure, _entries(shown), columns=style.abreast(1 + shown["question"].nunique()), handletextpad=0.5)
     return figure
 
 
@@ -150,7 +151,7 @@ def _looks(question: str) -> dict[str, Look]:
 
 
 def _entries(shown: pd.DataFrame) -> list[Any]:
-    """Legend entries, a column for each question with its name on top, all of one length."""
+    """Legend entries, a column for each question with its name on top and one for the bars, all of one length."""
     found = []
     most = max(map(len, KINDS.values()))
     for question in KINDS:
@@ -163,7 +164,8 @@ def _entries(shown: pd.DataFrame) -> list[Any]:
         entries = [legends.dot("", _HEADS[question])]
         entries += [legends.dot("o", f"{kind}, n = {counts[kind]}", color=styles[kind].color) for kind in named]
         found += entries + [legends.dot("", "")] * (0 if style.narrow() else 1 + most - len(entries))
-    return found
+    bars = bar_entries(shown)
+    return found + bars + [legends.dot("", "")] * (0 if style.narrow() else 1 + most - len(bars))
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:

@@ -187,7 +187,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
     for ((run, _), block), of_block in zip(blocks, places, strict=True):
         for at, ((top, bottom), (_, one)) in enumerate(zip(of_block, block.groupby("place"), strict=True)):
             top.set_axis_off()
-            _picture(top, one.iloc[0], pictures.get((str(run), int(one["sample_id"].iloc[0]))))
+            _picture(top, one, pictures.get((str(run), int(one["sample_id"].iloc[0]))))
             _chart(bottom, one, styles, named=at % across == 0, upright=upright)
     return figure
 
@@ -197,8 +197,9 @@ def _entries(frame: pd.DataFrame) -> list[Any]:
     said = ["bias, var.: change of bias and variance, nats"]
     if frame["flagged"].notna().any():
         said.append("flagged: replicas whose regularization sample it is")
-    bars = ["bars: mean probability of each class"]
-    return [*(legends.dot("", text) for text in said + bars), legends.patch(TRUE_CLASS, "the true class")]
+    pairs = ", ".join(dict.fromkeys(f"{row.control_label} → {row.label}" for row in each(frame)))
+    said += [f"p: mean probability of the true class, {pairs}", "bars: mean probability of each class"]
+    return [*(legends.dot("", text) for text in said), legends.patch(TRUE_CLASS, "the true class")]
 
 
 def _upright(frame: pd.DataFrame) -> bool:
@@ -207,8 +208,9 @@ def _upright(frame: pd.DataFrame) -> bool:
     return bool((names.groupby("run")["class_name"].agg(lambda part: part.astype(str).str.len().sum()) > 16).any())
 
 
-def _picture(ax: Any, one: Any, image: np.ndarray | None) -> None:
-    """The image at the left, the numbers at the right."""
+def _picture(ax: Any, rows: pd.DataFrame, image: np.ndarray | None) -> None:
+    """The image at the left, the numbers of the sample's rows at the right."""
+    one: Any = rows.iloc[0]
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1)
     wide = IMAGE_ON_NARROW if style.narrow() else IMAGE
@@ -216,8 +218,10 @@ def _picture(ax: Any, one: Any, image: np.ndarray | None) -> None:
     images.draw(inset, image, frame=True)
     inset.set_anchor("W")
     flagged = "" if pd.isna(one.flagged) else f"\nflagged {100 * one.flagged:.0f} %"
-    text = f"id {one.sample_id}\nbias {_signed(one.d_bias)}\nvar. {_signed(one.d_variance)}{flagged}"
-    ax.text(wide + 0.04, 0.98, text, va="top", fontsize=9, linespacing=1.35)
+    of_truth = rows[rows["class"] == one.true_class].set_index("series")["probability"]
+    from_to = f"p {_probability(of_truth['control'])} → {_probability(of_truth['treatment'])}"
+    text = f"id {one.sample_id}\nbias {_signed(one.d_bias)}\nvar. {_signed(one.d_variance)}\n{from_to}{flagged}"
+    ax.text(wide + 0.04, 1.0, text, va="top", fontsize=9, linespacing=1.1)
 
 
 def _chart(ax: Any, one: pd.DataFrame, styles: dict[str, style.Look], *, named: bool, upright: bool) -> None:
@@ -249,6 +253,13 @@ def _chart(ax: Any, one: pd.DataFrame, styles: dict[str, style.Look], *, named: 
 
 def _signed(value: float) -> str:
     return signed(value, 2 if abs(value) >= 0.1 else 3)
+
+
+def _probability(value: float) -> str:
+    """In few characters: two decimals, one digit and its power of ten where these would be 0."""
+    if value < 0.005:
+        return f"{value:.0e}".replace("e-0", "e-")
+    return f"{value:.2f}".removeprefix("0") if value < 0.995 else "1.0"
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:

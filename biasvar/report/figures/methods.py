@@ -136,7 +136,8 @@ def _frame(ax: Axes, wide: pd.DataFrame, styles: dict[str, style.Look]) -> None:
     ax.axhline(0, color=style.MUTED, linewidth=0.9, zorder=1)
     ax.axvline(0, color=style.MUTED, linewidth=0.9, zorder=1)
     points = looks.put_on(wide, styles, by="arm")
-    for low, high, width, alpha in ((*ENDS[:2], THIN, 0.6), (*ENDS[2:], THICK, 0.75)):
+    thin = 0.6 if len(points) <= MOST_NAMES else 0.3  # many bars cross each other, and names lie on them
+    for low, high, width, alpha in ((*ENDS[:2], THIN, thin), (*ENDS[2:], THICK, 0.75)):
         look: dict[str, Any] = {"colors": list(points["color"]), "linewidth": width, "alpha": alpha, "zorder": 2}
         known = points.fillna({f"{axis}_{end}": points[axis] for axis in "xy" for end in (low, high)})
         ax.hlines(known["y"], known[f"x_{low}"], known[f"x_{high}"], **look)
