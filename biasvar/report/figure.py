@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING
 
-from biasvar.report.arms.drawn import titled, with_short_names, with_titles
+from biasvar.report.arms.description import arm_label
+from biasvar.report.arms.drawn import UNTAUGHT, titled, with_short_names, with_titles
+from biasvar.report.statistics.left_by_masks import hardly_taught
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +24,17 @@ def _with_plain_texts(frame: pd.DataFrame) -> pd.DataFrame:
     shown = frame.astype(dict.fromkeys(texts, object))
     shown.attrs = frame.attrs
     return shown
+
+
+def _untaught(frame: pd.DataFrame, runs: list[Run]) -> list[str]:
+    """The labels of arms of the frame whose masks leave them hardly any soft labels."""
+    if not {"run", "arm"} <= set(frame.columns):
+        return []
+    shown = set(zip(frame["run"], frame["arm"], strict=True))
+    if "control" in frame:
+        shown |= set(zip(frame["run"], frame["control"], strict=True))
+    found = [arm_label(run, arm) for run in runs for arm in hardly_taught(run) if (run.name, arm) in shown]
+    return list(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)
@@ -54,15 +67,25 @@ class Figure:
     title_of: Callable[[pd.DataFrame], str] | None = None
 
     def __post_init__(self) -> None:
-        gather, whole = self.collect, self.draw
+        gather, whole, said = self.collect, self.draw, self.caption
 
         @wraps(gather)
         def collect(runs: list[Run]) -> pd.DataFrame:
-            return with_titles(gather(runs), runs)
+            frame = with_titles(gather(runs), runs)
+            if untaught := _untaught(frame, runs):
+                frame.attrs["untaught"] = tuple(untaught)
+            return frame
 
         @wraps(whole)
         def draw(frame: pd.DataFrame) -> Drawing:
             return whole(with_short_names(titled(_with_plain_texts(frame))))
 
+        @wraps(said)
+        def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
+            marked = "; ".join(_untaught(frame, runs))
+            note = f" {UNTAUGHT} {marked}: the mask leaves hardly any soft labels, so that true labels teach."
+            return said(frame, runs) + note * bool(marked)
+
         object.__setattr__(self, "collect", collect)
+        object.__setattr__(self, "caption", caption)
         object.__setattr__(self, "draw", draw)

@@ -243,6 +243,24 @@ ENSEMBLE_MARKER = "p"
 OTHER_MARKER = "v"
 
 
+def as_ink(color: str) -> str:
+    """A colour for words on white, darkened until they are read with ease: a contrast of 4.5 or more.
+
+    >>> as_ink("#86bdea"), as_ink("#00624a")
+    ('#567996', '#00624a')
+    """
+    channels, part = _channels(color), 1.0
+    while 1.05 / (_luminance([part * value for value in channels]) + 0.05) < 4.5:
+        part -= 0.02
+    return "#" + "".join(f"{round(part * value):02x}" for value in channels)
+
+
+def _luminance(channels: Sequence[float]) -> float:
+    """Of sRGB channels 0 to 255, as the Web Content Accessibility Guidelines have it."""
+    linear = [(((value / 255) + 0.055) / 1.055) ** 2.4 if value > 10.0 else value / 255 / 12.92 for value in channels]
+    return sum(weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
 def regime_marker(regime: str) -> str:
     """The marker of a teacher regime as the manifest names it ("none", "per replica", ...)."""
     return ENSEMBLE_MARKER if regime.startswith("ensemble") else _MARKERS.get(_one_copy(regime), OTHER_MARKER)

@@ -39,7 +39,7 @@ def test_points_lines_and_names(study_run: Run):
     assert high > dearest
     dotted = [np.array(line.get_xydata()) for line in ax.lines if line.get_linestyle() == ":"]
     taught = frame.dropna(subset=["teacher_seconds"])
-    assert ax.get_xlabel() == "seconds of training on the processor, one replica"
+    assert ax.get_xlabel() == "seconds of training and recording on the processor, one replica"
     assert len(dotted) == len(taught) == 5
     assert sorted(line[1, 0] for line in dotted) == pytest.approx(sorted(taught["seconds"] + taught["teacher_seconds"]))
 

@@ -111,7 +111,10 @@ def test_many_methods_have_rows_on_a_narrow_screen(study_run: Run, monkeypatch: 
     with style.context(), style.for_narrow_screens():
         drawing = FIGURE.draw(frame)
     bias, variance = drawing.axes
-    assert [text.get_text() for text in bias.texts] == list(dict.fromkeys(frame["label"]))
+    loss = frame.groupby("arm", sort=False)["estimate"].sum()  # bias and variance
+    labels = frame.drop_duplicates("arm").set_index("arm")["label"]
+    said = [f"{labels[arm]}: loss {change:+.3f}".replace("-", "−") for arm, change in loss.items()]
+    assert [text.get_text() for text in bias.texts] == said
     assert not variance.texts
     assert bias.get_xlabel() == "change of bias\n(nats), left is less"
     assert variance.get_xlabel() == "change of variance\n(nats), left is less"

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 from biasvar.records import Run, import_predictions
+from biasvar.report import style
 from biasvar.report.__main__ import main
 from biasvar.report.arms.description import arm_label
+from biasvar.report.figures import load
 from biasvar.report.statistics import stored
 from biasvar.report.text.description import warnings
 
@@ -67,11 +70,21 @@ def test_an_arm_whose_mask_leaves_hardly_a_soft_label_is_named(
     study_run: Run, monkeypatch: pytest.MonkeyPatch, keep: str, flagged: float
 ) -> None:
     arms = study_run.manifest["arms"]
-    run = Run(study_run.directory, study_run.manifest | {"arms": arms | {"kd": arms["kd"] | {"keep": keep}}})
-    assert not any("its mask leaves" in line for line in warnings(run))
-    metrics = run.metrics.copy()
+    manifest = study_run.manifest | {"arms": arms | {"kd": arms["kd"] | {"keep": keep}}}
+    assert not any("its mask leaves" in line for line in warnings(Run(study_run.directory, manifest)))
+    metrics = study_run.metrics.copy()
     metrics.loc[metrics["arm"] == "kd", "share_opposing"] = flagged
     monkeypatch.setattr(stored, "metrics", lambda run: metrics)
+    run = Run(study_run.directory, manifest)
     (line,) = (line for line in warnings(run) if "its mask leaves" in line)
     assert "0.4 % of the rows" in line
-    assert arm_label(run, "kd") in line
+    label = arm_label(run, "kd")
+    assert line.startswith(f"Arm {label} (‡ in the figures): ")
+    figure = load("accuracy")
+    frame = figure.collect([run])
+    assert f"‡ {label}: the mask leaves hardly any soft labels" in figure.caption(frame, [run])
+    assert figure.caption(frame, [study_run]).count("‡") == 0
+    with style.context():
+        texts = {text.get_text() for text in figure.draw(frame).findobj(Text)}
+    assert f"{label} ‡" in texts
+    assert label in set(frame["label"])  # the table has the name as it is

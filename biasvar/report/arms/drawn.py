@@ -24,6 +24,7 @@ LONGEST_NOTE = 90  # characters that fit the width of a figure
 LONGEST_NAME = 36  # letters of an arm's name in a picture
 NAMES = ("label", "control_label", "teacher_label", "series")  # columns that hold what a picture calls arms
 STOPPED = ", stopped after "  # in the name of a regime
+UNTAUGHT = "‡"  # beside the name of an arm whose mask leaves it hardly any soft labels
 OTHER_LOOKS = (("#5c4426", "P", "-."), ("#c9a66b", "X", ":"), ("#8c564b", "v", "--"), ("#7f7f7f", "p", "-"))
 
 
@@ -54,13 +55,14 @@ def titled(frame: pd.DataFrame) -> pd.DataFrame:
 def with_short_names(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame and its looks with names of at most `LONGEST_NAME` letters, shortened in the middle, none twice.
 
-    Arms of a sweep that have no label of their own are called by their loss. The frame itself, whose table and caption
-    have the whole names, is left as it is.
+    Arms of a sweep that have no label of their own are called by their loss; those of `attrs["untaught"]` get a mark.
+    The frame itself, whose table and caption have the whole names, is left as it is.
     """
     columns = [name for name in NAMES if name in frame]
     looks: dict[str, style.Look] = frame.attrs.get("styles") or {}
     names = {str(name) for column in columns for name in frame[column].dropna()} | {one.label for one in looks.values()}
     short = _short_names(sorted(names), _by_loss(frame))
+    short |= {name: f"{short[name]} {UNTAUGHT}" for name in frame.attrs.get("untaught", ()) if name in short}
     if all(name == said for name, said in short.items()):
         return frame
     attrs = {key: value for key, value in frame.attrs.items() if key != "styles"}

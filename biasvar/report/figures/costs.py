@@ -108,7 +108,7 @@ def _drawn_in_rows(frame: pd.DataFrame, styles: dict[str, style.Look]) -> Drawin
         seconds.hlines(rows["y"], rows["seconds"], after, colors=list(rows["color"]), linewidth=1.0, linestyles=":")
         forest.draw(seconds, rows.assign(estimate=rows["seconds"], low=math.nan, high=math.nan))
         seconds.plot(after[rows["before"] > 0], rows.loc[rows["before"] > 0, "y"], "|", color=style.MUTED, markersize=6)
-        _seconds_axis(seconds, rows)
+        _seconds_axis(seconds, rows, wide=False)
     legends.below(figure, entries, handletextpad=0.6)
     return figure
 
@@ -129,7 +129,7 @@ def _points(ax: Axes, part: pd.DataFrame, styles: dict[str, style.Look]) -> None
     ax.set_ylabel(f"accuracy on {part['split'].iloc[0]} rows (%)")
 
 
-def _seconds_axis(ax: Axes, part: pd.DataFrame) -> None:
+def _seconds_axis(ax: Axes, part: pd.DataFrame, *, wide: bool = True) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     ax.set_xscale("log")
@@ -139,7 +139,7 @@ def _seconds_axis(ax: Axes, part: pd.DataFrame) -> None:
     ax.xaxis.set_minor_formatter(NullFormatter())
     timed = part["timed"].iloc[0]
     processor = " on the processor" if timed == "processor" else ""
-    ax.set_xlabel(panels.fitted(f"seconds of training{processor}, one replica", 34))
+    ax.set_xlabel(panels.fitted(f"seconds of training and recording{processor}, one replica", 34 if wide else 22))
 
 
 def _range(part: pd.DataFrame) -> tuple[float, float]:

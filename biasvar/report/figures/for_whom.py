@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -70,7 +71,8 @@ def draw(frame: pd.DataFrame) -> Drawing:
         _block(block_of[run], shown[shown["run"] == run])
     if said := _left(shown):
         figure.suptitle(said, x=0.01, ha="left", fontsize=9, color=style.MUTED)
-    legends.below(figure, _entries(shown), columns=style.abreast(1 + shown["question"].nunique()), handletextpad=0.5)
+    entries, columns = _entries(shown)
+    legends.below(figure, entries, columns=columns, handletextpad=0.5)
     return figure
 
 
@@ -150,10 +152,12 @@ def _looks(question: str) -> dict[str, Look]:
     return {kind: Look(SHADES[shade], "o", "-", kind) for kind, shade in zip(kinds, shades, strict=True)}
 
 
-def _entries(shown: pd.DataFrame) -> list[Any]:
-    """Legend entries, a column for each question with its name on top and one for the bars, all of one length."""
-    found = []
-    most = max(map(len, KINDS.values()))
+def _entries(shown: pd.DataFrame) -> tuple[list[Any], int]:
+    """Legend entries, and their columns: one for each question, its name on top, and one for the bars, of one length.
+
+    Beside three questions there is no room for it: the bars then stand under the first two of them.
+    """
+    found: list[list[Any]] = []
     for question in KINDS:
         there = shown[shown["question"] == question]
         if there.empty:
@@ -163,9 +167,21 @@ def _entries(shown: pd.DataFrame) -> list[Any]:
         styles = _looks(question)
         entries = [legends.dot("", _HEADS[question])]
         entries += [legends.dot("o", f"{kind}, n = {counts[kind]}", color=styles[kind].color) for kind in named]
-        found += entries + [legends.dot("", "")] * (0 if style.narrow() else 1 + most - len(entries))
+        found.append(entries)
     bars = bar_entries(shown)
-    return found + bars + [legends.dot("", "")] * (0 if style.narrow() else 1 + most - len(bars))
+    if style.narrow():
+        return [entry for column in [*found, bars] for entry in column], 1
+    if len(found) < 3:
+        found.append(bars)
+    most = max(map(len, found))
+    if len(found) > 2 and bars not in found:
+        for column, entry in zip(found, bars, strict=False):
+            entry.set_label(textwrap.fill(str(entry.get_label()), 20))
+            column += [*(legends.dot("", "") for _ in range(most - len(column))), entry]
+        most += 1
+    for column in found:
+        column += [legends.dot("", "") for _ in range(most - len(column))]
+    return [entry for column in found for entry in column], len(found)
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:

@@ -14,7 +14,7 @@ from biasvar.report.arms import drawn
 from biasvar.report.arms.roles import COMPARED, baselines_in_words, left_out, taken_note
 from biasvar.report.figure import Figure
 from biasvar.report.marks import arrows, blocks, forest, labels, legends, looks, scales
-from biasvar.report.statistics.changes import unstyled
+from biasvar.report.statistics.changes import each, unstyled
 from biasvar.report.statistics.method_changes import COLUMNS, TERMS, compared_methods, first_arms, method_changes
 from biasvar.report.text.captions import conditions_in, when_evaluated
 from biasvar.report.text.numbers import signed, sizes
@@ -77,7 +77,7 @@ def _drawn_in_rows(frame: pd.DataFrame) -> Drawing:
     styles, frame = unstyled(frame)
     runs = list(dict.fromkeys(frame["run"]))
     parts = {run: looks.put_on(frame[frame["run"] == run], styles, by="arm") for run in runs}
-    names = {run: list(part.drop_duplicates("arm")["label"]) for run, part in parts.items()}
+    names = {run: _with_loss(part) for run, part in parts.items()}
     places = {run: forest.places(part).named(names[run], above=True) for run, part in parts.items()}
     heights = [forest.height(places[run], len(TERMS), on_narrow=len(TERMS)) for run in runs]
     entries = [*drawn.regime_entries(frame), *bar_entries(frame)]
@@ -87,11 +87,18 @@ def _drawn_in_rows(frame: pd.DataFrame) -> Drawing:
         for ax, term in zip(axes, TERMS, strict=True):
             rows = places[run].on(parts[run][parts[run]["term"] == term])
             alone = rows.assign(low=rows["low_replicas"], high=rows["high_replicas"])
-            forest.draw(ax, rows, limits=scales.limits(alone, anchor=0.0, room=0.15), reference=0.0, width=THIN)
+            limits = _limits(_wide(parts[run]), "x" if term == TERMS[0] else "y")
+            forest.draw(ax, rows, limits=limits, reference=0.0, width=THIN)
             forest.bars(ax, alone, width=THICK)
             scales.values(ax, f"change of {term}\n(nats), left is less", ticks=3)
     legends.below(figure, entries, handletextpad=0.6)
     return figure
+
+
+def _with_loss(part: pd.DataFrame) -> list[str]:
+    """The names of the arms with the change of the loss, bias and variance together."""
+    loss = part.groupby("arm")["estimate"].sum().to_dict()
+    return [f"{row.label}: loss {signed(loss[row.arm], 3)}" for row in each(part.drop_duplicates("arm"))]
 
 
 def _named(wide: pd.DataFrame, styles: dict[str, style.Look]) -> list[style.Look]:
@@ -269,7 +276,7 @@ FIGURE = Figure(
     how_to_read="Each point is a method. Left of the upright line its mean prediction is nearer the truth than "
     "cross-entropy's, below the level line its replicas agree more; below the full grey line the two together, the "
     "loss, are smaller. A bar that crosses a line is not told from it. On a narrow screen many methods stand in "
-    "rows, with a panel for each of the two changes.",
+    "rows, with a panel for each of the two changes and their sum beside the name.",
     needs="predictions of a cross-entropy arm and of another arm on the same held-out rows by the same replicas",
     collect=collect,
     draw=draw,

@@ -230,6 +230,13 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
             text += f" Of {most} arms {MOST_PANELS} are drawn; the CSV has all."
         if scaled := [arm_label(run, arm) for run in runs for arm in run.arms if run.entry(arm).setting("alpha_from")]:
             text += f" {', '.join(scaled)} follows the mean of WSL by construction."
+        if shuffled := [
+            arm_label(run, arm)
+            for run in runs
+            for arm in run.arms
+            if run.entry(arm).setting("shuffle") and arm in set(frame["arm"])
+        ]:
+            text += f" {', '.join(shuffled)}: weights of its own students, who learn otherwise, in another order."
     return f"{text} {conditions(runs)}"
 
 

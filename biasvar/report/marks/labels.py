@@ -139,7 +139,8 @@ def beside_points(
         bars: straight lines in data coordinates that names avoid where they can.
         reserved: places that are taken.
         size: of the names, points.
-        colors: of the points, for the lines that join names to them; grey without.
+        colors: of the points, for the lines that join names to them, and in a darker shade for the names; grey lines
+            and names in ink without.
     """
     panel = Box(0.0, 0.0, *_panel_size(ax))
     points = [_in_points(ax, place) for place in places]
@@ -149,8 +150,8 @@ def beside_points(
     orders = [lambda i: -_crowd(points, i), lambda i: points[i][0], lambda i: points[i][1], lambda i: -points[i][1]]
     taken = min((room.placed(sorted(sizes, key=order), sizes) for order in orders), key=lambda found: found[0])[1]
     for number, box in taken.items():
-        color = style.MUTED if colors is None else colors[number]
-        _write(ax, places[number], points[number], texts[number], box, size, color)
+        color, ink = (style.MUTED, style.INK) if colors is None else (colors[number], style.as_ink(colors[number]))
+        _write(ax, places[number], points[number], texts[number], box, size, color, ink)
     return [taken[number] for number in sorted(taken)]
 
 
@@ -255,8 +256,9 @@ def _shared(some: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _write(
-    ax: Axes, place: tuple[float, float], point: tuple[float, float], text: str, box: Box, size: float, color: str
-) -> None:
+    ax: Axes, place: tuple[float, float], point: tuple[float, float], text: str, box: Box, size: float, color: str,
+    ink: str,
+) -> None:  # fmt: skip
     from matplotlib.patheffects import withStroke
 
     near = box.nearest(*point)
@@ -267,7 +269,7 @@ def _write(
     offset = (box.left + box.width / 2 - point[0], box.bottom + box.height / 2 - point[1])
     name = ax.annotate(
         text, place, xytext=offset, textcoords="offset points", ha="center", va="center", fontsize=size,
-        arrowprops=arrow, annotation_clip=False, zorder=6,
+        arrowprops=arrow, annotation_clip=False, zorder=6, color=ink,
     )  # fmt: skip
     name.set_in_layout(False)  # it lies inside the axes
     name.set_path_effects([withStroke(linewidth=2.5, foreground="white")])  # bars and lines do not strike it through

@@ -15,10 +15,11 @@ from biasvar.analysis.statistics.intervals import Interval
 from biasvar.records import Run
 from biasvar.records.stored_files import incomplete_records
 from biasvar.report.arms.description import arm_label, loss_in_words
+from biasvar.report.arms.drawn import UNTAUGHT
 from biasvar.report.arms.sweep import sweep_in_words
 from biasvar.report.arms.teachers import teacher_label
-from biasvar.report.statistics import stored
 from biasvar.report.statistics.estimates import final_level
+from biasvar.report.statistics.left_by_masks import hardly_taught
 from biasvar.report.statistics.teacher_accuracy import accuracy_of_its_teacher
 from biasvar.report.text.budgets import not_converged
 from biasvar.report.text.captions import draw_note, replica_count
@@ -28,8 +29,6 @@ from biasvar.study.claims import ledger_hash
 
 REPLICAS_FOR_A_RATE = 8
 """Replicas on which a learning rate should be chosen: the choice carries an error of its own."""
-
-HARDLY = 0.01  # of the rows that an arm trains on
 
 
 def paragraph(run: Run) -> str:
@@ -161,21 +160,13 @@ def warnings(run: Run) -> list[str]:
 
 
 def _hardly_taught(run: Run) -> list[str]:
-    """A warning for arms whose mask leaves soft labels to fewer than `HARDLY` of the rows that they train on."""
-    lines = []
-    masked = [arm for arm in run.arms if run.entry(arm).setting("keep") in ("regularization", "other")]
-    for arm in masked:
-        entry, metrics = run.entry(arm), stored.metrics(run)
-        training = (metrics["arm"] == arm) & (metrics["split"] == "train") & (metrics["view"] == "augmented")
-        flagged = float(metrics.loc[training, "share_opposing"].mean())
-        share = flagged if entry.setting("keep") == "regularization" else 1.0 - flagged
-        if share < HARDLY:
-            lines.append(
-                f"Arm {arm_label(run, arm)}: its mask leaves soft labels to {100 * share:.2g} % of the rows, in the "
-                "mean over epochs; its students learn from labels all but alone, at the learning rate "
-                f"{entry.learning_rate}."
-            )
-    return lines
+    """A warning for arms whose mask leaves hardly any soft labels, which pictures mark."""
+    return [
+        f"Arm {arm_label(run, arm)} ({UNTAUGHT} in the figures): its mask leaves soft labels to {100 * share:.2g} % of "
+        "the rows, in the mean over epochs; its students learn from labels all but alone, at the learning rate "
+        f"{run.entry(arm).learning_rate}."
+        for arm, share in hardly_taught(run).items()
+    ]
 
 
 def _lost(run: Run) -> list[str]:

@@ -19,7 +19,7 @@ def shared(figures: list[dict[str, Any]], runs: Sequence[Run]) -> dict[str, Any]
     """The figures of a page, and what holds for all of them: said once, not in every caption."""
     closing = conditions(runs)
     titles = [figure["title"] for figure in figures]
-    captions = [numbered(figure["caption"].removesuffix(closing).rstrip(), titles) for figure in figures]
+    captions = [numbered(_without(figure["caption"], closing), titles) for figure in figures]
     labels = [str(run.arm(arm).get("label") or arm) for run in runs for arm in run.arms]
     heads = [figure[part] for figure in figures for part in ("title", "how_to_read")]
     return {
@@ -28,6 +28,12 @@ def shared(figures: list[dict[str, Any]], runs: Sequence[Run]) -> dict[str, Any]
         "short": key([*labels, *captions, *heads]),
         "words": GLOSSARY,
     }
+
+
+def _without(caption: str, closing: str) -> str:
+    """A caption without what is said for all figures, after which a mark may still be explained."""
+    before, said, after = caption.rpartition(closing) if closing else (caption, "", "")
+    return " ".join(filter(None, [before.rstrip(), after.strip()])) if said else caption.rstrip()
 
 
 def numbered(caption: str, titles: Sequence[str]) -> str:
