@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,9 @@ MEANS = ("delta", "gamma", "sum", "worst_class_sum", "kappa")
 MOST_K = 5
 SMOOTHED = "smoothed true labels"
 PANELS = {"delta": "unreliability Δ", "gamma": "ambiguity γ", "sum": "Δ + γ"}
-COLORS = ("#1f78c1", "#d55e00", "#009e73", "#9c4fb3", "#a87400", "#00808a")
-MARKERS = "osD^vP"
+COLORS = ("#1f78c1", "#9c4fb3", "#a87400", "#00808a", "#c2447a", "#4d4d4d")  # as arms have them, by their teachers
+OF_REGIMES = {"fixed, disjoint rows": "#0b3c6f", "per replica": "#66acdf"}
+SMALLEST: dict[str, Any] = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "markeredgewidth": 1.0}
 OTHER = style.Look("#a9a9a9", "", "-", "other teachers")
 
 
@@ -140,8 +142,13 @@ def draw(frame: pd.DataFrame) -> Drawing:
             ax.set_xlabel("k (labels in the top set)")
         block.supylabel("probability over test rows", fontsize=9.5)
         shown |= {look.label: look for look in own.values()}
-    shown[""] = style.Look(style.BAD, "", "-", "Δ + γ = 1: the labels should be below")
-    legends.below(figure, legends.lines(shown, markers=True), columnspacing=1.4, handletextpad=0.8)
+    shown[""] = style.Look(style.BAD, "", "-", "Δ + γ = 1: below it at one k is enough")
+    entries = [
+        *legends.lines(shown, markers=True),
+        legends.dot("o", "smallest sum, which is what counts", color=style.INK, hollow=True, size=8),
+        legends.patch("#e4e4e4", "95 % over rows"),
+    ]
+    legends.below(figure, entries, columnspacing=1.4, handletextpad=0.8)
     return figure
 
 
@@ -150,8 +157,13 @@ def _looks(rows: pd.DataFrame) -> dict[str, style.Look]:
     labels = dict(zip(rows["teacher"], rows["label"], strict=True))
     chosen = list(dict.fromkeys(rows.loc[rows["used_by"].isin(["main", "regime"]), "teacher"]))
     own = dict.fromkeys(labels, OTHER) | {SMOOTHED: style.Look(style.INK, "", ":", SMOOTHED)}
-    for place, name in enumerate(chosen):
-        own[name] = style.Look(COLORS[place % len(COLORS)], MARKERS[place % len(MARKERS)], "-", str(labels[name]))
+    regimes = dict(zip(rows["teacher"], rows["regime"].astype(str), strict=True))
+    others, spent = itertools.cycle(COLORS), set()
+    for name in chosen:
+        usual = OF_REGIMES.get(regimes[name])
+        color = next(others) if usual is None or usual in spent else usual
+        spent.add(color)
+        own[name] = style.Look(color, style.regime_marker(regimes[name]), "-", str(labels[name]))
     return own
 
 
@@ -164,6 +176,9 @@ def _panel(ax: Axes, rows: pd.DataFrame, quantity: str) -> None:
     lines.draw(ax, rows[~thin], x="k", line="teacher", markers=True, band=0.12, width=1.6, size=5.0)
     if quantity == "sum":
         ax.axhline(1.0, color=style.BAD, linewidth=1.2)
+        judged = rows[~thin & (rows["teacher"] != SMOOTHED)]
+        for row in each(rows.loc[judged.groupby("teacher")["sum"].idxmin()]):
+            ax.plot(row.k, row.sum, color=style.INK, zorder=5, **SMALLEST)
     if quantity == "delta":
         _name_extremes(ax, rows[rows["k"] == rows["k"].min()])
     top = {"delta": None, "gamma": 1.03, "sum": max(1.15, 1.05 * float(rows["sum"].max()))}[quantity]
@@ -173,6 +188,8 @@ def _panel(ax: Axes, rows: pd.DataFrame, quantity: str) -> None:
 
 def _name_extremes(ax: Axes, start: pd.DataFrame) -> None:
     """Names the two thin lines that start highest, where nothing else is as near as its name would reach."""
+    from matplotlib.patheffects import withStroke
+
     least = 0.09 * float(start["delta"].max())
     for row in each(start[start["color"] == OTHER.color].nlargest(2, "delta")):
         others = start.loc[start["teacher"] != row.teacher, "delta"]
@@ -180,7 +197,7 @@ def _name_extremes(ax: Axes, start: pd.DataFrame) -> None:
             continue
         ax.annotate(
             str(row.label).removeprefix("Teacher, "), (row.k, row.delta), xytext=(6, 0), textcoords="offset points",
-            fontsize=9, va="center", color=style.MUTED,
+            fontsize=9, va="center", color=style.MUTED, path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )  # fmt: skip
 
 
@@ -208,7 +225,8 @@ FIGURE = Figure(
     name="indicators",
     title="Unreliability and ambiguity of the soft labels",
     how_to_read="Low is good. Unreliability falls with k, since more labels are let in; ambiguity rises. A soft label "
-    "is judged by the k at which their sum is smallest.",
+    "is judged by the one k at which their sum is smallest (ringed): where it is above the red line for other k does "
+    "not count.",
     needs="the logits of its teachers on test rows with every class among them",
     collect=collect,
     draw=draw,
