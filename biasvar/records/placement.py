@@ -21,6 +21,7 @@ from biasvar.analysis.statistics.chance import chance_limit
 from biasvar.errors import RecordError
 from biasvar.messages import first_few
 from biasvar.records import schema
+from biasvar.records.column_kinds import together
 from biasvar.records.frames import sample_keys
 from biasvar.records.stored_files import StoredFile, file_replicas, footer, read_columns
 
@@ -154,7 +155,7 @@ def read_metrics(directory: Path, arm: str, manifest: Mapping[str, Any]) -> pa.T
             raise RecordError(
                 f"{path} is in the wrong place: it holds metrics of arm {others[0]!r}; was it copied? {cure(kind)}"
             )
-    whole = pa.concat_tables(tables)
+    whole = together(tables)
     names = list(schema.METRIC_KEYS)
     keys = whole.select(names).group_by(names, use_threads=False).aggregate([([], "count_all")])
     if keys.num_rows < whole.num_rows:
@@ -246,6 +247,23 @@ def check_losses(where: str, kept: Predictions, metrics: pd.DataFrame, kind: str
                 f"{where}, are not those of its metrics: group {group} has a mean loss of {losses[group]:.4g} nats, "
                 f"the metrics say {mean:.4g}; were files copied from another run, or swapped? {cure(kind)}"
             )
+
+
+def check_classes(samples: pa.Table, num_classes: int, path: Path, kind: str) -> None:
+    """Raise RecordError for a sample of a class that the run does not have.
+
+    Args:
+        samples: The table of the run's samples, and `path` where it lies.
+        num_classes, kind: Of the run.
+    """
+    labels = samples["label"].to_numpy()
+    bad = (labels < 0) | (labels >= num_classes)
+    if bad.any():
+        sample, label = samples["sample_id"].to_numpy()[bad][0], labels[bad][0]
+        raise RecordError(
+            f"{path}: sample_id {sample} has label {label}, the manifest's num_classes allows 0 to {num_classes - 1}; "
+            f"{cure(kind)}"
+        )
 
 
 def labels_of(samples: pd.DataFrame, ids: np.ndarray, split: str | None, directory: Path, kind: str) -> np.ndarray:

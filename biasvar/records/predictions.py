@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from biasvar.errors import RecordError
 from biasvar.records import schema
@@ -52,7 +53,8 @@ class TeacherLogits:
 
 def read_teacher(path: Path, num_classes: int) -> TeacherLogits:
     """The logits of one teacher file."""
-    table = read_columns(path, ["replica", "sample_id", "logits", "member"])
+    layout = schema.teacher_schema(num_classes)
+    table = read_columns(path, layout.names, layout)
     replicas, ids, order = _every_pair(table, path)
     shape = (len(replicas), len(ids))
     logits = list_matrix(table.column("logits"), num_classes, path)[order].reshape(*shape, num_classes)
@@ -73,7 +75,8 @@ class SoftLabels:
 
 def read_soft_labels(path: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Sample ids (N,) and values (N, C) or (R, N, C) of one file of soft labels."""
-    table = read_columns(path, ["replica", "sample_id", "value"])
+    layout = schema.soft_label_schema(num_classes)
+    table = read_columns(path, layout.names, layout)
     replicas, ids, order = _every_pair(table, path)
     values = list_matrix(table.column("value"), num_classes, path)[order].reshape(len(replicas), len(ids), num_classes)
     return ids, values[0] if replicas.tolist() == [schema.FIXED_TEACHER] else values
@@ -97,11 +100,19 @@ def _every_pair(table: pa.Table, path: Path) -> tuple[np.ndarray, np.ndarray, np
 
 
 def list_matrix(column: pa.ChunkedArray | pa.Array, num_classes: int, path: Path) -> np.ndarray:
-    """A list column as (n, C); RecordError if its lists are of another length."""
+    """A list column as (n, C); RecordError if a list is of another length, or lacks a value."""
     values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     flat = values.flatten() if isinstance(values, pa.Array) else pa.concat_arrays([c.flatten() for c in values.chunks])
     if len(flat) != len(column) * num_classes:
         raise wrong_width(path, num_classes, len(flat))
+    if not pa.types.is_fixed_size_list(column.type):  # one too long beside one too short would shift what is between
+        lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False)
+        if (lengths != num_classes).any():
+            row = int(np.flatnonzero(lengths != num_classes)[0])
+            raise RecordError(f"{path} must hold {num_classes} values a row; row {row} holds {lengths[row]:g}")
+    if flat.null_count:
+        row = int(np.flatnonzero(flat.is_null().to_numpy(zero_copy_only=False))[0]) // num_classes
+        raise RecordError(f"{path} must hold {num_classes} values a row; one is missing in row {row}; restore it")
     return flat.to_numpy().reshape(-1, num_classes)
 
 

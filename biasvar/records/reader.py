@@ -16,9 +16,18 @@ from biasvar.messages import command, first_few
 from biasvar.records import schema
 from biasvar.records.arms import ArmEntry
 from biasvar.records.checked_tables import as_table
+from biasvar.records.column_kinds import together
 from biasvar.records.frames import arrays_of, empty_table, in_order, record_tables, to_frame, wanted_columns
 from biasvar.records.manifest import check_agreement, read_manifest
-from biasvar.records.placement import check_counts, check_losses, check_place, check_records, labels_of, read_metrics
+from biasvar.records.placement import (
+    check_classes,
+    check_counts,
+    check_losses,
+    check_place,
+    check_records,
+    labels_of,
+    read_metrics,
+)
 from biasvar.records.predictions import (
     Predictions,
     SoftLabels,
@@ -137,7 +146,9 @@ class Run:
         """
         path = self.directory / "samples.parquet"
         if path.exists():
-            return to_frame(in_order(_read_all(path, schema.SAMPLES_SCHEMA), ("sample_id",), path))
+            table = in_order(_read_all(path, schema.SAMPLES_SCHEMA), ("sample_id",), path)
+            check_classes(table, self.num_classes, path, self.manifest["kind"])
+            return to_frame(table)
         return self._recorded_samples()
 
     @property
@@ -196,7 +207,7 @@ class Run:
                 tables.append(kept)
             elif arm in self._recorded_arms:
                 tables += [summary_table(file) for file in stored_files(self.directory, "records", arm=arm)]
-        table = pa.concat_tables(tables) if tables else schema.METRIC_SCHEMA.empty_table()
+        table = together(tables) if tables else schema.METRIC_SCHEMA.empty_table()
         return to_frame(table)
 
     def recorded(self) -> list[tuple[str, str, str]]:
@@ -241,7 +252,7 @@ class Run:
         names = wanted_columns(columns)
         files = self._record_files(epochs, arm, split, view)
         tables = list(record_tables(files, names, samples, replicas))
-        return to_frame(pa.concat_tables(tables) if tables else empty_table(names))
+        return to_frame(together(tables) if tables else empty_table(names))
 
     def iter_records(
         self,
@@ -429,7 +440,7 @@ class Run:
         paths = [path for path in paths if path.name[0] != "."]
         if not paths:
             raise RecordError(f"{self.directory} holds no {table} of arm {arm!r}")
-        frame = to_frame(pa.concat_tables([_read_all(path, layout) for path in paths]))
+        frame = to_frame(together([_read_all(path, layout) for path in paths]))
         return frame.sort_values([*keys], ignore_index=True)
 
     @checked
@@ -524,7 +535,7 @@ class Run:
         before: dict[tuple[str, str, str], np.ndarray] = {}  # epochs mostly hold the same samples, but need not
         tables = [schema.SAMPLES_SCHEMA.empty_table()]
         for file in stored_files(self.directory, "records"):
-            table = read_columns(file.path, ["sample_id", "label"])
+            table = read_columns(file.path, ["sample_id", "label"], schema.RECORD_SCHEMA)
             key = (file.arm, file.split, file.part)
             ids, at = np.unique(table["sample_id"].to_numpy(), return_index=True)
             labelled = np.stack([ids, table["label"].to_numpy()[at]])

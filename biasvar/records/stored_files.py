@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from biasvar.errors import BiasvarError, RecordError
 from biasvar.files import unreadable
 from biasvar.records import schema
+from biasvar.records.column_kinds import check_kinds
 from biasvar.records.epoch_parts import incomplete_epochs
 
 SAMPLE_FOLDERS = ("records", *schema.PREDICTION_FOLDERS.values(), "view_predictions")
@@ -110,7 +111,8 @@ def read_columns(path: Path, columns: Sequence[str] | None = None, layout: pa.Sc
     A column that the file lacks and that may be null in ``layout`` is read as nulls: an earlier version, to which the
     column was unknown, wrote the file.
 
-    Raises RecordError, naming the file, if it is damaged or lacks another column; FileNotFoundError if it is not there.
+    Raises RecordError, naming the file, if it is damaged, lacks another column, or holds other kinds of values than the
+    layout; FileNotFoundError if it is not there.
     """
     try:
         with pq.ParquetFile(path) as file:
@@ -120,12 +122,18 @@ def read_columns(path: Path, columns: Sequence[str] | None = None, layout: pa.Sc
             if missing:
                 raise RecordError(f"{path} has no column {', '.join(map(repr, missing))}; it has {', '.join(there)}")
             wanted = None if columns is None else [name for name in columns if name in there]
+            twice = [name for name in dict.fromkeys(there) if there.count(name) > 1]
+            if twice:
+                raise RecordError(f"{path} has two columns {twice[0]!r}; {_cure(path)}")
             table = file.read(columns=wanted, use_threads=rows >= MANY)
     except FileNotFoundError:
         raise
     except UNREADABLE as error:
         raise _unreadable(path, error) from None
-    if layout is None or not absent:
+    if layout is None:
+        return table
+    check_kinds(path, table, layout, _cure(path))
+    if not absent:
         return table
     for name in absent:
         table = table.append_column(layout.field(name), pa.nulls(rows, layout.field(name).type))
@@ -137,7 +145,12 @@ def footer(path: Path) -> dict[str, Any]:
 
     Raises RecordError for a file that is damaged, or that a newer biasvar wrote.
     """
-    there = path.stat()
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _unreadable(path, error) from None
     return _footer(path, there.st_size, there.st_mtime_ns)
 
 
@@ -157,7 +170,9 @@ def _footer(path: Path, size: int, changed: int) -> dict[str, Any]:
     if not isinstance(said, dict):
         raise _unreadable(path, ValueError("what it says of itself is no object"))
     version = said.get("schema_version", 0)
-    if type(version) is not int or version > schema.LOGITS_VERSION:
+    if type(version) is not int or version < 0:
+        raise _unreadable(path, ValueError(f"its schema_version is {version!r:.60}, it must be a whole number"))
+    if version > schema.LOGITS_VERSION:
         raise RecordError(
             f"{path} was written with schema version {version!r:.60}, this biasvar reads up to "
             f"{schema.LOGITS_VERSION}; update biasvar"
@@ -187,9 +202,14 @@ def _may_be_null(layout: pa.Schema | None, name: str) -> bool:
 
 
 def _unreadable(path: Path, error: BaseException) -> BiasvarError:
+    return unreadable(path, error, "Parquet", _cure(path))
+
+
+def _cure(path: Path) -> str:
+    """What to do about a file that is not as it was written."""
     arm = next((part for part in path.parts if part.startswith("arm=")), None)
     anew = "" if arm is None else f", or delete the folders {arm} under {_listed(ARM_FOLDERS)} and run the study again"
-    return unreadable(path, error, "Parquet", f"restore it{anew}")
+    return f"restore it{anew}"
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -13,7 +13,10 @@ import pyarrow.parquet as pq
 
 from biasvar.errors import RecordError
 from biasvar.files import unreadable
+from biasvar.messages import first_few
+from biasvar.records import schema
 from biasvar.records.checked_tables import sorting
+from biasvar.records.column_kinds import is_list_of_reals
 from biasvar.records.placement import GROUPS
 from biasvar.records.prediction_parts import row_parts, rows_of_a_part
 from biasvar.records.predictions import list_matrix, wrong_width
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from biasvar.analysis.decomposition.result import Decomposition
 
 ANSWERS = ("mean_log_prob", "logits")
+_CURE = "restore it, or import or run it again"
 _ENTRIES = 2**22  # numbers of a file decoded at a time: 32 MB
 
 
@@ -110,7 +114,10 @@ class StoredMeans:
             if loss == "cross_entropy":
                 if not filled.all():
                     counts, means = counts[filled], means[filled]
-                found.append(decompose_groups(counts, means, target[part], keep_groups=True, merge=merge))
+                try:
+                    found.append(decompose_groups(counts, means, target[part], keep_groups=True, merge=merge))
+                except ValueError as error:  # the target was looked at above
+                    raise RecordError(f"{self._files[0].path.parent}: {error}") from None
             else:
                 found.append(decompose(means, target[part], loss=loss, where=counts > 0, values="logits"))
         return replace(joined(found), sample_ids=self.sample_ids)
@@ -137,10 +144,11 @@ class StoredMeans:
                     step = max(1, _ENTRIES // self._classes)
                     for batch in opened.iter_batches(step, row_groups=[number], columns=[file.column]):
                         values = list_matrix(batch.column(0), self._classes, file.path)
+                        _check_finite(file, first, values)
                         yield first, values if file.column == "mean_log_prob" else exact_log_probs(values)
                         first += batch.num_rows
         except UNREADABLE as error:
-            raise unreadable(file.path, error, "Parquet", "restore it, or import or run it again") from None
+            raise unreadable(file.path, error, "Parquet", _CURE) from None
 
 
 def exact_log_probs(logits: np.ndarray) -> np.ndarray:
@@ -149,6 +157,15 @@ def exact_log_probs(logits: np.ndarray) -> np.ndarray:
 
     found: np.ndarray = log_softmax(logits.astype(np.float64), axis=-1)
     return found
+
+
+def _check_finite(file: _File, first: int, values: np.ndarray) -> None:
+    """Raise RecordError where answers (n, C) of rows from ``first`` on, with replicas behind them, are not finite."""
+    here = slice(first, first + len(values))
+    bad = (file.counts[here] > 0) & ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        ids = first_few(np.unique(file.sample_ids[here][bad]))
+        raise RecordError(f"{file.path}: {file.column} is not finite for sample_id {ids}; {_CURE}")
 
 
 def _refuse_doubled(files: Sequence[_File]) -> None:
@@ -167,14 +184,20 @@ def _refuse_doubled(files: Sequence[_File]) -> None:
 
 
 def _keys(path: Path, num_classes: int) -> _File:
-    table = read_columns(path, ["sample_id", "group", "count"])
+    table = read_columns(path, ["sample_id", "group", "count"], schema.prediction_schema(num_classes))
     ids, groups, counts = (table.column(name).to_numpy() for name in ("sample_id", "group", "count"))
     sorting(groups, ids, f"{path}: sample_id", "group")  # by id however they lie; none twice
+    if len(counts) and counts.min() < 0:
+        raise RecordError(f"{path}: count is {counts.min()}, it must be a whole number from 0 on; {_CURE}")
     with pq.ParquetFile(path) as file:
-        column = next((name for name in ANSWERS if name in file.schema_arrow.names), None)
-        if column is None:
-            raise RecordError(f"{path} has no column 'mean_log_prob'; it has {', '.join(file.schema_arrow.names)}")
+        there = [name for name in ANSWERS if name in file.schema_arrow.names]
+        if len(there) != 1:
+            held = "both of them" if there else ", ".join(file.schema_arrow.names)
+            raise RecordError(f"{path} must have one column of answers, {' or '.join(ANSWERS)}; it has {held}; {_CURE}")
+        (column,) = there
         kind, rows = file.schema_arrow.field(column).type, file.metadata.num_rows
+        if not is_list_of_reals(kind):
+            raise RecordError(f"{path}: column {column!r} holds {kind}, it must hold lists of float or double; {_CURE}")
         if pa.types.is_fixed_size_list(kind) and kind.list_size != num_classes:
             raise wrong_width(path, num_classes, rows * kind.list_size)
         sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
