@@ -33,17 +33,18 @@ COLUMNS = [
     "alpha", "teacher_accuracy", "regime", "correlation", "low", "high", "n_teachers", "of_teacher_accuracy",
 ]  # fmt: skip
 PANEL = (3.0, 3.0)  # inches, about
-TEXT = (135.0, 40.0)  # points, about: the three lines of the correlation
+TEXT = (135.0, 40.0)  # points, about: three lines of the correlation
+LINE = 13.0  # points of one line more
 TITLES = {"share_mean": "Over all epochs", "share_late": "Last tenth of epochs"}
 DIFFERS = {
     "base": style.Look("#222222", "*", "", "reference teacher"),
-    "smoothing": style.Look("#9c4fb3", "o", "", "other label smoothing (LS)"),
+    "smoothing": style.Look("#9c4fb3", "o", "", "other label smoothing"),
     "hidden": style.Look("#1f78c1", "s", "", "other width"),
-    "epochs": style.Look("#d55e00", "^", "", "other epochs trained"),
-    "stop": style.Look("#8c2d04", "<", "", "stopped after other epochs"),
-    "rows": style.Look("#009e73", "D", "", "other rows trained on"),
-    "model": style.Look("#a06a00", "v", "", "other network"),
-    "arm": style.Look("#c2447a", "X", "", "students of another arm"),
+    "epochs": style.Look("#8c6d1f", "^", "", "other epochs trained"),
+    "stop": style.Look("#5c4426", "<", "", "stopped after other epochs"),
+    "rows": style.Look("#c2447a", "D", "", "other rows trained on"),
+    "model": style.Look("#4d4d4d", "v", "", "other network"),
+    "arm": style.Look("#7a1f49", "X", "", "students of another arm"),
     "other": style.Look("#6b6b6b", "P", "", "several settings"),
 }
 SETTINGS = {
@@ -51,7 +52,8 @@ SETTINGS = {
 }  # fmt: skip
 """Settings in which teachers differ, as a name beside a point says several of them."""
 VALUES = {
-    "smoothing": "LS {}", "hidden": "width {}", "epochs": "{} epochs", "stop": "stopped at {}", "rows": "{} rows",
+    "smoothing": "smoothing {}", "hidden": "width {}", "epochs": "{} epochs", "stop": "stopped at {}",
+    "rows": "{} rows",
 }  # fmt: skip
 """The value of a setting, as a name beside a point says it."""
 OTHER_ARM = "h"  # arms that are drawn for comparison
@@ -202,28 +204,40 @@ def _panel(ax: Axes, rows: pd.DataFrame) -> tuple[pd.DataFrame, tuple[float, flo
     ax.margins(0.08)
     ax.autoscale_view()
     x, y = _corner(ax, rows)
+    rival = f"\nof the teacher's accuracy {_signed(first.of_teacher_accuracy)}" * _rivalled(rows)
     ax.text(
         x, y, f"rank correlation {_signed(first.correlation)}\n95 %: {_signed(first.low)} to {_signed(first.high)}\n"
-        f"{first.n_teachers} teachers",
+        f"{first.n_teachers} teachers{rival}",
         transform=ax.transAxes, va="bottom" if y < 0.5 else "top", ha="left" if x < 0.5 else "right",
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5},
     )  # fmt: skip
     return rows, (x, y)
 
 
+def _rivalled(rows: pd.DataFrame) -> bool:
+    """Whether the correlation of the teacher's own accuracy with the student's is known, which is no effect either."""
+    return "of_teacher_accuracy" in rows and not math.isnan(float(rows["of_teacher_accuracy"].iloc[0]))
+
+
+def _text_size(rows: pd.DataFrame) -> tuple[float, float]:
+    """Width and height of the numbers, points."""
+    return TEXT[0] + 10.0 * _rivalled(rows), TEXT[1] + LINE * _rivalled(rows)
+
+
 def _corner(ax: Axes, part: pd.DataFrame) -> tuple[float, float]:
     """Where the numbers cover the fewest markers, as shares of the axes."""
     x, y = _points(ax, part)
+    text = _text_size(part)
     width, height = (72 * size for size in PANEL)
     corners = []
     for right, top in ((0, 0), (1, 1), (0, 1), (1, 0)):
-        left, bottom = right * (width - TEXT[0]), top * (height - TEXT[1])
-        inside = (x > left - 6) & (x < left + TEXT[0] + 6) & (y > bottom - 6) & (y < bottom + TEXT[1] + 6)
+        left, bottom = right * (width - text[0]), top * (height - text[1])
+        inside = (x > left - 6) & (x < left + text[0] + 6) & (y > bottom - 6) & (y < bottom + text[1] + 6)
         corners.append((int(inside.sum()), 0.97 if right else 0.03, 0.97 if top else 0.03))
     covered, place_x, place_y = min(corners, key=lambda corner: corner[0])
     if covered:  # make room below
         low, high = ax.get_ylim()
-        ax.set_ylim(low - (TEXT[1] + 12) / (height - TEXT[1] - 12) * (high - low), high)
+        ax.set_ylim(low - (text[1] + 12) / (height - text[1] - 12) * (high - low), high)
         _, place_x, place_y = corners[0]
     return place_x, place_y
 
@@ -244,16 +258,18 @@ def _name(ax: Axes, part: pd.DataFrame, corner: tuple[float, float]) -> None:
     texts = [_said(row.differs, row.value) if row.counted and not pd.isna(row.value) else "" for row in rows]
     bars = [((row.share, row.low), (row.share, row.high)) for row in rows if math.isfinite(row.accuracy_stderr)]
     width, height = (72 * side / ax.figure.dpi for side in ax.get_window_extent().size)
-    left = 0.97 * width - TEXT[0] if corner[0] > 0.5 else 0.03 * width
-    bottom = 0.97 * height - TEXT[1] if corner[1] > 0.5 else 0.03 * height
-    numbers = labels.Box(left, bottom, *TEXT)
+    text = _text_size(part)
+    left = 0.97 * width - text[0] if corner[0] > 0.5 else 0.03 * width
+    bottom = 0.97 * height - text[1] if corner[1] > 0.5 else 0.03 * height
+    numbers = labels.Box(left, bottom, *text)
     labels.beside_points(ax, places, texts, bars=bars, reserved=[numbers], colors=list(part["color"]))
 
 
 def _said(differs: str, value: Any) -> str:
     """The value of the differing setting with what it is; "LS 0.1" is of a teacher that differs in another one too."""
     text = value if isinstance(value, str) else f"{value:g}"  # a number if it was read from a CSV
-    return text if text.startswith("LS") else VALUES.get(differs, "{}").format(text)
+    smoothed = text.startswith("LS ")
+    return text.replace("LS ", "smoothing ", 1) if smoothed else VALUES.get(differs, "{}").format(text)
 
 
 def _entries(frame: pd.DataFrame) -> list[Any]:
@@ -290,7 +306,7 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"under the {one.n_epochs} recorded; left) and in the last tenth of them (right), against "
         f"accuracy on the {one.split} split after the last epoch. Bars: 95 % t intervals over "
         f"{' or '.join(map(str, replicas))} replicas. A name beside a marker is the setting that differs from the "
-        "reference teacher; LS is its label smoothing, also of one that differs in another setting too. Rank "
+        "reference teacher; smoothing is its label smoothing, also of one that differs in another setting too. Rank "
         "correlation: Spearman's, replicas averaged within each teacher first, 95 % interval by Fisher's z."
         f"{_uncounted(frame)}{rival} {conditions(runs)}"
     )

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 RADII = (6.0, 11.0, 17.0, 25.0, 34.0, 46.0, 60.0, 76.0, 94.0, 114.0, 136.0, 160.0, 186.0, 214.0)
 """Distances in points of a name from its point that are tried, the nearest that is free first."""
-DIRECTIONS = 16
+DIRECTIONS = 24
 JOINED_FROM = 11.0
 """Points of distance from which on a thin line joins a name to its point."""
 ROUNDS = 4
 """How often names are placed anew, at most."""
 _ON_BAR = 2.5  # points between a line and a bar that are not told apart
 _DOT = 5.5  # points from the middle of a point that a name leaves free
-_FORBIDDEN, _POINT, _LEADER, _BAR = 1e6, 300.0, 160.0, 0.6
+_FORBIDDEN, _POINT, _PASSED, _LEADER, _BAR = 1e6, 600.0, 240.0, 160.0, 0.6
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,10 @@ def beside_points(
     lines = [(_in_points(ax, start), _in_points(ax, end)) for start, end in bars]
     room = _Room(panel, points, lines, Lines(lines), list(reserved))
     sizes = {number: text_size(text, size) for number, text in enumerate(texts) if text}
-    orders = [lambda i: -_crowd(points, i), lambda i: points[i][0], lambda i: points[i][1], lambda i: -points[i][1]]
+    orders = [
+        lambda i: -_crowd(points, i), lambda i: _crowd(points, i), lambda i: points[i][0], lambda i: -points[i][0],
+        lambda i: points[i][1], lambda i: -points[i][1],
+    ]  # fmt: skip
     taken = min((room.placed(sorted(sizes, key=order), sizes) for order in orders), key=lambda found: found[0])[1]
     for number, box in taken.items():
         color, ink = (style.MUTED, style.INK) if colors is None else (colors[number], style.as_ink(colors[number]))
@@ -217,7 +220,7 @@ class _Room:
         """What a place costs for the bars, and for the points and bars that its line leads over."""
         if place not in here.beside:
             point, box = self.points[number], here.boxes[place]
-            over = _LEADER * (_passed(point, box, here.others) + _hidden(point, box, self.bars))
+            over = _PASSED * _passed(point, box, here.others) + _LEADER * _hidden(point, box, self.bars)
             here.beside[place] = over + _BAR * float(box.crossed_by(self.across).sum())
         return here.beside[place]
 
