@@ -431,3 +431,10 @@ def _shade(shades: tuple[str, str, str], position: float) -> str:
 
 def _channels(color: str) -> list[int]:
     return [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+
+
+def halo() -> list[Any]:
+    """A thin white edge of letters that are written over lines and bands: these go on behind them, unbroken."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=1.6, foreground="white", alpha=0.8)]

@@ -117,19 +117,36 @@ def draw(frame: pd.DataFrame) -> Drawing:
     looked = where.on(looks.put_on(levels, style.styles_of(frame), by="arm", hollow="failed"))
     gaps = where.on(_gaps(frame).merge(levels[["run", "arm", "heading"]].drop_duplicates(), on=["run", "arm"]))
     entries = drawn.regime_entries(levels)
-    entries += _control_entries(gaps, numbers=not style.narrow())
+    entries += _control_entries(gaps)
+    if levels["low"].notna().any():
+        entries.append(legends.replica_bars(levels["split"]))
     figure = style.new_figure(height=0.85 + 0.2 * len(entries) + forest.height(where, len(metrics), on_narrow=3))
     for ax, metric in zip(forest.panels(figure, where, names, len(metrics), on_narrow=3), metrics, strict=True):
         title, side, scale = METRICS[metric]
         rows, of_metric = (_scaled(part[part["metric"] == metric], scale) for part in (looked, gaps))
         _controls_behind(ax, rows, of_metric)
-        forest.draw(ax, rows, limits=scales.limits(rows, room=0.02))
-        ax.set_title(style.panel_title(title, width=12) if style.narrow() else title)
-        scales.values(ax, side.replace(", ", ",\n") if style.narrow() else side, ticks=2 if style.narrow() else 3)
-        if len(of_metric) and not style.narrow():
+        limits = scales.limits(rows, room=0.02)
+        forest.draw(ax, rows, limits=limits, said=not style.narrow() or of_metric.empty)
+        ax.set_title(_on_two_lines(title) if style.narrow() else title)
+        scales.values(ax, side.replace(" is", "\nis") if style.narrow() else side, ticks=3)
+        if style.narrow():
+            ax.set_xticks(_outer([float(tick) for tick in ax.get_xticks()], limits))
+        if len(of_metric):
             _numbers(ax, of_metric)
-    legends.below(figure, entries)
+    legends.below(figure, entries, handletextpad=0.6)
     return figure
+
+
+def _on_two_lines(title: str) -> str:
+    """The title of a narrow panel, whose second line leaves room for what stands over the gaps beside it."""
+    said = style.panel_title(title, width=12)
+    return said if "\n" in said else f"{said}\n "
+
+
+def _outer(ticks: list[float], limits: tuple[float, float]) -> list[float]:
+    """The first and the last of the ticks that lie within limits: a narrow panel has no room for more."""
+    inside = [tick for tick in ticks if limits[0] <= tick <= limits[1]]
+    return [inside[0], inside[-1]] if len(inside) > 1 else inside
 
 
 def _in_groups(levels: pd.DataFrame) -> pd.DataFrame:
@@ -174,14 +191,14 @@ def _numbers(ax: Axes, gaps: pd.DataFrame) -> None:
     ax.annotate("gap", (1.02, 1.0), xytext=(9, 6), xycoords="axes fraction", textcoords="offset points", fontsize=9)
 
 
-def _control_entries(gaps: pd.DataFrame, *, numbers: bool) -> list[Any]:
+def _control_entries(gaps: pd.DataFrame) -> list[Any]:
     """What the line is, and what the numbers at the right are."""
     if gaps.empty:
         return []
     name = " or ".join(dict.fromkeys(gaps["against"]))
     entries = [legends.dot("|", f"{name}, with its 95 % interval as a band", size=11)]
     told = f"gap: to {name}, replica by replica; bold if its 95 % interval misses 0"
-    return [*entries, legends.dot("", told)] if numbers else entries
+    return [*entries, legends.dot("", told)]
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
@@ -209,7 +226,7 @@ def how_to_read(frame: pd.DataFrame, runs: list[Run]) -> str:
     chance = "chance between trainings" if any_own(frame, runs) else "the draw of the training rows"
     return (
         "Accuracy is better to the right, loss and calibration error to the left. Hold each dot against the grey line, "
-        f"which is the control; a gap in bold (where there is room for gaps) is one that {chance} does not explain. "
+        f"which is the control; a gap in bold is one that {chance} does not explain. "
         "Bars are not adjusted for their number, so among so many some gaps are bold by chance."
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -42,6 +43,8 @@ def draw(frame: pd.DataFrame) -> Drawing:
     band = frame.loc[frame["arm"].isin(baselines), "low"].notna().any()
     told = "cross-entropy, with its 95 % interval as a band" if band else "cross-entropy"
     entries += [legends.dot("|", told, size=11)] * len(baselines)
+    if frame["low"].notna().any():
+        entries.append(legends.replica_bars(frame["split"]))
     figure = style.new_figure(height=0.6 + 0.2 * len(entries) + forest.height(where, 2, on_narrow=2))
     axes = forest.panels(figure, where, names, 2, on_narrow=2)
     rows = where.on(looks.put_on(frame, style.styles_of(frame), by="arm", hollow="failed"))
@@ -53,8 +56,15 @@ def draw(frame: pd.DataFrame) -> Drawing:
             ax.axvline(row.estimate, color=style.MUTED, linewidth=1.0, zorder=1)
         ax.set_title(term.capitalize())
         scales.values(ax, "nats, left is better", ticks=style.abreast(5, on_narrow=4))
-    legends.below(figure, entries)
+    legends.below(figure, entries, handletextpad=0.6)
     return figure
+
+
+def _rows_weigh(frame: pd.DataFrame) -> str:
+    """How large the error of bias over rows is beside that over replicas, where it is larger: bars do not have it."""
+    sound = frame[(frame["failed"] == 0) & (frame["term"] == "bias")]
+    times = (sound["stderr_samples"] / sound["stderr_replicas"]).min()
+    return f", for bias at least {math.floor(times)} times as large," if 2.0 <= times < math.inf else ""
 
 
 def _baselines(frame: pd.DataFrame) -> pd.Series:
@@ -74,7 +84,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"Means over n = {count} {splits} rows{when}, against the true labels at temperature 1; "
         "cross-entropy loss, in nats, corrected for the finite number of replicas; noise is 0 with one label a row. "
         + (
-            "Bars are 95 % t intervals over replicas for these rows; the error over rows is in the CSV."
+            "Bars are 95 % t intervals over replicas for these rows; the error over rows"
+            f"{_rows_weigh(frame)} is in the CSV."
             if frame["low"].notna().any()
             else "No interval is drawn: there are too few replicas."
         )
@@ -88,8 +99,8 @@ FIGURE = Figure(
     name="bias_variance",
     title="Bias and variance by arm",
     how_to_read="Further left is better in both panels: less bias is a mean prediction nearer the truth, less variance "
-    "is predictions that agree more between trainings. Arms whose bars are apart differ; arms whose bars touch may "
-    "differ too, since replicas are paired.",
+    "is predictions that agree more between trainings. Arms whose bars are apart differ on these rows; arms whose "
+    "bars touch may differ too, since replicas are paired. On other rows the values are less sure than bars say.",
     needs="predictions of at least two replicas on test or validation rows",
     collect=collect,
     draw=draw,

@@ -136,12 +136,11 @@ def _block(axes: Any, part: pd.DataFrame, heading: str) -> None:
         forest.bars(ax, rows.assign(color=style.INK), width=1.1)
         ax.set_ylim(where.total - 0.4, -1.6)
         ax.spines["left"].set_visible(True)
+        if style.narrow() and ax is not axes[0]:
+            ax.spines["left"].set_color(style.FAINT)  # names run over it
         ax.grid(False, axis="y")
     axes[0].set_zorder(1)  # its heading runs over the axes beside it
-    axes[0].text(
-        0.0, -1.0, heading, weight="bold", va="center", in_layout=False, zorder=5,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-    )  # fmt: skip
+    axes[0].text(0.0, -1.0, heading, weight="bold", va="center", in_layout=False, zorder=5, path_effects=style.halo())
 
 
 def _entries() -> list[Any]:

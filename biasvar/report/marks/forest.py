@@ -23,7 +23,6 @@ MOST_ABREAST = 4
 WIDEST_NAMES = 0.4  # of the picture's width; wider ones stand above their rows
 NAME_SIZE = 9.0  # points
 _LINE = 0.156  # inches, of each line of a name above a row
-_BOX = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.85}
 _OVER = 0.42  # of a row, from a name above it to the middle of the row
 _OVER_SEVERAL = 0.5  # the same where a row holds several dots, one under another
 
@@ -157,7 +156,7 @@ def name_rows(axes: Sequence[Axes], where: Places, labels: Sequence[str]) -> Non
         first.set_zorder(1)  # names run over the axes beside it
     for name, y in zip(where.names, where.heights.values() if where.names else (), strict=True):
         first.text(0, y - where.over, name, va="bottom", fontsize=NAME_SIZE, transform=first.get_yaxis_transform(),
-                   in_layout=False, zorder=4, linespacing=1.05, bbox=_BOX)  # fmt: skip
+                   in_layout=False, zorder=4, linespacing=1.05, path_effects=style.halo())  # fmt: skip
     for name, y in where.headings.items():
         _head(first, y, name)
 
@@ -169,7 +168,7 @@ def _head(ax: Axes, y: float, name: str) -> None:
         return
     ax.annotate(
         name, (0.012, y), xycoords=(ax.figure.transSubfigure, ax.transData), va="center", weight="bold",
-        annotation_clip=False, in_layout=False, bbox=_BOX, zorder=5,
+        annotation_clip=False, in_layout=False, path_effects=style.halo(), zorder=5,
     )  # fmt: skip
 
 
@@ -190,8 +189,8 @@ def draw(
     Args:
         ax: the axes to draw on.
         frame: columns y, estimate, low, high, color, marker, hollow.
-        limits: the range of the horizontal axis; what lies outside it becomes an arrow at the edge, and a bar
-            that reaches beyond it ends in a smaller one. Without it the axis holds everything.
+        limits: the range of the horizontal axis; what lies outside it, or hollow on its edge, becomes an arrow there,
+            and a bar that reaches beyond it ends in a smaller one. Without it the axis holds everything.
         reference: where to draw a vertical line, such as 0 for differences.
         size: diameter of the dots, points.
         width: of the bars, points.
@@ -202,7 +201,10 @@ def draw(
         ax.axvline(reference, color=style.MUTED, linewidth=0.9, zorder=1)
     if limits is not None:
         ax.set_xlim(*limits)
-        inside = frame["estimate"].between(*limits)
+        room = (
+            frame["hollow"].astype(bool) * arrows.INSET * (limits[1] - limits[0])
+        )  # these set no scale, with no margin
+        inside = frame["estimate"].between(limits[0] + room, limits[1] - room)
         arrows.across(ax, frame[~inside], limits, said=said)
         frame = frame[inside]
     bars(ax, frame, width=width)
@@ -233,4 +235,4 @@ def beside(ax: Axes, frame: pd.DataFrame, texts: Sequence[str], *, above: bool =
     for y, text in zip(frame["y"], texts, strict=True):
         at, side, rise = (1.0, "right", "bottom") if above else (1.02, "left", "center")
         ax.text(at, y - _OVER * above, text, ha=side, va=rise, fontsize=NAME_SIZE, zorder=4,
-                transform=ax.get_yaxis_transform(), bbox=_BOX if above else None, **look)  # fmt: skip
+                transform=ax.get_yaxis_transform(), path_effects=style.halo() if above else None, **look)  # fmt: skip

@@ -32,6 +32,23 @@ def below(figure: FigureBase, entries: Sequence[Any], *, columns: int | None = N
         figure.legend(handles=list(entries), loc="outside lower left", ncols=columns, **(usual | spacing))
 
 
+def replica_bars(splits: Iterable[str], *, width: float = 1.6) -> Any:
+    """A bar of a width in points, for 95 % intervals over replicas on the rows of some splits."""
+    return _bar(f"95 % over replicas, on these {' and '.join(dict.fromkeys(splits))} rows", width)
+
+
+def row_bars(splits: Iterable[str], *, teachers: bool = False, width: float = 0.8) -> Any:
+    """The same for 95 % intervals over rows, and over teachers where these are drawn too."""
+    over = "replicas, or teachers, and" if teachers else "replicas and"
+    return _bar(f"95 % over {over} {' and '.join(dict.fromkeys(splits))} rows", width)
+
+
+def _bar(label: str, width: float) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=style.MUTED, linewidth=width, label=label)
+
+
 def dot(marker: str, label: str, *, color: str = style.MUTED, hollow: bool = False, size: float | None = None) -> Any:
     """A marker without a line, grey unless a colour is given."""
     from matplotlib.lines import Line2D

@@ -72,7 +72,8 @@ def test_a_forest_draws_every_row_and_points_at_what_lies_outside(frame: pd.Data
     assert [to_hex(color) for color in dots.get_facecolors()] == ["#112233", "#112233"]
     line, arrow = ax.get_lines()
     assert line.get_xdata() == [0.0, 0.0]
-    assert (arrow.get_marker(), arrow.get_ydata()[0], arrow.get_markeredgecolor()) == (">", 2.0, "#aa3344")
+    assert (arrow.get_ydata()[0], arrow.get_markeredgecolor()) == (2.0, "#aa3344")
+    assert arrow.get_marker().vertices[:, 0].argmax() == 3  # its point, at the right
     assert [text.get_text() for text in ax.texts] == ["9"]
 
 
@@ -85,6 +86,16 @@ def test_a_bar_that_is_cut_ends_in_an_arrowhead_at_the_edge(frame: pd.DataFrame)
     ax = axes()
     forest.draw(ax, drawn[:1], limits=(0.0, 1.0))
     assert not ax.get_lines()
+
+
+def test_a_hollow_dot_on_the_edge_is_an_arrow_with_its_number_and_a_full_one_is_whole(frame: pd.DataFrame) -> None:
+    at_edge = forest.places(frame).on(looks.put_on(frame, LOOKS, by="arm"))[:1].assign(estimate=0.995)
+    ax = axes()
+    forest.draw(ax, at_edge.assign(hollow=True), limits=(0.0, 1.0))
+    assert ([text.get_text() for text in ax.texts], len(ax.get_lines()), len(ax.collections)) == (["0.995"], 1, 0)
+    ax = axes()
+    forest.draw(ax, at_edge.assign(hollow=False), limits=(0.0, 1.0))
+    assert (len(ax.texts), len(ax.get_lines()), len(ax.collections)) == (0, 0, 2)
 
 
 def test_dots_of_failed_replicas_are_hollow(frame: pd.DataFrame) -> None:
@@ -155,7 +166,8 @@ def test_lines_against_a_setting_stand_side_by_side_and_point_at_what_is_outside
     left, right = 2.0**-0.045, 2.0**0.045
     np.testing.assert_allclose(first.get_xydata(), [[left, 5.0], [2 * left, 6.0]])
     np.testing.assert_allclose(second.get_xydata(), [[right, 5.5], [2 * right, 5.8]])
-    assert (arrow.get_marker(), arrow.get_xdata()[0]) == ("^", pytest.approx(4 * left))
+    assert arrow.get_xdata()[0] == pytest.approx(4 * left)
+    assert arrow.get_marker().vertices[3].tolist() == [0.0, 1.0]  # its point, upwards
     bars, dots = ax.collections
     assert sorted(segment[0, 1] for segment in bars.get_segments()) == [4.5, 5.0, 5.5]  # none for the hollow one
     assert len(dots.get_offsets()) == 4
