@@ -261,6 +261,24 @@ def test_indicators_are_taken_on_test_rows(run: Run) -> None:
     assert smoothed.loc[4, "sum"] == pytest.approx(3 / 9)
 
 
+def test_each_teachers_smallest_sum_has_a_dot_and_lines_that_stand_out_a_name(run: Run) -> None:
+    frame = indicators.collect([run])
+    shift = {"short": 0.6, "few": 0.9}  # of teachers that are grey otherwise
+    real = frame["teacher"] != indicators.SMOOTHED
+    frame.loc[real, "delta"] = 0.01 * frame["k"] + frame["teacher"].map(shift).fillna(0.0)
+    frame.loc[real, "sum"] = 0.3 + 0.1 * (frame["k"] - 2).abs() + frame["teacher"].map(shift).fillna(0.0)
+    with style.context():
+        figure = indicators.draw(frame)
+    panel = figure.axes[2]
+    dots = {tuple(line.get_xydata()[0].round(9)) for line in panel.lines if line.get_color() == style.INK} - {(1, 0)}
+    assert dots == {(2.0, 0.3), (2.0, 0.9), (2.0, 1.2)}
+    count = frame.loc[real, "teacher"].nunique()
+    assert panel.texts[0].get_text().startswith(f"{count - 1} of {count} teachers")
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert {"Teacher, few", "Teacher, short", "95 % over rows"} <= set(named)
+    assert "Teacher, narrow" not in named
+
+
 def test_gallery_picks_the_extremes_and_their_images(run: Run) -> None:
     frame = gallery.collect([run])
     found = change(run, "kd", "ce")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,8 +34,11 @@ SMOOTHED = "smoothed true labels"
 PANELS = {"delta": "unreliability Δ", "gamma": "ambiguity γ", "sum": "Δ + γ"}
 COLORS = ("#1f78c1", "#9c4fb3", "#a87400", "#00808a", "#c2447a", "#4d4d4d")  # as arms have them, by their teachers
 OF_REGIMES = {"fixed, disjoint rows": "#0b3c6f", "per replica": "#66acdf"}
-SMALLEST: dict[str, Any] = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "markeredgewidth": 1.0}
+SMALLEST: dict[str, Any] = {"color": style.INK, "marker": "o", "markersize": 3.4, "zorder": 5}
 OTHER = style.Look("#a9a9a9", "", "-", "other teachers")
+APART = (style.Look("#6b6b6b", "", (0, (5, 2)), ""), style.Look("#6b6b6b", "", (0, (2, 1.5)), ""))
+BORDER = style.Look(style.BAD, "", "-", "Δ + γ = 1: below it at one k is enough")
+STANDS_OUT = 0.09  # of the largest unreliability: how far a line that stands out starts from the next
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -134,18 +138,20 @@ def draw(frame: pd.DataFrame) -> Drawing:
     for run, block in block_of.items():
         rows = frame[frame["run"] == run]
         own = _looks(rows)
-        rows = looks.put_on(rows, own, by="teacher")
+        rows = looks.put_on(rows, own, by="teacher").assign(thin=rows["teacher"].map(own).map(_thin).to_numpy())
         axes = block.subplots(below, across, squeeze=False).flat
         for ax, (quantity, title) in zip(axes, PANELS.items(), strict=True):
             _panel(ax, rows, quantity)
             ax.set_title(title)
             ax.set_xlabel("k (labels in the top set)")
         block.supylabel("probability over test rows", fontsize=9.5)
-        shown |= {look.label: look for look in own.values()}
-    shown[""] = style.Look(style.BAD, "", "-", "Δ + γ = 1: below it at one k is enough")
+        shown |= {look.label: look for look in sorted(own.values(), key=lambda look: look == OTHER)}
+    thin = [name for name, look in shown.items() if _thin(look)]
     entries = [
-        *legends.lines(shown, markers=True),
-        legends.dot("o", "smallest sum, which is what counts", color=style.INK, hollow=True, size=8),
+        *legends.lines({name: look for name, look in shown.items() if name not in thin}, markers=True),
+        *legends.lines({name: shown[name] for name in thin}, width=1.2),
+        *legends.lines({"": BORDER}),
+        legends.dot("o", "smallest sum, which is what counts", color=style.INK, size=SMALLEST["markersize"]),
         legends.patch("#e4e4e4", "95 % over rows"),
     ]
     legends.below(figure, entries, columnspacing=1.4, handletextpad=0.8)
@@ -164,41 +170,49 @@ def _looks(rows: pd.DataFrame) -> dict[str, style.Look]:
         color = next(others) if usual is None or usual in spent else usual
         spent.add(color)
         own[name] = style.Look(color, style.regime_marker(regimes[name]), "-", str(labels[name]))
-    return own
+    apart = _standing_out(rows[rows["k"] == rows["k"].min()], {name for name in own if own[name] == OTHER})
+    return own | {name: replace(look, label=labels[name]) for name, look in zip(apart, APART, strict=False)}
+
+
+def _standing_out(start: pd.DataFrame, others: set[str]) -> list[str]:
+    """Of the two grey lines that start at the highest unreliability those that start where no other line does."""
+    delta = start.set_index("teacher")["delta"]
+    least = STANDS_OUT * float(delta.max())
+    highest = delta[delta.index.isin(others)].nlargest(len(APART)).index
+    return [name for name in highest if (delta.drop(name) - delta[name]).abs().min() >= least]
+
+
+def _thin(look: style.Look) -> bool:
+    return look == OTHER or look.color == APART[0].color
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, quantity: str) -> None:
     """The quantity against k; intervals where the table has them."""
     bounds = {end: rows.get(f"{quantity}_{end}", rows[quantity]) for end in ("low", "high")}
     rows = rows.assign(estimate=rows[quantity], **bounds)
-    thin = rows["color"] == OTHER.color
+    thin = rows["thin"]
     lines.draw(ax, rows[thin], x="k", line="teacher", band=0.0, width=0.9)
     lines.draw(ax, rows[~thin], x="k", line="teacher", markers=True, band=0.12, width=1.6, size=5.0)
     if quantity == "sum":
-        ax.axhline(1.0, color=style.BAD, linewidth=1.2)
-        judged = rows[~thin & (rows["teacher"] != SMOOTHED)]
-        for row in each(rows.loc[judged.groupby("teacher")["sum"].idxmin()]):
-            ax.plot(row.k, row.sum, color=style.INK, zorder=5, **SMALLEST)
-    if quantity == "delta":
-        _name_extremes(ax, rows[rows["k"] == rows["k"].min()])
-    top = {"delta": None, "gamma": 1.03, "sum": max(1.15, 1.05 * float(rows["sum"].max()))}[quantity]
-    ax.set_ylim(-0.01 if quantity == "delta" else -0.03, top)
+        _judge(ax, rows[rows["teacher"] != SMOOTHED], max(1.15, 1.05 * float(rows["sum"].max())))
+    else:
+        ax.set_ylim(*{"delta": (-0.01, None), "gamma": (-0.03, 1.03)}[quantity])
     ax.set_xticks(sorted(rows["k"].unique()))
 
 
-def _name_extremes(ax: Axes, start: pd.DataFrame) -> None:
-    """Names the two thin lines that start highest, where nothing else is as near as its name would reach."""
-    from matplotlib.patheffects import withStroke
-
-    least = 0.09 * float(start["delta"].max())
-    for row in each(start[start["color"] == OTHER.color].nlargest(2, "delta")):
-        others = start.loc[start["teacher"] != row.teacher, "delta"]
-        if ((others - row.delta).abs() < least).any():
-            continue
-        ax.annotate(
-            str(row.label).removeprefix("Teacher, "), (row.k, row.delta), xytext=(6, 0), textcoords="offset points",
-            fontsize=9, va="center", color=style.MUTED, path_effects=[withStroke(linewidth=2.5, foreground="white")],
-        )  # fmt: skip
+def _judge(ax: Axes, rows: pd.DataFrame, top: float) -> None:
+    """The line at 1, a dot at each teacher's smallest sum, and above all lines how many are below 1."""
+    ax.axhline(1.0, color=style.BAD, linewidth=1.2)
+    smallest = rows.loc[rows.groupby("teacher")["sum"].idxmin()]
+    for row in each(smallest):
+        ax.plot(row.k, row.sum, **SMALLEST)
+    below, count = int((smallest["sum"] < 1.0).sum()), len(smallest)
+    ax.text(
+        0.03, 0.985, f"{below} of {count} teachers have their\nblack dot below the red line", transform=ax.transAxes,
+        va="top", fontsize=9,
+    )  # fmt: skip
+    ax.set_yticks(np.arange(0.0, top, 0.25))  # none beside the words
+    ax.set_ylim(-0.03, 1.22 * top)
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
@@ -225,8 +239,8 @@ FIGURE = Figure(
     name="indicators",
     title="Unreliability and ambiguity of the soft labels",
     how_to_read="Low is good. Unreliability falls with k, since more labels are let in; ambiguity rises. A soft label "
-    "is judged by the one k at which their sum is smallest (ringed): where it is above the red line for other k does "
-    "not count.",
+    "is judged by the one k at which their sum is smallest (black dot): where it is above the red line for other k "
+    "does not count.",
     needs="the logits of its teachers on test rows with every class among them",
     collect=collect,
     draw=draw,
