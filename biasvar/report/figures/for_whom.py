@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MOST_ARMS = 20
 COLUMNS = [*ABOUT, "compared", "question", "kind", "difference", "term", *NUMBERS]
-SHADES = {"first": "#6baed6", "middle": "#2171b5", "last": "#08214a"}
+SHADES = {"first": "#d3ae83", "middle": "#a3703a", "last": "#4a2a0c"}  # no arm has these
 """Of a question's kinds: the usual row's, one between, the unusual one's."""
 _HEADS = {"difficulty": "Difficulty", "regularization samples": "Regularization", "reference teacher": "Teacher"}
 _DOT, _BETWEEN = (0.1, 0.075), (0.12, 0.09)  # inches from kind to kind, and more from arm to arm; on narrow screens

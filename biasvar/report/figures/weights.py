@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 COLUMNS = [
     "run", "arm", "label", "regime", "temperature", "panel", "epoch", "q05", "q25", "median", "q75", "q95", "mean",
-    "stderr_replicas", "below", "n_rows", "n_replicas",
+    "stderr_replicas", "below", "n_rows", "n_replicas", "shuffled",
 ]  # fmt: skip
 QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
 THRESHOLD = 1.0 - math.exp(-1.0)
@@ -58,6 +58,7 @@ def collect(runs: list[Run]) -> pd.DataFrame:
                 "label": arm_label(run, arm),
                 "regime": run.arm(arm).get("regime"),
                 "temperature": run.entry(arm).temperature,
+                "shuffled": bool(run.entry(arm).setting("shuffle")),
             }
             if arm in recorded and arm not in taken and _is_wsl(run, arm):
                 rows += [{**about, "panel": "bands", **row} for row in _bands(run, arm)]
@@ -139,11 +140,19 @@ def draw(frame: pd.DataFrame) -> Drawing:
             if arm != first.get(run, arm) and _coincide(part, arm, first[run]):
                 said = f"same mean as\n{arms[run][first[run]]}"
                 ax.text(0.97, 0.06, said, transform=ax.transAxes, ha="right", va="bottom", fontsize=9)
+            elif _is_shuffled(part, arm):
+                said = "those of its own\nstudents, shuffled"
+                ax.text(0.97, 0.06, said, transform=ax.transAxes, ha="right", va="bottom", fontsize=9)
             ax.axhline(THRESHOLD, color=style.INK, linewidth=1.0, linestyle=":")
             ax.set_ylim(-0.02, 1.02)
             ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
     multiples.below(figure, entries)
     return figure
+
+
+def _is_shuffled(part: pd.DataFrame, arm: str) -> bool:
+    """Whether an arm's weights change places; False of tables of an earlier version, which do not say."""
+    return "shuffled" in part and bool(part.loc[part["arm"] == arm, "shuffled"].any())
 
 
 def _courses(frame: pd.DataFrame) -> pd.DataFrame:
