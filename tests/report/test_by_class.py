@@ -32,6 +32,8 @@ def test_every_class_has_the_terms_of_its_rows(tmp_path):
     for arm in ("ce", "kd"):
         for name in range(CLASSES):
             values, deleted = by_hand(made.log_probs[arm], made.labels, name)
+            mine = np.flatnonzero(made.labels == name)
+            spread = np.std([corrected_terms(made.log_probs[arm][:, i], name) for i in mine], axis=0, ddof=1)
             stderr = np.sqrt(5 / 6 * ((deleted - deleted.mean(axis=0)) ** 2).sum(axis=0))
             for place, term in enumerate(("bias", "variance")):
                 chosen = (frame["arm"] == arm) & (frame["class"] == name) & (frame["term"] == term)
@@ -39,10 +41,17 @@ def test_every_class_has_the_terms_of_its_rows(tmp_path):
                 assert row["estimate"] == pytest.approx(values[place])
                 assert row["stderr_replicas"] == pytest.approx(stderr[place])
                 assert row["high"] - row["low"] == pytest.approx(2 * student_t.ppf(0.975, 5) * stderr[place])
+                over_rows = spread[place] / np.sqrt((made.labels == name).sum())
+                assert row["stderr_crossed"] == pytest.approx(np.hypot(stderr[place], over_rows))
+                assert row["low_crossed"] <= row["low"] < row["high"] <= row["high_crossed"]
                 assert (row["n_samples"], row["n_replicas"]) == ((made.labels == name).sum(), 6)
     with style.context():
         drawing = FIGURE.draw(frame)
     assert [label.get_text() for label in drawing.axes[0].get_yticklabels()] == ["0", "1", "2", "3"]
+    said = [text.get_text() for text in drawing.legends[0].get_texts()]
+    assert said[-2:] == ["95 % over replicas, on these test rows", "95 % over replicas and test rows"]
+    widths = [float(bars.get_linewidth()[0]) for bars in drawing.axes[0].collections[:2]]
+    assert widths == [by_class.THICK, by_class.THIN]
     heights = {float(y) for ax in drawing.axes for _, y in ax.collections[-1].get_offsets()}
     assert len(heights) == 2 * CLASSES  # the arms of a class do not cover each other
     counts = np.bincount(made.labels)

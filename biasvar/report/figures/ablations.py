@@ -31,7 +31,7 @@ BANDS = ("baseline", "smoothing")
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
-    """One row per run, setting and arm of a series; rows of setting "" for the arms drawn as bands."""
+    """One row per run, setting and arm of a series; rows of setting "" for the arms drawn as level lines."""
     found = [row for run in runs for row in _of_run(run)]
     return style.styled(pd.DataFrame(found, columns=COLUMNS), runs)
 
@@ -63,7 +63,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
     levels = frame[frame["setting"] == ""]
     shown = looks.put_on(frame[frame["setting"] != ""], styles, by="series", hollow="failed", scale=100.0)
     across = style.abreast(len(settings))
-    entries = len(styles) + levels["arm"].nunique()
+    entries = len(styles) + levels["arm"].nunique() + 2
     figure = style.new_figure(
         height=0.95 + 3.0 * (len(runs) * len(settings) // across) + 0.19 * entries * style.narrow()
     )
@@ -84,8 +84,18 @@ def draw(frame: pd.DataFrame) -> Drawing:
             ax.set_title(fitted(head, 38), weight="normal")
     plain = {arm: styles_of_arms[arm] for arm in dict.fromkeys(levels["arm"])}
     named = legends.lines(styles, markers=True, width=1.5) + legends.lines(plain, width=1.5)
+    named += _interval_entries(shown, levels)
     legends.below(figure, named, columns=3)
     return figure
+
+
+def _interval_entries(shown: pd.DataFrame, levels: pd.DataFrame) -> list[Any]:
+    """What bars, and the dotted lines beside level ones, are over."""
+    entries = [legends.replica_bars(shown["split"], width=1.4)] * bool(shown["low"].notna().any())
+    if levels["low"].notna().any():
+        dotted = style.Look(style.MUTED, "", lines.EDGE, "the same of level lines")
+        entries += legends.lines({"": dotted}, width=0.8)
+    return entries
 
 
 def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
@@ -94,16 +104,12 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     regimes = "; ".join(style.regime_label(name) for name in dict.fromkeys(joined["regime"]))
     where = "both panels" if joined["setting"].nunique() > 1 else "it"
     bands = frame[frame["setting"] == ""]
-    level = (
-        f" Level lines with bands: {', '.join(dict.fromkeys(bands['label']))}, which have neither."
-        if len(bands)
-        else ""
-    )
+    level = f" Level lines: {', '.join(dict.fromkeys(bands['label']))}, which have neither." if len(bands) else ""
     return (
         f"Accuracy on n = {sizes(frame['n'])} {' and '.join(dict.fromkeys(frame['split']))} rows after the last epoch. "
         f"A line joins arms that differ in the one setting only, at {rates_in_words(joined, runs)} ({regimes}); the "
-        f"arm at the reference setting is in {where}.{level} Dots are means over replicas, bars and bands 95 % t "
-        "intervals over replicas for these rows; replicas are paired, so differences between dots are known better "
+        f"arm at the reference setting is in {where}.{level} Dots are means over replicas, bars and dotted lines 95 % "
+        "t intervals over replicas for these rows; replicas are paired, so differences between dots are known better "
         f"than the bars say.{drawn.hollow_note(joined)} {conditions_in(frame, runs)}"
     )
 

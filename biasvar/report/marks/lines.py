@@ -13,6 +13,7 @@ from biasvar.report.marks import arrows, scales, scatter
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+EDGE = (0, (1.0, 2.0))  # dotted, of an interval's ends
 _NAME_APART = 11.0  # points, from the middle of a name at a line's end to the next
 
 
@@ -99,10 +100,11 @@ def against(ax: Axes, frame: pd.DataFrame, *, x: str = "value", line: str) -> No
 
 
 def level(ax: Axes, estimate: float, low: float, high: float, *, color: str) -> None:
-    """A level line with a band for what has no setting; the vertical axis makes room for it."""
+    """A level line with dotted edges of its interval for what has no setting; the vertical axis makes room for it."""
     low, high = (bound if np.isfinite(bound) else estimate for bound in (low, high))
     ax.axhline(estimate, color=color, linewidth=1.1, zorder=1)
-    ax.axhspan(low, high, color=color, alpha=0.13, linewidth=0, zorder=0)
+    for edge in (low, high) if low < high else ():
+        ax.axhline(edge, color=color, linewidth=0.8, linestyle=EDGE, zorder=1)
     bottom, top = ax.get_ylim()
     margin = 0.02 * (top - bottom)
     ax.set_ylim(min(bottom, low - margin), max(top, high + margin))

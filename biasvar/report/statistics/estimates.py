@@ -309,10 +309,12 @@ def group_terms(run: Run, arm: str, groups: pd.Series[Any] | None = None) -> dic
         named = ~pd.isna(names)
         decomposition, names = decomposition.take(named), names[named]
     found: dict[Any, list[Estimate]] = {}
+    rows_of = pd.Series(names).groupby(names).indices
     for row in decomposition.totals_by(names).to_dict("records") if len(names) else []:
         total: dict[str, Any] = {str(name): value for name, value in row.items() if name not in ("group", "term")}
         if row["term"] in TERMS and total["n_samples"]:
-            one = from_total(run, arm, Total(**total), df, quantity=row["term"], **about)
+            crossed = None if df < 1 else crossed_total(decomposition.take(rows_of[row["group"]]), row["term"])
+            one = from_total(run, arm, Total(**total), df, quantity=row["term"], **about, crossed=crossed)
             found.setdefault(row["group"], []).append(one)
     return found
 

@@ -174,7 +174,11 @@ def test_lines_against_a_setting_stand_side_by_side_and_point_at_what_is_outside
     assert ax.get_ylim() == scales.limits(frame)
     lines.level(ax, 2.0, 1.0, np.nan, color="#112233")
     assert ax.get_ylim()[0] < 1.0
-    assert ax.get_lines()[-1].get_ydata() == [2.0, 2.0]
+    assert ax.get_lines()[-1].get_ydata() == [2.0, 2.0]  # without an upper end it has no edges that mislead
+    count = len(ax.get_lines())
+    lines.level(ax, 2.0, 1.0, 4.0, color="#112233")
+    assert [line.get_ydata()[0] for line in ax.get_lines()[count:]] == [2.0, 1.0, 4.0]
+    assert not ax.patches  # bands of two levels would overlap in a colour of neither
 
 
 def test_doublings_have_ticks_that_do_not_touch() -> None:
