@@ -47,6 +47,8 @@ def record_tables(
     }
     for file in files:
         table = read_columns(file.path, read or ["replica"], schema.RECORD_SCHEMA)
+        if "replica" in read:
+            check_replicas(table, file.path)
         if "replica" in read and "sample_id" in read:
             table = in_order(table, ("replica", "sample_id"), file.path)
         for name, values in filters:
@@ -66,6 +68,17 @@ def in_order(table: pa.Table, keys: tuple[str, ...], path: Path) -> pa.Table:
     outer = table.column(keys[0]).to_numpy() if len(keys) > 1 else np.zeros(len(inner), np.int32)
     order = sorting(outer, inner, f"{path}: {keys[-1]}", keys[0] if len(keys) > 1 else None)
     return table if order is None else table.take(order)
+
+
+def check_replicas(table: pa.Table, path: Path) -> None:
+    """Raise RecordError where the rows of a record file are of other replicas than the file says of itself."""
+    said, there = file_replicas(path), np.unique(table.column("replica").to_numpy()).tolist()
+    if said is not None and sorted(said) != there:
+        held = first_few(there) if there else "none"
+        raise RecordError(
+            f"{path}: by its own words it is of replica {first_few(said)}, its rows are of {held}; restore it, or run "
+            "or record it again"
+        )
 
 
 def sample_keys(path: Path) -> np.ndarray:

@@ -28,8 +28,6 @@ from biasvar.records.stored_files import StoredFile, file_replicas, footer, read
 if TYPE_CHECKING:
     import pandas as pd
 
-    from biasvar.records.predictions import Predictions
-
 GROUPS = 16
 """Jackknife groups of a run of that many replicas or more: replica r belongs to group r mod 16."""
 LOSS_TOLERANCE = 1e-3  # of mean losses: one side went through float32
@@ -196,6 +194,23 @@ def _check_failed(metrics: pa.Table, directory: Path, arm: str, manifest: Mappin
             )
 
 
+def check_last(file: StoredFile, manifest: Mapping[str, Any]) -> None:
+    """Raise RecordError where the last predictions of an arm are not those after its last epoch, which a study keeps.
+
+    Args:
+        file: One of the last that are there.
+        manifest: Of the run.
+    """
+    entry = manifest["arms"].get(file.arm, {})
+    epochs = entry.get("epochs") or 0
+    if manifest["kind"] == "study" and entry.get("status") == "complete" and file.epoch < epochs:
+        raise RecordError(
+            f"{file.path.parent.parent}: the last predictions of arm {file.arm!r}, split {file.split!r}, are of epoch "
+            f"{file.epoch}; those of epoch {epochs}, the last of its training, are missing; {cure('study')}, or name "
+            "the epoch that you mean"
+        )
+
+
 def check_counts(file: StoredFile, counts: np.ndarray, manifest: Mapping[str, Any]) -> None:
     """Raise RecordError where predictions are not of all replicas of their arm, each once.
 
@@ -226,21 +241,21 @@ def check_counts(file: StoredFile, counts: np.ndarray, manifest: Mapping[str, An
         )
 
 
-def check_losses(where: str, kept: Predictions, metrics: pd.DataFrame, kind: str) -> None:
+def check_losses(where: str, counts: np.ndarray, losses: np.ndarray, told: Mapping[int, float], kind: str) -> None:
     """Raise RecordError where predictions have another mean loss than the metrics of their replicas say.
 
     Args:
-        where: What they are.
-        kept: Of all replicas, after one epoch.
-        metrics: Rows of the metrics of that arm, split and epoch in the clean view.
+        where: What they are, of all replicas after one epoch.
+        counts: (G, N) replicas behind each mean.
+        losses: (G,) their mean losses over the rows, NaN without any.
+        told: The mean loss of each replica by its metrics, where they say one.
         kind: Of the run.
     """
-    groups, losses = len(kept.counts), kept.losses()
-    told = metrics.set_index("replica")["nll"].dropna().to_dict() if kind != "recorder" else {}
+    groups = len(counts)
     for group in range(groups):
-        own = [loss for replica, loss in told.items() if int(str(replica)) % groups == group]
+        own = [loss for replica, loss in told.items() if replica % groups == group]
         mean = float(np.mean(own)) if own else np.nan
-        if len(own) != kept.counts[group].max(initial=0) or not np.isfinite([mean, losses[group]]).all():
+        if len(own) != counts[group].max(initial=0) or not np.isfinite([mean, losses[group]]).all():
             continue
         if abs(losses[group] - mean) > LOSS_TOLERANCE * max(1.0, abs(mean)):
             raise RecordError(

@@ -28,14 +28,6 @@ class Predictions:
     mean_log_probs: np.ndarray
     epoch: int
 
-    def losses(self) -> np.ndarray:
-        """(G,) mean cross-entropy of each group over the rows where it has replicas, nats; NaN without any."""
-        rows = np.arange(len(self.labels))
-        there = self.counts > 0
-        sums = np.where(there, -self.mean_log_probs[:, rows, self.labels], 0.0).sum(axis=1)
-        n = there.sum(axis=1)
-        return np.divide(sums, n, out=np.full(len(n), np.nan), where=n > 0)
-
 
 @dataclass(frozen=True, eq=False)
 class TeacherLogits:

@@ -22,9 +22,11 @@ from biasvar.records.manifest import check_agreement, read_manifest
 from biasvar.records.placement import (
     check_classes,
     check_counts,
+    check_last,
     check_losses,
     check_place,
     check_records,
+    cure,
     labels_of,
     read_metrics,
 )
@@ -90,6 +92,7 @@ class Run:
     def __init__(self, directory: Path, manifest: dict[str, Any]) -> None:
         self.directory = directory
         self.manifest = manifest
+        self._metrics_of: dict[str, pd.DataFrame] = {}
 
     def __repr__(self) -> str:
         return f"Run({str(self.directory)!r}, arms: {', '.join(self.arms) or 'none yet'})"
@@ -293,15 +296,7 @@ class Run:
         ("nonmember"). ``view``: "clean", or one of ``views``. Raises RecordError for what is not there, naming what is.
         """
         stored, labels, chosen = self.stored_means(arm, split, membership, epoch, of, view)
-        kept = Predictions(stored.sample_ids, labels, stored.counts, stored.read(), chosen)
-        if of != "students":
-            return kept
-        metrics = self._metrics_of(arm)
-        here = (metrics["split"] == split) & (metrics["epoch"] == chosen) & (metrics["view"] == view)
-        if membership == "all":
-            where = f"predictions of arm {arm!r}, split {split!r}" + (f", view {view!r}" if view != "clean" else "")
-            check_losses(where, kept, metrics[here], self.manifest["kind"])
-        return kept
+        return Predictions(stored.sample_ids, labels, stored.counts, stored.read_all(), chosen)
 
     @checked
     def iter_predictions(
@@ -310,8 +305,8 @@ class Run:
         """As :meth:`predictions`, by parts of rows, so that predictions larger than memory can be walked through."""
         stored, labels, chosen = self.stored_means(arm, split, membership, epoch, view=view)
         return (
-            Predictions(stored.sample_ids[at], labels[at], stored.counts[:, at], stored.read(at.start, at.stop), chosen)
-            for at in stored.parts()
+            Predictions(stored.sample_ids[at], labels[at], stored.counts[:, at], means, chosen)
+            for at, means in stored.walk()
         )
 
     def stored_means(
@@ -325,6 +320,7 @@ class Run:
     ) -> tuple[StoredMeans, np.ndarray, int]:
         """An arm's stored means at one epoch, the labels of its samples, and the epoch.
 
+        Whatever reads all of its rows finds out whether their losses are those of the metrics.
         Without ``epoch`` the last; of replicas that somebody's own loop recorded, which may stop early, that of each.
         """
         schema.one_of(membership, schema.MEMBERSHIPS, "membership")
@@ -356,9 +352,16 @@ class Run:
             files = [file for file in files if file.epoch == chosen]
         for file in files:
             check_place(file, kind)
+        if epoch is None:
+            check_last(files[0], self.manifest)
         stored = StoredMeans([file.path for file in files], self.num_classes, by_replica=by_replica)
         check_counts(files[0], stored.counts, self.manifest)
-        return stored, self._labels(stored.sample_ids, split), chosen
+        labels = self._labels(stored.sample_ids, split)
+        if of == "students" and membership == "all" and kind != "recorder":
+            where = f"predictions of arm {arm!r}, split {split!r}" + (f", view {view!r}" if view != "clean" else "")
+            told = self._told_losses(arm, split, chosen, view)
+            stored.check_by(labels, lambda counts, losses: check_losses(where, counts, losses, told, kind))
+        return stored, labels, chosen
 
     @checked
     def decomposition(
@@ -403,7 +406,14 @@ class Run:
         """The logits of one of the run's teachers on every sample."""
         there = sorted(path.stem for path in (self.directory / "teachers").glob("*.parquet") if path.name[0] != ".")
         schema.one_of(name, there, f"teacher of {self.directory},")
-        return read_teacher(schema.teacher_path(self.directory, name), self.num_classes)
+        path = schema.teacher_path(self.directory, name)
+        teacher = read_teacher(path, self.num_classes)
+        if self.manifest["kind"] == "study" and (self.directory / "samples.parquet").exists():
+            ids = self.samples["sample_id"].to_numpy()
+            lacking = ids[~np.isin(ids, teacher.sample_ids)]
+            if lacking.size:
+                raise RecordError(f"{path} lacks sample_id {first_few(lacking)} of the run's samples; {cure('study')}")
+        return teacher
 
     @property
     def soft_label_names(self) -> list[str]:
@@ -450,9 +460,7 @@ class Run:
         Taken over the record of the training pass (split "train", view "augmented"); ``by="replica"`` gives one row per
         (replica, sample_id) and a column ``replica`` first. ``epochs`` restricts it.
         """
-        files = stored_files(
-            self.directory, "records", arm=self._known(arm), split="train", part="augmented", epochs=epochs
-        )
+        files = self._record_files(epochs, self._known(arm), "train", "augmented")
         return mean_weights(files, column, by)
 
     @checked
@@ -494,9 +502,15 @@ class Run:
         name: str = schema.one_of(arm, self.arms, f"arm of {self.directory},")
         return name
 
-    def _metrics_of(self, arm: str) -> pd.DataFrame:
-        kept = read_metrics(self.directory, arm, self.manifest)
-        return to_frame(schema.METRIC_SCHEMA.empty_table() if kept is None else kept)
+    def _told_losses(self, arm: str, split: str, epoch: int, view: str) -> dict[int, float]:
+        """The mean loss of each replica by an arm's metrics, where they say one."""
+        if arm not in self._metrics_of:
+            kept = read_metrics(self.directory, arm, self.manifest)
+            self._metrics_of[arm] = to_frame(schema.METRIC_SCHEMA.empty_table() if kept is None else kept)
+        metrics = self._metrics_of[arm]
+        here = (metrics["split"] == split) & (metrics["epoch"] == epoch) & (metrics["view"] == view)
+        told = metrics[here].set_index("replica")["nll"].dropna()
+        return {int(replica): float(loss) for replica, loss in zip(told.index, told, strict=True)}
 
     def _record_files(self, epochs: Any, arm: Any, split: Any, view: Any) -> list[StoredFile]:
         files = stored_files(self.directory, "records", arm=arm, split=split, part=view, epochs=epochs)

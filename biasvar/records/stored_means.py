@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 ANSWERS = ("mean_log_prob", "logits")
 _CURE = "restore it, or import or run it again"
+CheckLosses = Callable[[np.ndarray, np.ndarray], None]
+"""Raises for counts (G, N) and mean losses (G,) that cannot be."""
 _ENTRIES = 2**22  # numbers of a file decoded at a time: 32 MB
 
 
@@ -64,9 +66,14 @@ class StoredMeans:
         self._classes = num_classes
         self._groups = np.unique(np.concatenate([file.groups for file in self._files]))
         self.sample_ids = np.unique(np.concatenate([file.sample_ids for file in self._files]))
+        self._check: tuple[np.ndarray, CheckLosses] | None = None
         self.counts = np.zeros((len(self._groups), len(self.sample_ids)), dtype=np.int64)
         for file in self._files:
             np.add.at(self.counts, self._places(file), file.counts)
+
+    def check_by(self, labels: np.ndarray, check: CheckLosses) -> None:
+        """Let whatever reads all rows hand their mean losses at the labels (N,), of each group, to a check."""
+        self._check = labels, check
 
     def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """The means (G, n, C) of the rows ``start`` .. ``stop`` - 1, in nats; 0 where the count is 0."""
@@ -92,6 +99,35 @@ class StoredMeans:
         """Rows of which the means of all groups fit in memory with ease."""
         return row_parts(len(self.sample_ids), rows_of_a_part(len(self._groups), self._classes))
 
+    def walk(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Parts of rows and their means (G, n, C); after the last of them the losses are checked."""
+        losses = np.zeros(len(self._groups))
+        for part in self.parts():
+            means = self.read(part.start, part.stop)
+            if self._check is not None:
+                losses += self._losses(part, means)
+            yield part, means
+        self._checked(losses)
+
+    def read_all(self) -> np.ndarray:
+        """The means (G, N, C) of all rows, their losses checked."""
+        means = self.read()
+        if self._check is not None:
+            self._checked(self._losses(slice(None), means))
+        return means
+
+    def _losses(self, part: slice, means: np.ndarray) -> np.ndarray:
+        """(G,) losses of each group at the labels of a part of rows, summed over the rows where it has replicas."""
+        assert self._check is not None
+        labels = self._check[0][part]
+        losses = -means[:, np.arange(len(labels)), labels]
+        return np.asarray(np.where(self.counts[:, part] > 0, losses, 0.0).sum(axis=1))
+
+    def _checked(self, losses: np.ndarray) -> None:
+        if self._check is not None:
+            n = (self.counts > 0).sum(axis=1)
+            self._check[1](self.counts, np.divide(losses, n, out=np.full(len(n), np.nan), where=n > 0))
+
     def decomposition(self, target: Any, loss: str, teachers: int | None = None) -> Decomposition:
         """Noise, bias and variance (plug-in) of `sample_ids` against ``target`` (N,) or (N, C), by parts of rows.
 
@@ -109,8 +145,8 @@ class StoredMeans:
         make_target(target, weights, weights, self._classes, loss)  # an error names rows in the whole
         merge = None if teachers is None else self._by_teacher(teachers, loss)[filled]
         found = []
-        for part in self.parts():
-            counts, means = self.counts[:, part], self.read(part.start, part.stop)
+        for part, means in self.walk():
+            counts = self.counts[:, part]
             if loss == "cross_entropy":
                 if not filled.all():
                     counts, means = counts[filled], means[filled]

@@ -16,6 +16,7 @@ from biasvar.files import write_bytes
 from biasvar.messages import first_few
 from biasvar.records import schema
 from biasvar.records.files import write_table
+from biasvar.records.frames import check_replicas, in_order
 from biasvar.records.stored_files import StoredFile, read_columns
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def mean_weights(files: Sequence[StoredFile], column: str, by: str) -> pd.DataFr
     others: list[dict[str, np.ndarray]] = []
     for file in files:
         table = read_columns(file.path, ["replica", "sample_id", column], schema.RECORD_SCHEMA)
+        check_replicas(table, file.path)
+        table = in_order(table, ("replica", "sample_id"), file.path)
         values = table.column(column)
         if values.null_count:
             raise RecordError(
@@ -83,6 +86,10 @@ def aligned_weights(
     ids, known = recorded["sample_id"].to_numpy(), recorded["label"].to_numpy()
     if len(ids) and int(ids.max()) >= len(truth):
         raise RecordError(f"{where} holds sample_id {int(ids.max())}, your data has {len(truth)} samples: other data")
+    strange = frame["sample_id"].to_numpy()
+    strange = strange[~np.isin(strange, ids)]
+    if len(strange):
+        raise RecordError(f"{where} has weights of sample_id {first_few(strange)}, which are no samples of the run")
     wrong = ids[truth[ids] != known]
     if len(wrong):
         first = int(wrong[0])
