@@ -185,6 +185,26 @@ def test_teachers_count_only_plain_distillation(run: Run) -> None:
     assert differs.loc["kd"].tolist() == ["base", ""]
 
 
+@pytest.mark.parametrize("rival", [0.81, math.nan])
+def test_the_panels_of_teachers_say_what_else_goes_with_accuracy(run: Run, rival: float) -> None:
+    frame = teachers.collect([run])
+    frame["of_teacher_accuracy"] = rival
+    frame.loc[frame["differs"] == "base", "teacher_label"] = "Teacher on all rows"
+    with style.context():
+        drawing = teachers.draw(frame)
+        with style.for_narrow_screens():
+            narrow = teachers.draw(frame)
+    for ax in drawing.axes:
+        said = [text.get_text() for text in ax.texts]
+        assert any("of teacher's accuracy: +0.81" in text for text in said) != math.isnan(rival)
+        assert "smoothing 0.2" in said
+    assert {"0.2", "width 4"} <= {text.get_text() for text in narrow.axes[0].texts}
+    named = [text.get_text() for text in drawing.legends[0].get_texts()]
+    assert "Teacher on all rows" in named
+    assert "reference teacher" not in named
+    assert teachers._said("hidden", "LS 0.3") == "smoothing 0.3"
+
+
 def test_gradients_bin_every_row_and_count_the_flagged(run: Run) -> None:
     frame = gradients.collect([run])
     assert list(dict.fromkeys(frame["arm"])) == ["kd", "ce"]

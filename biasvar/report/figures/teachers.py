@@ -32,8 +32,10 @@ COLUMNS = [
     "share_stderr", "accuracy", "accuracy_stderr", "n_replicas", "split", "n_epochs", "last_epoch", "temperature",
     "alpha", "teacher_accuracy", "regime", "correlation", "low", "high", "n_teachers", "of_teacher_accuracy",
 ]  # fmt: skip
+HEIGHT, TALL = 3.9, 4.6  # inches of a panel with its names, and of one on a narrow screen or with many
+MANY = 20  # arms
 PANEL = (3.0, 3.0)  # inches, about
-TEXT = (135.0, 40.0)  # points, about: three lines of the correlation
+TEXT = (150.0, 40.0)  # points, about: three lines of the correlation
 LINE = 13.0  # points of one line more
 TITLES = {"share_mean": "Over all epochs", "share_late": "Last tenth of epochs"}
 DIFFERS = {
@@ -52,8 +54,7 @@ SETTINGS = {
 }  # fmt: skip
 """Settings in which teachers differ, as a name beside a point says several of them."""
 VALUES = {
-    "smoothing": "smoothing {}", "hidden": "width {}", "epochs": "{} epochs", "stop": "stopped at {}",
-    "rows": "{} rows",
+    "hidden": "width {}", "epochs": "{} epochs", "stop": "stopped at {}", "rows": "{} rows",
 }  # fmt: skip
 """The value of a setting, as a name beside a point says it."""
 OTHER_ARM = "h"  # arms that are drawn for comparison
@@ -161,7 +162,10 @@ def draw(frame: pd.DataFrame) -> Drawing:
     runs = list(dict.fromkeys(frame["run"]))
     across = style.abreast(len(SHARES))
     below = len(SHARES) // across
-    figure, block_of = blocks.stacked(runs, [3.9 * below] * len(runs), more=2.9 if style.narrow() else 0.9)
+    heights = [
+        TALL if style.narrow() or count > MANY else HEIGHT for count in frame.groupby("run")["arm"].nunique()[runs]
+    ]
+    figure, block_of = blocks.stacked(runs, [below * height for height in heights], more=2.9 if style.narrow() else 0.9)
     panels = []
     for run, block in block_of.items():
         axes = list(block.subplots(below, across, sharey=True, squeeze=False).flat)
@@ -204,10 +208,10 @@ def _panel(ax: Axes, rows: pd.DataFrame) -> tuple[pd.DataFrame, tuple[float, flo
     ax.margins(0.08)
     ax.autoscale_view()
     x, y = _corner(ax, rows)
-    rival = f"\nof the teacher's accuracy {_signed(first.of_teacher_accuracy)}" * _rivalled(rows)
+    rival = f"\nof teacher's accuracy: {_signed(first.of_teacher_accuracy)}" * _rivalled(rows)
     ax.text(
-        x, y, f"rank correlation {_signed(first.correlation)}\n95 %: {_signed(first.low)} to {_signed(first.high)}\n"
-        f"{first.n_teachers} teachers{rival}",
+        x, y, f"rank correlation with accuracy\nof share, {first.n_teachers} teachers: {_signed(first.correlation)}\n"
+        f"(95 %: {_signed(first.low)} to {_signed(first.high)}){rival}",
         transform=ax.transAxes, va="bottom" if y < 0.5 else "top", ha="left" if x < 0.5 else "right",
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5},
     )  # fmt: skip
@@ -221,7 +225,7 @@ def _rivalled(rows: pd.DataFrame) -> bool:
 
 def _text_size(rows: pd.DataFrame) -> tuple[float, float]:
     """Width and height of the numbers, points."""
-    return TEXT[0] + 10.0 * _rivalled(rows), TEXT[1] + LINE * _rivalled(rows)
+    return TEXT[0], TEXT[1] + LINE * _rivalled(rows)
 
 
 def _corner(ax: Axes, part: pd.DataFrame) -> tuple[float, float]:
@@ -268,8 +272,11 @@ def _name(ax: Axes, part: pd.DataFrame, corner: tuple[float, float]) -> None:
 def _said(differs: str, value: Any) -> str:
     """The value of the differing setting with what it is; "LS 0.1" is of a teacher that differs in another one too."""
     text = value if isinstance(value, str) else f"{value:g}"  # a number if it was read from a CSV
-    smoothed = text.startswith("LS ")
-    return text.replace("LS ", "smoothing ", 1) if smoothed else VALUES.get(differs, "{}").format(text)
+    if differs == "smoothing" and style.narrow():
+        return text  # alone beside markers that the legend names; the word would not fit beside each
+    if differs == "smoothing" or text.startswith("LS "):
+        return "smoothing " + text.removeprefix("LS ")
+    return VALUES.get(differs, "{}").format(text)
 
 
 def _entries(frame: pd.DataFrame) -> list[Any]:
@@ -277,6 +284,9 @@ def _entries(frame: pd.DataFrame) -> list[Any]:
     counted = frame["counted"].astype(bool)
     others = frame[~counted].drop_duplicates("arm")
     shown = [look for name, look in DIFFERS.items() if name in set(frame.loc[counted, "differs"])]
+    base = frame.loc[counted & (frame["differs"] == "base"), "teacher_label"].astype(str)
+    named = next((name for name in base if name.lower().startswith("teacher ")), DIFFERS["base"].label)
+    shown = [replace(look, label=named) if look.marker == "*" else look for look in shown]
     entries = [legends.dot(look.marker, look.label, color=look.color, size=7) for look in shown]
     return entries + [
         legends.dot(OTHER_ARM, f"{row.label} (not counted)", color=row.color, size=7) for row in each(others)
@@ -306,8 +316,8 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"under the {one.n_epochs} recorded; left) and in the last tenth of them (right), against "
         f"accuracy on the {one.split} split after the last epoch. Bars: 95 % t intervals over "
         f"{' or '.join(map(str, replicas))} replicas. A name beside a marker is the setting that differs from the "
-        "reference teacher; smoothing is its label smoothing, also of one that differs in another setting too. Rank "
-        "correlation: Spearman's, replicas averaged within each teacher first, 95 % interval by Fisher's z."
+        "reference teacher (star); smoothing is its label smoothing, also of one that differs in another setting too. "
+        "Rank correlation: Spearman's, replicas averaged within each teacher first, 95 % interval by Fisher's z."
         f"{_uncounted(frame)}{rival} {conditions(runs)}"
     )
 
@@ -327,7 +337,8 @@ FIGURE = Figure(
     name="teachers",
     title="Regularization samples and the student's accuracy, over teachers",
     how_to_read="If more regularization samples went with worse students, the markers would fall from left to right "
-    "and the rank correlation would be below zero.",
+    "and the rank correlation would be below zero. Where the teacher's own accuracy goes with the student's as well, "
+    "neither is shown to be the cause.",
     needs="distillation arms with at least four different teachers at equal temperature and alpha",
     collect=collect,
     draw=draw,
