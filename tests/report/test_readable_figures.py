@@ -147,6 +147,7 @@ def test_titles_of_conditions_break_between_words_and_number(place: str) -> None
 def test_the_bands_of_weights_are_named() -> None:
     quantiles = {"q05": 0.1, "q25": 0.3, "median": 0.5, "q75": 0.7, "q95": 0.9, "mean": 0.5, "stderr_replicas": 0.01}
     about = {"run": "run", "regime": "none", "temperature": 4.0, "below": 0.2, "n_rows": 90, "n_replicas": 3}
+    about |= {"shuffled": False}
     rows = [
         {**about, **quantiles, "arm": f"wsl_{arm}", "label": f"WSL {arm}", "panel": panel, "epoch": epoch}
         for arm, panel, epoch in itertools.product(range(9), ("bands", "mean"), (1, 2, 3))
@@ -158,6 +159,11 @@ def test_the_bands_of_weights_are_named() -> None:
         said = {"mean weight in the loss", "middle half of the rows", "middle 90 % of the rows"}
         assert said <= set(texts(drawing))
         assert len([ax for ax in drawing.get_axes() if ax.axison]) == 8
+    shuffled = frame.assign(shuffled=frame["arm"] == "wsl_3")
+    said = "those of its own\nstudents, shuffled"
+    assert texts(drawn(lambda: load("weights").draw(shuffled))).count(said) == 1
+    assert said not in texts(drawn(lambda: load("weights").draw(frame)))
+    assert said not in texts(drawn(lambda: load("weights").draw(frame.drop(columns="shuffled"))))
 
 
 def test_names_at_the_ends_of_lines_do_not_touch() -> None:
