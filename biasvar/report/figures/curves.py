@@ -18,6 +18,7 @@ from biasvar.report.text.captions import any_own, conditions
 from biasvar.report.text.numbers import sizes
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
     from biasvar.records import Run
@@ -34,7 +35,9 @@ SERIES = (
     ("test", "clean", "nll"),
 )
 """Split, view and metric of each line."""
-ROWS = {"accuracy": "accuracy", "nll": "loss (NLL,\nnats, root scale)"}
+ROWS = {"accuracy": "accuracy (%)", "nll": "loss (NLL,\nnats, root scale)"}
+ON_SMALL = {"accuracy": "accuracy\n(%)", "nll": "loss (nats,\nroot scale)"}
+"""The names of the axes, and those of small panels."""
 COURSES = {
     "test": multiples.Course("test rows, with 95 % interval", band=True),
     "validation": multiples.Course("validation rows", "--", 1.2),
@@ -65,7 +68,6 @@ def draw(frame: pd.DataFrame) -> Drawing:
     shown = looks.put_on(frame.rename(columns={"value": "estimate"}), style.styles_of(frame), by="arm")
     shown = shown.rename(columns={"metric": "row", "split": "course"})
     runs = list(dict.fromkeys(frame["run"]))
-    rows = {name: text for name, text in ROWS.items() if (frame["metric"] == name).any()}
     there = [name for name in COURSES if (frame["split"] == name).any()]
     arms = {run: multiples.heads(frame[frame["run"] == run]) for run in runs}
     beside = any(control for _, control in arms.values())  # one alone stands in no other's panel
@@ -77,20 +79,44 @@ def draw(frame: pd.DataFrame) -> Drawing:
         named and f"{named}, {courses[there[0]].label.split(',')[0]}",
         failed=bool((frame["failed"] > 0).any()),
     )
-    heights = [multiples.height(len(heads), len(rows)) for heads, _ in arms.values()]
+    metrics = [name for name in ROWS if (frame["metric"] == name).any()]
+    heights = [multiples.height(len(heads), len(metrics), small=True) for heads, _ in arms.values()]
     figure, block_of = blocks.stacked(runs, heights, more=multiples.below_height(len(entries)))
     for run, block in block_of.items():
         part = shown[shown["run"] == run]
         heads, control = arms[run]
-        panels = multiples.grid(block, part, arms=heads, rows=rows, courses=courses, control=control)
-        for (row, _), ax in panels.items():
-            low, high = multiples.whole(part[part["row"] == row])
+        small = multiples.abreast(len(heads), small=True) == multiples.DENSE and style.narrow()
+        rows = {name: (ON_SMALL if small else ROWS)[name] for name in metrics}
+        panels = multiples.grid(block, part, arms=heads, rows=rows, courses=courses, control=control, small=True)
+        for (row, arm), ax in panels.items():
+            of_row = part[part["row"] == row]
             if row == "nll":
-                scales.root(ax.yaxis, max(low, 0.0), high)
+                low, high = multiples.whole(of_row)
+                scales.root(ax.yaxis, max(low, 0.0), high, most=4 if small else 6)
             else:
+                low, high = multiples.settled(of_row)
                 ax.set_ylim(low, min(high, 1.02))
+                _in_percent(ax)
+                _say_where_from(ax, of_row[(of_row["arm"] == arm) & (of_row["course"] == there[0])], low)
     multiples.below(figure, entries)
     return figure
+
+
+def _in_percent(ax: Axes) -> None:
+    from matplotlib.ticker import FuncFormatter
+
+    ax.locator_params(axis="y", nbins=4)
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}"))
+
+
+def _say_where_from(ax: Axes, line: pd.DataFrame, low: float) -> None:
+    """The first value of a line that comes from below the axis, in a corner where no line is."""
+    first = line.sort_values("epoch").head(1)
+    if len(first) and first["estimate"].iloc[0] < low:
+        ax.text(
+            0.98, 0.05, f"from {100 * first['estimate'].iloc[0]:.0f} %", ha="right", color=style.MUTED, fontsize=9,
+            transform=ax.transAxes, path_effects=style.halo(),
+        )  # fmt: skip
 
 
 def _said(frame: pd.DataFrame, split: str) -> str:
@@ -108,7 +134,19 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
         f"Rows: {counts}. Means over replicas with 95 % t intervals of the mean, main arms. Training accuracy is taken "
         f"in the training pass, before each update{rows}. No epoch is chosen by these curves: "
         "every other figure that looks at one epoch looks at the last."
-        f"{drawn.dagger_note(frame)} {conditions(runs)}"
+        f"{_begins(frame)}{drawn.dagger_note(frame)} {conditions(runs)}"
+    )
+
+
+def _begins(frame: pd.DataFrame) -> str:
+    """That axes of accuracy begin above the first epochs, with a space before it; empty if they do not."""
+    accuracy = frame[frame["metric"] == "accuracy"].rename(columns={"value": "estimate"})
+    cut = [multiples.settled(part)[0] > part["estimate"].min() for _, part in accuracy.groupby("run")]
+    if not any(cut):
+        return ""
+    return (
+        " The axis of accuracy begins above 0, where a quarter of the epochs is over: lines come from below it, the "
+        "arm's solid one from the number in the corner."
     )
 
 

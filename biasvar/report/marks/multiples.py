@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import FigureBase
 
 ABREAST, OF_MANY, ON_NARROW = 4, 5, 2
+DENSE = 3  # side by side on a narrow screen, of many arms whose panels may be small
 MANY = 8  # arms
-LETTERS = {2: 15, 4: 20, 5: 16}  # of a line of a panel's title, by how many stand side by side
+LETTERS = {2: 15, DENSE: 12, 4: 20, 5: 16}  # of a line of a panel's title, by how many stand side by side
 GREY = "#8f8f8f"
 FAILED = "† replicas at chance or not finite"
 HIGH, HEAD, FOOT = 1.2, 0.4, 0.3  # inches: a panel, the heads of a row of arms, and the names of its axis
+LOW = 0.75  # inches: a small panel
 LINE = 1.0  # inches of an arm whose quantities stand side by side, with its head
 ENTRY = 0.19  # inches a line of a legend takes
 
@@ -37,10 +39,10 @@ class Course:
     band: bool = False
 
 
-def abreast(arms: int) -> int:
-    """How many arms stand side by side."""
+def abreast(arms: int, *, small: bool = False) -> int:
+    """How many arms stand side by side, in panels that may be small if there are many."""
     most = OF_MANY if arms > MANY or arms == OF_MANY else ABREAST
-    return style.abreast(min(arms, most), on_narrow=ON_NARROW)
+    return style.abreast(min(arms, most), on_narrow=DENSE if small and arms > MANY else ON_NARROW)
 
 
 def turned(rows: int) -> bool:
@@ -48,16 +50,17 @@ def turned(rows: int) -> bool:
     return style.narrow() and rows > ON_NARROW
 
 
-def height(arms: int, rows: int) -> float:
-    """Inches that panels of so many arms take, with so many rows of panels for each."""
+def height(arms: int, rows: int, *, small: bool = False) -> float:
+    """Inches that panels of so many arms take, with so many rows of panels for each, which may be small."""
     if turned(rows):
         return 2 * HEAD + FOOT + arms * LINE
-    return math.ceil(arms / abreast(arms)) * (HEAD + FOOT + HIGH * rows)
+    high = LOW if small and style.narrow() and arms > MANY else HIGH
+    return math.ceil(arms / abreast(arms, small=small)) * (HEAD + FOOT + high * rows)
 
 
 def grid(
     figure: FigureBase, frame: pd.DataFrame, *, arms: Mapping[str, str], rows: Mapping[str, str],
-    courses: Mapping[str, Course], control: str | None = None, dots: bool = False,
+    courses: Mapping[str, Course], control: str | None = None, dots: bool = False, small: bool = False,
 ) -> dict[tuple[str, str], Axes]:  # fmt: skip
     """Draw the panels; returns them by row and arm. Panels of one row of quantities share its scale.
 
@@ -69,10 +72,11 @@ def grid(
         courses: the lines of a panel; the first is the one that the control has in grey too.
         control: the arm whose line stands in every panel of another.
         dots: whether each epoch is marked.
+        small: whether panels may be small where there are many on a narrow screen.
     """
     if turned(len(rows)):
         return _turned(figure, frame, arms=arms, rows=rows, courses=courses, control=control, dots=dots)
-    across = abreast(len(arms))
+    across = abreast(len(arms), small=small)
     deep = math.ceil(len(arms) / across)
     heads = {name: style.panel_title(text, width=LETTERS.get(across, 20)) for name, text in arms.items()}
     axes = figure.subplots(deep * len(rows), across, squeeze=False, sharex=True)
@@ -182,6 +186,19 @@ def _line(ax: Axes, part: pd.DataFrame | None, look: Course, *, dots: bool, colo
         linewidth=look.width, markersize=3.0, zorder=2 if color else 3,
         markerfacecolor="white" if hollow else shade,
     )  # fmt: skip
+
+
+def settled(frame: pd.DataFrame, *, after: float = 0.25, least: float = 0.4) -> tuple[float, float]:
+    """The range of `whole`, or of the epochs after a part of all if what goes before takes more than `least` of it.
+
+    What the lines come from then lies below the axis.
+    """
+    low, high = whole(frame)
+    late = frame[frame["epoch"] >= after * frame["epoch"].max()]
+    begins, ends = whole(late)
+    if begins - low <= least * (high - low):
+        return low, high
+    return begins, ends if frame["estimate"].max() <= ends else high
 
 
 def whole(frame: pd.DataFrame) -> tuple[float, float]:

@@ -103,6 +103,64 @@ def test_courses_say_how_many_rows_they_are_of(frames: dict[str, pd.DataFrame]) 
     assert f"validation rows, n = {counts['validation']} other rows" in said
 
 
+def from_below(frame: pd.DataFrame) -> pd.DataFrame:
+    """The courses with a first epoch at an accuracy of 10 %, and later ones above 90 %."""
+    accuracy, first = frame["metric"] == "accuracy", frame["epoch"] == 1
+    late = frame.assign(epoch=frame["epoch"].map({1: 1, 2: 20, 3: 40, 4: 60}))
+    values = 0.9 + 0.001 * np.linspace(0.0, 1.0, int(accuracy.sum()))
+    for column in ("value", "low", "high"):
+        late.loc[accuracy, column] = values
+    late.loc[accuracy & first, ["value", "low", "high"]] = 0.1
+    late.attrs = frame.attrs
+    return late
+
+
+def test_an_axis_of_accuracy_begins_where_courses_settle_and_says_where_they_come_from(
+    frames: dict[str, pd.DataFrame], study_run: Run
+) -> None:
+    late = from_below(frames["curves"])
+    found = [ax for ax in panels(late, "curves") if ax.get_yscale() == "linear"]
+    assert len(found) == late["arm"].nunique()
+    for ax in found:
+        bottom, top = ax.get_ylim()
+        assert 0.89 < bottom < 0.9
+        assert top < 0.91
+        assert [text.get_text() for text in ax.texts] == ["from 10 %"]
+        assert all(line.get_clip_on() for line in ax.lines)
+        assert ax.yaxis.get_major_formatter()(0.9, 0) == "90"  # in percent
+    assert "begins above 0" in load("curves").caption(late, [study_run])
+    assert "begins above 0" not in load("curves").caption(frames["curves"], [study_run])
+
+
+def test_an_axis_that_would_gain_little_holds_every_epoch() -> None:
+    course = pd.DataFrame({"epoch": [1, 20, 40, 60], "estimate": [0.7, 0.8, 0.9, 1.0], "low": np.nan, "high": np.nan})
+    assert multiples.settled(course) == multiples.whole(course)
+    steep = course.assign(estimate=[0.1, 0.8, 0.9, 1.0])
+    assert multiples.settled(steep) == multiples.whole(steep[1:])
+    early = course.assign(estimate=[0.1, 0.8, 0.9, 0.8], epoch=[1, 2, 20, 60])
+    assert multiples.settled(early) == multiples.whole(early[2:])
+    high = pd.concat([early, course[:1].assign(estimate=1.0)])
+    assert multiples.settled(high)[1] == multiples.whole(high)[1]
+
+
+def test_many_arms_take_few_screens_on_a_narrow_one(frames: dict[str, pd.DataFrame]) -> None:
+    frame = frames["curves"]
+    copies = [frame.assign(arm=frame["arm"] + end, label=frame["label"] + end, control=False) for end in ("", "2", "3")]
+    many = pd.concat(copies, ignore_index=True)
+    looks = frame.attrs["styles"]
+    many.attrs = {
+        **frame.attrs,
+        "styles": {f"{arm}{end}": look for arm, look in looks.items() for end in ("", "2", "3")},
+    }
+    with style.context(), style.for_narrow_screens():
+        drawing = load("curves").draw(many)
+        style.lay_out(drawing)
+    assert many["arm"].nunique() == 15
+    assert drawing.get_size_inches()[1] < 13
+    assert len({round(ax.get_position().x0, 2) for ax in drawing.axes if ax.axison}) == multiples.DENSE
+    assert min(ax.get_position().height * drawing.get_size_inches()[1] for ax in drawing.axes) > 0.4
+
+
 def test_the_last_share_is_a_number_in_the_span_of_all_readings(frames: dict[str, pd.DataFrame]) -> None:
     frame = frames["shares"]
     last = frame[frame["epoch"] == frame.groupby("arm")["epoch"].transform("max")]
