@@ -165,6 +165,22 @@ def test_temperatures_count_what_was_recorded(run: Run) -> None:
     assert cool["literal"] == pytest.approx(1.0)
 
 
+def test_temperatures_are_drawn_on_one_axis_from_0_and_joined_by_dots_only(run: Run) -> None:
+    frame = load("temperatures").collect([run])
+    with style.context():
+        drawing = load("temperatures").draw(frame)
+    assert len(drawing.axes) == 4  # accuracy has a figure of its own
+    for ax, name in zip(drawing.axes, ("opposing", "literal", "magnitude", "norm"), strict=True):
+        low, high = ax.get_ylim()
+        assert low < 0 < 100 < high < 110
+        shares = 100 * frame.loc[frame["quantity"] == name, "estimate"]
+        drawn = np.concatenate([line.get_ydata() for line in ax.lines])
+        np.testing.assert_allclose(np.sort(drawn), np.sort(shares))
+        assert {line.get_linestyle() for line in ax.lines} == {":"}
+    assert "mean over epochs (%)" in drawing.axes[0].get_ylabel()
+    assert any("95 % over replicas" in text.get_text() for text in drawing.legends[0].get_texts())
+
+
 def test_ablations_share_the_reference_arm_and_show_bands(run: Run) -> None:
     frame = load("ablations").collect([run])
     assert frame[frame["arm"] == "kd"]["setting"].tolist() == ["temperature", "alpha"]

@@ -222,7 +222,7 @@ def test_frames_of_a_few_rows_are_drawn_or_refused_in_one_line(study_run: Run, t
         assert any(ax.has_data() for ax in drawn)
     rows = pd.read_csv(CSV["temperatures"])
     for arm in rows["arm"].unique():
-        assert len(panels(plots.temperatures(rows[rows["arm"] == arm]))) == 5
+        assert len(panels(plots.temperatures(rows[rows["arm"] == arm]))) == 4
     rows = pd.read_csv(PUBLISHED / "converged" / "ablations" / "ablations.csv")
     with pytest.raises(ValueError, match=r"ablations cannot be drawn of this frame: rows .* a report's ablations\.csv"):
         plots.ablations(rows[rows["arm"] == "ls"])

@@ -1,7 +1,8 @@
-"""The share of regularization samples against the temperature, by every criterion, and the students' accuracy."""
+"""The share of regularization samples against the temperature, by every criterion."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -29,8 +30,9 @@ TITLES = {
     "literal": "b\u00a0>\u00a0a",
     "magnitude": "|b|\u00a0>\u00a0|a|",
     "norm": "‖b‖\u00a0>\u00a0‖a‖,\nall logits",
-    "accuracy": "Student's accuracy",
 }
+BARS = style.Look(style.MUTED, "", "-", "95 % over replicas (hidden if within a dot)")
+WHOLE = (-4.0, 104.0)  # percent
 
 
 def collect(runs: list[Run]) -> pd.DataFrame:
@@ -67,29 +69,30 @@ def _of_series(run: Run, one: Series) -> list[dict[str, Any]]:
 
 
 def draw(frame: pd.DataFrame) -> Drawing:
-    """For each run four small panels of shares and a tall one of accuracy."""
+    """For each run a panel for each criterion, all with one axis of shares."""
     styles = drawn.series_looks(frame)
     shown = looks.put_on(frame, styles, by="series", hollow="failed", scale=100.0)
     runs = list(dict.fromkeys(frame["run"]))
-    narrow = style.narrow()
-    more = 0.25 + 0.19 * len(styles) if narrow else 0.75
-    figure, block_of = blocks.stacked(runs, [6.8 if narrow else 3.9] * len(runs), more=more)
+    across = style.abreast(len(CRITERIA), on_narrow=2)
+    below = len(CRITERIA) // across
+    dotted = {name: replace(look, linestyle=":") for name, look in styles.items()}
+    entries = legends.lines(dotted, markers=True, width=1.0) + legends.lines({"": BARS}, width=1.4)
+    more = 0.25 + 0.19 * (len(entries) if style.narrow() else 1 + len(entries) // 2)
+    figure, block_of = blocks.stacked(runs, [2.5 * below] * len(runs), more=more)
     for run, block in block_of.items():
-        grid = block.add_gridspec(3, 2) if narrow else block.add_gridspec(2, 3, width_ratios=(1, 1, 1.25))
-        tall = grid[2, :] if narrow else grid[:, 2]
-        for place, name in enumerate([*CRITERIA, "accuracy"]):
+        axes = block.subplots(below, across, squeeze=False, sharey=True)
+        for ax, name in zip(axes.flat, CRITERIA, strict=True):
             part = shown[(shown["run"] == run) & (shown["quantity"] == name)]
             if part.empty:
+                ax.set_axis_off()
                 continue
-            ax = block.add_subplot(tall if name == "accuracy" else grid[place // 2, place % 2])
-            lines.against(ax, part, line="series")
+            lines.against(ax, part, line="series", limits=WHOLE, dotted=True)
             ax.set_title(TITLES[name], fontsize=9.5)
-            ax.set_xlabel("temperature τ" if place > 1 else "")
-            if name == "accuracy":
-                ax.set_ylabel(f"accuracy, {part['split'].iloc[0]} rows (%)")
-            elif place % 2 == 0:
-                ax.set_ylabel("regularization\nsamples (%)")
-    legends.below(figure, legends.lines(styles, markers=True, width=1.5), columns=3)
+        for ax in axes[-1]:
+            ax.set_xlabel("temperature τ")
+        for ax in axes[:, 0]:
+            ax.set_ylabel("regularization samples,\nmean over epochs (%)")
+    legends.below(figure, entries)
     return figure
 
 
@@ -98,17 +101,17 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
     shares, accuracy = frame[frame["quantity"] != "accuracy"], frame[frame["quantity"] == "accuracy"]
     regimes = "; ".join(style.regime_label(name) for name in dict.fromkeys(frame["regime"]))
     held_out = (
-        f" Accuracy on n = {sizes(accuracy['n'])} {accuracy['split'].iloc[0]} rows after the last epoch."
+        f" Their accuracy on n = {sizes(accuracy['n'])} {accuracy['split'].iloc[0]} rows is in the CSV."
         if len(accuracy)
         else ""
     )
     return (
-        f"Each line is KD from one teacher ({regimes}) at several temperatures, all else equal "
+        f"Each colour is KD from one teacher ({regimes}) at several temperatures, all else equal "
         f"({drawn.held_settings(frame)}; {rates_in_words(frame, runs)}). Shares of the n = {sizes(shares['n'])} rows "
         "of each replica's draw, counted before each update as augmented, as the area under the "
         f"{sizes(shares['epochs'])} epochs that all arms of the "
-        "line recorded, each arm scored against its own teacher at its own temperature; "
-        f"{PULLS}.{held_out} Bars: 95 % t intervals over replicas. The vertical axes differ."
+        "colour recorded, each arm scored against its own teacher at its own temperature; "
+        f"{PULLS}.{held_out} Bars: 95 % t intervals over replicas."
         f"{drawn.hollow_note(frame)} {conditions_in(frame, runs)}"
     )
 
@@ -116,9 +119,9 @@ def caption(frame: pd.DataFrame, runs: list[Run]) -> str:
 FIGURE = Figure(
     name="temperatures",
     title="Regularization samples against the temperature",
-    how_to_read="The four small panels count the same samples by four readings of the definition; where they disagree "
+    how_to_read="The four panels count the same samples by four readings of the definition; where they disagree "
     "on the direction, nothing can be said of it without naming the reading. The paper compares counts only within one "
-    "temperature, so read a difference between lines at one temperature, not the course of a line, as its claim.",
+    "temperature, so read a difference between colours at one temperature, not the course of a colour, as its claim.",
     needs="distillation arms that differ in the temperature only, with records of the training pass",
     collect=collect,
     draw=draw,

@@ -69,7 +69,10 @@ def name_ends(ax: Axes, frame: pd.DataFrame, names: Mapping[Any, str], *, x: str
         ax.text(1.02, place, names[name], color=color, va="center", ha="left", fontsize=9, transform=ax.transAxes)
 
 
-def against(ax: Axes, frame: pd.DataFrame, *, x: str = "value", line: str) -> None:
+def against(
+    ax: Axes, frame: pd.DataFrame, *, x: str = "value", line: str, limits: tuple[float, float] | None = None,
+    dotted: bool = False,
+) -> None:  # fmt: skip
     """A line with dots and their bars for every value of `line`, against a setting in powers of two.
 
     Dots at one setting stand side by side; there is none where the estimate is NaN. Hollow ones have no bar and set no
@@ -80,8 +83,10 @@ def against(ax: Axes, frame: pd.DataFrame, *, x: str = "value", line: str) -> No
         frame: columns x, estimate, low, high, failed, color, marker, linestyle, hollow.
         x: the column with the setting.
         line: the column that says which rows make one line.
+        limits: the range of the axis; of the estimates and their bars without it.
+        dotted: whether lines are thin and dotted, where their course is not what is to be read.
     """
-    limits = scales.limits(frame)
+    limits = limits or scales.limits(frame)
     names = list(dict.fromkeys(frame[line]))
     places = frame[line].map(names.index) - (len(names) - 1) / 2
     scales.doublings(ax, frame[x])
@@ -92,7 +97,8 @@ def against(ax: Axes, frame: pd.DataFrame, *, x: str = "value", line: str) -> No
         rows = frame[inside & (frame[line] == name)]
         if len(rows):
             first = rows.iloc[0]
-            ax.plot(rows["x"], rows["estimate"], color=first["color"], linestyle=first["linestyle"], linewidth=1.3)
+            kind, width = (":", 0.9) if dotted else (first["linestyle"], 1.3)
+            ax.plot(rows["x"], rows["estimate"], color=first["color"], linestyle=kind, linewidth=width)
     dots = frame[inside].assign(low=frame["low"].where(~frame["hollow"]))
     scatter.draw(ax, dots, x="x", y="estimate", low="low", high="high", width=1.4, edge=0.5, alpha=1.0)
     arrows.upright(ax, frame[~inside], limits, x="x")
