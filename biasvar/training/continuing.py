@@ -22,7 +22,7 @@ from biasvar.records.manifest import REDRAWS, read_manifest
 from biasvar.records.redraws import holds_redraws, read_redraws
 from biasvar.study import Study
 from biasvar.study.claims import ledger_hash
-from biasvar.study.identity import NO_IDENTITY, SHOWN
+from biasvar.study.identity import KEPT, NO_IDENTITY, SHOWN
 from biasvar.study.networks import LEFT_OUT
 from biasvar.training.context import StudyContext
 from biasvar.training.unreadable import are_mended
@@ -191,6 +191,19 @@ def restate(study: Study, directory: Path) -> str | None:
     now = study.model_dump(mode="json", include=set(SHOWN))
     same = isinstance(before, dict) and all(before.get(key) == value for key, value in now.items())
     return None if same or not isinstance(before, dict) else study.to_yaml()
+
+
+def asks_for_more(study: Study, directory: Path, arm: str) -> str:
+    """What a study keeps of an arm that it did not when the run was made, to follow what is missing; "" if nothing."""
+    try:
+        before = yaml.safe_load((directory / "study.yaml").read_text(encoding="utf-8"))["arms"][arm]
+        before = {key: {word: before[key][word] for word in words} for key, words in KEPT.items()}
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
+        return ""  # no study that says it, or one of an earlier version
+    settings = study.arms[arm].model_dump(mode="json", include=set(KEPT))
+    now = {key: {word: settings[key][word] for word in words} for key, words in KEPT.items()}
+    found = list(_differences(before, now, now))
+    return f", which the study asks for since {first_few(found, separator='; ')}" if found else ""
 
 
 def sessions_with(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str]:

@@ -30,6 +30,7 @@ from biasvar.training.completeness import arm_fault, holds, is_whole, whole_tabl
 from biasvar.training.context import StudyContext
 from biasvar.training.continuing import (
     SESSION,
+    asks_for_more,
     check_same_data,
     check_same_study,
     has_mended,
@@ -222,7 +223,7 @@ def _is_complete(writer: RunWriter, study: Study, arm: str) -> bool:
         return False
     fault = arm_fault(writer, study, arm)
     if fault is not None:
-        note(f"arm {arm} is trained again: {fault}")
+        note(f"arm {arm} is trained again: {fault}{asks_for_more(study, writer.directory, arm)}")
     return fault is None
 
 

@@ -246,9 +246,11 @@ def needed_files(directory: Path, study: Study, name: str, number: int) -> list[
         *(record_path(directory, name, split, "clean", epochs, number) for split in recorded),
         *(record_path(directory, name, "train", "augmented", e, number) for e in arm.record.kept(epochs)),
         *(
-            prediction_path(directory, name, "test", "all", e, number, of=of)
+            prediction_path(directory, name, split, membership, e, number, of=of)
             for of in of_whom
             for e in arm.predictions.selected(epochs)
+            for split in sorted(arm.predictions.splits(last=e == epochs))
+            for membership in (("member", "nonmember") if split == "train" else ("all",))
         ),
         *(view_prediction_path(directory, name, "test", view, epochs, number) for view in views),
         *(record_path(directory, name, "test", view, epochs, number, views=views) for view in views),

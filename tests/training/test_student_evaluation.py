@@ -162,6 +162,37 @@ def test_a_study_keeps_what_it_says(tiny_study, tmp_path, monkeypatch):
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").rglob("*.parquet")}
 
 
+@pytest.mark.parametrize(
+    ("narrow", "key", "lacks"),
+    [
+        ({"record": {"rows": "none"}}, "record.rows was 'none' and is 'all'", "split=train/view=augmented"),
+        ({"record": {"clean_train": False}}, "record.clean_train was false and is true", "split=train/view=clean"),
+        ({"predictions": {"beside": []}}, "predictions.beside was [] and is ['validation', 'train']", "split=train"),
+        ({"predictions": {"beside": ["train"]}}, "predictions.beside was ['train'] and is", "split=validation"),
+    ],
+)
+def test_a_finished_run_whose_study_keeps_more_is_trained_again_and_says_why(
+    tiny_study, tmp_path, monkeypatch, capsys, narrow, key, lacks
+):
+    study = {**tiny_study, "arms": {"ce": tiny_study["arms"]["ce"]}, "teachers": {}, "defaults": {}}
+    whole = run(study, tmp_path / "whole", monkeypatch, None)
+    run({**study, **narrow}, tmp_path / "kept", monkeypatch, None)
+    run({**study, **narrow}, tmp_path / "kept", monkeypatch, None)
+    capsys.readouterr()
+    wide = run(study, tmp_path / "kept", monkeypatch, None)
+    said = capsys.readouterr().err
+    assert "arm ce is trained again: " in said
+    assert lacks in said
+    assert f", which the study asks for since {key}" in said
+    files = [
+        {path.relative_to(folder) for path in folder.rglob("*.parquet")} for folder in (whole.directory, wide.directory)
+    ]
+    assert files[0] == files[1]
+    assert wide.study == whole.study
+    run(study, tmp_path / "kept", monkeypatch, None)
+    assert "trained again" not in capsys.readouterr().err
+
+
 def test_an_arm_that_others_go_by_keeps_all_rows(tiny_study):
     arms = {**tiny_study["arms"], "again": {"loss": "distillation", "weights_from": "kd"}}
     study = resolve_study({**tiny_study, "arms": arms, "record": {"rows": "none"}})
