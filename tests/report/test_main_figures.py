@@ -154,6 +154,8 @@ def test_what_is_drawn_is_the_frame(study_run: Run, name: str) -> None:
         spans = [paths.vertices for ax in drawing.axes for band in ax.collections for paths in band.get_paths()]
         ends = frame.groupby(["arm", "epoch"])["share"].agg(["min", "max"]).to_numpy().ravel()
         missing |= set(ends.round(9)) - set(np.concatenate(spans)[:, 1].round(9))
+        assert "(%)" in drawing.axes[0].get_ylabel()
+        assert [tick.get_text() for tick in drawing.axes[0].get_yticklabels()] == ["0", "50", "100"]
     assert not missing
     sizes = [text.get_fontsize() for ax in drawing.axes for text in [*ax.get_xticklabels(), *ax.get_yticklabels()]]
     assert min(sizes) >= 9

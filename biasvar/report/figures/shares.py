@@ -27,7 +27,7 @@ COLUMNS = [
     "run", "arm", "label", "regime", "epoch", "low", "high", "stderr", "n_replicas", "n", "failed", "criterion",
     "share", "control",
 ]  # fmt: skip
-ROWS = {"share": "regularization\nsamples (share)"}
+ROWS = {"share": "regularization\nsamples (%)"}
 COURSES = {"opposing": multiples.Course("share by the usual reading, b\u00a0>\u00a0|a|", width=2.2, band=True)}
 SPAN = "#dcdcdc"
 READINGS = "least to most, by all four readings"
@@ -68,7 +68,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
         panels = multiples.grid(block, part, arms=arms, rows=ROWS, courses=COURSES, control=control)
         for (_, arm), ax in panels.items():
             ax.set_ylim(-0.03, 1.03)
-            ax.set_yticks([0, 0.5, 1.0], ["0", ".5", "1"])
+            ax.set_yticks([0, 0.5, 1.0], ["0", "50", "100"])
             _last(ax, part[part["arm"] == arm])
     multiples.below(figure, entries)
     return figure
