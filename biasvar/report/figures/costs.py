@@ -84,7 +84,7 @@ def _entries(frame: pd.DataFrame) -> list[Any]:
     """What markers and dotted lines are."""
     first = style.Look(style.MUTED, "", ":", "its teacher's training too")
     entries = legends.lines({"": first}, width=1.0) if (frame["before"] > 0).any() else []
-    return [*drawn.regime_entries(frame), *entries]
+    return [*drawn.regime_entries(frame), legends.replica_bars(frame["split"]), *entries]
 
 
 def _drawn_in_rows(frame: pd.DataFrame, styles: dict[str, style.Look]) -> Drawing:

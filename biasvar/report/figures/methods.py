@@ -117,10 +117,11 @@ def _line_entries(frame: pd.DataFrame) -> list[Any]:
 
 def bar_entries(frame: pd.DataFrame) -> list[Any]:
     """What thin and thick bars are, of a frame with `n_teachers`."""
-    over = "rows and replicas" + ("" if frame["n_teachers"].isna().all() else " or teachers")
-    thick = style.Look(style.MUTED, "", "-", "95 % over replicas alone")
-    thin = style.Look(style.MUTED, "", "-", f"95 % over {over}")
-    return [*legends.lines({"": thick}, width=THICK), *legends.lines({"": thin}, width=THIN)]
+    teachers = bool(frame["n_teachers"].notna().any())
+    return [
+        legends.replica_bars(frame["split"], width=THICK),
+        legends.row_bars(frame["split"], teachers=teachers, width=THIN),
+    ]
 
 
 def _wide(part: pd.DataFrame) -> pd.DataFrame:
