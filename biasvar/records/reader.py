@@ -385,6 +385,7 @@ class Run:
         :meth:`predictions`.
         """
         from biasvar.analysis.arrays import to_numpy
+        from biasvar.analysis.decomposition.groups import warn_of_one
         from biasvar.analysis.decomposition.kernels import LOSSES
         from biasvar.analysis.inputs import as_array
 
@@ -399,7 +400,9 @@ class Run:
                 f"{loss} needs the distribution of every replica; arm {arm!r} is stored as means over groups of "
                 f"up to {kept.counts.max()} (one a group only up to {len(kept.counts)} replicas); use cross_entropy"
             )
-        return kept.decomposition(aim, loss)
+        found = kept.decomposition(aim, loss)
+        warn_of_one(found.counts, stacklevel=3)
+        return found
 
     @checked
     def teacher(self, name: str) -> TeacherLogits:

@@ -137,7 +137,7 @@ class StoredMeans:
         """
         from biasvar.analysis.decomposition.groups import decompose_groups, joined
         from biasvar.analysis.decomposition.kernels import make_target
-        from biasvar.analysis.decomposition.whole_array import decompose
+        from biasvar.analysis.decomposition.whole_array import decomposed
 
         # A group without any replica costs nothing; which they are, all parts must agree on.
         filled = self.counts.any(axis=1) if self.counts.any() else np.ones(len(self.counts), dtype=bool)
@@ -155,7 +155,11 @@ class StoredMeans:
                 except ValueError as error:  # the target was looked at above
                     raise RecordError(f"{self._files[0].path.parent}: {error}") from None
             else:
-                found.append(decompose(means, target[part], loss=loss, where=counts > 0, values="logits"))
+                found.append(
+                    decomposed(
+                        means, target[part], loss=loss, where=counts > 0, groups=GROUPS, errors=True, values="logits"
+                    )
+                )
         return replace(joined(found), sample_ids=self.sample_ids)
 
     def _by_teacher(self, teachers: int, loss: str) -> np.ndarray:

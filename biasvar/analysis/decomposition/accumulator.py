@@ -10,7 +10,7 @@ import numpy as np
 from biasvar.analysis.arrays import Array, named, namespace, to_numpy
 from biasvar.analysis.decomposition.bregman import Bregman
 from biasvar.analysis.decomposition.by_loss import averaged, width
-from biasvar.analysis.decomposition.groups import decompose_moments
+from biasvar.analysis.decomposition.groups import decompose_moments, warn_of_one
 from biasvar.analysis.decomposition.kernels import check_groups, check_loss, log_inputs, loss_name, make_target
 from biasvar.analysis.decomposition.result import Decomposition
 from biasvar.analysis.inputs import as_array, as_logits, like
@@ -194,7 +194,9 @@ class Accumulator:
         self._require_data()
         self._evidence.refuse("logits")
         goal = make_target(target, self._means, self._counts, self.num_classes, self.loss)
-        return decompose_moments(self._counts, self._means, self._squares, goal, self.loss, errors)
+        found = decompose_moments(self._counts, self._means, self._squares, goal, self.loss, errors)
+        warn_of_one(found.counts, stacklevel=3)
+        return found
 
     def _add(self, values: Array, ids: Array, group: int) -> None:
         count = self._counts[group, ids] + 1.0

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import numpy as np
 
 from biasvar.analysis.decomposition.bregman import Bregman
-from biasvar.analysis.decomposition.groups import joined
+from biasvar.analysis.decomposition.groups import joined, warn_of_one
 from biasvar.analysis.decomposition.result import Decomposition
-from biasvar.analysis.decomposition.whole_array import decompose
+from biasvar.analysis.decomposition.whole_array import decomposed
 from biasvar.analysis.inputs import as_array
 from biasvar.arguments import checked
 
@@ -69,14 +69,18 @@ def decompose_chunks(
         if stop > goal.shape[0]:
             raise ValueError(f"chunk {len(found)} ends at row {stop:,}, and target has {goal.shape[0]:,}")
         try:
-            part = decompose(logits, goal[rows:stop], loss=loss, groups=groups, errors=errors, values=values)
+            part = decomposed(
+                logits, goal[rows:stop], loss=loss, where=None, groups=groups, errors=errors, values=values
+            )
         except ValueError as error:
             raise ValueError(f"chunk {len(found)}, rows {rows:,} to {stop - 1:,}: {error}") from None
         found.append(part)
         rows = stop
     if not found or rows != goal.shape[0]:
         raise ValueError(f"the chunks hold {rows:,} rows, and target {goal.shape[0]:,}")
-    return joined(found)
+    whole = joined(found)
+    warn_of_one(whole.counts, stacklevel=3)
+    return whole
 
 
 def join_rows(parts: Sequence[Decomposition]) -> Decomposition:
@@ -90,6 +94,7 @@ def join_rows(parts: Sequence[Decomposition]) -> Decomposition:
         TypeError: for anything else than decompositions.
 
     >>> import numpy as np
+    >>> from biasvar.analysis import decompose
     >>> logits = np.random.default_rng(0).normal(size=(4, 6, 3))
     >>> shards = [decompose(logits[:, rows], np.zeros(3, int)) for rows in (slice(0, 3), slice(3, 6))]
     >>> join_rows(shards).counts.tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
@@ -168,6 +169,20 @@ def assemble(parts: list[Terms], target: Target, count: Array, loss: str | Bregm
         signed_variance=joined("net"),
         deleted_signed_variance=joined("deleted_net"),
     )
+
+
+def warn_of_one(counts: Array, stacklevel: int) -> None:
+    """A UserWarning where no row has more than one of the replicas that are counted, `(N,)`.
+
+    `stacklevel` is that of `warnings.warn`, from the caller's place on.
+    """
+    if counts.shape[0] and float(namespace(counts).max(counts)) == 1:
+        warnings.warn(
+            "there is one replica: its variance is 0 by definition, its bias is its whole loss less the noise, and "
+            "neither has a standard error over replicas; what is bias and what is variance shows from two trainings on",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
 
 
 def _check_log_probs(mean: Array, count: Array, start: int) -> None:

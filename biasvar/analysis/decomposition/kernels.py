@@ -17,6 +17,7 @@ from biasvar.analysis.scale import log_probabilities
 
 LOSSES = ("cross_entropy", "squared_error", "zero_one")
 # exp of this is 0, and it can be added and subtracted.
+_ROUNDING = 1e-9  # of the log-probabilities of one replica, whose exponentials sum to 1 but for it
 _LOG_OF_NOTHING = -1000.0
 
 
@@ -162,10 +163,17 @@ def cross_entropy_terms(sums: Array, counts: Array, target: Target, errors: bool
     xp = namespace(sums)
     n = xp.sum(counts, axis=0)
     bias, variance = _heskes(xp.sum(sums, axis=0) / divisor(n)[:, None], target)
+    variance = _none_of_one(variance, n)
     if not errors:
         return Terms(bias, variance)
     left = divisor(n - counts)
-    return Terms(bias, variance, None, *_heskes(sums_of_others(sums) / left[..., None], target))
+    deleted_bias, deleted_variance = _heskes(sums_of_others(sums) / left[..., None], target)
+    return Terms(bias, variance, None, deleted_bias, _none_of_one(deleted_variance, n - counts))
+
+
+def _none_of_one(variance: Array, n: Array) -> Array:
+    """Plug-in variances, 0 where they are of one replica and a few last bits of its own softmax."""
+    return namespace(variance).where((n == 1) & (variance < _ROUNDING), 0.0, variance)
 
 
 def _heskes(mean: Array, target: Target) -> tuple[Array, Array]:

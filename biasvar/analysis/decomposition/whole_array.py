@@ -22,7 +22,7 @@ import numpy as np
 from biasvar.analysis.arrays import Array, namespace
 from biasvar.analysis.decomposition.bregman import Bregman
 from biasvar.analysis.decomposition.by_loss import averaged, terms_of_sums
-from biasvar.analysis.decomposition.groups import assemble
+from biasvar.analysis.decomposition.groups import assemble, warn_of_one
 from biasvar.analysis.decomposition.kernels import Terms, squared_error_terms
 from biasvar.analysis.decomposition.replicas import Part, Replicas, group_sums
 from biasvar.analysis.decomposition.result import Decomposition
@@ -67,6 +67,9 @@ def decompose(
     Returns:
         `Decomposition`, float64, in the namespace and on the device of `logits`.
 
+    Warns:
+        UserWarning: no row has more than one replica, whose variance is 0 whatever its spread.
+
     Raises:
         ValueError: for wrong shapes, targets out of range, distributions that do not sum to one, logits that are not
             finite (naming the first few as (replica, row)), probabilities or votes in place of logits, an unknown loss.
@@ -77,6 +80,15 @@ def decompose(
     >>> result.bias.round(4).tolist(), result.variance.round(4).tolist()
     ([0.6931, 0.6931], [0.0, 0.5108])
     """
+    found = decomposed(logits, target, loss=loss, where=where, groups=groups, errors=errors, values=values)
+    warn_of_one(found.counts, stacklevel=3)
+    return found
+
+
+def decomposed(
+    logits: Any, target: Any, *, loss: str | Bregman, where: Any, groups: int, errors: bool, values: str | None
+) -> Decomposition:
+    """What `decompose` gives, for those who say themselves what one replica does not tell."""
     replicas = Replicas.of(logits, target, loss=loss, where=where, groups=groups, errors=errors, values=values)
     parts = [_decompose_chunk(part, loss, errors) for part in replicas.parts()]
     return assemble(parts, replicas.target, replicas.counts, loss, errors)

@@ -63,6 +63,7 @@ def test_whole_arrays_are_the_next_replica_in_any_namespace(loss):
     np.testing.assert_allclose(bare.variance, expected.variance, atol=1e-13)
 
 
+@pytest.mark.filterwarnings("ignore:there is one replica")
 def test_rows_nobody_has_seen_are_nan():
     accumulator = Accumulator(3, 2)
     accumulator.update([[0.0, -1.0]], [2], replica=4)

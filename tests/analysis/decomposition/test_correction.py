@@ -115,6 +115,7 @@ def test_what_is_said_of_the_method():
         paired_change(ours, plain.corrected())
 
 
+@pytest.mark.filterwarnings("ignore:there is one replica")
 def test_too_few_replicas_are_nan():
     logits, labels, _ = reference.arrays(8, replicas=2)
     two = decompose(logits, labels)

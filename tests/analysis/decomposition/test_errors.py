@@ -125,6 +125,7 @@ def test_totals_over_some_rows_and_of_tensors():
             result.totals(rows)
 
 
+@pytest.mark.filterwarnings("ignore:there is one replica")
 def test_below_enough_groups_errors_are_nan_and_values_remain():
     logits, labels, _ = reference.arrays(6, replicas=2)
     two = decompose(logits, labels)

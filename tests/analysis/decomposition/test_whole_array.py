@@ -22,6 +22,7 @@ def draw(seed, replicas, spread, soft):
     return logits, q if soft else labels
 
 
+@pytest.mark.filterwarnings("ignore:there is one replica")
 @quick
 @given(seeds, sizes, spreads, st.booleans(), st.sampled_from(LOSSES))
 def test_terms_add_up_to_the_mean_loss_and_none_is_negative(seed, replicas, spread, soft, loss):
@@ -35,6 +36,7 @@ def test_terms_add_up_to_the_mean_loss_and_none_is_negative(seed, replicas, spre
         np.testing.assert_allclose(result.variance, 0, atol=1e-14)
 
 
+@pytest.mark.filterwarnings("ignore:there is one replica")
 @quick
 @given(seeds, sizes, spreads, st.booleans(), st.sampled_from(LOSSES))
 def test_terms_are_those_of_the_definitions(seed, replicas, spread, soft, loss):
