@@ -19,6 +19,10 @@ from biasvar.study.claims import JUDGED, LEDGER, REVISION
 
 LEVELS = ("times", "AUC")
 """Units of numbers that are no differences, and have no sign."""
+BOUNDS = {"rank correlation": (-1.0, 1.0), "AUC": (0.0, 1.0)}
+"""Between what the numbers of a unit lie."""
+DIFFERENCES_OF_SHARES = ("W3", "W4", "W10")
+"""The claims on the difference of two shares of samples; those on sums and ratios of shares may exceed 1."""
 VERDICTS = ("holds", "does not hold", "undecided")
 BY_TEACHER, BY_COMPARISON = "differently under different teachers", "differently in different comparisons"
 
@@ -122,18 +126,35 @@ def claim_row(row: dict[Any, Any]) -> dict[str, str]:
     return {
         "verdict": verdict,
         "said": _text(row.get("said", "")).removeprefix(verdict).strip(),
-        "alone": f"{said(alone[0], places)} to {said(alone[1], places)}" if beside else "",
+        "alone": _interval(alone[0], alone[1], row, places) if beside else "",
         "regime": style.regime_label(str(row["regime"])),
         "test": _text(row["test"]),
         "teachers": _text(row.get("teachers", "")),
         "effect": said(effect, places) if known else "–",
-        "interval": f"{said(low, places)} to {said(high, places)}" if math.isfinite(low) else "",
+        "interval": _interval(low, high, row, places) if math.isfinite(low) else "",
         "level": f"{100 * confidence:.4g} %" if math.isfinite(confidence) else "",
         "unit": _text(row["unit"]),
         "n": _counts(row) if known else "",
         "needs": f"{sense}{'' if sense.endswith('±') else ' '}{threshold}" if bound else "",
         "detail": _text(row["detail"]),
     }
+
+
+def _interval(low: float, high: float, row: dict[Any, Any], places: int) -> str:
+    """An interval in words; one of few replicas can reach beyond what there is, is cut there, and says so.
+
+    >>> _interval(0.02, 1.11, {"id": "W3", "unit": "share"}, 2)
+    '+0.02 to +1 (cut from +1.11)'
+    >>> _interval(0.02, 1.11, {"id": "Y4", "unit": "share"}, 2)
+    '+0.02 to +1.11'
+    """
+    said = level if row["unit"] in LEVELS else signed
+    least, most = BOUNDS.get(str(row["unit"]), (-math.inf, math.inf))
+    if row["unit"] == "share" and row["id"] in DIFFERENCES_OF_SHARES:
+        least, most = -1.0, 1.0
+    beyond = [said(end, places) for end in (low, high) if not least <= end <= most]
+    ends = [said(end, 0) if end in (least, most) else said(end, places) for end in (max(low, least), min(high, most))]
+    return f"{ends[0]} to {ends[1]}" + (f" (cut from {' and '.join(beyond)})" if beyond else "")
 
 
 def _counts(row: dict[Any, Any]) -> str:
