@@ -147,7 +147,7 @@ def test_titles_of_conditions_break_between_words_and_number(place: str) -> None
 def test_the_bands_of_weights_are_named() -> None:
     quantiles = {"q05": 0.1, "q25": 0.3, "median": 0.5, "q75": 0.7, "q95": 0.9, "mean": 0.5, "stderr_replicas": 0.01}
     about = {"run": "run", "regime": "none", "temperature": 4.0, "below": 0.2, "n_rows": 90, "n_replicas": 3}
-    about |= {"shuffled": False}
+    about |= {"shuffled": False, "fixed": False}
     rows = [
         {**about, **quantiles, "arm": f"wsl_{arm}", "label": f"WSL {arm}", "panel": panel, "epoch": epoch}
         for arm, panel, epoch in itertools.product(range(9), ("bands", "mean"), (1, 2, 3))

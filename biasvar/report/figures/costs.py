@@ -82,7 +82,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
 
 def _entries(frame: pd.DataFrame) -> list[Any]:
     """What markers and dotted lines are."""
-    first = style.Look(style.MUTED, "", ":", "its teacher's training too")
+    first = style.Look(style.MUTED, "", ":", "its teacher's training, once for all arms")
     entries = legends.lines({"": first}, width=1.0) if (frame["before"] > 0).any() else []
     return [*drawn.regime_entries(frame), legends.replica_bars(frame["split"]), *entries]
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 COLUMNS = [
     "run", "arm", "label", "regime", "temperature", "panel", "epoch", "q05", "q25", "median", "q75", "q95", "mean",
-    "stderr_replicas", "below", "n_rows", "n_replicas", "shuffled",
+    "stderr_replicas", "below", "n_rows", "n_replicas", "shuffled", "fixed",
 ]  # fmt: skip
 QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
 THRESHOLD = 1.0 - math.exp(-1.0)
@@ -37,6 +37,8 @@ WHOLE = (0.4, 0.18)  # how opaque the bands are: of the middle half, of the midd
 MOST_PANELS = 8  # of a run
 PANEL = 1.75  # inches, of a panel with its head
 ROWS = {"weight": "weight"}
+SAID = {"shuffled": "those of its own\nstudents, shuffled", "fixed": "one a row, the\nsame throughout"}
+"""What a panel without a band says of its weights."""
 COURSES = {"mean": multiples.Course("mean weight", width=2.0)}
 
 
@@ -59,6 +61,7 @@ def collect(runs: list[Run]) -> pd.DataFrame:
                 "regime": run.arm(arm).get("regime"),
                 "temperature": run.entry(arm).temperature,
                 "shuffled": bool(run.entry(arm).setting("shuffle")),
+                "fixed": bool(run.entry(arm).setting("weights_from")),
             }
             if arm in recorded and arm not in taken and _is_wsl(run, arm):
                 rows += [{**about, "panel": "bands", **row} for row in _bands(run, arm)]
@@ -140,8 +143,7 @@ def draw(frame: pd.DataFrame) -> Drawing:
             if arm != first.get(run, arm) and _coincide(part, arm, first[run]):
                 said = f"same mean as\n{arms[run][first[run]]}"
                 ax.text(0.97, 0.06, said, transform=ax.transAxes, ha="right", va="bottom", fontsize=9)
-            elif _is_shuffled(part, arm):
-                said = "those of its own\nstudents, shuffled"
+            elif said := next((said for column, said in SAID.items() if _is(part, arm, column)), ""):
                 ax.text(0.97, 0.06, said, transform=ax.transAxes, ha="right", va="bottom", fontsize=9)
             ax.axhline(THRESHOLD, color=style.INK, linewidth=1.0, linestyle=":")
             ax.set_ylim(-0.02, 1.02)
@@ -150,9 +152,9 @@ def draw(frame: pd.DataFrame) -> Drawing:
     return figure
 
 
-def _is_shuffled(part: pd.DataFrame, arm: str) -> bool:
-    """Whether an arm's weights change places; False of tables of an earlier version, which do not say."""
-    return "shuffled" in part and bool(part.loc[part["arm"] == arm, "shuffled"].any())
+def _is(part: pd.DataFrame, arm: str, column: str) -> bool:
+    """Whether a table says so of an arm; those of an earlier version do not."""
+    return column in part and bool(part.loc[part["arm"] == arm, column].any())
 
 
 def _courses(frame: pd.DataFrame) -> pd.DataFrame:
