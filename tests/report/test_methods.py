@@ -116,8 +116,8 @@ def test_many_methods_have_rows_on_a_narrow_screen(study_run: Run, monkeypatch: 
     said = [f"{labels[arm]}: loss {change:+.3f}".replace("-", "−") for arm, change in loss.items()]
     assert [text.get_text() for text in bias.texts] == said
     assert not variance.texts
-    assert bias.get_xlabel() == "change of bias\n(nats), left is less"
-    assert variance.get_xlabel() == "change of variance\n(nats), left is less"
+    assert bias.get_xlabel() == "change of bias from\ncross-entropy (nats)"
+    assert variance.get_xlabel() == "change of variance from\ncross-entropy (nats)"
     assert intervals(drawing) == [2 * frame["arm"].nunique()] * 2  # over all that was drawn, and over replicas
 
 

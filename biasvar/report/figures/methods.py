@@ -90,7 +90,7 @@ def _drawn_in_rows(frame: pd.DataFrame) -> Drawing:
             limits = _limits(_wide(parts[run]), "x" if term == TERMS[0] else "y")
             forest.draw(ax, rows, limits=limits, reference=0.0, width=THIN)
             forest.bars(ax, alone, width=THICK)
-            scales.values(ax, f"change of {term}\n(nats), left is less", ticks=3)
+            scales.values(ax, f"change of {term} from\ncross-entropy (nats)", ticks=3)
     legends.below(figure, entries, handletextpad=0.6)
     return figure
 
