@@ -248,7 +248,7 @@ def test_metadata_of_a_parquet_file_may_be_anything(imported: Path) -> None:
         (b'{"replicas": 5}', "its replicas are 5"),
         (b'{"replicas": ["0"]}', "its replicas are"),
         (b'{"schema_version": 9}', "schema version 9, this biasvar reads up to 2; update biasvar"),
-        (b'{"schema_version": "x"}', "schema version 'x'"),
+        (b'{"schema_version": "x"}', "its schema_version is 'x', it must be a whole number"),
         (b"\xff", "cannot be read as Parquet"),
     ):
         pq.write_table(table.replace_schema_metadata({b"biasvar": said}), path)

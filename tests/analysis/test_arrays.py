@@ -10,6 +10,8 @@ from biasvar.analysis import arrays, decompose, tempered, tradeoff_terms, wsl_we
 from biasvar.analysis.inputs import as_array
 from biasvar.errors import RecordError
 
+pytestmark = pytest.mark.filterwarnings("ignore:there is one replica")  # of small cases, on purpose
+
 SHARES = np.array([[0.2, 0.8], [0.6, 0.4], [0.5, 0.5]])
 LOGITS = np.array([[1.0, -1.0], [0.0, -2.0], [0.5, 3.0]])
 TRUTH = np.array([1, 0, 1])

@@ -7,6 +7,8 @@ import torch
 from biasvar.analysis import Accumulator, decompose, tempered, tradeoff_terms, wsl_weights
 from biasvar.analysis.scale import ScaleEvidence, check_scale
 
+pytestmark = pytest.mark.filterwarnings("ignore:there is one replica")  # of small cases, on purpose
+
 RNG = np.random.default_rng(0)
 SHARES = RNG.dirichlet(np.ones(5), 40)
 LABELS = RNG.integers(0, 5, 40)

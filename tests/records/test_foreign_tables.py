@@ -15,6 +15,8 @@ from biasvar.errors import RecordError
 from biasvar.records import import_predictions
 from biasvar.records.soft_labels import open_soft_labels
 
+pytestmark = pytest.mark.filterwarnings("ignore:there is one replica")  # of small cases, on purpose
+
 N, C = 40, 12
 
 

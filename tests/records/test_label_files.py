@@ -11,6 +11,8 @@ import torch
 from biasvar.errors import RecordError
 from biasvar.records import import_predictions
 
+pytestmark = pytest.mark.filterwarnings("ignore:there is one replica")  # of small cases, on purpose
+
 N, C = 30, 4
 NAMES = ["cat", "dog", "emu", "fox"]
 

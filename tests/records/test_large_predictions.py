@@ -12,6 +12,8 @@ from biasvar.analysis.decomposition.whole_array import decompose
 from biasvar.records import RunWriter, import_predictions, open_run, prediction_parts
 from biasvar.records.soft_labels import open_soft_labels
 
+pytestmark = pytest.mark.filterwarnings("ignore:there is one replica")  # of small cases, on purpose
+
 N, C = 53, 4
 FIELDS = ("noise", "bias", "variance", "counts", "group_counts", "deleted_bias", "deleted_variance")
 

@@ -118,9 +118,9 @@ def write_claims_run(
         writer.soft_labels(name, ids[rows:], values)
     for name, known in (teachers_right or {}).items():
         logits = np.eye(num_classes)[np.where(known, truth, (truth + 1) % num_classes)]
-        writer.teacher(name, ids[:rows], logits, np.zeros(known.shape, dtype=bool))
+        writer.teacher(name, ids, *_of_all_rows(logits, train_labels))
     for name, logits in (teacher_logits or {}).items():
-        writer.teacher(name, ids[:rows], logits, np.zeros(logits.shape[:-1], dtype=bool))
+        writer.teacher(name, ids, *_of_all_rows(logits, train_labels))
     for arm, answered in right.items():
         writer.update_arm(arm, **entries[arm], status="complete")
         columns = _record(answered, truth, num_classes, log_probs.get(arm))
@@ -133,6 +133,13 @@ def write_claims_run(
             counts, means = grouped(log_probs[arm], np.ones((replicas, rows), dtype=bool), groups)
             writer.predictions(arm, "test", "all", epochs, 0, ids[:rows], counts, means)
     return open_run(directory)
+
+
+def _of_all_rows(logits: np.ndarray, train_labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A teacher's logits of test rows with right answers for training rows, and whose own rows they are: none's."""
+    known = np.eye(logits.shape[-1])[train_labels]
+    whole = np.concatenate([logits, np.broadcast_to(known, (*logits.shape[:-2], *known.shape))], axis=-2)
+    return whole, np.zeros(whole.shape[:-1], dtype=bool)
 
 
 def _entry(settings: Mapping[str, Any], replicas: int, epochs: int) -> dict[str, Any]:

@@ -171,7 +171,7 @@ def test_a_redraw_with_failed_replicas_or_without_arms_leaves_its_claims_undecid
     named = "left undecided by 1 of 6 redraws: redraw=001: 1 of 4 replicas of masked failed (at chance)"
     assert said[0].startswith(named)
     assert said[1].startswith(named)
-    assert said[2].startswith("left undecided by 1 of 6 redraws: redraw=004: not trained to the end yet: wsl")
+    assert said[2].startswith("left undecided by 1 of 6 redraws: redraw=004: not trained to the end yet: WSL")
     assert "would decide" in said[3]  # W11 has all its arms
     difference = (accuracy["kd_masked"] - accuracy["kd"]).mean(axis=1)
     assert table["effect"].iloc[0] == pytest.approx(difference.mean())  # shown, and named
