@@ -154,6 +154,7 @@ def _obey(options: argparse.Namespace) -> int:
         study = load_study(options.study, overrides=options.overrides, max_arms=most)
         directory = Path(options.out) if options.out else Path("runs") / study.name
         _check_amounts(options)
+        _check_names(options)
         if "://" in (options.out or ""):
             raise ValueError(f"--out {options.out}: a run directory is a folder by its path, not an address")
         device = _device(options.device)
@@ -161,6 +162,7 @@ def _obey(options: argparse.Namespace) -> int:
             with importing():
                 from biasvar.training.dry_run import dry_run
 
+            _check_folder(directory)
             with _within_memory(study, directory, device, 1):  # checked and built as a run does
                 lines = dry_run(study, directory, device, devices=options.devices, jobs=options.jobs or 1)
             _print("\n".join([describe(study, directory), *lines]))
@@ -202,6 +204,28 @@ def _check_amounts(options: argparse.Namespace) -> None:
             raise ValueError(f"{name} goes with --executor")
         if not 0 <= value < float("inf") or (value == 0 and key == "cpus_per_task"):
             raise ValueError(f"{name} must be {least}, not {value:g}")
+
+
+def _check_names(options: argparse.Namespace) -> None:
+    """Raise for an engine, an address, a device or a folder that cannot be, before anything is built."""
+    for key in ("out", "device", "executor"):
+        if getattr(options, key) == "":
+            raise ValueError(f"--{key} is empty; give it a value, or leave it out")
+    with importing():
+        from biasvar.training.engine import check_engine
+        from biasvar.training.ray_executor import place_of
+
+    if options.engine is not None:
+        check_engine(options.engine)
+    if options.executor is not None:
+        place_of(options.executor)
+
+
+def _check_folder(directory: Path) -> None:
+    """Raise where a run cannot be, since a file is in its place or above it."""
+    for place in (directory, *directory.absolute().parents):
+        if place.exists() and not place.is_dir():
+            raise ValueError(f"{directory} cannot be made: {place} is a file; name a folder by --out")
 
 
 def _begin(options: argparse.Namespace) -> int:

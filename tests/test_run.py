@@ -102,6 +102,31 @@ def test_a_dry_run_says_that_hardly_an_epoch_is_evaluated(study_file, capsys):
     assert "evaluate_every" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("dry", [True, False])
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        (
+            "--executor",
+            "nonsense",
+            "--executor nonsense: no address of a Ray cluster; allowed are ray, auto, HOST:PORT",
+        ),
+        ("--executor", "", "--executor is empty"),
+        ("--engine", "warp", "engine 'warp': there is auto, channels_last"),
+        ("--device", "", "--device is empty"),
+        ("--out", "", "--out is empty"),
+        ("--out", "study.yaml/run", "study.yaml"),
+    ],
+)
+def test_what_a_run_refuses_a_dry_run_does_too(study_file, capsys, dry, option, value, message):
+    assert main(["study.yaml", *["--dry-run"] * dry, option, value]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("biasvar: error: ")
+    assert said.err.count("\n") == 1
+    assert message in said.err
+    assert said.out == ""
+
+
 def test_a_dry_run_refuses_the_directory_of_another_study(study_file, capsys):
     """As the run itself would, so that it is not found out once a queue has come to it."""
     assert main(["study.yaml", "--out", "runs/held"]) == 0

@@ -89,7 +89,7 @@ def connected(address: str, *, cpus: float, gpus: float) -> Iterator[Cluster]:
     Raises:
         BiasvarError: Ray is not installed, the cluster does not answer, or none of its machines is large enough.
     """
-    _place(address)  # a wrong address is one with or without Ray
+    place_of(address)  # a wrong address is one with or without Ray
     ray = _ray()
     leave = threading.Event()
     try:
@@ -165,7 +165,7 @@ def _called(address: str) -> str:
     return "Ray on this machine" if address in ("ray", "auto") else f"the Ray cluster at {address}"
 
 
-def _place(address: str) -> str | None:
+def place_of(address: str) -> str | None:
     """The HOST:PORT of an address, None of "ray" and "auto"; BiasvarError for what is none."""
     if address in ("ray", "auto"):
         return None
@@ -179,7 +179,7 @@ def _place(address: str) -> str | None:
 
 def _knock(address: str) -> None:
     """Raise unless somebody listens at HOST:PORT: Ray itself waits for a minute or more."""
-    place = _place(address)
+    place = place_of(address)
     if place is None:
         return
     try:
