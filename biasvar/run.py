@@ -208,7 +208,7 @@ def _check_amounts(options: argparse.Namespace) -> None:
 
 def _check_names(options: argparse.Namespace) -> None:
     """Raise for an engine, an address, a device or a folder that cannot be, before anything is built."""
-    for key in ("out", "device", "executor"):
+    for key in ("out", "device"):
         if getattr(options, key) == "":
             raise ValueError(f"--{key} is empty; give it a value, or leave it out")
     with importing():

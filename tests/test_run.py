@@ -111,7 +111,7 @@ def test_a_dry_run_says_that_hardly_an_epoch_is_evaluated(study_file, capsys):
             "nonsense",
             "--executor nonsense: no address of a Ray cluster; allowed are ray, auto, HOST:PORT",
         ),
-        ("--executor", "", "--executor is empty"),
+        ("--executor", "", "--executor : no address of a Ray cluster"),
         ("--engine", "warp", "engine 'warp': there is auto, channels_last"),
         ("--device", "", "--device is empty"),
         ("--out", "", "--out is empty"),
