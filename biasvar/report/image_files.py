@@ -74,7 +74,7 @@ def encoded(picture: Image, kind: str) -> bytes:
     """A picture as a file of "png" or "webp", without loss."""
     made = io.BytesIO()
     if kind == "webp":
-        picture.save(made, "webp", lossless=True, method=2, quality=25)  # the search for a smaller file, 0 to 100
+        picture.save(made, "webp", lossless=True, method=3, quality=25)  # the search for a smaller file, 0 to 100
     else:
         picture.save(made, "png", compress_level=6)
     return made.getvalue()
