@@ -14,6 +14,7 @@ from biasvar import open_run
 from biasvar.errors import RecordError
 from biasvar.records import Run, RunWriter, schema
 from tests.records.conftest import log_probs, record_columns
+from tests.records.ways import decompose, predict, walk
 
 IDS = np.arange(6)
 N, C, R = len(IDS), 4, 3
@@ -59,18 +60,6 @@ def lists(path: Path, change: Callable[[list[list[float]]], object]) -> pa.Array
     values = column.to_pylist()
     change(values)
     return pa.array(values, pa.list_(column.type.value_type))
-
-
-def decompose(run: Run) -> object:
-    return run.decomposition("kd").bias
-
-
-def predict(run: Run) -> object:
-    return run.predictions("kd").mean_log_probs
-
-
-def walk(run: Run) -> object:
-    return [part.mean_log_probs for part in run.iter_predictions("kd")]
 
 
 def too_long_and_too_short(values: list[list[float]]) -> None:

@@ -15,6 +15,7 @@ from biasvar import open_run
 from biasvar.errors import RecordError
 from biasvar.records import Run, RunWriter, schema
 from tests.records.conftest import log_probs, record_columns
+from tests.records.ways import decompose, predict, walk
 
 IDS = np.arange(8)
 N, C, R = len(IDS), 4, 3
@@ -62,18 +63,6 @@ def turned(table: pa.Table) -> pa.Table:
     """Each sample with the answers of the next one."""
     column = table.column("logits").combine_chunks()
     return table.set_column(3, "logits", column.take(pa.array(np.roll(np.arange(len(column)), 1))))
-
-
-def decompose(run: Run) -> object:
-    return run.decomposition("kd").bias
-
-
-def predict(run: Run) -> object:
-    return run.predictions("kd").mean_log_probs
-
-
-def walk(run: Run) -> object:
-    return [part.mean_log_probs for part in run.iter_predictions("kd")]
 
 
 READERS = pytest.mark.parametrize("read", [decompose, predict, walk])
